@@ -1,0 +1,601 @@
+//! What can go wrong: [`Error`] for calls, [`TaskError`] for single tasks, [`RemoteError`] for errors of user code.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
+
+/// The result of a call into this library.
+///
+/// The error type is a default, so that `use multiproc::*` does not break `Result<A, B>`.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call failed.
+///
+/// Plain data: it can be cloned, compared as text, and returned from a task. What happened is asked by predicates; a
+/// task's failure is inside as [`TaskError`].
+///
+/// ```
+/// let error = multiproc::Pool::new(0).unwrap_err();
+/// assert!(error.is_invalid_argument());
+/// assert_eq!(error.to_string(), "a pool needs at least 1 process, not 0");
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Error {
+    kind: Box<Kind>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Kind {
+    InvalidArgument { text: String },
+    Start { text: String },
+    Initializer { source: TaskError },
+    ForeignHost,
+    NotInitialized,
+    NotRunning,
+    StillRunning,
+    Terminated,
+    Broken { cause: String },
+    Reentrant,
+    Task { source: TaskError },
+    Io { kind: IoKind, text: String },
+}
+
+impl Error {
+    #[cold]
+    pub(crate) fn invalid_argument(text: impl Into<String>) -> Error {
+        Kind::InvalidArgument { text: text.into() }.into()
+    }
+
+    #[cold]
+    pub(crate) fn start(text: impl Into<String>) -> Error {
+        Kind::Start { text: text.into() }.into()
+    }
+
+    #[cold]
+    pub(crate) fn initializer(source: TaskError) -> Error {
+        Kind::Initializer { source }.into()
+    }
+
+    #[cold]
+    pub(crate) fn foreign_host() -> Error {
+        Kind::ForeignHost.into()
+    }
+
+    #[cold]
+    pub(crate) fn not_initialized() -> Error {
+        Kind::NotInitialized.into()
+    }
+
+    #[cold]
+    pub(crate) fn not_running() -> Error {
+        Kind::NotRunning.into()
+    }
+
+    #[cold]
+    pub(crate) fn still_running() -> Error {
+        Kind::StillRunning.into()
+    }
+
+    #[cold]
+    pub(crate) fn terminated() -> Error {
+        Kind::Terminated.into()
+    }
+
+    #[cold]
+    pub(crate) fn broken(cause: impl fmt::Display) -> Error {
+        Kind::Broken { cause: cause.to_string() }.into()
+    }
+
+    #[cold]
+    pub(crate) fn reentrant() -> Error {
+        Kind::Reentrant.into()
+    }
+
+    /// Whether an argument of the call was wrong.
+    pub fn is_invalid_argument(&self) -> bool {
+        matches!(*self.kind, Kind::InvalidArgument { .. })
+    }
+
+    /// Whether a process could not be started: the program could not be executed, the new process died before it was
+    /// ready, or did not answer in time.
+    pub fn is_start(&self) -> bool {
+        matches!(*self.kind, Kind::Start { .. })
+    }
+
+    /// Whether the initializer of a worker failed.
+    pub fn is_initializer(&self) -> bool {
+        matches!(*self.kind, Kind::Initializer { .. })
+    }
+
+    /// Whether this library was loaded by a program that it is not part of (a Python extension, a plugin): that
+    /// program cannot be started again as a worker.
+    pub fn is_foreign_host(&self) -> bool {
+        matches!(*self.kind, Kind::ForeignHost)
+    }
+
+    /// Whether `multiproc::init()` is missing in `main` (needed without the feature `auto`).
+    pub fn is_not_initialized(&self) -> bool {
+        matches!(*self.kind, Kind::NotInitialized)
+    }
+
+    /// Whether the pool takes no more calls, since it was closed.
+    pub fn is_not_running(&self) -> bool {
+        matches!(*self.kind, Kind::NotRunning)
+    }
+
+    /// Whether `join` was called before `close` or `terminate`.
+    pub fn is_still_running(&self) -> bool {
+        matches!(*self.kind, Kind::StillRunning)
+    }
+
+    /// Whether the pool was terminated, before the call or while it ran.
+    pub fn is_terminated(&self) -> bool {
+        match &*self.kind {
+            Kind::Terminated => true,
+            Kind::Task { source } => source.is_terminated(),
+            _ => false,
+        }
+    }
+
+    /// Whether the pool gave up: its workers could not be replaced.
+    pub fn is_broken(&self) -> bool {
+        match &*self.kind {
+            Kind::Broken { .. } => true,
+            Kind::Task { source } => source.is_broken(),
+            _ => false,
+        }
+    }
+
+    /// The failure of a task, if that is what this error is.
+    pub fn task(&self) -> Option<&TaskError> {
+        match &*self.kind {
+            Kind::Task { source } | Kind::Initializer { source } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The kind of the system's error, if that is what this error is.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match &*self.kind {
+            Kind::Io { kind, .. } => Some(kind.0),
+            _ => None,
+        }
+    }
+}
+
+impl From<Kind> for Error {
+    #[cold]
+    fn from(kind: Kind) -> Error {
+        Error { kind: Box::new(kind) }
+    }
+}
+
+impl From<TaskError> for Error {
+    fn from(source: TaskError) -> Error {
+        Kind::Task { source }.into()
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Kind::Io { kind: IoKind(error.kind()), text: error.to_string() }.into()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.kind {
+            Kind::InvalidArgument { text } | Kind::Start { text } | Kind::Io { text, .. } => f.write_str(text),
+            Kind::Initializer { source } => write!(f, "the initializer of a worker failed: {source}"),
+            Kind::ForeignHost => f.write_str(
+                "this library was loaded by a program that it is not linked into (a Python extension or a plugin); that \
+                 program cannot be started again as a worker",
+            ),
+            Kind::NotInitialized => f.write_str(
+                "this program cannot recognise its own workers: call `multiproc::init()` first in `main`, or switch the \
+                 feature `auto` on; and start no process before `main`",
+            ),
+            Kind::NotRunning => f.write_str("the pool is not running: it was closed"),
+            Kind::StillRunning => f.write_str("the pool is still running: call `close()` or `terminate()` before `join()`"),
+            Kind::Terminated => f.write_str("the pool was terminated"),
+            Kind::Broken { cause } => write!(f, "the pool is broken: {cause}"),
+            Kind::Reentrant => f.write_str(
+                "the pool was called from inside a `Serialize` or `Deserialize` implementation that it was running",
+            ),
+            Kind::Task { source } => source.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({self})")
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &*self.kind {
+            // The text of a task's error is the text of this one already: its own source comes next.
+            Kind::Task { source } => source.source(),
+            Kind::Initializer { source } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Exit {
+    Code(i32),
+    Signal(i32),
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Exit::Code(code) => write!(f, "exited with code {code}"),
+            Exit::Signal(signal) => {
+                write!(f, "was killed by signal {signal}")?;
+                match signal_name(signal) {
+                    Some(name) => write!(f, " ({name})"),
+                    None => Ok(()),
+                }
+            }
+            Exit::Unknown => f.write_str("ended; how is unknown, since something else in this program reaped it"),
+        }
+    }
+}
+
+/// The names of the signals that end processes. `signal(7)`.
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return None,
+    })
+}
+
+/// Why one task has no result.
+///
+/// ```
+/// use multiproc::Pool;
+///
+/// let pool = Pool::new(1)?;
+/// let error = pool.apply(|x: i32| { assert!(x > 0, "too small"); x }, (-1,)).unwrap_err();
+/// let task = error.task().unwrap();
+/// assert!(task.is_panic());
+/// assert_eq!(task.message(), Some("too small"));
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TaskError {
+    inner: Box<TaskInner>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct TaskInner {
+    kind: TaskKind,
+    function: String,
+    index: u64,
+    worker: Option<i32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum TaskKind {
+    Panicked { message: String, location: Option<String>, backtrace: Option<String> },
+    Failed { source: RemoteError },
+    WorkerLost { exit: Exit },
+    Decode { text: String },
+    Encode { text: String },
+    Terminated,
+    NotRunning,
+    Broken { cause: String },
+}
+
+impl TaskError {
+    #[cold]
+    pub(crate) fn new(kind: TaskKind, function: &str, index: u64, worker: Option<i32>) -> TaskError {
+        TaskError { inner: Box::new(TaskInner { kind, function: function.to_owned(), index, worker }) }
+    }
+
+    /// The name of the function, as `std::any::type_name` gives it.
+    pub fn function(&self) -> &str {
+        &self.inner.function
+    }
+
+    /// The number of the task in its call, from 0; 0 for `apply`.
+    pub fn index(&self) -> u64 {
+        self.inner.index
+    }
+
+    /// The process id of the worker that ran it, if one did.
+    pub fn worker(&self) -> Option<i32> {
+        self.inner.worker
+    }
+
+    /// Whether the function panicked. The worker lives on.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Panicked { .. })
+    }
+
+    /// Whether the function of a `try_` call returned an `Err`; [`source`](std::error::Error::source) is then a
+    /// [`RemoteError`].
+    pub fn is_error(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Failed { .. })
+    }
+
+    /// Whether the worker process died while it ran this task: killed, out of memory, `exit`, `abort`.
+    pub fn is_worker_lost(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::WorkerLost { .. })
+    }
+
+    /// Whether the argument or the result could not be serialised.
+    pub fn is_encode(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Encode { .. })
+    }
+
+    /// Whether the argument or the result could not be deserialised.
+    pub fn is_decode(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Decode { .. })
+    }
+
+    /// Whether the pool was terminated before the task had a result.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Terminated)
+    }
+
+    /// Whether the pool had been closed, so that the task was not even queued.
+    pub fn is_not_running(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::NotRunning)
+    }
+
+    /// Whether the pool gave up before the task had a result, since its workers could not be replaced.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Broken { .. })
+    }
+
+    /// The message of the panic.
+    pub fn message(&self) -> Option<&str> {
+        match &self.inner.kind {
+            TaskKind::Panicked { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Where the function panicked: `file:line:column`.
+    pub fn location(&self) -> Option<&str> {
+        match &self.inner.kind {
+            TaskKind::Panicked { location, .. } => location.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The backtrace of the panic, if `RUST_BACKTRACE` is set.
+    pub fn backtrace(&self) -> Option<&str> {
+        match &self.inner.kind {
+            TaskKind::Panicked { backtrace, .. } => backtrace.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The signal that killed the worker.
+    pub fn signal(&self) -> Option<i32> {
+        match self.inner.kind {
+            TaskKind::WorkerLost { exit: Exit::Signal(signal) } => Some(signal),
+            _ => None,
+        }
+    }
+
+    /// The code with which the worker exited in the middle of the task.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self.inner.kind {
+            TaskKind::WorkerLost { exit: Exit::Code(code) } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TaskInner { kind, function, index, worker } = &*self.inner;
+        write!(f, "task {index} of `{function}` ")?;
+        match kind {
+            TaskKind::Panicked { message, location, .. } => {
+                write!(f, "panicked")?;
+                if let Some(location) = location {
+                    write!(f, " at {location}")?;
+                }
+                write!(f, ": {message}")
+            }
+            TaskKind::Failed { source } => write!(f, "failed: {source}"),
+            TaskKind::WorkerLost { exit } => {
+                write!(f, "lost its worker: process {} {exit}", worker.unwrap_or_default())?;
+                match exit {
+                    Exit::Signal(9) => f.write_str("; if nobody sent it, the system was probably out of memory"),
+                    Exit::Signal(7 | 11) => f.write_str("; a stack overflow or a bad memory access"),
+                    _ => Ok(()),
+                }
+            }
+            TaskKind::Decode { text } => write!(f, "could not be deserialised: {text}"),
+            TaskKind::Encode { text } => write!(f, "could not be serialised: {text}"),
+            TaskKind::Terminated => f.write_str("has no result: the pool was terminated"),
+            TaskKind::NotRunning => f.write_str("was not run: the pool was closed"),
+            TaskKind::Broken { cause } => write!(f, "has no result: the pool is broken: {cause}"),
+        }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskError({self})")
+    }
+}
+
+impl std::error::Error for TaskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.inner.kind {
+            TaskKind::Failed { source } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// An error that user code returned in another process: its text and the texts of its causes.
+///
+/// The error's own type stays behind in the worker; what crosses is plain data that always arrives.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub struct RemoteError {
+    text: String,
+    source: Option<Box<RemoteError>>,
+}
+
+impl RemoteError {
+    /// Longest chain of causes that is kept; a cycle or an endless chain ends here.
+    const MAX_DEPTH: usize = 32;
+
+    pub(crate) fn new(error: &(dyn std::error::Error + 'static)) -> RemoteError {
+        let mut texts = vec![error.to_string()];
+        let mut next = error.source();
+        while let Some(cause) = next.filter(|_| texts.len() < Self::MAX_DEPTH) {
+            texts.push(cause.to_string());
+            next = cause.source();
+        }
+        texts.into()
+    }
+
+    /// The texts, the outermost first.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(Some(self), |it| it.source.as_deref()).map(|it| it.text.as_str())
+    }
+}
+
+// On the wire it is a flat list, so that no bytes from a worker can nest deeper than the parent's stack.
+impl From<Vec<String>> for RemoteError {
+    fn from(mut texts: Vec<String>) -> RemoteError {
+        texts.truncate(Self::MAX_DEPTH);
+        let last = RemoteError { text: texts.pop().unwrap_or_default(), source: None };
+        texts.into_iter().rev().fold(last, |cause, text| RemoteError { text, source: Some(Box::new(cause)) })
+    }
+}
+
+impl From<RemoteError> for Vec<String> {
+    fn from(error: RemoteError) -> Vec<String> {
+        error.texts().map(str::to_owned).collect()
+    }
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteError({})", self.texts().collect::<Vec<_>>().join(": "))
+    }
+}
+
+impl std::error::Error for RemoteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// [`io::ErrorKind`] as plain data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct IoKind(io::ErrorKind);
+
+const IO_KINDS: [io::ErrorKind; 17] = [
+    io::ErrorKind::Other,
+    io::ErrorKind::NotFound,
+    io::ErrorKind::PermissionDenied,
+    io::ErrorKind::ConnectionRefused,
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::ConnectionAborted,
+    io::ErrorKind::NotConnected,
+    io::ErrorKind::AddrInUse,
+    io::ErrorKind::AddrNotAvailable,
+    io::ErrorKind::BrokenPipe,
+    io::ErrorKind::AlreadyExists,
+    io::ErrorKind::WouldBlock,
+    io::ErrorKind::InvalidInput,
+    io::ErrorKind::InvalidData,
+    io::ErrorKind::TimedOut,
+    io::ErrorKind::UnexpectedEof,
+    io::ErrorKind::OutOfMemory,
+];
+
+impl Serialize for IoKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let at = IO_KINDS.iter().position(|kind| *kind == self.0).unwrap_or(0);
+        serializer.serialize_u8(u8::try_from(at).unwrap_or(0))
+    }
+}
+
+impl<'de> Deserialize<'de> for IoKind {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<IoKind, D::Error> {
+        let at = u8::deserialize(deserializer)?;
+        Ok(IoKind(IO_KINDS.get(usize::from(at)).copied().unwrap_or(io::ErrorKind::Other)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_plain_data() {
+        fn plain<T: Clone + Serialize + serde::de::DeserializeOwned + std::error::Error + Send + Sync + 'static>() {}
+        plain::<Error>();
+        plain::<TaskError>();
+        plain::<RemoteError>();
+    }
+
+    #[test]
+    fn an_io_error_keeps_kind_and_text() {
+        let error = Error::from(io::Error::new(io::ErrorKind::TimedOut, "too slow"));
+        let bytes = postcard::to_allocvec(&error).unwrap();
+        let back: Error = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(back.io_kind(), Some(io::ErrorKind::TimedOut));
+        assert_eq!(back.to_string(), "too slow");
+    }
+
+    #[test]
+    fn a_chain_of_causes_crosses_as_text() {
+        let inner = "x".parse::<i32>().unwrap_err();
+        let outer = io::Error::new(io::ErrorKind::InvalidData, inner);
+        let wrapped =
+            Error::from(TaskError::new(TaskKind::Failed { source: RemoteError::new(&outer) }, "parse", 3, Some(42)));
+        assert_eq!(wrapped.to_string(), "task 3 of `parse` failed: invalid digit found in string");
+        let source = std::error::Error::source(&wrapped).unwrap();
+        assert!(source.downcast_ref::<RemoteError>().is_some());
+    }
+
+    #[test]
+    fn a_lost_worker_names_the_signal() {
+        let error = TaskError::new(TaskKind::WorkerLost { exit: Exit::Signal(9) }, "f", 7, Some(1234));
+        assert!(
+            error
+                .to_string()
+                .starts_with("task 7 of `f` lost its worker: process 1234 was killed by signal 9 (SIGKILL)")
+        );
+        assert_eq!(error.signal(), Some(9));
+    }
+}

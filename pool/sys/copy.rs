@@ -1,0 +1,198 @@
+//! Bytes in and out of memory that another process may change at any moment.
+//!
+//! A Rust reference to such memory would promise the compiler what nobody can keep. These copies go through a function
+//! pointer that the optimiser cannot see through, so that to the compiler they are what a system call is: somebody
+//! else's work on raw memory. The bytes that arrive can be any mixture of old and new; they are never trusted.
+
+use std::any::TypeId;
+use std::hint::black_box;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+type Memcpy = unsafe extern "C" fn(*mut libc::c_void, *const libc::c_void, usize) -> *mut libc::c_void;
+
+/// A piece of shared memory: may be read and written by other processes at any time.
+///
+/// Every access is bounded by the length; nothing ever hands out a reference into it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedBytes<'a> {
+    start: *mut u8,
+    len: usize,
+    mapping: PhantomData<&'a ()>,
+}
+
+// SAFETY: the type holds no data of its own; all access goes through opaque copies or atomics, which any thread may
+// perform on mapped memory at any time.
+unsafe impl Send for SharedBytes<'_> {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for SharedBytes<'_> {}
+
+impl<'a> SharedBytes<'a> {
+    /// # Safety
+    ///
+    /// `start .. start + len` stays mapped, readable and writable for `'a`, and no Rust reference to it exists.
+    pub(crate) unsafe fn new(start: *mut u8, len: usize) -> Self {
+        SharedBytes { start, len, mapping: PhantomData }
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+
+    /// `len` bytes from `at` on; `None` when they do not lie inside.
+    pub(crate) fn slice(self, at: usize, len: usize) -> Option<SharedBytes<'a>> {
+        if at.checked_add(len)? > self.len {
+            return None;
+        }
+        // SAFETY: `at <= self.len` was just checked, so the pointer stays within (or one past) the piece.
+        let start = unsafe { self.start.add(at) };
+        Some(SharedBytes { start, len, mapping: PhantomData })
+    }
+
+    /// Copies `bytes` to `at`; `false`, and nothing is done, when they do not fit.
+    #[must_use]
+    pub(crate) fn write(self, at: usize, bytes: &[u8]) -> bool {
+        let Some(target) = self.slice(at, bytes.len()) else { return false };
+        if bytes.len() == 8 && (target.start as usize).is_multiple_of(8) {
+            let word = u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
+            // SAFETY: the eight bytes lie inside the mapping (`slice`), are aligned for a u64 (just checked), and are
+            // only ever accessed atomically or by opaque copies.
+            let cell = unsafe { AtomicU64::from_ptr(target.start.cast()) };
+            cell.store(word, Ordering::Relaxed);
+            return true;
+        }
+        // SAFETY: `target` is `bytes.len()` mapped, writable bytes, and cannot overlap `bytes`, since no Rust
+        // reference to shared memory exists.
+        unsafe { opaque(target.start, bytes.as_ptr(), bytes.len()) };
+        true
+    }
+
+    /// Copies everything into `out`, which has the same length.
+    ///
+    /// # Panics
+    ///
+    /// When the lengths differ.
+    pub(crate) fn read_into(self, out: &mut [u8]) {
+        assert_eq!(self.len, out.len(), "lengths differ");
+        // SAFETY: the source is `len` mapped bytes, the target an exclusive slice of the same length.
+        unsafe { opaque(out.as_mut_ptr(), self.start, self.len) };
+    }
+
+    /// Appends everything to `out`, without first filling the new part with zeros.
+    pub(crate) fn append_to(self, out: &mut Vec<u8>) {
+        out.reserve(self.len);
+        // SAFETY: `reserve` made room for `self.len` bytes behind the current end.
+        let end = unsafe { out.as_mut_ptr().add(out.len()) };
+        // SAFETY: the source is `len` mapped bytes, the target the spare capacity just reserved.
+        unsafe { opaque(end, self.start, self.len) };
+        // SAFETY: the capacity suffices and the bytes up to the new length were just written.
+        unsafe { out.set_len(out.len() + self.len) };
+    }
+
+    /// Everything as a vector of plain values; `None` when the length is not a multiple of the size of `T`.
+    pub(crate) fn to_vec<T: bytemuck::Pod>(self) -> Option<Vec<T>> {
+        if size_of::<T>() == 0 || !self.len.is_multiple_of(size_of::<T>()) {
+            return None;
+        }
+        let count = self.len / size_of::<T>();
+        let mut out = Vec::<T>::with_capacity(count);
+        // SAFETY: the source is `len` mapped bytes, the target has room for `count * size_of::<T>() == len` bytes.
+        unsafe { opaque(out.as_mut_ptr().cast(), self.start, self.len) };
+        // SAFETY: the capacity is `count`, and `count` values were written; any bytes are a valid `T` (`Pod`).
+        unsafe { out.set_len(count) };
+        Some(out)
+    }
+}
+
+/// `memcpy` that the optimiser cannot see through.
+///
+/// # Safety
+///
+/// As `memcpy(3)`: `len` bytes mapped at both ends, not overlapping.
+unsafe fn opaque(to: *mut u8, from: *const u8, len: usize) {
+    let copy = black_box(libc::memcpy as Memcpy);
+    // SAFETY: forwarded to the caller.
+    unsafe { copy(to.cast(), from.cast(), len) };
+}
+
+/// `value` seen as a `B`, when `A` and `B` are the same type; folds away in optimised builds.
+///
+/// `Any::downcast_ref` does the same for sized types only; slices need it too.
+#[inline]
+pub(crate) fn same_type<A: ?Sized + 'static, B: ?Sized + 'static>(value: &A) -> Option<&B> {
+    if TypeId::of::<A>() != TypeId::of::<B>() {
+        return None;
+    }
+    // SAFETY: the type ids are equal, so `A` and `B` are one type, and `&A` and `&B` have one size and meaning.
+    Some(unsafe { std::mem::transmute_copy::<&A, &B>(&value) })
+}
+
+/// Some value of a type without bytes: a function item or a closure that captures nothing.
+///
+/// # Panics
+///
+/// When the type has a size.
+pub(crate) fn conjure<F: Copy + 'static>() -> F {
+    assert_eq!(size_of::<F>(), 0, "only a type without bytes can be made out of nothing");
+    // SAFETY: a value of a zero-sized type has no bytes to initialise. That a value may exist at all is shown by the
+    // one that the caller of the public function passed in, and `F: Copy` allows one more of it.
+    unsafe { std::mem::MaybeUninit::<F>::uninit().assume_init() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(bytes: &mut Vec<u64>) -> SharedBytes<'_> {
+        let len = bytes.len() * 8;
+        // SAFETY: the vector outlives the piece, and the test uses no reference to it meanwhile.
+        unsafe { SharedBytes::new(bytes.as_mut_ptr().cast(), len) }
+    }
+
+    #[test]
+    fn copies_in_and_out() {
+        let mut memory = vec![0u64; 4];
+        let piece = shared(&mut memory);
+        assert!(piece.write(3, b"hello"));
+        assert!(piece.write(8, &7u64.to_ne_bytes()));
+        let mut out = vec![1u8];
+        piece.slice(3, 5).unwrap().append_to(&mut out);
+        assert_eq!(out, b"\x01hello");
+        assert_eq!(piece.slice(8, 8).unwrap().to_vec::<u64>().unwrap(), [7]);
+        let mut eight = [0u8; 8];
+        piece.slice(8, 8).unwrap().read_into(&mut eight);
+        assert_eq!(u64::from_ne_bytes(eight), 7);
+    }
+
+    #[test]
+    fn nothing_outside_is_touched() {
+        let mut memory = vec![0u64; 2];
+        let piece = shared(&mut memory);
+        assert!(!piece.write(12, b"12345"));
+        assert!(!piece.write(usize::MAX, b"1"));
+        assert!(piece.slice(16, 1).is_none());
+        assert!(piece.slice(usize::MAX, 2).is_none());
+        assert!(piece.slice(1, 3).unwrap().to_vec::<u16>().is_none());
+        assert_eq!(memory, [0, 0]);
+    }
+
+    #[test]
+    fn only_the_same_type_is_seen() {
+        assert_eq!(same_type::<str, str>("a"), Some("a"));
+        assert_eq!(same_type::<[u8], [u8]>(b"a"), Some(&b"a"[..]));
+        assert_eq!(same_type::<u8, u16>(&1), None);
+    }
+
+    #[test]
+    fn a_function_is_made_out_of_nothing() {
+        fn twice(x: i32) -> i32 {
+            2 * x
+        }
+        fn again<F: Fn(i32) -> i32 + Copy + 'static>(_: F) -> i32 {
+            conjure::<F>()(4)
+        }
+        assert_eq!(again(twice), 8);
+        assert_eq!(again(|x| x + 1), 5);
+    }
+}

@@ -1,0 +1,123 @@
+//! Memory files without a name, and their mappings.
+
+use crate::sys::copy::SharedBytes;
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{MemfdFlags, SealFlags};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A mapped memory file; unmapped when dropped.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    map: MmapRaw,
+}
+
+impl Mapping {
+    /// Everything that is mapped.
+    pub(crate) fn bytes(&self) -> SharedBytes<'_> {
+        // SAFETY: the mapping is readable and writable and lives as long as `self`; the file cannot shrink (sealed, or
+        // its size checked in `map`), and no reference to the memory is ever made: all access is by `SharedBytes`,
+        // atomics, or `view`.
+        unsafe { SharedBytes::new(self.map.as_mut_ptr(), self.map.len()) }
+    }
+
+    /// A view of the memory at `at` as a structure of atomics.
+    ///
+    /// # Panics
+    ///
+    /// When it does not lie inside or is not aligned.
+    pub(crate) fn view<T: Atomics>(&self, at: usize) -> &T {
+        assert!(at.checked_add(size_of::<T>()).is_some_and(|end| end <= self.map.len()), "outside the mapping");
+        // SAFETY: `at` lies inside the mapping (just checked).
+        let start = unsafe { self.map.as_mut_ptr().add(at) };
+        assert!((start as usize).is_multiple_of(align_of::<T>()), "not aligned");
+        // SAFETY: mapped, aligned, and lives as long as `self`. `T: Atomics` promises that every byte of it is part of
+        // an atomic, so that writes of other processes are no data races and any bytes are valid.
+        unsafe { &*start.cast::<T>() }
+    }
+}
+
+/// Types that consist of nothing but atomics and may therefore be viewed in memory that other processes write.
+///
+/// # Safety
+///
+/// `repr(C)` or `repr(transparent)`; every field an atomic integer or itself `Atomics`; no padding.
+#[allow(unsafe_code)]
+pub(crate) unsafe trait Atomics: Sync {}
+
+/// Makes a memory file of `len` bytes (sparse: pages come at the first touch) that can neither shrink nor be unsealed.
+///
+/// `memfd_create(2)`. The name is only for /proc/PID/maps; nothing appears in any file system.
+pub(crate) fn create(name: &str, len: usize) -> io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    rustix::fs::ftruncate(&file, len as u64)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(file)
+}
+
+/// Maps the whole file, shared and writable, after checking that it cannot shrink under us.
+///
+/// # Errors
+///
+/// The file is not a sealed memory file, is empty, or cannot be mapped.
+pub(crate) fn map(file: BorrowedFd<'_>) -> io::Result<Mapping> {
+    let seals = rustix::fs::fcntl_get_seals(file)?;
+    let len = usize::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+    if !seals.contains(SealFlags::SHRINK) || len == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the memory file is empty or not sealed against shrinking",
+        ));
+    }
+    let map = MmapOptions::new().len(len).map_raw(&file)?;
+    Ok(Mapping { map })
+}
+
+/// Makes a memory file and maps it.
+pub(crate) fn create_mapped(name: &str, len: usize) -> io::Result<(OwnedFd, Mapping)> {
+    let file = create(name, len)?;
+    let mapping = map(file.as_fd())?;
+    Ok((file, mapping))
+}
+
+/// Gives the pages of a byte range back to the system; they read as zero afterwards.
+///
+/// `fallocate(2)` with `FALLOC_FL_PUNCH_HOLE`.
+pub(crate) fn punch(file: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    Ok(rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_mappings_share_the_bytes() {
+        let (file, first) = create_mapped("test", 8192).unwrap();
+        let second = map(file.as_fd()).unwrap();
+        assert!(first.bytes().write(4096, b"shared"));
+        let mut out = Vec::new();
+        second.bytes().slice(4096, 6).unwrap().append_to(&mut out);
+        assert_eq!(out, b"shared");
+        punch(file.as_fd(), 4096, 4096).unwrap();
+        out.clear();
+        second.bytes().slice(4096, 6).unwrap().append_to(&mut out);
+        assert_eq!(out, [0; 6]);
+    }
+
+    #[test]
+    fn a_file_that_could_shrink_is_refused() {
+        let file = rustix::fs::memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        assert_eq!(map(file.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(map(std::fs::File::open("/dev/null").unwrap().as_fd()).is_err());
+    }
+
+    #[test]
+    fn a_sealed_file_does_not_shrink() {
+        let file = create("test", 4096).unwrap();
+        assert!(rustix::fs::ftruncate(&file, 0).is_err());
+        assert!(rustix::fs::ftruncate(&file, 8192).is_ok());
+    }
+}

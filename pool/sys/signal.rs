@@ -1,0 +1,123 @@
+//! What std's start-up would have done for a process that never reaches `main`, and how such a process ends.
+
+use rustix::process::Signal;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Asks the kernel to kill this process when the thread that started it ends.
+///
+/// `prctl(2)`, `PR_SET_PDEATHSIG`. It is the *thread* that counts, which is why one thread that never ends starts every
+/// child. If the parent died before this call nothing happens, so look at the parent's pid again afterwards.
+pub(crate) fn die_with_parent() -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// The signal dispositions of a worker: SIGINT ignored (the parent decides what Ctrl-C means), SIGPIPE ignored (a
+/// broken pipe is an error value, as in every Rust program), SIGTERM ends it even if the parent ignores that signal.
+pub(crate) fn set_worker_dispositions() {
+    for (signal, action) in
+        [(libc::SIGINT, libc::SIG_IGN), (libc::SIGPIPE, libc::SIG_IGN), (libc::SIGTERM, libc::SIG_DFL)]
+    {
+        // SAFETY: sets one of the two standard dispositions; no handler code is involved.
+        unsafe { libc::signal(signal, action) };
+    }
+}
+
+/// Makes sure that descriptors 0, 1 and 2 are open, so that no file or socket can ever land there.
+pub(crate) fn open_standard_descriptors() {
+    for fd in 0..3 {
+        // SAFETY: F_GETFD only asks; a closed descriptor is the error EBADF.
+        let closed = unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
+        if closed {
+            // SAFETY: a constant path; open(2) takes the lowest free number, which is `fd`.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
+    }
+}
+
+/// Puts /dev/null in the place of standard input.
+pub(crate) fn close_standard_input() -> io::Result<()> {
+    let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, 0.into())?;
+    Ok(rustix::stdio::dup2_stdin(&null)?)
+}
+
+/// The name that ps and top show for the calling thread, and for the process if it is the main thread (15 bytes).
+pub(crate) fn set_thread_name(name: &str) {
+    let mut bytes: Vec<u8> = name.bytes().filter(|byte| *byte != 0).take(15).collect();
+    bytes.push(0);
+    if let Ok(name) = std::ffi::CStr::from_bytes_with_nul(&bytes) {
+        // Only a label: without it everything works just the same.
+        let _ = rustix::thread::set_name(name);
+    }
+}
+
+/// Ends the process at once: no destructors, no exit handlers. `_exit(2)`.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit never returns and touches nothing of ours.
+    unsafe { libc::_exit(code) }
+}
+
+/// Writes out what Rust's and C's standard streams still hold.
+pub(crate) fn flush_standard_streams() {
+    // A closed stdout or stderr is not our task's fault, and there is nobody left to tell.
+    let _ = io::stdout().flush();
+    let _ = io::stderr().flush();
+    // SAFETY: a null stream means all of C's output streams (fflush(3)).
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+}
+
+/// The lowest address of the stack of the thread that runs tasks, and how far below it a fault still means overflow.
+static STACK_LOW: AtomicUsize = AtomicUsize::new(0);
+const GUARD: usize = 64 * 1024;
+const ALTERNATE_STACK: usize = 16 * 1024;
+
+/// Makes an overflow of the calling thread's stack say so on stderr before the process dies of SIGSEGV.
+///
+/// std does this in code that runs before `main`, which a worker never reaches.
+pub(crate) fn report_stack_overflow() {
+    let Some(low) = stack_low() else { return };
+    STACK_LOW.store(low, Relaxed);
+    let stack = Box::leak(vec![0u8; ALTERNATE_STACK].into_boxed_slice());
+    let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
+    // SAFETY: the memory was leaked just now: it is valid, exclusive and lives for ever.
+    unsafe { libc::sigaltstack(&alternate, std::ptr::null_mut()) };
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: all-zero bytes are a valid sigaction (no flags, empty mask, default handler).
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action.sa_sigaction = on_fault as *const () as usize;
+        // SAFETY: the handler has the signature that SA_SIGINFO asks for and calls only async-signal-safe functions.
+        unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+    }
+}
+
+fn stack_low() -> Option<usize> {
+    let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: fills in the attributes of the calling thread.
+    let failed = unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0;
+    if failed {
+        return None;
+    }
+    let (mut low, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the attributes were filled in by the call above.
+    let failed = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut low, &mut size) } != 0;
+    // SAFETY: as above; they are not used again.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    (!failed).then_some(low as usize)
+}
+
+extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // SAFETY: the kernel passes a valid siginfo to a handler installed with SA_SIGINFO, and SIGSEGV and SIGBUS carry
+    // an address.
+    let address = unsafe { (*info).si_addr() } as usize;
+    let low = STACK_LOW.load(Relaxed);
+    if address >= low.saturating_sub(GUARD) && address < low + 4096 {
+        let text = b"\nmultiproc: a task has overflowed its stack\n";
+        // SAFETY: write(2) is async-signal-safe, and the text is valid for its length.
+        unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    }
+    // With the default disposition back, the same instruction faults again and the process dies of the signal, so that
+    // the parent sees the true cause.
+    // SAFETY: signal(2) is async-signal-safe; SIG_DFL involves no handler code.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}

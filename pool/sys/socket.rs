@@ -1,0 +1,118 @@
+//! Messages with descriptors between a parent and its child: `unix(7)`, `SOCK_SEQPACKET`, `SCM_RIGHTS`.
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// The largest number of descriptors in one message of ours.
+pub(crate) const MAX_FDS: usize = 4;
+
+/// The largest message of ours, in bytes; more travels in a memory file.
+pub(crate) const MAX_LEN: usize = 64 * 1024;
+
+/// Two ends that exchange whole messages.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Whether the descriptor is a unix socket for whole messages.
+pub(crate) fn is_control_socket(fd: BorrowedFd<'_>) -> bool {
+    use rustix::net::sockopt;
+    sockopt::socket_type(fd).is_ok_and(|kind| kind == SocketType::SEQPACKET)
+        && sockopt::socket_domain(fd).is_ok_and(|domain| domain == AddressFamily::UNIX)
+}
+
+/// Sends one message with its descriptors; waits while the other end's buffer is full.
+///
+/// # Errors
+///
+/// The other end is gone (`BrokenPipe`, `ConnectionReset`), or too many descriptors.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if fds.len() > MAX_FDS || !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors in one message"));
+    }
+    loop {
+        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+/// Receives one message with its descriptors (close-on-exec); `Ok(None)` when the other end is gone.
+///
+/// # Errors
+///
+/// A message that was cut short (`MSG_TRUNC`, `MSG_CTRUNC`) is `InvalidData`; `WouldBlock` when `wait` is false and
+/// nothing is there.
+pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    let mut bytes = vec![0; MAX_LEN];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
+    let message = loop {
+        match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+            Err(error) => return Err(error.into()),
+            Ok(message) => break message,
+        }
+    };
+    let (len, flags) = (message.bytes, message.flags);
+    let mut fds = Vec::new();
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            fds.extend(received);
+        }
+    }
+    if flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a control message was cut short"));
+    }
+    if len == 0 && fds.is_empty() {
+        return Ok(None);
+    }
+    bytes.truncate(len);
+    Ok(Some((bytes, fds)))
+}
+
+/// Moves a descriptor out of the range 0 to 2 and makes it close-on-exec.
+pub(crate) fn move_up(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_message_keeps_its_bounds_and_descriptors() {
+        let (a, b) = pair().unwrap();
+        assert!(is_control_socket(a.as_fd()));
+        assert!(!is_control_socket(std::fs::File::open("/dev/null").unwrap().as_fd()));
+        send(a.as_fd(), b"one", &[a.as_fd(), b.as_fd()]).unwrap();
+        send(a.as_fd(), b"two", &[]).unwrap();
+        let (bytes, fds) = receive(b.as_fd(), true).unwrap().unwrap();
+        assert_eq!((bytes.as_slice(), fds.len()), (&b"one"[..], 2));
+        drop(fds);
+        assert_eq!(receive(b.as_fd(), true).unwrap().unwrap().0, b"two");
+        assert_eq!(receive(b.as_fd(), false).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(a);
+        assert!(receive(b.as_fd(), true).unwrap().is_none());
+    }
+
+    #[test]
+    fn too_much_is_an_error() {
+        let (a, b) = pair().unwrap();
+        assert!(send(a.as_fd(), b"x", &[a.as_fd(); MAX_FDS + 1]).is_err());
+        send(a.as_fd(), &vec![0; MAX_LEN + 1], &[]).unwrap();
+        assert_eq!(receive(b.as_fd(), true).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

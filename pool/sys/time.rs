@@ -1,0 +1,68 @@
+//! [`Deadline`]: a timeout that was turned into an instant once.
+
+use std::time::{Duration, Instant};
+
+/// The instant at which a wait gives up; `NEVER` waits without limit.
+///
+/// A timeout too large for the clock means "without limit", as in Python.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// No limit.
+    pub(crate) const NEVER: Deadline = Deadline(None);
+
+    /// `timeout` from now.
+    pub(crate) fn after(timeout: Duration) -> Deadline {
+        Deadline(Instant::now().checked_add(timeout))
+    }
+
+    /// What is left: `None` = without limit, zero = over.
+    pub(crate) fn remaining(self) -> Option<Duration> {
+        self.0.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether it is over.
+    pub(crate) fn passed(self) -> bool {
+        self.remaining() == Some(Duration::ZERO)
+    }
+
+    /// The instant itself; `None` = without limit.
+    pub(crate) fn instant(self) -> Option<Instant> {
+        self.0
+    }
+
+    /// The earlier of the two.
+    pub(crate) fn earlier(self, other: Deadline) -> Deadline {
+        match (self.0, other.0) {
+            (Some(a), Some(b)) => Deadline(Some(a.min(b))),
+            (a, b) => Deadline(a.or(b)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_beyond_the_clock_is_no_limit() {
+        assert_eq!(Deadline::after(Duration::MAX), Deadline::NEVER);
+        assert_eq!(Deadline::NEVER.remaining(), None);
+    }
+
+    #[test]
+    fn zero_has_passed_at_once() {
+        assert!(Deadline::after(Duration::ZERO).passed());
+        assert!(!Deadline::NEVER.passed());
+    }
+
+    #[test]
+    fn the_earlier_one_wins() {
+        let soon = Deadline::after(Duration::from_secs(1));
+        let late = Deadline::after(Duration::from_secs(100));
+        assert_eq!(soon.earlier(late), soon);
+        assert_eq!(late.earlier(soon), soon);
+        assert_eq!(Deadline::NEVER.earlier(soon), soon);
+    }
+}
