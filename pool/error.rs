@@ -91,6 +91,16 @@ impl Error {
         Kind::Reentrant.into()
     }
 
+    /// What a task's error is when this error has refused the whole call.
+    pub(crate) fn refusal(&self) -> TaskKind {
+        match &*self.kind {
+            Kind::NotRunning => TaskKind::NotRunning,
+            Kind::Terminated => TaskKind::Terminated,
+            Kind::Broken { cause } => TaskKind::Broken { cause: cause.clone() },
+            _ => TaskKind::Broken { cause: self.to_string() },
+        }
+    }
+
     /// Whether an argument of the call was wrong.
     pub fn is_invalid_argument(&self) -> bool {
         matches!(*self.kind, Kind::InvalidArgument { .. })
@@ -200,7 +210,7 @@ impl fmt::Display for Error {
             Kind::Terminated => f.write_str("the pool was terminated"),
             Kind::Broken { cause } => write!(f, "the pool is broken: {cause}"),
             Kind::Reentrant => f.write_str(
-                "the pool was called from inside a `Serialize` or `Deserialize` implementation that it was running",
+                "the pool was called from inside a `Deserialize` implementation while it was reading a result",
             ),
             Kind::Task { source } => source.fmt(f),
         }
@@ -299,7 +309,7 @@ struct TaskInner {
 pub(crate) enum TaskKind {
     Panicked { message: String, location: Option<String>, backtrace: Option<String> },
     Failed { source: RemoteError },
-    WorkerLost { exit: Exit },
+    WorkerLost { exit: Exit, reason: Option<String> },
     Decode { text: String },
     Encode { text: String },
     Terminated,
@@ -396,7 +406,7 @@ impl TaskError {
     /// The signal that killed the worker.
     pub fn signal(&self) -> Option<i32> {
         match self.inner.kind {
-            TaskKind::WorkerLost { exit: Exit::Signal(signal) } => Some(signal),
+            TaskKind::WorkerLost { exit: Exit::Signal(signal), .. } => Some(signal),
             _ => None,
         }
     }
@@ -404,7 +414,7 @@ impl TaskError {
     /// The code with which the worker exited in the middle of the task.
     pub fn exit_code(&self) -> Option<i32> {
         match self.inner.kind {
-            TaskKind::WorkerLost { exit: Exit::Code(code) } => Some(code),
+            TaskKind::WorkerLost { exit: Exit::Code(code), .. } => Some(code),
             _ => None,
         }
     }
@@ -423,8 +433,12 @@ impl fmt::Display for TaskError {
                 write!(f, ": {message}")
             }
             TaskKind::Failed { source } => write!(f, "failed: {source}"),
-            TaskKind::WorkerLost { exit } => {
-                write!(f, "lost its worker: process {} {exit}", worker.unwrap_or_default())?;
+            TaskKind::WorkerLost { exit, reason } => {
+                write!(f, "lost its worker: process {} ", worker.unwrap_or_default())?;
+                if let Some(reason) = reason {
+                    return write!(f, "wrote garbage into its link ({reason}) and was killed");
+                }
+                write!(f, "{exit}")?;
                 match exit {
                     Exit::Signal(9) => f.write_str("; if nobody sent it, the system was probably out of memory"),
                     Exit::Signal(7 | 11) => f.write_str("; a stack overflow or a bad memory access"),
@@ -590,7 +604,7 @@ mod tests {
 
     #[test]
     fn a_lost_worker_names_the_signal() {
-        let error = TaskError::new(TaskKind::WorkerLost { exit: Exit::Signal(9) }, "f", 7, Some(1234));
+        let error = TaskError::new(TaskKind::WorkerLost { exit: Exit::Signal(9), reason: None }, "f", 7, Some(1234));
         assert!(
             error
                 .to_string()

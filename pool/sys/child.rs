@@ -3,9 +3,10 @@
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Child {
     pid: i32,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
 }
 
 impl Child {
@@ -40,7 +41,7 @@ impl Child {
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).unwrap_or(-1);
         match Pid::from_raw(pid).map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) {
-            Some(Ok(pidfd)) => Ok(Child { pid, pidfd }),
+            Some(Ok(pidfd)) => Ok(Child { pid, pidfd: Arc::new(pidfd) }),
             outcome => {
                 // Without a pidfd it could not be watched: take it back.
                 let mut child = child;
@@ -54,6 +55,11 @@ impl Child {
     /// Its process id.
     pub(crate) fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// The pidfd: readable once the process has ended.
+    pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
+        &self.pidfd
     }
 
     /// Sends a signal; a process that has ended already is no error.
@@ -85,13 +91,6 @@ impl Child {
                 Err(_) => return Some(Ending::Unknown),
             }
         }
-    }
-}
-
-impl AsFd for Child {
-    /// The pidfd: readable once the process has ended.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
     }
 }
 

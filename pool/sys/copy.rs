@@ -54,7 +54,7 @@ impl<'a> SharedBytes<'a> {
     #[must_use]
     pub(crate) fn write(self, at: usize, bytes: &[u8]) -> bool {
         let Some(target) = self.slice(at, bytes.len()) else { return false };
-        if bytes.len() == 8 && (target.start as usize).is_multiple_of(8) {
+        if bytes.len() == 8 && target.start as usize % 8 == 0 {
             let word = u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
             // SAFETY: the eight bytes lie inside the mapping (`slice`), are aligned for a u64 (just checked), and are
             // only ever accessed atomically or by opaque copies.
@@ -92,7 +92,7 @@ impl<'a> SharedBytes<'a> {
 
     /// Everything as a vector of plain values; `None` when the length is not a multiple of the size of `T`.
     pub(crate) fn to_vec<T: bytemuck::Pod>(self) -> Option<Vec<T>> {
-        if size_of::<T>() == 0 || !self.len.is_multiple_of(size_of::<T>()) {
+        if size_of::<T>() == 0 || self.len % size_of::<T>() != 0 {
             return None;
         }
         let count = self.len / size_of::<T>();
@@ -128,6 +128,17 @@ pub(crate) fn same_type<A: ?Sized + 'static, B: ?Sized + 'static>(value: &A) -> 
     Some(unsafe { std::mem::transmute_copy::<&A, &B>(&value) })
 }
 
+/// `value` as a `B`, when `A` and `B` are the same type, else given back.
+#[inline]
+pub(crate) fn into_same_type<A: 'static, B: 'static>(value: A) -> Result<B, A> {
+    if TypeId::of::<A>() != TypeId::of::<B>() {
+        return Err(value);
+    }
+    let value = std::mem::ManuallyDrop::new(value);
+    // SAFETY: the type ids are equal, so this is a move within one type; the original is never dropped.
+    Ok(unsafe { std::mem::transmute_copy::<A, B>(&value) })
+}
+
 /// Some value of a type without bytes: a function item or a closure that captures nothing.
 ///
 /// # Panics
@@ -135,9 +146,9 @@ pub(crate) fn same_type<A: ?Sized + 'static, B: ?Sized + 'static>(value: &A) -> 
 /// When the type has a size.
 pub(crate) fn conjure<F: Copy + 'static>() -> F {
     assert_eq!(size_of::<F>(), 0, "only a type without bytes can be made out of nothing");
-    // SAFETY: a value of a zero-sized type has no bytes to initialise. That a value may exist at all is shown by the
+    // SAFETY: reading a zero-sized value touches no memory, for which any aligned pointer will do. That a value may exist at all is shown by the
     // one that the caller of the public function passed in, and `F: Copy` allows one more of it.
-    unsafe { std::mem::MaybeUninit::<F>::uninit().assume_init() }
+    unsafe { std::ptr::NonNull::<F>::dangling().read() }
 }
 
 #[cfg(test)]
@@ -182,6 +193,8 @@ mod tests {
         assert_eq!(same_type::<str, str>("a"), Some("a"));
         assert_eq!(same_type::<[u8], [u8]>(b"a"), Some(&b"a"[..]));
         assert_eq!(same_type::<u8, u16>(&1), None);
+        assert_eq!(into_same_type::<String, String>("a".to_owned()), Ok("a".to_owned()));
+        assert_eq!(into_same_type::<String, Vec<u8>>("a".to_owned()), Err("a".to_owned()));
     }
 
     #[test]

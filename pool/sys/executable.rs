@@ -127,7 +127,7 @@ pub(crate) fn offset_of(address: usize) -> u64 {
 /// executable's own read-only segments and it is aligned.
 pub(crate) fn read_only_address(delta: u64, len: usize, align: usize) -> Option<usize> {
     let at = image().start.wrapping_add(usize::try_from(delta).ok()?);
-    (at.is_multiple_of(align) && image().read_only.iter().any(|it| it.contains(at, len))).then_some(at)
+    (at % align == 0 && image().read_only.iter().any(|it| it.contains(at, len))).then_some(at)
 }
 
 /// What tells this build from another: the GNU build-id note, else device, inode, size and time of the file.

@@ -30,7 +30,7 @@ impl Mapping {
         assert!(at.checked_add(size_of::<T>()).is_some_and(|end| end <= self.map.len()), "outside the mapping");
         // SAFETY: `at` lies inside the mapping (just checked).
         let start = unsafe { self.map.as_mut_ptr().add(at) };
-        assert!((start as usize).is_multiple_of(align_of::<T>()), "not aligned");
+        assert!(start as usize % align_of::<T>() == 0, "not aligned");
         // SAFETY: mapped, aligned, and lives as long as `self`. `T: Atomics` promises that every byte of it is part of
         // an atomic, so that writes of other processes are no data races and any bytes are valid.
         unsafe { &*start.cast::<T>() }
@@ -49,6 +49,11 @@ pub(crate) unsafe trait Atomics: Sync {}
 ///
 /// `memfd_create(2)`. The name is only for /proc/PID/maps; nothing appears in any file system.
 pub(crate) fn create(name: &str, len: usize) -> io::Result<OwnedFd> {
+    // Growing a file beyond RLIMIT_FSIZE would not only fail but send SIGXFSZ, which kills (setrlimit(2)).
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| (len as u64) > limit) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small"));
+    }
     let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     rustix::fs::ftruncate(&file, len as u64)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL)?;

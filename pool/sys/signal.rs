@@ -66,6 +66,13 @@ pub(crate) fn flush_standard_streams() {
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }
 
+/// The size of a normal stack: what the main thread of a program would get (`ulimit -s`), at most 64 MiB, in bytes.
+pub(crate) fn stack_limit() -> usize {
+    const DEFAULT: u64 = 8 << 20;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current.unwrap_or(DEFAULT);
+    usize::try_from(limit.clamp(1 << 20, 64 << 20)).unwrap_or(DEFAULT as usize)
+}
+
 /// The lowest address of the stack of the thread that runs tasks, and how far below it a fault still means overflow.
 static STACK_LOW: AtomicUsize = AtomicUsize::new(0);
 const GUARD: usize = 64 * 1024;
@@ -93,8 +100,10 @@ pub(crate) fn report_stack_overflow() {
 
 fn stack_low() -> Option<usize> {
     let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
-    // SAFETY: fills in the attributes of the calling thread.
-    let failed = unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0;
+    // SAFETY: always succeeds (pthread_self(3)).
+    let own = unsafe { libc::pthread_self() };
+    // SAFETY: the calling thread is alive, and the target has room for its attributes.
+    let failed = unsafe { libc::pthread_getattr_np(own, attributes.as_mut_ptr()) } != 0;
     if failed {
         return None;
     }
@@ -107,9 +116,10 @@ fn stack_low() -> Option<usize> {
 }
 
 extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    // SAFETY: the kernel passes a valid siginfo to a handler installed with SA_SIGINFO, and SIGSEGV and SIGBUS carry
-    // an address.
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: the kernel passes a valid siginfo to a handler installed with SA_SIGINFO.
+    let info = unsafe { &*info };
+    // SAFETY: SIGSEGV and SIGBUS carry an address.
+    let address = unsafe { info.si_addr() } as usize;
     let low = STACK_LOW.load(Relaxed);
     if address >= low.saturating_sub(GUARD) && address < low + 4096 {
         let text = b"\nmultiproc: a task has overflowed its stack\n";

@@ -1,0 +1,425 @@
+//! Values to bytes and back: the one place that names the serialisation crate.
+//!
+//! A value takes one of two forms. Plain numbers, `bool` and `()` are *fixed*: their bytes, little-endian, and nothing
+//! else. Everything else has a *body* behind its length in 8 bytes, so that a value that does not decode does not take
+//! its neighbours with it: vectors and slices of plain numbers move as they are, at the speed of memory; all other
+//! types go through serde, in postcard's format. Which form a type takes is decided by its `TypeId`, which folds at
+//! compile time. The format depends on neither pointer width nor byte order.
+
+use crate::sys::copy::{SharedBytes, into_same_type, same_type};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+
+/// What can travel between processes: every type that implements serde's `Serialize` and `DeserializeOwned` and borrows
+/// nothing. Implemented for all of them.
+///
+/// ```
+/// fn travels<T: multiproc::Payload>() {}
+/// travels::<(u64, String, Vec<f64>, Result<bool, String>)>();
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot travel to another process",
+    label = "not `Serialize + DeserializeOwned + 'static`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it own its data: `String` instead of `&str`"
+)]
+pub trait Payload: Serialize + DeserializeOwned + 'static {}
+
+impl<T: Serialize + DeserializeOwned + 'static> Payload for T {}
+
+/// Why a value could not be written or read; the text is serde's or ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecError(pub(crate) String);
+
+type Result<T> = std::result::Result<T, CodecError>;
+
+/// The length in front of a body, in bytes.
+const PREFIX: usize = 8;
+
+/// Runs `$body` with `$number` standing for each plain number type.
+macro_rules! for_each_number {
+    ($number:ident => $body:block) => {
+        for_each_number!(@ $number $body u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 f32 f64)
+    };
+    (@ $number:ident $body:block $($type:ty)*) => { $({ type $number = $type; $body })* };
+}
+
+/// The number of bytes of a fixed type; `None` for a type with a body.
+#[inline]
+pub(crate) fn fixed_size<T: ?Sized + 'static>() -> Option<usize> {
+    let id = std::any::TypeId::of::<T>();
+    let is = |other| id == other;
+    for_each_number!(N => {
+        if is(std::any::TypeId::of::<N>()) {
+            return Some(size_of::<N>());
+        }
+    });
+    if is(std::any::TypeId::of::<usize>()) || is(std::any::TypeId::of::<isize>()) {
+        return Some(8);
+    }
+    if is(std::any::TypeId::of::<bool>()) {
+        return Some(1);
+    }
+    is(std::any::TypeId::of::<()>()).then_some(0)
+}
+
+/// Whether a type is a vector of plain numbers, so that reading it runs no code of the user's.
+#[inline]
+pub(crate) fn is_bulk<T: 'static>() -> bool {
+    for_each_number!(N => {
+        if std::any::TypeId::of::<T>() == std::any::TypeId::of::<Vec<N>>() {
+            return true;
+        }
+    });
+    false
+}
+
+/// The bytes of a vector or slice of plain numbers; `None` for every other type.
+///
+/// On a big-endian machine these types take serde's way, which has the same meaning but another format; both ends of
+/// today's links are one machine.
+#[inline]
+pub(crate) fn bulk<T: ?Sized + 'static>(value: &T) -> Option<&[u8]> {
+    if cfg!(target_endian = "big") {
+        return None;
+    }
+    for_each_number!(N => {
+        if let Some(vector) = same_type::<T, Vec<N>>(value) {
+            return Some(bytemuck::cast_slice(vector));
+        }
+        if let Some(slice) = same_type::<T, [N]>(value) {
+            return Some(bytemuck::cast_slice(slice));
+        }
+    });
+    None
+}
+
+/// Appends a value. On an error `out` is as it was before.
+#[inline]
+pub(crate) fn encode<T: Serialize + ?Sized + 'static>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    for_each_number!(N => {
+        if let Some(number) = same_type::<T, N>(value) {
+            out.extend_from_slice(&number.to_le_bytes());
+            return Ok(());
+        }
+    });
+    if let Some(number) = same_type::<T, usize>(value) {
+        out.extend_from_slice(&(*number as u64).to_le_bytes());
+        return Ok(());
+    }
+    if let Some(number) = same_type::<T, isize>(value) {
+        out.extend_from_slice(&(*number as i64).to_le_bytes());
+        return Ok(());
+    }
+    if let Some(value) = same_type::<T, bool>(value) {
+        out.push(u8::from(*value));
+        return Ok(());
+    }
+    if same_type::<T, ()>(value).is_some() {
+        return Ok(());
+    }
+    let at = out.len();
+    out.extend_from_slice(&[0; PREFIX]);
+    if let Some(bytes) = bulk(value) {
+        out.extend_from_slice(bytes);
+    } else if let Err(error) = encode_body(value, out) {
+        out.truncate(at);
+        return Err(error);
+    }
+    let len = (out.len() - at - PREFIX) as u64;
+    out[at..at + PREFIX].copy_from_slice(&len.to_le_bytes());
+    Ok(())
+}
+
+/// The prefix of a body of `len` bytes.
+pub(crate) fn prefix(len: usize) -> [u8; PREFIX] {
+    (len as u64).to_le_bytes()
+}
+
+fn encode_body<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
+    struct Append<'a>(&'a mut Vec<u8>);
+    impl postcard::ser_flavors::Flavor for Append<'_> {
+        type Output = ();
+        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+            self.0.push(byte);
+            Ok(())
+        }
+        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+        fn finalize(self) -> postcard::Result<()> {
+            Ok(())
+        }
+    }
+    postcard::serialize_with_flavor(value, Append(out)).map_err(|error| CodecError(describe(&error)))
+}
+
+fn describe(error: &postcard::Error) -> String {
+    match error {
+        // serde's own message is lost in postcard; say at least who refused.
+        postcard::Error::SerdeSerCustom => "its `Serialize` implementation refused".to_owned(),
+        postcard::Error::SerdeDeCustom => "its `Deserialize` implementation refused the data".to_owned(),
+        postcard::Error::SerializeSeqLengthUnknown => {
+            "it serialises a sequence without saying its length first".to_owned()
+        }
+        postcard::Error::WontImplement => {
+            "its `Deserialize` asks for a self-describing format (`untagged`, `flatten` or the like)".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Bytes to read values from: in this process's memory, or in memory that another process may change.
+///
+/// Every read is bounded; what lies beyond the end is an error.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    bytes: Bytes<'a>,
+    at: usize,
+}
+
+#[derive(Debug)]
+enum Bytes<'a> {
+    Own(&'a [u8]),
+    Shared(SharedBytes<'a>),
+}
+
+fn cut_short() -> CodecError {
+    CodecError("the data ends too early".to_owned())
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { bytes: Bytes::Own(bytes), at: 0 }
+    }
+
+    pub(crate) fn shared(bytes: SharedBytes<'a>) -> Reader<'a> {
+        Reader { bytes: Bytes::Shared(bytes), at: 0 }
+    }
+
+    /// How many bytes were read so far.
+    #[cfg(test)]
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    fn len(&self) -> usize {
+        match self.bytes {
+            Bytes::Own(bytes) => bytes.len(),
+            Bytes::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    /// The position of the next `len` bytes, which are then read.
+    fn advance(&mut self, len: usize) -> Result<usize> {
+        let end = self.at.checked_add(len).filter(|end| *end <= self.len()).ok_or_else(cut_short)?;
+        Ok(std::mem::replace(&mut self.at, end))
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let at = self.advance(N)?;
+        let mut out = [0; N];
+        match self.bytes {
+            Bytes::Own(bytes) => out.copy_from_slice(&bytes[at..at + N]),
+            Bytes::Shared(bytes) => bytes.slice(at, N).ok_or_else(cut_short)?.read_into(&mut out),
+        }
+        Ok(out)
+    }
+
+    fn body(&mut self) -> Result<Body<'a>> {
+        let len = u64::from_le_bytes(self.array()?);
+        let len = usize::try_from(len).map_err(|_| cut_short())?;
+        let at = self.advance(len)?;
+        match self.bytes {
+            Bytes::Own(bytes) => Ok(Body(Bytes::Own(&bytes[at..at + len]))),
+            Bytes::Shared(bytes) => bytes.slice(at, len).map(|it| Body(Bytes::Shared(it))).ok_or_else(cut_short),
+        }
+    }
+}
+
+struct Body<'a>(Bytes<'a>);
+
+impl<'a> Body<'a> {
+    fn to_vec<N: bytemuck::Pod>(&self) -> Result<Vec<N>> {
+        let odd = || CodecError("the length is not a multiple of the element size".to_owned());
+        match self.0 {
+            Bytes::Shared(bytes) => bytes.to_vec().ok_or_else(odd),
+            Bytes::Own(bytes) if bytes.len() % size_of::<N>() != 0 => Err(odd()),
+            Bytes::Own(bytes) => {
+                let mut out = vec![N::zeroed(); bytes.len() / size_of::<N>()];
+                bytemuck::cast_slice_mut(&mut out).copy_from_slice(bytes);
+                Ok(out)
+            }
+        }
+    }
+
+    fn bytes(&self) -> Cow<'a, [u8]> {
+        match self.0 {
+            Bytes::Own(bytes) => Cow::Borrowed(bytes),
+            Bytes::Shared(bytes) => {
+                let mut out = Vec::new();
+                bytes.append_to(&mut out);
+                Cow::Owned(out)
+            }
+        }
+    }
+}
+
+/// Reads a value. A value whose body does not decode is an error, and the reader stands behind it.
+#[inline]
+pub(crate) fn decode<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> Result<T> {
+    for_each_number!(N => {
+        if fixed::<T, N>() {
+            return same(N::from_le_bytes(reader.array()?));
+        }
+    });
+    if fixed::<T, usize>() {
+        let number = u64::from_le_bytes(reader.array()?);
+        return same(usize::try_from(number).map_err(|_| CodecError(format!("{number} does not fit a usize")))?);
+    }
+    if fixed::<T, isize>() {
+        let number = i64::from_le_bytes(reader.array()?);
+        return same(isize::try_from(number).map_err(|_| CodecError(format!("{number} does not fit an isize")))?);
+    }
+    if fixed::<T, bool>() {
+        return match reader.array()? {
+            [0] => same(false),
+            [1] => same(true),
+            [other] => Err(CodecError(format!("{other} is not a bool"))),
+        };
+    }
+    if fixed::<T, ()>() {
+        return same(());
+    }
+    let body = reader.body()?;
+    if cfg!(target_endian = "little") {
+        for_each_number!(N => {
+            if fixed::<T, Vec<N>>() {
+                return same(body.to_vec::<N>()?);
+            }
+        });
+    }
+    match postcard::take_from_bytes(&body.bytes()) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(CodecError(format!("{} bytes are left over", rest.len()))),
+        Err(error) => Err(CodecError(describe(&error))),
+    }
+}
+
+/// Steps over a value without decoding it.
+#[inline]
+pub(crate) fn skip<T: ?Sized + 'static>(reader: &mut Reader<'_>) -> Result<()> {
+    match fixed_size::<T>() {
+        Some(size) => reader.advance(size).map(drop),
+        None => reader.body().map(drop),
+    }
+}
+
+#[inline]
+fn fixed<T: 'static, N: 'static>() -> bool {
+    std::any::TypeId::of::<T>() == std::any::TypeId::of::<N>()
+}
+
+#[inline]
+fn same<A: 'static, B: 'static>(value: A) -> Result<B> {
+    into_same_type(value).map_err(|_| CodecError("two types of one id differ".to_owned()))
+}
+
+/// Writes a value of the library's own, for control messages.
+pub(crate) fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Own types consist of numbers, strings and vectors: they always serialise.
+    let written = encode_body(value, &mut out);
+    debug_assert!(written.is_ok(), "{written:?}");
+    out
+}
+
+/// Reads a value of the library's own from a control message.
+pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes).map_err(|error| CodecError(describe(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::fmt::Debug;
+
+    fn round<T: Payload + PartialEq + Debug>(value: T) {
+        let mut bytes = vec![9];
+        encode(&value, &mut bytes).unwrap();
+        encode(&value, &mut bytes).unwrap();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(decode::<u8>(&mut reader).unwrap(), 9);
+        skip::<T>(&mut reader).unwrap();
+        assert_eq!(decode::<T>(&mut reader).unwrap(), value);
+        assert_eq!(reader.position(), bytes.len());
+        // Whatever is cut off is an error, never a panic.
+        for len in 1..bytes.len() / 2 {
+            assert!(decode::<T>(&mut Reader::new(&bytes[1..len])).is_err());
+        }
+    }
+
+    #[test]
+    fn every_form_comes_back() {
+        round(7u8);
+        round(-7i64);
+        round(u128::MAX);
+        round(1.5f32);
+        round(usize::MAX);
+        round(-1isize);
+        round(true);
+        round('x');
+        round(String::from("hällo"));
+        round(vec![1u8, 2, 3]);
+        round(vec![1.5f64, -2.0]);
+        round(vec![String::from("a")]);
+        round((1u8, vec![2u16], Some("x".to_owned())));
+        round(BTreeMap::from([(1, "one".to_owned())]));
+        round(Err::<u8, String>("no".to_owned()));
+        let mut bytes = Vec::new();
+        encode(&(), &mut bytes).unwrap();
+        assert!(bytes.is_empty());
+        decode::<()>(&mut Reader::new(&bytes)).unwrap();
+    }
+
+    #[test]
+    fn a_slice_is_read_as_its_owned_form() {
+        let mut bytes = Vec::new();
+        encode(&[1.0f64, 2.0][..], &mut bytes).unwrap();
+        encode("text", &mut bytes).unwrap();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(decode::<Vec<f64>>(&mut reader).unwrap(), [1.0, 2.0]);
+        assert_eq!(decode::<String>(&mut reader).unwrap(), "text");
+    }
+
+    #[test]
+    fn a_bad_value_leaves_its_neighbour_alone() {
+        let mut bytes = Vec::new();
+        encode(&vec![0xffu8, 0xff], &mut bytes).unwrap();
+        encode(&"next".to_owned(), &mut bytes).unwrap();
+        let mut reader = Reader::new(&bytes);
+        assert!(decode::<String>(&mut reader).is_err());
+        assert_eq!(decode::<String>(&mut reader).unwrap(), "next");
+        assert!(decode::<bool>(&mut Reader::new(&[2])).is_err());
+        assert!(decode::<Vec<u8>>(&mut Reader::new(&[0xff; 9])).is_err());
+    }
+
+    #[test]
+    fn a_refusal_leaves_no_bytes() {
+        let mut bytes = vec![1];
+        let refused = std::path::PathBuf::from(std::ffi::OsStr::new("x"));
+        encode(&refused, &mut bytes).unwrap();
+        bytes.truncate(1);
+        struct Refuses;
+        impl Serialize for Refuses {
+            fn serialize<S: serde::Serializer>(&self, _: S) -> std::result::Result<S::Ok, S::Error> {
+                Err(serde::ser::Error::custom("no"))
+            }
+        }
+        assert!(encode(&Refuses, &mut bytes).is_err());
+        assert_eq!(bytes, [1]);
+    }
+}

@@ -1,0 +1,417 @@
+//! The state of a pool behind its one lock: workers, ledger, backlog; and the rule which worker gets the next frame.
+//!
+//! No code of the user's ever runs under this lock.
+
+use crate::engine::chunk;
+use crate::engine::job::{Halt, Header, Job};
+use crate::engine::launch::Launcher;
+use crate::engine::ledger::{Flight, Load, Window};
+use crate::engine::work::Run;
+use crate::error::Error;
+use crate::ipc::bell::{Bell, Spinner};
+use crate::ipc::link::{Frame, FrameKind, Link};
+use crate::process::identity::Entry;
+use crate::process::start::News;
+use crate::sys::child::Child;
+use crate::sys::time::Deadline;
+use parking_lot::{Condvar, Mutex};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Payloads above this many bytes leave memory in use that is worth giving back.
+const LARGE: usize = 256 * 1024;
+
+/// How long that memory is kept for the next large payload: fresh pages cost far more than used ones.
+const KEEP_FOR: Duration = Duration::from_secs(1);
+
+/// A pool's machinery, shared by its handle, the threads that wait in it, and its own background thread.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) core: Mutex<Core>,
+    pub(crate) bell: Bell,
+    pub(crate) launcher: Box<dyn Launcher>,
+    /// The background thread waits here while others drive or there is nothing to do.
+    pub(crate) background: Condvar,
+    /// Whoever waits for workers to come or go waits here.
+    pub(crate) workforce: Condvar,
+    /// How long a worker may take to end after SIGTERM.
+    pub(crate) grace: Duration,
+    /// The fork generation of the process that made it.
+    pub(crate) generation: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) phase: Phase,
+    pub(crate) workers: Vec<Worker>,
+    /// Tasks that belong to no worker at the moment.
+    pub(crate) backlog: VecDeque<Parcel>,
+    /// Calls that are under way.
+    pub(crate) jobs: Vec<Arc<Job>>,
+    /// Calls whose threads wait for their condition variable; the first of them gets the driver's seat.
+    pub(crate) waiting: Vec<Arc<Job>>,
+    /// Headers of calls without context, by the address of the function's descriptor.
+    headers: HashMap<usize, Arc<Header>>,
+    next_header: u64,
+    /// Whether a thread is driving: collecting answers and minding the workers.
+    pub(crate) driving: bool,
+    pub(crate) news: VecDeque<(usize, u64, News)>,
+    /// Starts in a row that failed.
+    pub(crate) failed_starts: u32,
+    pub(crate) spinner: Spinner,
+    /// Room for copies of small payloads.
+    pub(crate) scratch: Vec<u8>,
+    /// Something has happened since the driver last went to sleep.
+    pub(crate) fresh: bool,
+    /// Every worker was ready once: `build` has returned the pool.
+    pub(crate) built: bool,
+    /// The first start that failed.
+    pub(crate) start_failure: Option<Error>,
+    /// When something large last went through a link whose memory was not given back since.
+    pub(crate) large_at: Option<Instant>,
+}
+
+/// The life of a pool.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// It takes calls.
+    Running,
+    /// It takes no new calls; workers leave when the last call has ended.
+    Closing,
+    /// Workers were told to end; those that still live at the deadline are killed.
+    Ending { halt: Halt, kill_at: Deadline },
+}
+
+/// One place for a worker, and who has it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Counts the processes that have had this place: news of an earlier one are not about this one.
+    pub(crate) incarnation: u64,
+    pub(crate) state: State,
+    pub(crate) child: Option<Arc<Child>>,
+    pub(crate) link: Option<Box<dyn Link>>,
+    pub(crate) window: Window,
+    /// Headers it knows.
+    known: HashSet<u64>,
+    /// Headers it need not know any more.
+    forget: Vec<u64>,
+    /// Frames were sent since the last flush.
+    unflushed: bool,
+    /// Why it was killed, if by us for what it did.
+    pub(crate) condemned: Option<String>,
+    /// What it said, or was said of it, before it was ready.
+    pub(crate) complaint: Option<Error>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its process was started and has not said yet that it is ready.
+    Starting,
+    Ready,
+    /// It was told that there are no more frames, or to end.
+    Leaving,
+    /// There is no process.
+    Vacant,
+}
+
+/// Tasks on their way to a worker.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) load: Load,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Worker {
+    /// A place without a link, for its next process or none.
+    pub(crate) fn new(incarnation: u64, state: State) -> Worker {
+        Worker {
+            incarnation,
+            state,
+            child: None,
+            link: None,
+            window: Window::default(),
+            known: HashSet::new(),
+            forget: Vec::new(),
+            unflushed: false,
+            condemned: None,
+            complaint: None,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.child.as_ref().map(|child| child.pid())
+    }
+
+    /// Sends one frame of tasks, and before it what the worker must know; `Ok(false)` when there is no room now.
+    fn send(&mut self, load: &Load, bytes: &[u8]) -> io::Result<bool> {
+        let (Some(link), Some(job)) = (&mut self.link, &load.job) else { return Ok(false) };
+        let header = &job.header;
+        let frame = |kind| Frame { kind, header: header.id, first: 0, count: 0, skip: 0 };
+        while let Some(id) = self.forget.pop() {
+            let Some(seq) = link.send(&Frame { header: id, ..frame(FrameKind::Forget) }, &[])? else {
+                self.forget.push(id);
+                return Ok(false);
+            };
+            self.window.push(Flight { seq, load: None });
+        }
+        if !self.known.contains(&header.id) {
+            let context = header.context.as_deref().unwrap_or_default();
+            let told = crate::engine::worker::encode_header(&header.function, context);
+            let Some(seq) = link.send(&frame(FrameKind::Header), &told)? else { return Ok(false) };
+            self.window.push(Flight { seq, load: None });
+            self.known.insert(header.id);
+        }
+        let tasks = Frame { first: load.first, count: load.count, skip: load.next, ..frame(FrameKind::Tasks) };
+        let Some(seq) = link.send(&tasks, bytes)? else { return Ok(false) };
+        self.window.push(Flight { seq, load: Some(load.clone()) });
+        self.unflushed = true;
+        Ok(true)
+    }
+
+    /// Tells the worker that there are no more frames.
+    fn send_stop(&mut self) -> io::Result<bool> {
+        let Some(link) = &mut self.link else { return Ok(true) };
+        let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[])?;
+        self.unflushed |= sent.is_some();
+        Ok(sent.is_some())
+    }
+
+    pub(crate) fn flush(&mut self) {
+        if std::mem::take(&mut self.unflushed) {
+            if let Some(link) = &mut self.link {
+                link.flush();
+            }
+        }
+    }
+
+    /// Kills it for what it did; its end is then reported like any other.
+    pub(crate) fn condemn(&mut self, cause: &io::Error) {
+        if self.condemned.is_none() {
+            self.condemned = Some(cause.to_string());
+        }
+        if let Some(child) = &self.child {
+            child.signal(crate::sys::child::ChildSignal::Kill);
+        }
+    }
+}
+
+impl Engine {
+    /// The process ids of the workers that are ready.
+    pub(crate) fn worker_pids(&self) -> Vec<i32> {
+        let core = self.core.lock();
+        core.workers.iter().filter(|worker| worker.state == State::Ready).filter_map(Worker::pid).collect()
+    }
+
+    /// The phase and the number of workers, for people.
+    pub(crate) fn describe(&self) -> (&'static str, usize) {
+        let core = self.core.lock();
+        let phase = match core.phase {
+            Phase::Running => "running",
+            Phase::Closing => "closing",
+            Phase::Ending { .. } => "ended",
+        };
+        (phase, core.workers.len())
+    }
+}
+
+impl Core {
+    pub(crate) fn new(workers: usize) -> Core {
+        Core {
+            phase: Phase::Running,
+            workers: (0..workers).map(|_| Worker::new(0, State::Vacant)).collect(),
+            backlog: VecDeque::new(),
+            jobs: Vec::new(),
+            waiting: Vec::new(),
+            headers: HashMap::new(),
+            next_header: 0,
+            driving: false,
+            news: VecDeque::new(),
+            failed_starts: 0,
+            spinner: Spinner::new(),
+            scratch: Vec::new(),
+            fresh: false,
+            built: false,
+            start_failure: None,
+            large_at: None,
+        }
+    }
+
+    /// The header for calls of a function.
+    pub(crate) fn header(
+        &mut self,
+        entry: &'static Entry<Run>,
+        context: Option<Vec<u8>>,
+    ) -> Result<Arc<Header>, Error> {
+        let key = std::ptr::from_ref(entry) as usize;
+        if context.is_none() {
+            if let Some(header) = self.headers.get(&key) {
+                return Ok(Arc::clone(header));
+            }
+        }
+        let shared = context.is_none();
+        let header = Arc::new(Header::new(self.next_header, entry, context)?);
+        self.next_header += 1;
+        if shared {
+            self.headers.insert(key, Arc::clone(&header));
+        }
+        Ok(header)
+    }
+
+    /// How many frames of `count` tasks each the workers can take now.
+    pub(crate) fn room(&self, header: &Header, count: u32) -> usize {
+        if !self.backlog.is_empty() {
+            return 0;
+        }
+        let depth = chunk::depth(header.nanos(), count);
+        self.workers.iter().map(|worker| worker.room(depth)).sum()
+    }
+
+    /// The worker that should get the next frame: the one with the fewest, among these one that is awake.
+    fn choose(&self, depth: usize) -> Option<usize> {
+        let candidates = self.workers.iter().enumerate().filter(|(_, worker)| worker.room(depth) > 0);
+        let key = |worker: &Worker| (worker.window.len(), worker.link.as_ref().is_some_and(|link| !link.is_awake()));
+        candidates.min_by_key(|(_, worker)| key(worker)).map(|(at, _)| at)
+    }
+
+    /// Notes that a payload of `len` bytes went through a link.
+    pub(crate) fn note_size(&mut self, len: usize) {
+        if len > LARGE {
+            self.large_at = Some(Instant::now());
+        }
+    }
+
+    /// When links should give back what a burst has used.
+    pub(crate) fn trim_at(&self) -> Deadline {
+        self.large_at.map_or(Deadline::NEVER, |at| Deadline::at(at + KEEP_FOR))
+    }
+
+    /// Lets links give back what a burst has used, if that was long enough ago.
+    pub(crate) fn trim(&mut self) {
+        if self.trim_at().passed() && !self.is_busy() {
+            self.large_at = None;
+            self.workers.iter_mut().filter_map(|worker| worker.link.as_mut()).for_each(|link| link.trim());
+        }
+    }
+
+    /// Hands a frame to a worker, or keeps it in the backlog.
+    pub(crate) fn submit(&mut self, load: Load, bytes: &[u8]) {
+        self.note_size(bytes.len());
+        if !(self.backlog.is_empty() && self.dispatch(&load, bytes)) {
+            self.backlog.push_back(Parcel { load, bytes: bytes.to_vec() });
+        }
+    }
+
+    fn dispatch(&mut self, load: &Load, bytes: &[u8]) -> bool {
+        let Some(job) = &load.job else { return true };
+        let depth = chunk::depth(job.header.nanos(), load.left());
+        while let Some(at) = self.choose(depth) {
+            let worker = &mut self.workers[at];
+            match worker.send(load, bytes) {
+                Ok(sent) => return sent,
+                // A socket that broke: the worker is dying. It gets nothing more, and its end is on its way.
+                Err(error) => {
+                    worker.condemn(&error);
+                    worker.state = State::Leaving;
+                }
+            }
+        }
+        false
+    }
+
+    /// Hands out as much of the backlog as there is room for; whether anything moved.
+    pub(crate) fn schedule(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(parcel) = self.backlog.pop_front() {
+            if !self.dispatch(&parcel.load, &parcel.bytes) {
+                self.backlog.push_front(parcel);
+                break;
+            }
+            moved = true;
+        }
+        moved
+    }
+
+    /// Takes frames that no worker has begun back from the busiest one, while another is idle; whether anything moved.
+    ///
+    /// So a task never waits for one that stands before it in the window while a worker idles.
+    pub(crate) fn rebalance(&mut self) -> bool {
+        if !self.backlog.is_empty() || !self.workers.iter().any(|it| it.state == State::Ready && it.window.len() == 0) {
+            return false;
+        }
+        let busiest = self.workers.iter_mut().filter(|it| it.window.len() > 1).max_by_key(|it| it.window.len());
+        let Some(worker) = busiest else { return false };
+        let Some(link) = &mut worker.link else { return false };
+        let waiting = worker.window.waiting();
+        let share = waiting.len().div_ceil(2);
+        let mut taken = Vec::new();
+        for seq in waiting.into_iter().take(share) {
+            if !link.revoke(seq) {
+                break;
+            }
+            if let Some(load) = worker.window.unload(seq) {
+                taken.push(Parcel { bytes: link.payload(seq), load });
+            }
+        }
+        let moved = !taken.is_empty();
+        // They were taken newest first.
+        for parcel in taken {
+            self.backlog.push_front(parcel);
+        }
+        self.schedule() || moved
+    }
+
+    pub(crate) fn flush(&mut self) {
+        self.workers.iter_mut().for_each(Worker::flush);
+    }
+
+    /// Whether anything is under way or waits to be.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.backlog.is_empty() || self.workers.iter().any(|worker| worker.window.len() > 0)
+    }
+
+    /// Ends a call: what is left of it is dropped, and workers may forget its context.
+    pub(crate) fn retire(&mut self, job: &Arc<Job>) {
+        self.jobs.retain(|it| !Arc::ptr_eq(it, job));
+        if job.outstanding() > 0 {
+            self.backlog.retain(|it| it.load.job.as_ref().is_none_or(|it| !Arc::ptr_eq(it, job)));
+            self.workers.iter_mut().for_each(|worker| worker.window.abandon(job));
+        }
+        if job.header.context.is_some() {
+            for worker in &mut self.workers {
+                if worker.known.remove(&job.header.id) {
+                    worker.forget.push(job.header.id);
+                }
+            }
+        }
+        self.maybe_stop();
+    }
+
+    /// In a closing pool: tells the workers to leave once the last call has ended.
+    pub(crate) fn maybe_stop(&mut self) {
+        if !matches!(self.phase, Phase::Closing) || !self.jobs.is_empty() {
+            return;
+        }
+        for worker in self.workers.iter_mut().filter(|worker| worker.state == State::Ready) {
+            match worker.send_stop() {
+                // No room can only be while tasks of an abandoned call are under way: tried again when they end.
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => worker.condemn(&error),
+            }
+            worker.state = State::Leaving;
+            worker.flush();
+        }
+    }
+}
+
+impl Worker {
+    /// How many more frames it can take if `depth` of them may wait.
+    fn room(&self, depth: usize) -> usize {
+        match &self.link {
+            Some(link) if self.state == State::Ready => depth.min(link.depth()).saturating_sub(self.window.len()),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The machinery of a pool; `README.md` in this folder explains the protocol.
+
+pub(crate) mod call;
+pub(crate) mod chunk;
+pub(crate) mod core;
+pub(crate) mod drive;
+pub(crate) mod job;
+pub(crate) mod launch;
+pub(crate) mod ledger;
+pub(crate) mod results;
+pub(crate) mod shutdown;
+pub(crate) mod supervisor;
+pub(crate) mod work;
+pub(crate) mod worker;

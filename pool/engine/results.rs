@@ -1,0 +1,198 @@
+//! Where a call takes its tasks from, and where its results go.
+
+use crate::codec::{self, CodecError, Payload, Reader};
+use crate::error::{TaskError, TaskKind};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Where results go. Lives on the caller's stack: results are decoded on the thread that waits for them.
+pub(crate) trait Sink {
+    /// Decodes the results of tasks `first .. first + count`.
+    fn values(&mut self, first: u64, count: u32, reader: &mut Reader<'_>, error: &dyn Fn(u64, TaskKind) -> TaskError);
+
+    /// Takes the failure of a task.
+    fn failure(&mut self, index: u64, error: TaskError);
+
+    /// Whether decoding a result runs code of the user's.
+    fn runs_user_code(&self) -> bool;
+}
+
+/// Results in the order of their tasks.
+#[derive(Debug)]
+pub(crate) struct Results<R> {
+    values: Vec<Option<R>>,
+    errors: BTreeMap<u64, TaskError>,
+}
+
+impl<R: Payload> Results<R> {
+    pub(crate) fn new() -> Results<R> {
+        Results { values: Vec::new(), errors: BTreeMap::new() }
+    }
+
+    fn put(&mut self, index: usize, value: R) {
+        // Most results arrive in order.
+        if index == self.values.len() {
+            self.values.push(Some(value));
+            return;
+        }
+        if index > self.values.len() {
+            self.values.resize_with(index + 1, || None);
+        }
+        self.values[index] = Some(value);
+    }
+
+    /// All values, or the error with the lowest index.
+    pub(crate) fn all(mut self) -> Result<Vec<R>, TaskError> {
+        match self.errors.pop_first() {
+            Some((_, error)) => Err(error),
+            None => Ok(self.values.into_iter().flatten().collect()),
+        }
+    }
+
+    /// One result a task; `missing` tells why a task of the `total` has neither value nor error.
+    pub(crate) fn each(mut self, total: u64, missing: impl Fn(u64) -> TaskError) -> Vec<Result<R, TaskError>> {
+        self.values.resize_with(usize::try_from(total).unwrap_or(usize::MAX), || None);
+        let results = self.values.into_iter().zip(0u64..).map(|(value, index)| match value {
+            Some(value) => Ok(value),
+            None => Err(self.errors.remove(&index).unwrap_or_else(|| missing(index))),
+        });
+        results.collect()
+    }
+}
+
+impl<R: Payload> Sink for Results<R> {
+    fn values(&mut self, first: u64, count: u32, reader: &mut Reader<'_>, error: &dyn Fn(u64, TaskKind) -> TaskError) {
+        let user_code = self.runs_user_code();
+        for index in first..first + u64::from(count) {
+            let decoded = if user_code {
+                catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(reader)))
+                    .unwrap_or_else(|_| Err(CodecError("its `Deserialize` implementation panicked".to_owned())))
+            } else {
+                codec::decode::<R>(reader)
+            };
+            match (decoded, usize::try_from(index)) {
+                (Ok(value), Ok(index)) => self.put(index, value),
+                (Err(CodecError(text)), _) => self.failure(index, error(index, TaskKind::Decode { text })),
+                (Ok(_), Err(_)) => {}
+            }
+        }
+    }
+
+    fn failure(&mut self, index: u64, error: TaskError) {
+        self.errors.entry(index).or_insert(error);
+    }
+
+    fn runs_user_code(&self) -> bool {
+        codec::fixed_size::<R>().is_none() && !codec::is_bulk::<R>()
+    }
+}
+
+/// Where tasks come from.
+pub(crate) trait Feed {
+    /// Appends up to `most` tasks to `out`, and stops early once it is longer than `bytes`.
+    fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled;
+
+    /// How many more there are at most, if known.
+    fn left(&self) -> Option<u64>;
+}
+
+/// What [`Feed::fill`] did.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    /// So many tasks were appended.
+    pub(crate) count: u32,
+    /// The next task behind them could not be serialised.
+    pub(crate) failed: Option<CodecError>,
+    /// There are no more.
+    pub(crate) ended: bool,
+}
+
+/// Tasks from an iterator.
+#[derive(Debug)]
+pub(crate) struct Items<I, E> {
+    items: I,
+    encode: E,
+}
+
+impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Items<I, E> {
+    pub(crate) fn new(items: I, encode: E) -> Items<I, E> {
+        Items { items, encode }
+    }
+}
+
+impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Feed for Items<I, E> {
+    fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
+        let start = out.len();
+        let mut count = 0;
+        while count < most && out.len() - start < bytes {
+            let Some(item) = self.items.next() else { return Filled { count, failed: None, ended: true } };
+            if let Err(error) = (self.encode)(&item, out) {
+                return Filled { count, failed: Some(error), ended: false };
+            }
+            count += 1;
+        }
+        Filled { count, failed: None, ended: false }
+    }
+
+    fn left(&self) -> Option<u64> {
+        self.items.size_hint().1.map(|most| most as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(index: u64, kind: TaskKind) -> TaskError {
+        TaskError::new(kind, "f", index, None)
+    }
+
+    fn encoded(values: &[u64]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        values.iter().for_each(|value| codec::encode(value, &mut bytes).unwrap());
+        bytes
+    }
+
+    #[test]
+    fn results_come_in_order_whatever_order_they_arrived_in() {
+        let mut results = Results::<u64>::new();
+        results.values(2, 2, &mut Reader::new(&encoded(&[2, 3])), &error);
+        results.values(0, 2, &mut Reader::new(&encoded(&[0, 1])), &error);
+        assert_eq!(results.all().unwrap(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn the_error_with_the_lowest_index_wins() {
+        let mut results = Results::<u64>::new();
+        results.failure(5, error(5, TaskKind::Terminated));
+        results.failure(3, error(3, TaskKind::Terminated));
+        results.values(0, 1, &mut Reader::new(&encoded(&[7])), &error);
+        assert_eq!(results.all().unwrap_err().index(), 3);
+    }
+
+    #[test]
+    fn too_few_bytes_fail_the_tasks_they_lack_for() {
+        let mut results = Results::<u64>::new();
+        results.values(0, 3, &mut Reader::new(&encoded(&[7])), &error);
+        let each = results.each(4, |index| error(index, TaskKind::Terminated));
+        assert_eq!(*each[0].as_ref().unwrap(), 7);
+        assert!(each[1].as_ref().unwrap_err().is_decode() && each[2].as_ref().unwrap_err().is_decode());
+        assert!(each[3].as_ref().unwrap_err().is_terminated());
+    }
+
+    #[test]
+    fn a_feed_stops_where_a_task_does_not_serialise() {
+        let refuse_two = |item: &u64, out: &mut Vec<u8>| {
+            if *item == 2 { Err(CodecError("no".to_owned())) } else { codec::encode(item, out) }
+        };
+        let mut feed = Items::new(0..5u64, refuse_two);
+        let mut out = Vec::new();
+        let filled = feed.fill(&mut out, 10, 1000);
+        assert_eq!((filled.count, filled.failed.is_some(), filled.ended, out.len()), (2, true, false, 16));
+        assert_eq!(feed.left(), Some(2));
+        let filled = feed.fill(&mut out, 10, 8);
+        assert_eq!((filled.count, filled.ended), (1, false));
+        let filled = feed.fill(&mut out, 10, 1000);
+        assert_eq!((filled.count, filled.ended), (1, true));
+    }
+}

@@ -1,0 +1,127 @@
+//! The end of a pool: close, terminate, join; one small state machine.
+//!
+//! `Running` → `Closing` (no new calls; workers leave after the last one) → `Ending` (workers told to end, then killed);
+//! `Running` may go to `Ending` directly. A pool is over when every place is vacant.
+
+use crate::engine::core::{Core, Engine, Phase, State};
+use crate::engine::job::Halt;
+use crate::error::Error;
+use crate::sys::child::ChildSignal;
+use crate::sys::time::Deadline;
+use parking_lot::MutexGuard;
+use std::sync::Arc;
+
+impl Engine {
+    /// Takes no more calls.
+    pub(crate) fn close(&self) {
+        let mut core = self.core.lock();
+        if matches!(core.phase, Phase::Running) {
+            core.phase = Phase::Closing;
+            core.maybe_stop();
+            self.background.notify_one();
+        }
+    }
+
+    /// Ends all calls and all workers.
+    pub(crate) fn terminate(&self) {
+        let mut core = self.core.lock();
+        self.end(&mut core, Halt::Terminated);
+    }
+
+    /// Resolves every call with `halt`, and tells the workers to end.
+    pub(crate) fn end(&self, core: &mut Core, halt: Halt) {
+        if matches!(core.phase, Phase::Ending { .. }) {
+            return;
+        }
+        core.phase = Phase::Ending { halt: halt.clone(), kill_at: Deadline::after(self.grace) };
+        core.backlog.clear();
+        for job in &core.jobs {
+            job.halt(halt.clone());
+        }
+        for worker in core.workers.iter_mut().filter(|worker| worker.state != State::Vacant) {
+            worker.state = State::Leaving;
+            if let Some(child) = &worker.child {
+                child.signal(ChildSignal::Terminate);
+            }
+        }
+        if core.driving {
+            self.bell.ring();
+        }
+        self.background.notify_one();
+        self.workforce.notify_all();
+    }
+
+    /// Waits until every worker has ended; whether that came true before the deadline.
+    ///
+    /// # Errors
+    ///
+    /// The pool was neither closed nor terminated.
+    pub(crate) fn join(&self, deadline: Deadline) -> Result<bool, Error> {
+        let mut core = self.core.lock();
+        if matches!(core.phase, Phase::Running) {
+            return Err(Error::still_running());
+        }
+        while core.workers.iter().any(|worker| worker.state != State::Vacant) {
+            if deadline.passed() {
+                return Ok(false);
+            }
+            match deadline.instant() {
+                Some(at) => drop(self.workforce.wait_until(&mut core, at)),
+                None => self.workforce.wait(&mut core),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Starts all workers and waits until each is ready.
+    ///
+    /// # Errors
+    ///
+    /// One could not start; the others were ended then.
+    pub(crate) fn build(self: &Arc<Self>) -> Result<(), Error> {
+        let mut core = self.core.lock();
+        core.driving = true;
+        for at in 0..core.workers.len() {
+            self.fill(&mut core, at);
+        }
+        let outcome = self.wait_for_all(&mut core);
+        core.driving = false;
+        core.built = outcome.is_ok();
+        if outcome.is_err() {
+            self.end(&mut core, Halt::Terminated);
+        }
+        let engine = Arc::clone(self);
+        let spawned = std::thread::Builder::new()
+            .name("multiproc-pool".to_owned())
+            .stack_size(256 * 1024)
+            .spawn(move || engine.background());
+        if let (Err(error), Ok(())) = (spawned, &outcome) {
+            // Without its thread nobody would mind the workers.
+            self.end(&mut core, Halt::Terminated);
+            core.workers.iter().filter_map(|worker| worker.child.as_ref()).for_each(|it| it.signal(ChildSignal::Kill));
+            return Err(Error::start(format!("the pool's thread could not be started: {error}")));
+        }
+        drop(core);
+        if outcome.is_err() {
+            self.join(Deadline::after(2 * self.grace))?;
+        }
+        outcome
+    }
+
+    fn wait_for_all(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>) -> Result<(), Error> {
+        loop {
+            while let Some((at, incarnation, news)) = core.news.pop_front() {
+                crate::engine::supervisor::hear(self, core, &mut None, at, incarnation, news);
+            }
+            if let Some(error) = core.start_failure.clone() {
+                return Err(error);
+            }
+            if core.workers.iter().all(|worker| worker.state == State::Ready) {
+                return Ok(());
+            }
+            // Cannot last: every child that was started becomes ready, ends, or is killed at its deadline, and each of
+            // these is news.
+            self.workforce.wait(core);
+        }
+    }
+}

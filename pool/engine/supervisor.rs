@@ -1,0 +1,194 @@
+//! Minding the workers: who has come, who has died, what becomes of a dead worker's tasks, and who takes its place.
+
+use crate::engine::core::{Core, Engine, Parcel, Phase, State, Worker};
+use crate::engine::drive::{Own, give};
+use crate::engine::job::{Delivery, Halt};
+use crate::error::{Error, Exit, TaskKind};
+use crate::ipc::control::Reply;
+use crate::ipc::link::Answer;
+use crate::process::start::News;
+use crate::sys::child::{ChildSignal, Ending};
+use crate::sys::time::Deadline;
+use parking_lot::MutexGuard;
+use std::sync::Arc;
+
+/// So many starts in a row may fail before the pool gives up.
+const FAILED_STARTS: u32 = 5;
+
+impl Engine {
+    /// Starts a process for a vacant place.
+    pub(crate) fn fill(self: &Arc<Self>, core: &mut Core, at: usize) {
+        let worker = &mut core.workers[at];
+        let incarnation = worker.incarnation + 1;
+        *worker = Worker::new(incarnation, State::Starting);
+        let engine = Arc::clone(self);
+        let tell = move |news| engine.tell(at, incarnation, news);
+        match self.launcher.launch(at, Box::new(tell)) {
+            Ok(link) => worker.link = Some(link),
+            Err(error) => core.news.push_back((at, incarnation, News::Impossible(error))),
+        }
+    }
+
+    /// Takes news from the reactor's thread, and wakes who has to hear them.
+    fn tell(&self, at: usize, incarnation: u64, news: News) {
+        let mut core = self.core.lock();
+        core.news.push_back((at, incarnation, news));
+        if core.driving {
+            self.bell.ring();
+        }
+        self.hand_over(&mut core);
+        self.workforce.notify_all();
+    }
+}
+
+/// Hears one piece of news.
+pub(crate) fn hear(
+    engine: &Arc<Engine>,
+    core: &mut MutexGuard<'_, Core>,
+    own: &mut Own<'_>,
+    at: usize,
+    incarnation: u64,
+    news: News,
+) {
+    if core.workers[at].incarnation != incarnation {
+        return;
+    }
+    match news {
+        News::Started(child) => {
+            if let Phase::Ending { .. } = core.phase {
+                child.signal(ChildSignal::Kill);
+            }
+            core.workers[at].child = Some(child);
+        }
+        News::Replied(Reply::Connected) => {
+            let connected = core.workers[at].link.as_mut().map_or(Ok(()), |link| link.connected());
+            if let Err(error) = connected {
+                core.workers[at].condemn(&error);
+            }
+        }
+        News::Replied(Reply::Ready) => {
+            if core.workers[at].state == State::Starting {
+                core.workers[at].state = State::Ready;
+                core.failed_starts = 0;
+                core.maybe_stop();
+            }
+        }
+        News::Replied(Reply::Refused(cause)) => {
+            complain(core, at, Error::start(format!("a worker could not start: {cause}")))
+        }
+        News::Replied(Reply::Initializer(error)) => complain(core, at, Error::initializer(error)),
+        News::Silent => complain(core, at, Error::start("a worker did not become ready in time and was killed")),
+        News::Impossible(error) => {
+            complain(core, at, error);
+            depart(engine, core, own, at, Exit::Unknown);
+        }
+        News::Exited(ending) => {
+            let exit = match ending {
+                Ending::Code(code) => Exit::Code(code),
+                Ending::Signal(signal) => Exit::Signal(signal),
+                Ending::Unknown => Exit::Unknown,
+            };
+            depart(engine, core, own, at, exit);
+        }
+    }
+    engine.workforce.notify_all();
+}
+
+fn complain(core: &mut Core, at: usize, error: Error) {
+    core.workers[at].complaint.get_or_insert(error);
+}
+
+/// A worker has ended: what it had finished is taken, the task that it was running is lost, the others go elsewhere,
+/// and its place is filled again if anybody needs it.
+fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, at: usize, exit: Exit) {
+    engine.collect(core, own, at);
+    engine.salvage(core, own, at);
+    let incarnation = core.workers[at].incarnation;
+    let gone = std::mem::replace(&mut core.workers[at], Worker::new(incarnation, State::Vacant));
+    engine.bell.forget(at + 1);
+    let failed_start = gone.state == State::Starting;
+    let pid = gone.pid();
+    let complaint = gone.complaint.clone();
+    bury(core, own, gone, exit);
+    if failed_start {
+        let error = complaint.unwrap_or_else(|| {
+            Error::start(format!("worker process {} {exit} before it was ready", pid.unwrap_or_default()))
+        });
+        core.failed_starts += 1;
+        if core.failed_starts >= FAILED_STARTS && core.built {
+            engine.end(core, Halt::Broken(format!("{FAILED_STARTS} workers in a row could not start: {error}")));
+        }
+        core.start_failure.get_or_insert(error);
+    }
+    let wanted = match core.phase {
+        // While the pool is being built a failed start is the error of `build`.
+        Phase::Running => core.built || !failed_start,
+        // Tasks of calls that are still under way need somebody to run them.
+        Phase::Closing => !core.jobs.is_empty(),
+        Phase::Ending { .. } => false,
+    };
+    if wanted {
+        engine.fill(core, at);
+    }
+}
+
+/// Settles the frames of a dead worker.
+fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: Exit) {
+    let pid = gone.pid();
+    let (Some(link), mut window) = (gone.link, gone.window) else { return };
+    let mut resumed = Vec::new();
+    for (seq, mut load, resume) in window.bury(link.progress()) {
+        let Some(job) = load.job.clone() else { continue };
+        for place in load.next..resume {
+            let index = load.index(place);
+            let kind = TaskKind::WorkerLost { exit, reason: gone.condemned.clone() };
+            let failure = Delivery::Failure { index, error: job.error(kind, index, pid) };
+            give(core, &job, own, failure);
+        }
+        if job.settle(u64::from(resume - load.next)) {
+            job.changed.notify_all();
+        }
+        load.next = resume;
+        if load.left() > 0 {
+            resumed.push(Parcel { bytes: link.payload(seq), load });
+        }
+    }
+    for parcel in resumed.into_iter().rev() {
+        core.backlog.push_front(parcel);
+    }
+}
+
+impl Engine {
+    /// Takes what a dead worker had finished of a frame that it was still answering.
+    fn salvage(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, at: usize) {
+        let worker = &mut core.workers[at];
+        let Some(link) = worker.link.as_mut().filter(|_| worker.condemned.is_none()) else { return };
+        let progress = link.progress();
+        let answer = match link.salvage() {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return,
+            Err(error) => return worker.condemn(&error),
+        };
+        let Some(load) = worker.window.oldest(answer.seq) else { return };
+        if progress.seq != answer.seq || answer.first != load.next || progress.done <= load.next {
+            return;
+        }
+        let count = progress.done.min(load.count) - load.next;
+        if let Err(error) = self.take(core, own, at, Answer { count, nanos: 0, ..answer }) {
+            core.workers[at].condemn(&error);
+        }
+    }
+}
+
+/// Kills workers that did not end in time; the deadline of those that still may, or `NEVER`.
+pub(crate) fn enforce(core: &mut Core) -> Deadline {
+    let Phase::Ending { kill_at, .. } = &mut core.phase else { return Deadline::NEVER };
+    if !kill_at.passed() {
+        return *kill_at;
+    }
+    *kill_at = Deadline::NEVER;
+    for child in core.workers.iter().filter_map(|worker| worker.child.as_ref()) {
+        child.signal(ChildSignal::Kill);
+    }
+    Deadline::NEVER
+}

@@ -1,0 +1,352 @@
+//! What a task is, seen from both sides: how its input is read, what is called, what comes back.
+
+use crate::codec::{self, CodecError, Payload, Reader};
+use crate::error::{RemoteError, TaskKind};
+use crate::ipc::link::{Frame, WorkerLink};
+use crate::process::args::{Args, Task, TaskWith};
+use crate::process::identity::{Callable, Entry};
+use crate::sys::copy::conjure;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::{Any, type_name};
+use std::borrow::Borrow;
+use std::error::Error as StdError;
+use std::io;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// One kind of call of one function. A type without values: all it says, it says by its type.
+pub(crate) trait Work: 'static {
+    type Input;
+    type Output: Payload;
+    type Context: 'static;
+
+    fn name() -> &'static str;
+    fn context(reader: &mut Reader<'_>) -> Result<Self::Context, CodecError>;
+    fn decode(reader: &mut Reader<'_>) -> Result<Self::Input, CodecError>;
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError>;
+    fn call(context: &Self::Context, input: Self::Input) -> Result<Self::Output, RemoteError>;
+}
+
+/// What a function's return value means: for a plain call itself, for a `try_` call a value or an error.
+pub(crate) trait Returns<R>: 'static {
+    type Value: Payload;
+    fn judge(returned: R) -> Result<Self::Value, RemoteError>;
+}
+
+/// The calls without `try_`.
+#[derive(Debug)]
+pub(crate) struct Plain;
+
+impl<R: Payload> Returns<R> for Plain {
+    type Value = R;
+    #[inline]
+    fn judge(returned: R) -> Result<R, RemoteError> {
+        Ok(returned)
+    }
+}
+
+/// The calls with `try_`.
+#[derive(Debug)]
+pub(crate) struct Fallible;
+
+impl<R: Payload, E: Into<Box<dyn StdError + Send + Sync>>> Returns<Result<R, E>> for Fallible {
+    type Value = R;
+    #[inline]
+    fn judge(returned: Result<R, E>) -> Result<R, RemoteError> {
+        returned.map_err(|error| RemoteError::new(&*error.into()))
+    }
+}
+
+/// `f(item)`.
+#[derive(Debug)]
+pub(crate) struct Each<F, T, R, J>(PhantomData<fn(F, T, R, J)>);
+
+impl<F, T, R, J> Work for Each<F, T, R, J>
+where
+    F: Fn(T) -> R + Copy + 'static,
+    T: Payload,
+    R: 'static,
+    J: Returns<R>,
+{
+    type Input = T;
+    type Output = J::Value;
+    type Context = ();
+
+    fn name() -> &'static str {
+        type_name::<F>()
+    }
+    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
+        Ok(())
+    }
+    #[inline]
+    fn decode(reader: &mut Reader<'_>) -> Result<T, CodecError> {
+        codec::decode(reader)
+    }
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        codec::skip::<T>(reader)
+    }
+    #[inline]
+    fn call((): &(), item: T) -> Result<J::Value, RemoteError> {
+        J::judge(conjure::<F>()(item))
+    }
+}
+
+/// `f(&item)`, where the item may have been borrowed.
+#[derive(Debug)]
+pub(crate) struct EachRef<F, T: ?Sized, R>(PhantomData<fn(F, &T, R)>);
+
+impl<F, T, R> Work for EachRef<F, T, R>
+where
+    F: Fn(&T) -> R + Copy + 'static,
+    T: ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
+    R: Payload,
+{
+    type Input = T::Owned;
+    type Output = R;
+    type Context = ();
+
+    fn name() -> &'static str {
+        type_name::<F>()
+    }
+    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
+        Ok(())
+    }
+    fn decode(reader: &mut Reader<'_>) -> Result<T::Owned, CodecError> {
+        codec::decode(reader)
+    }
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        codec::skip::<T>(reader)
+    }
+    fn call((): &(), item: T::Owned) -> Result<R, RemoteError> {
+        Ok(conjure::<F>()(item.borrow()))
+    }
+}
+
+/// `f(a, b, ..)`.
+#[derive(Debug)]
+pub(crate) struct Star<F, A, J>(PhantomData<fn(F, A, J)>);
+
+impl<F, A, J> Work for Star<F, A, J>
+where
+    F: Task<A>,
+    A: Args,
+    J: Returns<F::Output>,
+{
+    type Input = A;
+    type Output = J::Value;
+    type Context = ();
+
+    fn name() -> &'static str {
+        type_name::<F>()
+    }
+    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
+        Ok(())
+    }
+    #[inline]
+    fn decode(reader: &mut Reader<'_>) -> Result<A, CodecError> {
+        A::decode(reader)
+    }
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        A::skip(reader)
+    }
+    #[inline]
+    fn call((): &(), args: A) -> Result<J::Value, RemoteError> {
+        J::judge(conjure::<F>().call(args))
+    }
+}
+
+/// `f(&context, item)`.
+#[derive(Debug)]
+#[allow(clippy::type_complexity, reason = "a list of type parameters, not a type that anybody reads")]
+pub(crate) struct EachWith<F, C: ?Sized, T, R, J>(PhantomData<fn(F, &C, T, R, J)>);
+
+impl<F, C, T, R, J> Work for EachWith<F, C, T, R, J>
+where
+    F: Fn(&C, T) -> R + Copy + 'static,
+    C: ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
+    T: Payload,
+    R: 'static,
+    J: Returns<R>,
+{
+    type Input = T;
+    type Output = J::Value;
+    type Context = C::Owned;
+
+    fn name() -> &'static str {
+        type_name::<F>()
+    }
+    fn context(reader: &mut Reader<'_>) -> Result<C::Owned, CodecError> {
+        codec::decode(reader)
+    }
+    #[inline]
+    fn decode(reader: &mut Reader<'_>) -> Result<T, CodecError> {
+        codec::decode(reader)
+    }
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        codec::skip::<T>(reader)
+    }
+    #[inline]
+    fn call(context: &C::Owned, item: T) -> Result<J::Value, RemoteError> {
+        J::judge(conjure::<F>()(context.borrow(), item))
+    }
+}
+
+/// `f(&context, a, b, ..)`.
+#[derive(Debug)]
+pub(crate) struct StarWith<F, C: ?Sized, A, J>(PhantomData<fn(F, &C, A, J)>);
+
+impl<F, C, A, J> Work for StarWith<F, C, A, J>
+where
+    F: TaskWith<C, A>,
+    C: ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
+    A: Args,
+    J: Returns<F::Output>,
+{
+    type Input = A;
+    type Output = J::Value;
+    type Context = C::Owned;
+
+    fn name() -> &'static str {
+        type_name::<F>()
+    }
+    fn context(reader: &mut Reader<'_>) -> Result<C::Owned, CodecError> {
+        codec::decode(reader)
+    }
+    fn decode(reader: &mut Reader<'_>) -> Result<A, CodecError> {
+        A::decode(reader)
+    }
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        A::skip(reader)
+    }
+    fn call(context: &C::Owned, args: A) -> Result<J::Value, RemoteError> {
+        J::judge(conjure::<F>().call(context.borrow(), args))
+    }
+}
+
+/// Encodes a context for [`EachWith`] and [`StarWith`].
+pub(crate) fn encode_context<C: Serialize + ?Sized + 'static>(context: &C) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::new();
+    codec::encode(context, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The descriptor by which a worker finds [`run`] for a kind of work.
+pub(crate) fn entry<W: Work>() -> &'static Entry<Run> {
+    struct Holder<W>(PhantomData<W>);
+    impl<W: Work> Holder<W> {
+        const ENTRY: &'static Entry<Run> = &Entry::new(W::name, run::<W>);
+    }
+    Holder::<W>::ENTRY
+}
+
+/// Runs the tasks of one frame in a worker.
+pub(crate) type Run = for<'a, 'b, 'c> fn(&'a mut Invocation<'b, 'c>) -> io::Result<()>;
+
+impl Callable for Run {
+    const TAG: u64 = 2;
+}
+
+/// One frame of tasks, to be run.
+pub(crate) struct Invocation<'b, 'c> {
+    pub(crate) frame: Frame,
+    pub(crate) input: &'b mut Reader<'c>,
+    pub(crate) link: &'b mut dyn WorkerLink,
+    pub(crate) context: &'b mut Context,
+    pub(crate) scratch: &'b mut Vec<u8>,
+    /// What the panic hook has noted of the last panic.
+    pub(crate) panicked: fn(Box<dyn Any + Send>) -> TaskKind,
+}
+
+/// The context of a job in a worker: bytes at first, a value from the first task on.
+#[derive(Debug)]
+pub(crate) enum Context {
+    Bytes(Vec<u8>),
+    Value(Box<dyn Any>),
+    Bad(String),
+}
+
+fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
+    let Invocation { frame, input, link, context, scratch, panicked } = call;
+    if let Context::Bytes(bytes) = &**context {
+        let decoded = catch_unwind(AssertUnwindSafe(|| W::context(&mut Reader::new(bytes))));
+        **context = match decoded {
+            Ok(Ok(value)) => Context::Value(Box::new(value)),
+            Ok(Err(error)) => Context::Bad(format!("the context of `with`: {}", error.0)),
+            Err(_) => Context::Bad("the context of `with`: its `Deserialize` implementation panicked".to_owned()),
+        };
+    }
+    let context = match &**context {
+        Context::Value(value) => value.downcast_ref::<W::Context>().ok_or("the context of `with` has another type"),
+        Context::Bad(text) => Err(text.as_str()),
+        Context::Bytes(_) => Err("the context of `with` was not read"),
+    };
+    let skipped = (0..frame.skip).try_for_each(|_| W::skip(input));
+    let mut at = frame.skip;
+    let ready = match (context, skipped) {
+        (Ok(context), Ok(())) => Ok(context),
+        (Err(text), _) => Err(text.to_owned()),
+        (_, Err(error)) => Err(error.0),
+    };
+    let context = match ready {
+        Ok(context) => context,
+        Err(text) => {
+            let failure = codec::to_bytes(&TaskKind::Decode { text });
+            for at in at..frame.count {
+                link.start(at);
+                link.failure(at, &failure)?;
+            }
+            return Ok(());
+        }
+    };
+    while at < frame.count {
+        // One guard for as many tasks as go well, so that a task that does not panic pays nothing for it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            while at < frame.count {
+                link.start(at);
+                match W::decode(input).map(|item| W::call(context, item)) {
+                    Ok(Ok(value)) => answer(*link, at, &value, scratch)?,
+                    Ok(Err(source)) => link.failure(at, &codec::to_bytes(&TaskKind::Failed { source }))?,
+                    Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Decode { text: error.0 }))?,
+                }
+                at += 1;
+            }
+            Ok(())
+        }));
+        match outcome {
+            Ok(done) => return done,
+            Err(payload) => {
+                link.failure(at, &codec::to_bytes(&panicked(payload)))?;
+                at += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+fn answer<T: Payload>(link: &mut dyn WorkerLink, at: u32, value: &T, scratch: &mut Vec<u8>) -> io::Result<()> {
+    if let Some(bytes) = codec::bulk(value) {
+        return link.value(at, &codec::prefix(bytes.len()), bytes);
+    }
+    scratch.clear();
+    match codec::encode(value, scratch) {
+        Ok(()) => link.value(at, scratch, &[]),
+        Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Encode { text: error.0 })),
+    }
+}
+
+/// The text of the build error for a function that captures.
+macro_rules! assert_captures_nothing {
+    ($function:ty) => {
+        const {
+            assert!(
+                size_of::<$function>() == 0,
+                "a task must be a function or a closure that captures nothing, and no function pointer: what it captures \
+                 cannot travel to a worker. Pass captured data with `pool.with(&captured).map(|captured, x| .., items)`, \
+                 or as part of the items"
+            )
+        }
+    };
+}
+pub(crate) use assert_captures_nothing;

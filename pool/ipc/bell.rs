@@ -1,0 +1,222 @@
+//! The doorbell of a pool, and the rule when to spin before sleeping.
+//!
+//! All parties of a pool (the pool itself and its workers) map one small memory file. A party that is awake has its bit
+//! set there; a party that wants to wait may spin only while fewer parties are awake than there are CPUs, since a
+//! spinning process otherwise takes the CPU from the one it waits for.
+//!
+//! ## Memory ordering
+//!
+//! Going to sleep and ringing are a pair of "write mine, then read yours": the sleeper sets `sleeping`, then looks for
+//! work once more; the ringer publishes work, then reads `sleeping`. With a sequentially consistent fence between the
+//! two steps on both sides at least one of them sees the other. `// SYNC: bell` marks both ends.
+
+use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sys::futex;
+use crate::sys::memory::{Atomics, Mapping};
+use crate::sys::time::Deadline;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The most parties that count for the spinning rule; more simply count as asleep.
+const PARTIES: usize = 512;
+
+/// How long a party spins before it sleeps, at most.
+const SPIN: Duration = Duration::from_micros(20);
+
+/// The shared part.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct BellMemory {
+    sleeping: AtomicU32,
+    _pad: [AtomicU32; 15],
+    awake: [AtomicU64; PARTIES / 64],
+}
+
+// SAFETY: repr(C), consisting of atomics only: 64 bytes and 64 bytes, so no padding.
+#[allow(unsafe_code)]
+unsafe impl Atomics for BellMemory {}
+
+/// The pool's end, or a worker's.
+#[derive(Clone, Debug)]
+pub(crate) struct Bell {
+    memory: Arc<Mapping>,
+    /// This party's number; the pool is 0.
+    party: usize,
+}
+
+impl Bell {
+    pub(crate) const LEN: usize = size_of::<BellMemory>();
+
+    /// `memory` is at least [`Bell::LEN`] bytes long.
+    pub(crate) fn new(memory: Arc<Mapping>, party: usize) -> Bell {
+        let bell = Bell { memory, party };
+        bell.set_awake(true);
+        bell
+    }
+
+    fn shared(&self) -> &BellMemory {
+        self.memory.view(0)
+    }
+
+    fn word(&self, party: usize) -> Option<(&AtomicU64, u64)> {
+        self.shared().awake.get(party / 64).map(|word| (word, 1 << (party % 64)))
+    }
+
+    /// Counts this party as awake or asleep.
+    pub(crate) fn set_awake(&self, awake: bool) {
+        if let Some((word, bit)) = self.word(self.party) {
+            if awake {
+                word.fetch_or(bit, Ordering::Relaxed)
+            } else {
+                word.fetch_and(!bit, Ordering::Relaxed)
+            };
+        }
+    }
+
+    /// Counts a dead party as asleep.
+    pub(crate) fn forget(&self, party: usize) {
+        if let Some((word, bit)) = self.word(party) {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether this party may spin: there is a CPU left for it.
+    pub(crate) fn may_spin(&self, cpus: u32) -> bool {
+        let awake: u32 = self.shared().awake.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
+        awake <= cpus
+    }
+
+    /// Wakes the pool if it sleeps. To be called after the work was published.
+    #[inline]
+    pub(crate) fn ring(&self) {
+        // SYNC: bell
+        fence(Ordering::SeqCst);
+        if self.shared().sleeping.load(Ordering::Relaxed) != 0 {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if self.shared().sleeping.swap(0, Ordering::Relaxed) != 0 {
+            futex::wake(&self.shared().sleeping, 1);
+        }
+    }
+
+    /// Says that the pool is about to sleep; it must look for work once more before [`Bell::sleep`].
+    pub(crate) fn prepare(&self) {
+        self.shared().sleeping.store(1, Ordering::Relaxed);
+        // SYNC: bell
+        fence(Ordering::SeqCst);
+    }
+
+    /// The pool does not sleep after all.
+    pub(crate) fn cancel(&self) {
+        self.shared().sleeping.store(0, Ordering::Relaxed);
+    }
+
+    /// Sleeps until somebody rings, or the deadline.
+    pub(crate) fn sleep(&self, deadline: Deadline) {
+        self.set_awake(false);
+        futex::wait(&self.shared().sleeping, 1, deadline);
+        self.set_awake(true);
+        self.cancel();
+    }
+}
+
+/// When to spin: not again after fruitless spins until a wait turns out short enough that a spin would have paid.
+#[derive(Debug)]
+pub(crate) struct Spinner {
+    fruitless: u32,
+    cpus: u32,
+}
+
+impl Spinner {
+    /// Fruitless spins in a row after which spinning stops.
+    const PATIENCE: u32 = 3;
+
+    pub(crate) fn new() -> Spinner {
+        Spinner { fruitless: 0, cpus: u32::try_from(crate::sys::cpu::cpu_count()).unwrap_or(u32::MAX) }
+    }
+
+    /// Looks again and again for a short time, if that is likely to pay; whether `found` came true.
+    pub(crate) fn spin(&mut self, bell: &Bell, mut found: impl FnMut() -> bool) -> bool {
+        if self.fruitless >= Self::PATIENCE || !bell.may_spin(self.cpus) {
+            return false;
+        }
+        let start = Instant::now();
+        loop {
+            for _ in 0..8 {
+                for _ in 0..8 {
+                    std::hint::spin_loop();
+                }
+                if found() {
+                    self.fruitless = 0;
+                    return true;
+                }
+            }
+            if start.elapsed() > SPIN || !bell.may_spin(self.cpus) {
+                self.fruitless += 1;
+                return false;
+            }
+        }
+    }
+
+    /// Tells how long a sleep has lasted that followed.
+    pub(crate) fn slept(&mut self, lasted: Duration) {
+        // A wake-up from sleep takes some 20 us by itself, so a sleep up to this long was a wait that a spin may catch.
+        if lasted < 3 * SPIN {
+            self.fruitless = 0;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sys::memory::create_mapped;
+
+    fn bell() -> (Bell, Bell) {
+        let memory = Arc::new(create_mapped("test", Bell::LEN).unwrap().1);
+        (Bell::new(Arc::clone(&memory), 0), Bell::new(memory, 1))
+    }
+
+    #[test]
+    fn a_ring_ends_the_sleep() {
+        let (pool, worker) = bell();
+        pool.prepare();
+        worker.ring();
+        // The word has changed, so this returns at once and not after the deadline.
+        let start = Instant::now();
+        pool.sleep(Deadline::after(Duration::from_secs(30)));
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_dead_party_does_not_count() {
+        let (pool, worker) = bell();
+        assert!(!pool.may_spin(1) && pool.may_spin(2));
+        pool.forget(1);
+        assert!(pool.may_spin(1));
+        worker.set_awake(true);
+        assert!(!pool.may_spin(1));
+    }
+
+    #[test]
+    fn spinning_stops_when_it_does_not_pay() {
+        let (pool, worker) = bell();
+        worker.set_awake(false);
+        let mut spinner = Spinner { fruitless: 0, cpus: 2 };
+        let mut looks = 0;
+        while spinner.fruitless < Spinner::PATIENCE {
+            assert!(!spinner.spin(&pool, || false));
+        }
+        assert!(!spinner.spin(&pool, || {
+            looks += 1;
+            true
+        }));
+        assert_eq!(looks, 0);
+        spinner.slept(Duration::from_micros(1));
+        assert!(spinner.spin(&pool, || true));
+    }
+}

@@ -1,0 +1,139 @@
+//! The control socket between a process and its child: the handshake, and what does not fit a link.
+
+use crate::codec;
+use crate::sys::memory::{self, Mapping};
+use crate::sys::socket;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// The layout of everything that two processes share; both come from one build, so this is a seat belt only.
+pub(crate) const VERSION: u32 = 1;
+
+/// What a parent says to its new child, once. The descriptors travel beside it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) version: u32,
+    pub(crate) build: Vec<u8>,
+    pub(crate) nonce: u64,
+    /// What ps and top show.
+    pub(crate) name: String,
+    /// What the child is to be: the offset and signature of a function of this executable.
+    pub(crate) role: (u64, u64),
+    /// What that function is told.
+    pub(crate) setup: Vec<u8>,
+}
+
+/// What a child answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// It has connected to the one-shot server of its [`LinkKind::Channel`] link.
+    Connected,
+    /// It waits for tasks.
+    Ready,
+    /// The handshake failed, as text.
+    Refused(String),
+    /// The initializer failed.
+    Initializer(crate::error::TaskError),
+}
+
+/// One end of a control socket.
+#[derive(Debug, Clone)]
+pub(crate) struct Control {
+    socket: Arc<OwnedFd>,
+}
+
+impl Control {
+    pub(crate) fn new(socket: Arc<OwnedFd>) -> Control {
+        Control { socket }
+    }
+
+    /// The socket itself, to wait for it.
+    pub(crate) fn socket(&self) -> &Arc<OwnedFd> {
+        &self.socket
+    }
+
+    /// Sends a message of the library's own with descriptors.
+    ///
+    /// # Errors
+    ///
+    /// The other end is gone.
+    pub(crate) fn send<T: Serialize>(&self, message: &T, fds: &[&OwnedFd]) -> io::Result<()> {
+        let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+        socket::send(self.socket.as_fd(), &codec::to_bytes(message), &fds)
+    }
+
+    /// Receives a message; `Ok(None)` when the other end is gone.
+    ///
+    /// # Errors
+    ///
+    /// It was cut short or does not decode; `WouldBlock` when there is none and `wait` is false.
+    pub(crate) fn receive<T: serde::de::DeserializeOwned>(&self, wait: bool) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        let Some((bytes, fds)) = socket::receive(self.socket.as_fd(), wait)? else { return Ok(None) };
+        match codec::from_bytes(&bytes) {
+            Ok(message) => Ok(Some((message, fds))),
+            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.0)),
+        }
+    }
+
+    /// Sends bytes of any length, in a memory file of their own.
+    pub(crate) fn send_bytes(&self, head: &[u8], rest: &[u8]) -> io::Result<()> {
+        // A memory file cannot be empty to be mapped; the true length is in the message.
+        let len = head.len() + rest.len();
+        let (file, mapping) = memory::create_mapped("multiproc-message", len.max(1))?;
+        if !(mapping.bytes().write(0, head) && mapping.bytes().write(head.len(), rest)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.send(&(len as u64), &[&file])
+    }
+
+    /// Receives what [`Control::send_bytes`] sent: the mapped file and the length.
+    ///
+    /// # Errors
+    ///
+    /// The other end is gone, or sent something else.
+    pub(crate) fn receive_bytes(&self) -> io::Result<(Mapping, usize)> {
+        let (len, fds) = self.receive::<u64>(true)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let file = fds.first().ok_or(io::ErrorKind::InvalidData)?;
+        let mapping = memory::map(file.as_fd())?;
+        match usize::try_from(len) {
+            Ok(len) if len <= mapping.bytes().len() => Ok((mapping, len)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Control, Control) {
+        let (a, b) = socket::pair().unwrap();
+        (Control::new(Arc::new(a)), Control::new(Arc::new(b)))
+    }
+
+    #[test]
+    fn large_bytes_arrive_whole() {
+        let (a, b) = pair();
+        let bytes: Vec<u8> = (0..1_000_000u32).map(|it| it as u8).collect();
+        a.send_bytes(&bytes[..10], &bytes[10..]).unwrap();
+        a.send_bytes(&[], &[]).unwrap();
+        let (mapping, len) = b.receive_bytes().unwrap();
+        let mut out = Vec::new();
+        mapping.bytes().slice(0, len).unwrap().append_to(&mut out);
+        assert_eq!(out, bytes);
+        assert_eq!(b.receive_bytes().unwrap().1, 0);
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        let (a, b) = pair();
+        a.send(&5u64, &[]).unwrap();
+        assert!(b.receive_bytes().is_err());
+        socket::send(a.socket.as_fd(), &[0xff; 3], &[]).unwrap();
+        assert!(b.receive::<Hello>(true).is_err());
+        drop(a);
+        assert!(b.receive::<Hello>(true).unwrap().is_none());
+    }
+}

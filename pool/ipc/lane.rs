@@ -1,0 +1,283 @@
+//! One direction of a link: records in a circular array of slots, their payload in a circular data area, both in memory
+//! that two processes map.
+//!
+//! The producer fills a slot and then publishes it with one store to its state word; the consumer polls the very line
+//! that holds the record, so a small record costs one transfer of one cache line. There is no shared head or tail.
+//!
+//! ## Memory ordering
+//!
+//! Everything is published through the state word of a slot: fields and payload are written first, then the state is
+//! stored with Release; a reader that loads the state with Acquire sees them. Claiming and revoking are
+//! compare-exchanges on the same word, so exactly one of them wins. Nothing else needs an order.
+
+use crate::sys::atomic::{AtomicU64, Ordering};
+use crate::sys::memory::Atomics;
+use Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// Slots per lane: the most records that can be under way.
+pub(crate) const SLOTS: usize = if cfg!(loom) { 2 } else { 256 };
+
+/// Payloads up to this many bytes lie in the slot itself.
+pub(crate) const INLINE: usize = 24;
+
+/// State of a slot, in the low bits of its state word; the number of the record stands above.
+const READY: u64 = 1;
+const CLAIMED: u64 = 2;
+const REVOKED: u64 = 3;
+const OPEN: u64 = 4;
+const STATE_BITS: u32 = 3;
+
+fn state(seq: u64, state: u64) -> u64 {
+    seq << STATE_BITS | state
+}
+
+/// One record: exactly one cache line.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Slot {
+    state: AtomicU64,
+    /// Kind in bits 0 to 7, [`Place`] in bits 8 to 15, inline length in bits 16 to 31, tag in bits 32 to 63.
+    kind: AtomicU64,
+    fields: [AtomicU64; 3],
+    /// The payload itself, or its start and length in the data area.
+    payload: [AtomicU64; 3],
+}
+
+/// The slots of one lane.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Slots([Slot; SLOTS]);
+
+// SAFETY: repr(transparent) over an array of repr(C) structs of eight AtomicU64 each; 64 bytes, so no padding.
+unsafe impl Atomics for Slots {}
+
+#[cfg(loom)]
+impl Slots {
+    pub(crate) fn new() -> Slots {
+        let words = || [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)];
+        Slots(std::array::from_fn(|_| Slot {
+            state: AtomicU64::new(0),
+            kind: AtomicU64::new(0),
+            fields: words(),
+            payload: words(),
+        }))
+    }
+}
+
+/// What a record says besides its payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) kind: u8,
+    pub(crate) tag: u32,
+    pub(crate) fields: [u64; 3],
+}
+
+/// Where the payload of a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the slot: the bytes and how many of them.
+    Inline([u8; INLINE], usize),
+    /// In the data area: start and length.
+    Data(usize, usize),
+    /// In a memory file of its own that came over the control socket.
+    Elsewhere,
+}
+
+/// What a consumer finds in the slot it looks at.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing yet.
+    Nothing,
+    /// A record that nobody has taken.
+    Ready,
+    /// A record that the producer took back.
+    Revoked,
+    /// A record that is being written.
+    Open,
+    /// Something that our own code never writes.
+    Garbage,
+}
+
+impl Slots {
+    fn slot(&self, seq: u64) -> &Slot {
+        &self.0[seq as usize % SLOTS]
+    }
+
+    /// Writes everything but the state.
+    fn fill(&self, seq: u64, record: &Record, place: &Place) {
+        let slot = self.slot(seq);
+        let (place_code, inline_len) = match *place {
+            Place::Inline(bytes, len) => {
+                for (word, bytes) in slot.payload.iter().zip(bytes.chunks_exact(8)) {
+                    word.store(u64::from_ne_bytes(bytes.try_into().unwrap_or_default()), Relaxed);
+                }
+                (0, len as u64)
+            }
+            Place::Data(start, len) => {
+                slot.payload[0].store(start as u64, Relaxed);
+                slot.payload[1].store(len as u64, Relaxed);
+                (1, 0)
+            }
+            Place::Elsewhere => (2, 0),
+        };
+        for (word, value) in slot.fields.iter().zip(record.fields) {
+            word.store(value, Relaxed);
+        }
+        let kind = u64::from(record.kind) | place_code << 8 | inline_len << 16 | u64::from(record.tag) << 32;
+        slot.kind.store(kind, Relaxed);
+    }
+
+    /// Publishes record `seq`. The slot must be free: whoever used it before was told so by the producer's accounting.
+    pub(crate) fn publish(&self, seq: u64, record: &Record, place: &Place) {
+        self.fill(seq, record, place);
+        // SYNC: record published
+        self.slot(seq).state.store(state(seq, READY), Release);
+    }
+
+    /// Shows record `seq` as being written, so that what is complete of it can be read should the producer die.
+    pub(crate) fn open(&self, seq: u64, record: &Record, place: &Place) {
+        self.fill(seq, record, place);
+        // SYNC: record open
+        self.slot(seq).state.store(state(seq, OPEN), Release);
+    }
+
+    /// What slot `seq` holds for the consumer whose next record is `seq`.
+    #[inline]
+    pub(crate) fn look(&self, seq: u64) -> Found {
+        // SYNC: record published, record open
+        let word = self.slot(seq).state.load(Acquire);
+        if word == state(seq, READY) {
+            return Found::Ready;
+        }
+        // What stands there from the last time round, or nothing at all on the first.
+        let last = seq.checked_sub(SLOTS as u64);
+        match (word >> STATE_BITS, word & ((1 << STATE_BITS) - 1)) {
+            (0, 0) if last.is_none() => Found::Nothing,
+            (at, READY | CLAIMED | REVOKED | OPEN) if Some(at) == last => Found::Nothing,
+            (at, REVOKED) if at == seq => Found::Revoked,
+            (at, OPEN) if at == seq => Found::Open,
+            _ => Found::Garbage,
+        }
+    }
+
+    /// The consumer takes record `seq`; false when the producer has taken it back.
+    #[inline]
+    pub(crate) fn claim(&self, seq: u64) -> bool {
+        // SYNC: record claimed or revoked
+        self.slot(seq).state.compare_exchange(state(seq, READY), state(seq, CLAIMED), AcqRel, Acquire).is_ok()
+    }
+
+    /// The producer takes record `seq` back; false when the consumer has taken it.
+    pub(crate) fn revoke(&self, seq: u64) -> bool {
+        // SYNC: record claimed or revoked
+        self.slot(seq).state.compare_exchange(state(seq, READY), state(seq, REVOKED), AcqRel, Acquire).is_ok()
+    }
+
+    /// Reads record `seq`; `None` when a length or place is impossible for a data area of `capacity` bytes.
+    ///
+    /// Each word is read once, so that what was checked is what is used.
+    pub(crate) fn read(&self, seq: u64, capacity: usize) -> Option<(Record, Place)> {
+        let slot = self.slot(seq);
+        let kind = slot.kind.load(Relaxed);
+        let fields = [0, 1, 2].map(|at: usize| slot.fields[at].load(Relaxed));
+        let payload = [0, 1, 2].map(|at: usize| slot.payload[at].load(Relaxed));
+        let place = match kind >> 8 & 0xff {
+            0 => {
+                let len = (kind >> 16 & 0xffff) as usize;
+                let mut bytes = [0; INLINE];
+                for (target, word) in bytes.chunks_exact_mut(8).zip(payload) {
+                    target.copy_from_slice(&word.to_ne_bytes());
+                }
+                (len <= INLINE).then_some(Place::Inline(bytes, len))?
+            }
+            1 => {
+                let start = usize::try_from(payload[0]).ok()?;
+                let len = usize::try_from(payload[1]).ok()?;
+                (start.checked_add(len)? <= capacity).then_some(Place::Data(start, len))?
+            }
+            2 => Place::Elsewhere,
+            _ => return None,
+        };
+        Some((Record { kind: kind as u8, tag: (kind >> 32) as u32, fields }, place))
+    }
+}
+
+impl Place {
+    /// `bytes` as an inline payload, if they are few enough.
+    pub(crate) fn inline(bytes: &[u8]) -> Option<Place> {
+        let mut inline = [0; INLINE];
+        inline.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Place::Inline(inline, bytes.len()))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sys::memory::create_mapped;
+
+    #[test]
+    fn records_go_round() {
+        let (_file, memory) = create_mapped("test", size_of::<Slots>()).unwrap();
+        let slots: &Slots = memory.view(0);
+        for seq in 0..3 * SLOTS as u64 {
+            assert_eq!(slots.look(seq), Found::Nothing);
+            let record = Record { kind: 3, tag: seq as u32, fields: [seq, 2, 3] };
+            let place = Place::inline(&seq.to_ne_bytes()).unwrap();
+            slots.open(seq, &record, &place);
+            assert_eq!(slots.look(seq), Found::Open);
+            slots.publish(seq, &record, &place);
+            assert_eq!(slots.look(seq), Found::Ready);
+            assert_eq!(slots.read(seq, 0), Some((record, place)));
+            if seq % 2 == 0 {
+                assert!(slots.claim(seq) && !slots.revoke(seq));
+            } else {
+                assert!(slots.revoke(seq) && !slots.claim(seq));
+                assert_eq!(slots.look(seq), Found::Revoked);
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_is_told_from_nothing() {
+        let (_file, memory) = create_mapped("test", size_of::<Slots>()).unwrap();
+        let slots: &Slots = memory.view(0);
+        assert!(memory.bytes().write(0, &[0xff; 64]));
+        assert_eq!(slots.look(0), Found::Garbage);
+        assert_eq!(slots.read(0, 4096), None);
+        slots.publish(1, &Record::default(), &Place::Data(4000, 100));
+        assert_eq!(slots.read(1, 4096), None);
+        assert!(slots.read(1, 4100).is_some());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::sync::Arc;
+
+    #[test]
+    fn a_published_record_is_complete_and_goes_to_exactly_one() {
+        loom::model(|| {
+            let slots = Arc::new(Slots::new());
+            let record = Record { kind: 1, tag: 7, fields: [1, 2, 3] };
+            let consumer = {
+                let slots = Arc::clone(&slots);
+                loom::thread::spawn(move || {
+                    if slots.look(0) == Found::Ready {
+                        assert_eq!(slots.read(0, 0).map(|it| it.0), Some(record));
+                        return slots.claim(0);
+                    }
+                    false
+                })
+            };
+            slots.publish(0, &record, &Place::Inline([5; INLINE], 8));
+            let revoked = slots.revoke(0);
+            let claimed = consumer.join().unwrap();
+            assert!(!(claimed && revoked), "both have it");
+            if !revoked {
+                assert!(claimed, "nobody has it");
+            }
+        });
+    }
+}

@@ -1,0 +1,238 @@
+//! The link trait: ordered frames to and from one worker, whatever carries them.
+
+use crate::codec::Reader;
+use crate::sys::memory::Mapping;
+use crate::sys::time::Deadline;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::sync::Arc;
+
+/// Which kind of link the workers of a pool get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum LinkKind {
+    /// Rings in shared memory: the fastest, and the default.
+    #[default]
+    Ring,
+    /// Messages over ipc-channel, for systems that forbid memory files or shared futexes. It puts a socket into the
+    /// temporary folder while a worker starts.
+    Channel,
+}
+
+/// A frame from the pool to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Frame {
+    pub(crate) kind: FrameKind,
+    /// The job header that the frame belongs to.
+    pub(crate) header: u64,
+    /// The number of the first task in the payload.
+    pub(crate) first: u64,
+    /// How many tasks are in the payload.
+    pub(crate) count: u32,
+    /// How many of them, from the first on, are not to be run.
+    pub(crate) skip: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FrameKind {
+    /// Tasks of one job.
+    Tasks,
+    /// A job header: which function, and its context.
+    Header,
+    /// The header is not needed any more.
+    Forget,
+    /// No more frames: run the finalizer and exit.
+    Stop,
+}
+
+/// A frame as a worker receives it.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) frame: Frame,
+    pub(crate) payload: Payload,
+}
+
+/// An answer from a worker: the results of some tasks of one frame.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) kind: AnswerKind,
+    /// The frame that it answers.
+    pub(crate) seq: u64,
+    /// The place of the first task in that frame.
+    pub(crate) first: u32,
+    /// How many tasks.
+    pub(crate) count: u32,
+    /// How long the frame's tasks took so far, in nanoseconds; 0 = not measured.
+    pub(crate) nanos: u64,
+    pub(crate) payload: Payload,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum AnswerKind {
+    /// The values of `count` tasks.
+    Values,
+    /// The failure of one task.
+    Failure,
+}
+
+/// The bytes of a frame or an answer, wherever they lie.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Inline([u8; crate::ipc::lane::INLINE], usize),
+    /// A part of a mapping: start and length.
+    Mapped(Arc<Mapping>, usize, usize),
+    Own(Vec<u8>),
+}
+
+impl Payload {
+    /// Payloads up to this many bytes are copied in one go before they are read.
+    const COPY: usize = 128 * 1024;
+
+    /// Calls `read` with a reader over the bytes; `scratch` is room for a copy.
+    ///
+    /// # Panics
+    ///
+    /// Never: a mapped part was bounded when it was made, and an impossible one reads as empty.
+    pub(crate) fn read<R>(&self, scratch: &mut Vec<u8>, read: impl FnOnce(&mut Reader<'_>) -> R) -> R {
+        match self {
+            Payload::Inline(bytes, len) => read(&mut Reader::new(bytes.get(..*len).unwrap_or_default())),
+            Payload::Own(bytes) => read(&mut Reader::new(bytes)),
+            Payload::Mapped(mapping, start, len) => match mapping.bytes().slice(*start, *len) {
+                Some(bytes) if *len > Self::COPY => read(&mut Reader::shared(bytes)),
+                Some(bytes) => {
+                    scratch.clear();
+                    bytes.append_to(scratch);
+                    read(&mut Reader::new(scratch))
+                }
+                None => read(&mut Reader::new(&[])),
+            },
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Payload::Inline(_, len) | Payload::Mapped(_, _, len) => *len,
+            Payload::Own(bytes) => bytes.len(),
+        }
+    }
+
+    /// The same bytes outside of the link.
+    pub(crate) fn into_own(self) -> Payload {
+        match self {
+            Payload::Mapped(..) => Payload::Own(self.to_vec()),
+            other => other,
+        }
+    }
+
+    /// The bytes, copied.
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        match self {
+            Payload::Inline(bytes, len) => bytes.get(..*len).unwrap_or_default().to_vec(),
+            Payload::Own(bytes) => bytes.clone(),
+            Payload::Mapped(mapping, start, len) => {
+                let mut out = Vec::new();
+                if let Some(bytes) = mapping.bytes().slice(*start, *len) {
+                    bytes.append_to(&mut out);
+                }
+                out
+            }
+        }
+    }
+}
+
+/// How far a worker has come, as it says itself; never trusted beyond the bounds of the frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The frame it is at; all frames before are finished.
+    pub(crate) seq: u64,
+    /// How many tasks of that frame it has started, skipped ones included.
+    pub(crate) started: u32,
+    /// How many of them are finished and published.
+    pub(crate) done: u32,
+}
+
+/// The pool's end of a link. Frames are numbered from 0 in the order in which they are sent.
+pub(crate) trait Link: Send + std::fmt::Debug {
+    /// The most frames that may be under way at once.
+    fn depth(&self) -> usize;
+
+    /// Sends a frame and gives its number; `Ok(None)` when there is no room now.
+    fn send(&mut self, frame: &Frame, payload: &[u8]) -> io::Result<Option<u64>>;
+
+    /// How many frames were sent.
+    fn sent(&self) -> u64;
+
+    /// The worker says that it has connected.
+    fn connected(&mut self) -> io::Result<()>;
+
+    /// Makes sure that a sleeping worker notices what was sent.
+    fn flush(&mut self);
+
+    /// Whether [`Link::receive`] would give something.
+    fn has_answer(&self) -> bool;
+
+    /// Whether the worker is awake, so that a frame reaches it at once.
+    fn is_awake(&self) -> bool;
+
+    /// The next answer, if there is one. Never waits.
+    ///
+    /// # Errors
+    ///
+    /// The worker wrote something that our own code never writes.
+    fn receive(&mut self) -> io::Result<Option<Answer>>;
+
+    /// The last answer's payload was read: its room may be used again.
+    fn consumed(&mut self);
+
+    /// What a dead worker had finished of a frame that it was still answering: with `Answer::count` as it claims.
+    fn salvage(&mut self) -> io::Result<Option<Answer>>;
+
+    /// How far the worker has come.
+    fn progress(&self) -> Progress;
+
+    /// Takes a frame back that the worker has not taken yet; false when it has.
+    fn revoke(&mut self, seq: u64) -> bool;
+
+    /// The payload of a frame that was sent and not yet released.
+    fn payload(&self, seq: u64) -> Vec<u8>;
+
+    /// Frames below `seq` are not needed any more.
+    fn release_below(&mut self, seq: u64);
+
+    /// Gives memory back that a burst has used, if nothing is under way.
+    fn trim(&mut self);
+}
+
+/// A worker's end of a link.
+pub(crate) trait WorkerLink: Send {
+    /// Waits for the next frame, and takes it.
+    ///
+    /// # Errors
+    ///
+    /// The pool is gone or the link is damaged; the worker then ends.
+    fn next(&mut self) -> io::Result<Incoming>;
+
+    /// Whether a further frame is waiting.
+    fn has_next(&self) -> bool;
+
+    /// Says that task `at` of the frame is started, and with it that all before are done.
+    fn start(&mut self, at: u32);
+
+    /// Gives the value of task `at`: the bytes `head` and `rest`, one behind the other.
+    fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()>;
+
+    /// Gives the failure of task `at`.
+    fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()>;
+
+    /// Says that all `count` tasks of the frame are done, and that they took `nanos` nanoseconds.
+    fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()>;
+
+    /// Makes sure that a sleeping pool notices what was answered.
+    fn flush(&mut self);
+}
+
+/// How long a waiting party sleeps at most before it looks again, so that a wake-up lost with a killed process costs one
+/// slice and no more.
+pub(crate) fn slice() -> Deadline {
+    Deadline::after(std::time::Duration::from_millis(250))
+}

@@ -1,0 +1,10 @@
+//! How bytes travel between a parent and its workers.
+
+pub(crate) mod arena;
+pub(crate) mod bell;
+
+pub(crate) mod control;
+#[allow(unsafe_code)]
+pub(crate) mod lane;
+pub(crate) mod link;
+pub(crate) mod ring;

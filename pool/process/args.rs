@@ -1,0 +1,163 @@
+//! Functions of several arguments, and the tuples that hold these.
+
+use crate::codec::{self, CodecError, Payload, Reader};
+
+mod sealed {
+    use super::{CodecError, Reader};
+
+    /// How a tuple of arguments travels: argument by argument, so that each takes the fastest form of its type.
+    pub trait Travels: Sized + 'static {
+        #[doc(hidden)]
+        fn encode(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
+        #[doc(hidden)]
+        fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError>;
+        #[doc(hidden)]
+        fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError>;
+    }
+
+    pub trait Sealed<Args> {}
+    pub trait SealedWith<C: ?Sized, Args> {}
+}
+
+/// The arguments of a task: a tuple of 0 to 12 values that can travel.
+///
+/// ```
+/// fn arguments<A: multiproc::Args>(_: A) {}
+/// arguments(());
+/// arguments((1, "two".to_owned(), vec![3.0]));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a tuple of arguments",
+    note = "write the arguments as a tuple, also a single one: `(x,)`; each must be `Serialize + DeserializeOwned`"
+)]
+pub trait Args: sealed::Travels {}
+
+/// A function that a task can run: a function item or a closure that captures nothing, called with the arguments `A`.
+///
+/// Implemented for every such `Fn` of up to 12 arguments. What a function captures cannot travel; pass it as an
+/// argument, or once per worker with [`Pool::with`](crate::Pool::with).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be called with the arguments `{A}`",
+    note = "the arguments are a tuple, also a single one: `apply(f, (x,))`; a closure that calls methods on its \
+            arguments needs their types written: `|s: String| s.len()`"
+)]
+pub trait Task<A: Args>: sealed::Sealed<A> + Copy + Send + 'static {
+    /// What it returns.
+    type Output: 'static;
+
+    #[doc(hidden)]
+    fn call(self, args: A) -> Self::Output;
+}
+
+/// A [`Task`] that is called with a context in front of its arguments, see [`Pool::with`](crate::Pool::with).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be called with a reference to the context and the arguments `{A}`",
+    note = "the first parameter is the context by reference: `|table: &Vec<i32>, i: usize| table[i]`"
+)]
+pub trait TaskWith<C: ?Sized, A: Args>: sealed::SealedWith<C, A> + Copy + Send + 'static {
+    /// What it returns.
+    type Output: 'static;
+
+    #[doc(hidden)]
+    fn call(self, context: &C, args: A) -> Self::Output;
+}
+
+macro_rules! tuples {
+    ($($name:ident)*) => {
+        impl<$($name: Payload),*> sealed::Travels for ($($name,)*) {
+            #[inline]
+            #[allow(non_snake_case, unused_variables, clippy::unused_unit)]
+            fn encode(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+                let ($($name,)*) = self;
+                $(codec::encode($name, out)?;)*
+                Ok(())
+            }
+            #[inline]
+            #[allow(unused_variables)]
+            fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+                // A bad argument must not leave the reader in the middle of the tuple.
+                $(#[allow(non_snake_case)] let $name = codec::decode::<$name>(reader);)*
+                Ok(($($name?,)*))
+            }
+            #[inline]
+            #[allow(unused_variables)]
+            fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
+                $(codec::skip::<$name>(reader)?;)*
+                Ok(())
+            }
+        }
+        impl<$($name: Payload),*> Args for ($($name,)*) {}
+        impl<Func, Out, $($name: Payload),*> sealed::Sealed<($($name,)*)> for Func
+        where Func: Fn($($name),*) -> Out {}
+        impl<Func, Out, $($name: Payload),*> Task<($($name,)*)> for Func
+        where
+            Func: Fn($($name),*) -> Out + Copy + Send + 'static,
+            Out: 'static,
+        {
+            type Output = Out;
+            #[inline]
+            #[allow(non_snake_case)]
+            fn call(self, ($($name,)*): ($($name,)*)) -> Out {
+                self($($name),*)
+            }
+        }
+        impl<Func, Ctx: ?Sized, Out, $($name: Payload),*> sealed::SealedWith<Ctx, ($($name,)*)> for Func
+        where Func: Fn(&Ctx, $($name),*) -> Out {}
+        impl<Func, Ctx: ?Sized, Out, $($name: Payload),*> TaskWith<Ctx, ($($name,)*)> for Func
+        where
+            Func: Fn(&Ctx, $($name),*) -> Out + Copy + Send + 'static,
+            Out: 'static,
+        {
+            type Output = Out;
+            #[inline]
+            #[allow(non_snake_case)]
+            fn call(self, context: &Ctx, ($($name,)*): ($($name,)*)) -> Out {
+                self(context, $($name),*)
+            }
+        }
+    };
+}
+
+tuples!();
+tuples!(A1);
+tuples!(A1 A2);
+tuples!(A1 A2 A3);
+tuples!(A1 A2 A3 A4);
+tuples!(A1 A2 A3 A4 A5);
+tuples!(A1 A2 A3 A4 A5 A6);
+tuples!(A1 A2 A3 A4 A5 A6 A7);
+tuples!(A1 A2 A3 A4 A5 A6 A7 A8);
+tuples!(A1 A2 A3 A4 A5 A6 A7 A8 A9);
+tuples!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10);
+tuples!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11);
+tuples!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12);
+
+#[cfg(test)]
+mod tests {
+    use super::sealed::Travels;
+    use super::*;
+
+    #[test]
+    fn a_tuple_travels_argument_by_argument() {
+        let args = (1u64, vec![1.5f64, 2.5], "three".to_owned());
+        let mut bytes = Vec::new();
+        args.encode(&mut bytes).unwrap();
+        // A number, a prefixed run of plain bytes, a prefixed string.
+        assert_eq!(bytes.len(), 8 + (8 + 16) + (8 + 6));
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(<(u64, Vec<f64>, String)>::decode(&mut reader).unwrap(), args);
+        let mut reader = Reader::new(&bytes);
+        <(u64, Vec<f64>, String)>::skip(&mut reader).unwrap();
+        assert_eq!(reader.position(), bytes.len());
+    }
+
+    #[test]
+    fn a_bad_argument_leaves_the_next_tuple_in_place() {
+        let mut bytes = Vec::new();
+        (vec![0xffu8], 1u8).encode(&mut bytes).unwrap();
+        (vec![b'a'], 2u8).encode(&mut bytes).unwrap();
+        let mut reader = Reader::new(&bytes);
+        assert!(<(String, u8)>::decode(&mut reader).is_err());
+        assert_eq!(<(Vec<u8>, u8)>::decode(&mut reader).unwrap(), (vec![b'a'], 2));
+    }
+}

@@ -1,0 +1,157 @@
+//! Function identity: how one process names a function to another that runs the same executable.
+//!
+//! What travels is the distance from the start of the executable to a read-only descriptor of the function, never the
+//! address of code. The receiver looks whether the place lies inside the executable's own read-only segments and
+//! carries the right marks, and only then follows the pointers that it finds there. So the worst that wrong bytes can
+//! do is to select another descriptor that the compiler has put there.
+
+use crate::error::Error;
+use crate::sys::executable;
+use serde::{Deserialize, Serialize};
+
+/// "mproc fn" in ASCII, and a random number: no other read-only data starts like this.
+const MAGIC: [u64; 2] = [u64::from_be_bytes(*b"mproc fn"), 0x9c1d_73e5_a0b4_62f7];
+
+/// A type of function pointer that a descriptor can hold.
+pub(crate) trait Callable: Copy + 'static {
+    /// Tells it from the others.
+    const TAG: u64;
+}
+
+/// The descriptor of a function; lives in read-only memory of the executable.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Entry<C> {
+    magic: [u64; 2],
+    tag: u64,
+    name: fn() -> &'static str,
+    call: C,
+}
+
+impl<C: Callable> Entry<C> {
+    pub(crate) const fn new(name: fn() -> &'static str, call: C) -> Entry<C> {
+        Entry { magic: MAGIC, tag: C::TAG, name, call }
+    }
+
+    /// The function's name, for people.
+    pub(crate) fn name(&self) -> &'static str {
+        (self.name)()
+    }
+
+    pub(crate) fn call(&self) -> C {
+        self.call
+    }
+}
+
+/// A function, as it travels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FnRef {
+    /// In the same build: the distance of its descriptor from the start of the executable, and a hash of its name.
+    Offset { delta: u64, signature: u64 },
+    /// In another build: its registered name and a hash of its signature. Reserved.
+    Name { name: String, signature: u64 },
+}
+
+impl FnRef {
+    /// Names a function of this executable.
+    ///
+    /// # Errors
+    ///
+    /// The function was compiled into another executable or a library that was loaded at run time: a worker, which
+    /// runs this executable alone, does not have it.
+    pub(crate) fn of<C: Callable>(entry: &'static Entry<C>) -> Result<FnRef, Error> {
+        let delta = executable::offset_of(std::ptr::from_ref(entry) as usize);
+        if executable::read_only_address(delta, size_of::<Entry<C>>(), align_of::<Entry<C>>()).is_none() {
+            let name = entry.name();
+            return Err(Error::invalid_argument(format!(
+                "`{name}` is not part of the running executable (it comes from a library loaded at run time), so that no \
+                 worker could call it"
+            )));
+        }
+        Ok(FnRef::Offset { delta, signature: hash(entry.name()) })
+    }
+
+    /// Finds the function that was named.
+    ///
+    /// # Errors
+    ///
+    /// There is no such descriptor in this executable; the text says what is wrong.
+    pub(crate) fn resolve<C: Callable>(&self) -> Result<&'static Entry<C>, String> {
+        let (delta, signature) = match self {
+            FnRef::Offset { delta, signature } => (*delta, *signature),
+            FnRef::Name { name, .. } => return Err(format!("functions by name (`{name}`) are not supported yet")),
+        };
+        let at = executable::read_only_address(delta, size_of::<Entry<C>>(), align_of::<Entry<C>>())
+            .ok_or("the function reference points outside of the executable's read-only data")?;
+        // SAFETY: the three words lie inside a read-only segment of this executable and are aligned (just checked);
+        // any bytes are a valid u64.
+        let [first, second, tag] = unsafe { *(at as *const [u64; 3]) };
+        if [first, second] != MAGIC || tag != C::TAG {
+            return Err("the function reference points to something that is no function descriptor".to_owned());
+        }
+        // SAFETY: whole, aligned and read-only for the life of the process (just checked). The 192 bits of magic and
+        // tag occur in descriptors alone, which `Entry::new` made for this very `C`, so the function pointers in it
+        // are genuine.
+        let entry = unsafe { &*(at as *const Entry<C>) };
+        if hash(entry.name()) != signature {
+            return Err(format!("the function reference points to another function, `{}`", entry.name()));
+        }
+        Ok(entry)
+    }
+}
+
+/// FNV-1a, 64 bits: to tell two functions apart, not against forgery.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Callable for fn(i32) -> i32 {
+        const TAG: u64 = 1000;
+    }
+    impl Callable for fn(i64) -> i64 {
+        const TAG: u64 = 1001;
+    }
+
+    fn name() -> &'static str {
+        "double"
+    }
+    fn other_name() -> &'static str {
+        "other"
+    }
+    fn double(x: i32) -> i32 {
+        2 * x
+    }
+    static DOUBLE: Entry<fn(i32) -> i32> = Entry::new(name, double);
+    static OTHER: Entry<fn(i32) -> i32> = Entry::new(other_name, double);
+
+    #[test]
+    fn a_function_is_found_again() {
+        let reference = FnRef::of(&DOUBLE).unwrap();
+        let entry = reference.resolve::<fn(i32) -> i32>().unwrap();
+        assert_eq!((entry.name(), entry.call()(21)), ("double", 42));
+    }
+
+    #[test]
+    fn wrong_references_select_nothing() {
+        let FnRef::Offset { delta, signature } = FnRef::of(&DOUBLE).unwrap() else { unreachable!() };
+        let resolve = |delta, signature| FnRef::Offset { delta, signature }.resolve::<fn(i32) -> i32>();
+        assert!(resolve(delta + 8, signature).is_err());
+        assert!(resolve(delta + 1, signature).is_err());
+        assert!(resolve(u64::MAX - 7, signature).is_err());
+        assert!(resolve(0, signature).is_err());
+        assert!(resolve(delta, signature + 1).unwrap_err().contains("another function"));
+        assert!(FnRef::Offset { delta, signature }.resolve::<fn(i64) -> i64>().is_err());
+        let FnRef::Offset { delta: other, .. } = FnRef::of(&OTHER).unwrap() else { unreachable!() };
+        assert!(resolve(other, signature).is_err());
+    }
+
+    #[test]
+    fn a_descriptor_outside_the_executable_is_refused() {
+        let leaked: &'static Entry<fn(i32) -> i32> = Box::leak(Box::new(Entry::new(name, double as fn(i32) -> i32)));
+        assert!(FnRef::of(leaked).unwrap_err().to_string().contains("`double` is not part of the running executable"));
+    }
+}

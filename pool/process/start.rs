@@ -1,0 +1,151 @@
+//! Starting a child and following it to its end: the parent's half of the boot sequence.
+
+use crate::error::Error;
+use crate::ipc::control::{Control, Hello, Reply, VERSION};
+use crate::process::bootstrap::{Role, STDIN_URL, VARIABLE, check_host};
+use crate::process::identity::{Entry, FnRef};
+use crate::sys::child::{Child, ChildSignal, Ending, own_pid};
+use crate::sys::poll::Interest;
+use crate::sys::reactor::{Event, Reactor, reactor};
+use crate::sys::time::Deadline;
+use crate::sys::{executable, socket};
+use parking_lot::Mutex;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a child may take to say that it is ready; an initializer counts.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What becomes of a child; told on the reactor's thread, in this order, `Exited` last.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The process exists.
+    Started(Arc<Child>),
+    /// The process could not be made; nothing follows.
+    Impossible(Error),
+    /// It has answered.
+    Replied(Reply),
+    /// It did not answer in time and was killed.
+    Silent,
+    /// It has ended and was reaped; nothing follows.
+    Exited(Ending),
+}
+
+/// A child about to be started.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) name: String,
+    pub(crate) role: &'static Entry<Role>,
+    pub(crate) setup: Vec<u8>,
+    pub(crate) fds: Vec<Arc<OwnedFd>>,
+    /// The child's end of the control socket.
+    pub(crate) socket: OwnedFd,
+    /// The parent's end.
+    pub(crate) control: Control,
+}
+
+/// A new control socket: the parent's end, and the child's.
+pub(crate) fn control_pair() -> io::Result<(Control, OwnedFd)> {
+    let (ours, theirs) = socket::pair()?;
+    Ok((Control::new(Arc::new(ours)), theirs))
+}
+
+struct Watcher {
+    child: Arc<Child>,
+    control: Control,
+    /// Until it is ready the control socket belongs to the handshake, afterwards to the link.
+    shaking_hands: Mutex<bool>,
+    tell: Box<dyn Fn(News) + Send + Sync>,
+}
+
+impl Start {
+    /// Starts the child on the reactor's thread; `tell` hears what becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was started: this process cannot have children, see [`check_host`], or has no reactor.
+    pub(crate) fn start(self, tell: impl Fn(News) + Send + Sync + 'static) -> Result<(), Error> {
+        check_host()?;
+        let role = match FnRef::of(self.role)? {
+            FnRef::Offset { delta, signature } => (delta, signature),
+            FnRef::Name { .. } => return Err(Error::foreign_host()),
+        };
+        let reactor = reactor()?;
+        reactor.post(move || self.start_here(reactor, role, Box::new(tell)));
+        Ok(())
+    }
+
+    fn start_here(self, reactor: &'static Reactor, role: (u64, u64), tell: Box<dyn Fn(News) + Send + Sync>) {
+        // A fresh random number: a process that inherits the variable by accident does not know the message.
+        let nonce = RandomState::new().build_hasher().finish();
+        let variable = format!("{VERSION}:{}:{nonce:x}:{STDIN_URL}", own_pid());
+        let hello = Hello {
+            version: VERSION,
+            build: executable::build().to_vec(),
+            nonce,
+            name: self.name,
+            role,
+            setup: self.setup,
+        };
+        // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
+        let child = match Child::start("/proc/self/exe".as_ref(), self.socket, (VARIABLE, &variable)) {
+            Ok(child) => Arc::new(child),
+            Err(error) => {
+                return tell(News::Impossible(Error::start(format!("a process could not be started: {error}"))));
+            }
+        };
+        let fds: Vec<&OwnedFd> = self.fds.iter().map(|fd| &**fd).collect();
+        if self.control.send(&hello, &fds).is_err() {
+            // It is dying already, or the message is too large for a socket; either way it will not become ready.
+            child.signal(ChildSignal::Kill);
+        }
+        tell(News::Started(Arc::clone(&child)));
+        let watcher = Arc::new(Watcher { child, control: self.control, shaking_hands: Mutex::new(true), tell });
+        let exits = Arc::clone(&watcher);
+        watcher.listen(reactor, Deadline::after(READY_WITHIN));
+        reactor.watch(Arc::clone(exits.child.pidfd()), Interest::Readable, Deadline::NEVER, move |_| {
+            exits.hear();
+            *exits.shaking_hands.lock() = false;
+            (exits.tell)(News::Exited(exits.child.try_reap().unwrap_or(Ending::Unknown)));
+        });
+    }
+}
+
+impl Watcher {
+    /// Waits for the next reply.
+    fn listen(self: Arc<Self>, reactor: &'static Reactor, deadline: Deadline) {
+        let socket = Arc::clone(self.control.socket());
+        reactor.watch(socket, Interest::Readable, deadline, move |event| {
+            if event == Event::TimedOut && *self.shaking_hands.lock() {
+                self.child.signal(ChildSignal::Kill);
+                return (self.tell)(News::Silent);
+            }
+            if self.hear() {
+                self.listen(reactor, deadline);
+            }
+        });
+    }
+
+    /// Passes on what the child has said; whether more may come.
+    fn hear(&self) -> bool {
+        while *self.shaking_hands.lock() {
+            match self.control.receive::<Reply>(false) {
+                Ok(Some((reply, _))) => {
+                    *self.shaking_hands.lock() = matches!(reply, Reply::Connected);
+                    (self.tell)(News::Replied(reply));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                // It has closed the socket or says nonsense: its end follows, of itself or now.
+                Ok(None) | Err(_) => {
+                    self.child.signal(ChildSignal::Kill);
+                    return false;
+                }
+            }
+        }
+        false
+    }
+}
