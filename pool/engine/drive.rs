@@ -67,7 +67,7 @@ impl Engine {
             core.flush();
             return;
         }
-        let mut spinner = std::mem::replace(&mut core.spinner, crate::ipc::bell::Spinner::new());
+        let mut spinner = core.spinner;
         let found = MutexGuard::unlocked(core, || spinner.spin(&self.bell, || self.core.lock().has_work()));
         core.spinner = spinner;
         if found || own.as_ref().is_some_and(|(job, _)| job.halted().is_some()) {

@@ -125,7 +125,7 @@ impl Bell {
 }
 
 /// When to spin: not again after fruitless spins until a wait turns out short enough that a spin would have paid.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Spinner {
     fruitless: u32,
     cpus: u32,
