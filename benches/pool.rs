@@ -239,8 +239,10 @@ fn main() {
     println!("{:<22} {:>12} {:<11} {:>9}   {:>12} {:>9}", "row", "multiproc", "unit", "target", "python", "ratio");
     for row in ROWS.iter().filter(wanted) {
         let ours = (row.measure)(link);
-        let peer = if arguments.iter().any(|it| it == "--no-python") { None } else { python(&[row.name]).remove(row.name) };
-        let ratio = peer.map_or("-".to_owned(), |peer| format!("{:.1}x", if row.more { ours / peer } else { peer / ours }));
+        let peer =
+            if arguments.iter().any(|it| it == "--no-python") { None } else { python(&[row.name]).remove(row.name) };
+        let ratio =
+            peer.map_or("-".to_owned(), |peer| format!("{:.1}x", if row.more { ours / peer } else { peer / ours }));
         let peer = peer.map_or("-".to_owned(), |peer| format!("{peer:.3}"));
         println!("{:<22} {:>12.3} {:<11} {:>9}   {:>12} {:>9}", row.name, ours, row.unit, row.target, peer, ratio);
     }

@@ -6,7 +6,7 @@ use crate::error::{TaskError, TaskKind};
 use crate::ipc::bell::Bell;
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
-use crate::ipc::ring::RingWorker;
+use crate::ipc::ring_worker::RingWorker;
 use crate::process::args::Args;
 use crate::process::args::Task;
 use crate::process::bootstrap::{Childhood, Role};

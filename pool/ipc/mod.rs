@@ -2,9 +2,9 @@
 
 pub(crate) mod arena;
 pub(crate) mod bell;
-
 pub(crate) mod control;
 #[allow(unsafe_code)]
 pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod ring;
+pub(crate) mod ring_worker;
