@@ -280,6 +280,22 @@ fn signal_name(signal: i32) -> Option<&'static str> {
     })
 }
 
+/// A panic of user code, as plain data.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Panic {
+    pub(crate) message: String,
+    /// `file:line:column`.
+    pub(crate) location: Option<String>,
+    /// Only if `RUST_BACKTRACE` asked for one.
+    pub(crate) backtrace: Option<String>,
+}
+
+impl From<Panic> for TaskKind {
+    fn from(Panic { message, location, backtrace }: Panic) -> TaskKind {
+        TaskKind::Panicked { message, location, backtrace }
+    }
+}
+
 /// Why one task has no result.
 ///
 /// ```

@@ -5,9 +5,7 @@ use crate::engine::call::{Options, Outcome};
 use crate::engine::core::{Core, Engine};
 use crate::engine::launch::spawn::Spawn;
 use crate::engine::results::{Feed, Items, Results};
-use crate::engine::work::{
-    Each, EachRef, EachWith, Fallible, Plain, Star, StarWith, Work, assert_captures_nothing, encode_context, entry,
-};
+use crate::engine::work::{Each, EachRef, EachWith, Star, StarWith, Work, encode_context, entry};
 use crate::engine::worker::{Startup, initializer_entry};
 use crate::error::{Error, Result, TaskError, TaskKind};
 use crate::ipc::bell::Bell;
@@ -15,6 +13,7 @@ use crate::ipc::link::LinkKind;
 use crate::process::args::{Args, Task, TaskWith};
 use crate::process::bootstrap::check_host;
 use crate::process::identity::FnRef;
+use crate::process::returns::{Fallible, Plain, assert_captures_nothing};
 use crate::sys::cpu::cpu_count;
 use crate::sys::memory;
 use crate::sys::reactor::fork_generation;

@@ -5,12 +5,13 @@ use crate::error::{RemoteError, TaskKind};
 use crate::ipc::link::{Frame, WorkerLink};
 use crate::process::args::{Args, Task, TaskWith};
 use crate::process::identity::{Callable, Entry};
+use crate::process::panic;
+use crate::process::returns::Returns;
 use crate::sys::copy::conjure;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::{Any, type_name};
 use std::borrow::Borrow;
-use std::error::Error as StdError;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,36 +27,6 @@ pub(crate) trait Work: 'static {
     fn decode(reader: &mut Reader<'_>) -> Result<Self::Input, CodecError>;
     fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError>;
     fn call(context: &Self::Context, input: Self::Input) -> Result<Self::Output, RemoteError>;
-}
-
-/// What a function's return value means: for a plain call itself, for a `try_` call a value or an error.
-pub(crate) trait Returns<R>: 'static {
-    type Value: Payload;
-    fn judge(returned: R) -> Result<Self::Value, RemoteError>;
-}
-
-/// The calls without `try_`.
-#[derive(Debug)]
-pub(crate) struct Plain;
-
-impl<R: Payload> Returns<R> for Plain {
-    type Value = R;
-    #[inline]
-    fn judge(returned: R) -> Result<R, RemoteError> {
-        Ok(returned)
-    }
-}
-
-/// The calls with `try_`.
-#[derive(Debug)]
-pub(crate) struct Fallible;
-
-impl<R: Payload, E: Into<Box<dyn StdError + Send + Sync>>> Returns<Result<R, E>> for Fallible {
-    type Value = R;
-    #[inline]
-    fn judge(returned: Result<R, E>) -> Result<R, RemoteError> {
-        returned.map_err(|error| RemoteError::new(&*error.into()))
-    }
 }
 
 /// `f(item)`.
@@ -254,8 +225,6 @@ pub(crate) struct Invocation<'b, 'c> {
     pub(crate) link: &'b mut dyn WorkerLink,
     pub(crate) context: &'b mut Context,
     pub(crate) scratch: &'b mut Vec<u8>,
-    /// What the panic hook has noted of the last panic.
-    pub(crate) panicked: fn(Box<dyn Any + Send>) -> TaskKind,
 }
 
 /// The context of a job in a worker: bytes at first, a value from the first task on.
@@ -267,7 +236,7 @@ pub(crate) enum Context {
 }
 
 fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
-    let Invocation { frame, input, link, context, scratch, panicked } = call;
+    let Invocation { frame, input, link, context, scratch } = call;
     if let Context::Bytes(bytes) = &**context {
         let decoded = catch_unwind(AssertUnwindSafe(|| W::context(&mut Reader::new(bytes))));
         **context = match decoded {
@@ -316,7 +285,7 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
         match outcome {
             Ok(done) => return done,
             Err(payload) => {
-                link.failure(at, &codec::to_bytes(&panicked(payload)))?;
+                link.failure(at, &codec::to_bytes(&TaskKind::from(panic::describe(payload))))?;
                 at += 1;
             }
         }
@@ -335,18 +304,3 @@ fn answer<T: Payload>(link: &mut dyn WorkerLink, at: u32, value: &T, scratch: &m
         Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Encode { text: error.0 })),
     }
 }
-
-/// The text of the build error for a function that captures.
-macro_rules! assert_captures_nothing {
-    ($function:ty) => {
-        const {
-            assert!(
-                size_of::<$function>() == 0,
-                "a task must be a function or a closure that captures nothing, and no function pointer: what it captures \
-                 cannot travel to a worker. Pass captured data with `pool.with(&captured).map(|captured, x| .., items)`, \
-                 or as part of the items"
-            )
-        }
-    };
-}
-pub(crate) use assert_captures_nothing;

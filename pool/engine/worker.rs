@@ -11,11 +11,11 @@ use crate::process::args::Args;
 use crate::process::args::Task;
 use crate::process::bootstrap::{Childhood, Role};
 use crate::process::identity::{Callable, Entry, FnRef};
+use crate::process::panic::{self, Hook, guarded};
 use crate::sys::copy::conjure;
 use crate::sys::memory;
 use serde::{Deserialize, Serialize};
-use std::any::{Any, type_name};
-use std::cell::{Cell, RefCell};
+use std::any::type_name;
 use std::collections::HashMap;
 use std::io;
 use std::marker::PhantomData;
@@ -66,7 +66,8 @@ pub(crate) fn initializer_entry<F: Task<A>, A: Args>() -> &'static Entry<Initial
 
 fn initialize<F: Task<A>, A: Args>(reader: &mut Reader<'_>) -> Result<(), TaskKind> {
     let args = A::decode(reader).map_err(|error| TaskKind::Decode { text: error.0 })?;
-    catch_unwind(AssertUnwindSafe(|| drop(conjure::<F>().call(args)))).map_err(describe_panic)
+    catch_unwind(AssertUnwindSafe(|| drop(conjure::<F>().call(args))))
+        .map_err(|payload| panic::describe(payload).into())
 }
 
 /// Writes a job header: the function, and behind it the context as it is.
@@ -111,7 +112,7 @@ fn live(childhood: Childhood) -> i32 {
             return 1;
         }
     };
-    note_panics();
+    panic::note(Hook::Quiet);
     if let Some(startup) = startup {
         if let Err(error) = start_up(&startup) {
             let _ = control.send(&Reply::Initializer(error), &[]);
@@ -188,7 +189,7 @@ fn run(
         Some(Known { function: Ok(entry), context }) => {
             let entry = *entry;
             return payload.read(copy, |input| {
-                let mut call = Invocation { frame: *frame, input, link, context, scratch, panicked: describe_panic };
+                let mut call = Invocation { frame: *frame, input, link, context, scratch };
                 guarded(|| entry.call()(&mut call))
             });
         }
@@ -201,47 +202,4 @@ fn run(
         link.failure(at, &failure)?;
     }
     Ok(())
-}
-
-thread_local! {
-    /// Set while this thread runs a task: its panics are reported to the pool and not on stderr.
-    static IN_TASK: Cell<bool> = const { Cell::new(false) };
-    static LAST_PANIC: RefCell<Option<(Option<String>, Option<String>)>> = const { RefCell::new(None) };
-}
-
-fn guarded<R>(task: impl FnOnce() -> R) -> R {
-    IN_TASK.set(true);
-    let result = task();
-    IN_TASK.set(false);
-    result
-}
-
-/// Notes where a task panics, and its backtrace if `RUST_BACKTRACE` asks for one.
-fn note_panics() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if !IN_TASK.get() {
-            return default(info);
-        }
-        let location = info.location().map(ToString::to_string);
-        let backtrace = std::backtrace::Backtrace::capture();
-        let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
-        LAST_PANIC.set(Some((location, captured.then(|| backtrace.to_string()))));
-    }));
-}
-
-fn describe_panic(payload: Box<dyn Any + Send>) -> TaskKind {
-    let message = match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => match payload.downcast::<&'static str>() {
-            Ok(text) => (*text).to_owned(),
-            Err(payload) => {
-                // Its destructor is user code outside of any guard; a few bytes are lost instead.
-                std::mem::forget(payload);
-                "a value that is no text".to_owned()
-            }
-        },
-    };
-    let (location, backtrace) = LAST_PANIC.take().unwrap_or_default();
-    TaskKind::Panicked { message, location, backtrace }
 }

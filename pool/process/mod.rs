@@ -5,4 +5,6 @@ pub(crate) mod args;
 pub(crate) mod bootstrap;
 #[allow(unsafe_code)]
 pub(crate) mod identity;
+pub(crate) mod panic;
+pub(crate) mod returns;
 pub(crate) mod start;
