@@ -147,6 +147,10 @@ impl Worker {
     /// Sends one frame of tasks, and before it what the worker must know; `Ok(false)` when there is no room now.
     fn send(&mut self, load: &Load, bytes: &[u8]) -> io::Result<bool> {
         let (Some(link), Some(job)) = (&mut self.link, &load.job) else { return Ok(false) };
+        if self.window.len() == 0 {
+            // No answer will make room, but a header that the worker has read may.
+            link.release_below(self.window.retire(link.progress().seq, link.sent()));
+        }
         let header = &job.header;
         let frame = |kind| Frame { kind, header: header.id, first: 0, count: 0, skip: 0 };
         while let Some(id) = self.forget.pop() {
@@ -162,6 +166,8 @@ impl Worker {
             let Some(seq) = link.send(&frame(FrameKind::Header), &told)? else { return Ok(false) };
             self.window.push(Flight { seq, load: None });
             self.known.insert(header.id);
+            // Even if the tasks do not fit behind it: reading it is what makes room for them.
+            self.unflushed = true;
         }
         let tasks = Frame { first: load.first, count: load.count, skip: load.next, ..frame(FrameKind::Tasks) };
         let Some(seq) = link.send(&tasks, bytes)? else { return Ok(false) };

@@ -65,8 +65,11 @@ impl<R: Payload> Sink for Results<R> {
         let user_code = self.runs_user_code();
         for index in first..first + u64::from(count) {
             let decoded = if user_code {
-                catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(reader)))
-                    .unwrap_or_else(|_| Err(CodecError("its `Deserialize` implementation panicked".to_owned())))
+                catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(reader))).unwrap_or_else(|payload| {
+                    // What it panicked with is not dropped: its destructor is the user's code too.
+                    std::mem::forget(payload);
+                    Err(CodecError("its `Deserialize` implementation panicked".to_owned()))
+                })
             } else {
                 codec::decode::<R>(reader)
             };

@@ -274,7 +274,7 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
             while at < frame.count {
                 link.start(at);
                 match W::decode(input).map(|item| W::call(context, item)) {
-                    Ok(Ok(value)) => answer(*link, at, &value, scratch)?,
+                    Ok(Ok(value)) => answer(*link, at, value, scratch)?,
                     Ok(Err(source)) => link.failure(at, &codec::to_bytes(&TaskKind::Failed { source }))?,
                     Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Decode { text: error.0 }))?,
                 }
@@ -294,12 +294,15 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
 }
 
 #[inline]
-fn answer<T: Payload>(link: &mut dyn WorkerLink, at: u32, value: &T, scratch: &mut Vec<u8>) -> io::Result<()> {
-    if let Some(bytes) = codec::bulk(value) {
+fn answer<T: Payload>(link: &mut dyn WorkerLink, at: u32, value: T, scratch: &mut Vec<u8>) -> io::Result<()> {
+    if let Some(bytes) = codec::bulk(&value) {
         return link.value(at, &codec::prefix(bytes.len()), bytes);
     }
     scratch.clear();
-    match codec::encode(value, scratch) {
+    let encoded = codec::encode(&value, scratch);
+    // Its destructor is the user's code: if that panics, the task has panicked, and must not have its value published.
+    drop(value);
+    match encoded {
         Ok(()) => link.value(at, scratch, &[]),
         Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Encode { text: error.0 })),
     }

@@ -204,6 +204,8 @@ impl RingWorker {
 
 impl WorkerLink for RingWorker {
     fn next(&mut self) -> io::Result<Incoming> {
+        // Whatever came before is finished: the pool may use its room again, also that of frames without an answer.
+        self.shared.head().progress.store(self.at(self.next_frame, 0), Release);
         loop {
             if self.unrung && (self.look() != Found::Ready || self.rung.elapsed() > RING_EVERY) {
                 self.flush();
@@ -231,6 +233,8 @@ impl WorkerLink for RingWorker {
                     Payload::Mapped(Arc::new(mapping), 0, len)
                 }
             };
+            // A large frame without an answer may be what the pool waits for to be out of the way.
+            self.unrung |= kind != FrameKind::Tasks && !matches!(place, Place::Inline(..));
             let [header, first, count] = record.fields;
             self.count = count as u32;
             let frame = Frame { kind, header, first, count: self.count, skip: record.tag };

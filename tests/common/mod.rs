@@ -1,0 +1,9 @@
+//! What the test binaries share.
+
+#![allow(dead_code, reason = "not every test binary uses all of it")]
+
+pub(crate) mod alone;
+pub(crate) mod journal;
+pub(crate) mod links;
+pub(crate) mod proc;
+pub(crate) mod watchdog;

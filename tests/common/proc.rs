@@ -1,0 +1,113 @@
+//! What this process holds, and what other processes are doing, by /proc. `proc(5)`.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+/// What a process may leave behind: compared before and after.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    /// What each descriptor refers to, sorted; numbers that differ from object to object are left out.
+    descriptors: Vec<String>,
+    children: Vec<i32>,
+    /// Mapped memory files of the library.
+    memory_files: usize,
+}
+
+/// What this process holds now.
+pub(crate) fn holdings() -> Holdings {
+    let mut descriptors: Vec<String> = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .map(|target| target.to_string_lossy().split(['[', ':']).next().unwrap_or_default().to_owned())
+        // The folder that is being read.
+        .filter(|target| !target.ends_with("/fd"))
+        .collect();
+    descriptors.sort();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let memory_files = maps.lines().filter(|line| line.contains("/memfd:multiproc")).count();
+    Holdings { descriptors, children: children_of(own_pid()), memory_files }
+}
+
+pub(crate) fn own_pid() -> i32 {
+    i32::try_from(std::process::id()).unwrap()
+}
+
+/// One process, as `/proc/PID/stat` describes it.
+struct Stat {
+    pid: i32,
+    name: String,
+    state: char,
+    parent: i32,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may itself contain some.
+    let (head, tail) = text.rsplit_once(')')?;
+    let mut tail = tail.split_whitespace();
+    Some(Stat {
+        pid,
+        name: head.split_once('(')?.1.to_owned(),
+        state: tail.next()?.chars().next()?,
+        parent: tail.next()?.parse().ok()?,
+    })
+}
+
+fn processes() -> Vec<Stat> {
+    let entries = fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| stat(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// The children of a process, zombies included, sorted.
+pub(crate) fn children_of(parent: i32) -> Vec<i32> {
+    let mut pids: Vec<i32> = processes().iter().filter(|it| it.parent == parent).map(|it| it.pid).collect();
+    pids.sort();
+    pids
+}
+
+/// All living descendants of a process.
+pub(crate) fn descendants_of(ancestor: i32) -> Vec<i32> {
+    let all = processes();
+    let mut found = vec![ancestor];
+    let mut at = 0;
+    while at < found.len() {
+        let parent = found[at];
+        found.extend(all.iter().filter(|it| it.parent == parent && it.state != 'Z').map(|it| it.pid));
+        at += 1;
+    }
+    found.split_off(1)
+}
+
+/// Whether a process exists and is no zombie.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    stat(pid).is_some_and(|it| !matches!(it.state, 'Z' | 'X'))
+}
+
+/// What ps shows as its name.
+pub(crate) fn name_of(pid: i32) -> Option<String> {
+    stat(pid).map(|it| it.name)
+}
+
+/// Sends a signal to a process; whether it existed.
+pub(crate) fn send_signal(pid: i32, signal: rustix::process::Signal) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+    rustix::process::kill_process(pid, signal).is_ok()
+}
+
+pub(crate) fn kill(pid: i32) -> bool {
+    send_signal(pid, rustix::process::Signal::KILL)
+}
+
+/// Looks again and again until `is_so`; whether that came true in time.
+pub(crate) fn eventually(within: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if is_so() {
+            return true;
+        }
+        if start.elapsed() > within {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

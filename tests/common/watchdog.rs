@@ -1,0 +1,25 @@
+//! Turns a hang into a failure.
+
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+/// Ends the watch when dropped.
+#[must_use = "the watch ends when it is dropped"]
+pub(crate) struct Watchdog {
+    _stop: Sender<()>,
+}
+
+/// Aborts this process if the result still lives after `seconds`.
+///
+/// A test that hangs cannot be failed from outside of its thread, so the whole process goes, and says why.
+pub(crate) fn watchdog(seconds: u64) -> Watchdog {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let (stop, stopped) = channel();
+    std::thread::spawn(move || {
+        if stopped.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("watchdog: {test} has not ended within {seconds} s");
+            std::process::abort();
+        }
+    });
+    Watchdog { _stop: stop }
+}

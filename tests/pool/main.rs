@@ -1,0 +1,7 @@
+//! Pools, through the public interface and on real processes.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod calls;
+mod errors;
