@@ -27,7 +27,7 @@ fn is_prime(small: &[u64], n: u64) -> bool {
 }
 
 /// The task: counts the primes in a range. Every worker has got the small primes once.
-fn count(small: &Vec<u64>, range: Range<u64>) -> u64 {
+fn count(small: &[u64], range: Range<u64>) -> u64 {
     let two = u64::from(range.contains(&2));
     two + (range.start.max(3) | 1..range.end).step_by(2).filter(|&n| is_prime(small, n)).count() as u64
 }
@@ -72,7 +72,7 @@ fn main() -> multiproc::Result<()> {
     for workers in [1, workers] {
         let pool = Pool::new(workers)?;
         let start = Instant::now();
-        let primes: u64 = pool.with(&small).map(count, ranges.iter().cloned())?.iter().sum();
+        let primes: u64 = pool.with(&small[..]).map(count, ranges.iter().cloned())?.iter().sum();
         println!(
             "{primes} primes below {n}, {workers} worker{}: {:.1?}",
             if workers == 1 { "" } else { "s" },

@@ -408,6 +408,15 @@ mod tests {
     }
 
     #[test]
+    fn an_error_of_the_system_keeps_kind_and_text() {
+        use std::io;
+        let error = crate::error::Error::from(io::Error::new(io::ErrorKind::TimedOut, "too slow"));
+        let back: crate::error::Error = from_bytes(&to_bytes(&error)).unwrap();
+        assert_eq!(back.io_kind(), Some(io::ErrorKind::TimedOut));
+        assert_eq!(back.to_string(), "too slow");
+    }
+
+    #[test]
     fn a_refusal_leaves_no_bytes() {
         let mut bytes = vec![1];
         let refused = std::path::PathBuf::from(std::ffi::OsStr::new("x"));

@@ -599,15 +599,6 @@ mod tests {
     }
 
     #[test]
-    fn an_io_error_keeps_kind_and_text() {
-        let error = Error::from(io::Error::new(io::ErrorKind::TimedOut, "too slow"));
-        let bytes = postcard::to_allocvec(&error).unwrap();
-        let back: Error = postcard::from_bytes(&bytes).unwrap();
-        assert_eq!(back.io_kind(), Some(io::ErrorKind::TimedOut));
-        assert_eq!(back.to_string(), "too slow");
-    }
-
-    #[test]
     fn a_chain_of_causes_crosses_as_text() {
         let inner = "x".parse::<i32>().unwrap_err();
         let outer = io::Error::new(io::ErrorKind::InvalidData, inner);

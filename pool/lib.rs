@@ -1,4 +1,34 @@
 //! Python's `multiprocessing`, for Rust, without its pains.
+//!
+//! ```
+//! use multiproc::Pool;
+//!
+//! let pool = Pool::new(4)?;
+//! assert_eq!(pool.map(|x: u64| x * x, 0..5)?, [0, 1, 4, 9, 16]);
+//! # Ok::<(), multiproc::Error>(())
+//! ```
+//!
+//! Begin with [`Pool`]: it starts worker processes, hands them tasks, and brings the results back in order. The rest:
+//!
+//! | what | for |
+//! |---|---|
+//! | [`Pool::builder`], [`PoolBuilder`] | the number of workers, an initializer, a name, the kind of link |
+//! | [`Pool::map`], [`Pool::map_each`], [`Pool::try_map`], [`Pool::starmap`], [`Pool::apply`] | calls that block |
+//! | [`Pool::map_ref`] | borrowed items: `&str`, slices |
+//! | [`Pool::with`], [`With`] | data that every task of a call sees |
+//! | [`Pool::job`], [`Job`] | options of a call |
+//! | [`Error`], [`TaskError`], [`RemoteError`] | what can go wrong |
+//! | [`Payload`], [`Args`], [`Task`] | what can travel, and what can be called |
+//! | [`cpu_count`], [`init`] | how many CPUs there are; programs without the feature `auto` |
+//!
+//! # How a worker comes to life
+//!
+//! A worker is this program, started again. It recognises itself before `main`, so that no line in `main` is needed; a
+//! library may use a pool without its users knowing. What `main` does is not done in a worker.
+//!
+//! # If a worker dies
+//!
+//! Exactly the task that it was running fails; see [`Pool`]. No call hangs, and no task is started twice.
 
 mod codec;
 mod engine;
@@ -16,3 +46,12 @@ pub use crate::pool::{Job, Pool, PoolBuilder, With};
 pub use crate::process::args::{Args, Task, TaskWith};
 pub use crate::process::bootstrap::init;
 pub use crate::sys::cpu::cpu_count;
+
+/// The documents of the repository, so that their examples are compiled and run.
+#[cfg(doctest)]
+mod _docs {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/architecture.md")]
+    mod architecture {}
+}

@@ -4,7 +4,7 @@
 
 use crate::engine::chunk;
 use crate::engine::job::{Halt, Header, Job};
-use crate::engine::launch::Launcher;
+use crate::engine::launch::launcher::Launcher;
 use crate::engine::ledger::{Flight, Load, Window};
 use crate::engine::work::Run;
 use crate::error::Error;

@@ -13,6 +13,12 @@ pub(crate) struct Holdings {
     memory_files: usize,
 }
 
+impl Holdings {
+    pub(crate) fn has_memory_files(&self) -> bool {
+        self.memory_files > 0
+    }
+}
+
 /// What this process holds now.
 pub(crate) fn holdings() -> Holdings {
     let mut descriptors: Vec<String> = fs::read_dir("/proc/self/fd")

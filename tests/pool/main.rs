@@ -5,3 +5,6 @@ mod common;
 
 mod calls;
 mod errors;
+mod faults;
+mod leaks;
+mod scheduling;

@@ -1,7 +1,7 @@
 //! Workers on this machine: this executable, started afresh.
 
 use crate::codec;
-use crate::engine::launch::Launcher;
+use crate::engine::launch::launcher::Launcher;
 use crate::engine::worker::{self, Setup, Startup};
 use crate::error::Error;
 use crate::ipc::link::{Link, LinkKind};

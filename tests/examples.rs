@@ -1,0 +1,69 @@
+//! Runs the examples, with small inputs, and looks at what they print.
+//!
+//!     cargo test --test examples
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// Runs an example. `cargo test` has built it beside this test; a test picked by name builds it itself.
+fn example(name: &str, arguments: &[&str]) -> Output {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    let path = path.join("examples").join(name);
+    if !path.exists() {
+        let release = if cfg!(debug_assertions) { &[][..] } else { &["--release"] };
+        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).args(release).status();
+        assert!(built.unwrap().success(), "{name} does not build");
+    }
+    Command::new(path).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
+}
+
+fn printed_by(name: &str, arguments: &[&str]) -> String {
+    let output = example(name, arguments);
+    let [out, error] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success(), "{name}: {}\n{error}", output.status);
+    assert_eq!(error, "", "{name} complains");
+    out
+}
+
+#[test]
+fn hello() {
+    let out = printed_by("hello", &[]);
+    assert_eq!(out, "the first ten: [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\ntheir sum: 332833500\n");
+}
+
+#[test]
+fn primes() {
+    let out = printed_by("primes", &["1000000", "2"]);
+    assert_eq!(out.matches("78498 primes below 1000000").count(), 2, "{out}");
+    assert!(example("primes", &["many"]).status.code() == Some(1));
+}
+
+#[test]
+fn crash() {
+    let out = printed_by("crash", &[]);
+    let sum: u64 = (0..100u64).filter(|x| *x != 42).map(|x| x * x).sum();
+    assert!(out.starts_with(&format!("99 results, their sum is {sum}\n")), "{out}");
+    let error = out.lines().nth(1).unwrap();
+    assert!(error.starts_with("error: task 42 of `crash::work` lost its worker: process "), "{out}");
+    assert!(error.contains("was killed by signal 9 (SIGKILL)"), "{out}");
+    assert!(out.ends_with("the pool goes on: [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\n"), "{out}");
+    assert_eq!(out.lines().count(), 3, "{out}");
+}
+
+#[test]
+fn word_count() {
+    // Its own check compares with the count without workers.
+    let out = printed_by("word_count", &[]);
+    assert_eq!(out.lines().count(), 14, "{out}");
+    assert!(out.lines().next().unwrap().ends_with("  the"), "{out}");
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("word_count.txt");
+    std::fs::write(&path, "b a b\nB, c!\n".repeat(100_000)).unwrap();
+    let out = printed_by("word_count", &["--workers", "3", path.to_str().unwrap()]);
+    let first: Vec<&str> = out.lines().take(3).map(str::trim).collect();
+    assert_eq!(first, ["300000  b", "100000  a", "100000  c"], "{out}");
+    let output = example("word_count", &["/no such file"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().starts_with("word_count: /no such file: "));
+}

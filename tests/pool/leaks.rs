@@ -1,0 +1,118 @@
+//! Nothing stays behind.
+
+use super::common::alone::{alone, is_program, program};
+use super::common::links::on_each_link;
+use super::common::proc::{self, eventually, holdings};
+use super::common::watchdog::watchdog;
+use multiproc::Pool;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+#[test]
+fn a_pool_leaves_nothing_behind() {
+    if !alone("leaks::a_pool_leaves_nothing_behind") {
+        return;
+    }
+    on_each_link(120, |builder| {
+        // The first pool makes what a process has once: its reactor.
+        drop(builder().processes(1).build().unwrap());
+        // A pool's own thread lets go of the last pieces a moment after the pool is gone.
+        assert!(eventually(Duration::from_secs(10), || !holdings().has_memory_files()));
+        let before = holdings();
+        for round in 0..10 {
+            let pool = builder().processes(3).build().unwrap();
+            pool.map(|x: u64| x, 0..100).unwrap();
+            pool.apply(|bytes: Vec<u8>| bytes, (vec![1; 70 << 20],)).unwrap();
+            let lost = pool.map_each(
+                |x: u64| {
+                    if x % 4 == 1 {
+                        std::process::abort()
+                    }
+                },
+                0..8,
+            );
+            assert_eq!(lost.iter().filter(|it| it.is_err()).count(), 2);
+            match round % 3 {
+                0 => drop(pool),
+                1 => {
+                    pool.close();
+                    pool.join().unwrap();
+                }
+                _ => {
+                    pool.terminate();
+                    assert!(pool.join_timeout(Duration::from_secs(20)).unwrap());
+                }
+            }
+        }
+        assert!(builder().processes(2).initializer(|| panic!("no"), ()).build().is_err());
+        assert!(eventually(Duration::from_secs(10), || holdings() == before), "{:?}\n{before:?}", holdings());
+    });
+}
+
+/// Starts this binary for the test `name`, and waits until it has printed a line with the pids of its workers.
+fn busy_program(name: &str) -> (Child, Vec<i32>) {
+    use std::os::unix::process::CommandExt;
+    let mut child = program(name).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.find_map(|line| Some(line.unwrap().split_once("workers: ")?.1.to_owned())).unwrap();
+    let pids = line.split(' ').map(|pid| pid.parse().unwrap()).collect();
+    // The rest of what it prints goes nowhere, but must not make it stop.
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, pids)
+}
+
+/// A program with a busy pool, whose workers have children of their own.
+fn be_busy() {
+    let pool = Pool::new(2).unwrap();
+    let pids = pool.map(
+        |_: u32| {
+            let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+            let nested = Pool::new(1).unwrap();
+            let inner = nested.worker_pids()[0];
+            std::mem::forget(nested);
+            drop(child);
+            (std::process::id(), inner)
+        },
+        0..2,
+    );
+    let pids = pids.unwrap().into_iter().flat_map(|(outer, inner)| [outer as i32, inner]);
+    let text: Vec<String> = pids.map(|pid| pid.to_string()).collect();
+    println!("workers: {}", text.join(" "));
+    pool.map(|_: u32| std::thread::sleep(Duration::from_secs(1000)), 0..4).unwrap();
+}
+
+fn ends_with_its_parent(name: &str, end: impl Fn(&Child)) {
+    if is_program(name) {
+        return be_busy();
+    }
+    let _watchdog = watchdog(60);
+    let (mut child, pids) = busy_program(name);
+    assert!(pids.iter().all(|pid| proc::is_alive(*pid)));
+    end(&child);
+    child.wait().unwrap();
+    let gone = || pids.iter().all(|pid| !proc::is_alive(*pid));
+    assert!(eventually(Duration::from_secs(10), gone), "workers live on");
+}
+
+#[test]
+fn workers_and_their_workers_end_with_a_killed_parent() {
+    ends_with_its_parent("leaks::workers_and_their_workers_end_with_a_killed_parent", |child| {
+        assert!(proc::kill(child.id() as i32));
+    });
+}
+
+#[test]
+fn ctrl_c_ends_a_busy_program_and_all_its_workers() {
+    ends_with_its_parent("leaks::ctrl_c_ends_a_busy_program_and_all_its_workers", |child| {
+        let group = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+        rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+    });
+}
+
+#[test]
+fn sigterm_ends_a_busy_program_and_all_its_workers() {
+    ends_with_its_parent("leaks::sigterm_ends_a_busy_program_and_all_its_workers", |child| {
+        assert!(proc::send_signal(child.id() as i32, rustix::process::Signal::TERM));
+    });
+}

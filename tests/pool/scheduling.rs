@@ -1,0 +1,57 @@
+//! Who runs what, and who waits for whom.
+
+use super::common::journal::Journal;
+use super::common::links::on_each_pool;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Waits until the other task of the round has opened the other end of a pipe, and speaks with it. `fifo(7)`.
+fn meet(path: String, write: bool) -> u8 {
+    // Who comes first makes it.
+    let made = mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0);
+    assert!(matches!(made, Ok(()) | Err(rustix::io::Errno::EXIST)), "{made:?}");
+    let mut pipe = std::fs::OpenOptions::new().read(!write).write(write).open(&path).unwrap();
+    let mut byte = [7];
+    if write {
+        pipe.write_all(&byte).unwrap();
+    } else {
+        byte = [0];
+        pipe.read_exact(&mut byte).unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+    byte[0]
+}
+
+/// Two tasks of which each waits for the other run at the same time, whatever else is under way.
+#[test]
+fn tasks_that_wait_for_each_other_never_wait_for_a_third() {
+    const ROUNDS: u32 = 10_000;
+    on_each_pool(2, 240, |pool| {
+        let journal = Journal::new();
+        let path = |round: u32| format!("{}.pipe{round}", journal.path());
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // Short tasks, all the time.
+            let short = scope.spawn(|| {
+                let mut rounds = 0u64;
+                while !over.load(Relaxed) {
+                    assert_eq!(pool.map(|x: u64| x + 1, 0..20).unwrap().len(), 20);
+                    rounds += 1;
+                }
+                rounds
+            });
+            let reader = scope.spawn(|| {
+                for round in 0..ROUNDS {
+                    assert_eq!(pool.apply(meet, (path(round), false)).unwrap(), 7);
+                }
+            });
+            for round in 0..ROUNDS {
+                assert_eq!(pool.apply(meet, (path(round), true)).unwrap(), 7);
+            }
+            reader.join().unwrap();
+            over.store(true, Relaxed);
+            assert!(short.join().unwrap() > 0);
+        });
+    });
+}

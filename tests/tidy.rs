@@ -1,0 +1,554 @@
+//! The repository tests itself: layers, sizes, unsafe code, examples, documents, labels. Reads files, starts nothing.
+//!
+//!     cargo test --test tidy
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layers of the library, lowest first, by the first folder or file of a path below `pool/`. What stands in one
+/// line does not know its neighbours either.
+const LAYERS: &[&[&str]] = &[
+    &["error"],
+    &["sys"],
+    &["codec", "heap"],
+    &["sync"],
+    &["shared", "ipc"],
+    &["process"],
+    &["engine"],
+    &["pool"],
+    &["lib"],
+];
+
+/// Where `unsafe` may stand: folders, and single files with the reason.
+const UNSAFE: &[(&str, &str)] = &[
+    ("pool/sys/", "the operating system"),
+    ("pool/heap/", "memory that a tree of processes shares"),
+    ("pool/ipc/lane.rs", "promises that its slots consist of atomics"),
+    ("pool/ipc/bell.rs", "promises that its memory consists of atomics"),
+    ("pool/ipc/ring.rs", "promises that its head consists of atomics"),
+    ("pool/process/identity.rs", "follows a checked reference to a function"),
+    ("pool/process/bootstrap.rs", "runs before `main`"),
+];
+
+/// The most lines of a file of the library.
+const MOST_LINES: usize = 500;
+
+/// Files that may be longer: the documented faces, most of which are documentation.
+const FACES: &[&str] = &["pool/lib.rs", "pool/pool.rs", "pool/error.rs"];
+
+/// The most lines of a `mod.rs`, which is a list.
+const MOST_MOD_LINES: usize = 60;
+
+/// A file of the repository.
+struct Source {
+    /// Its path from the root, with `/`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Its lines with their numbers.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        (1..).zip(self.text.lines())
+    }
+
+    fn is_in(&self, folder: &str) -> bool {
+        self.path.starts_with(folder)
+    }
+
+    /// The first folder below `pool/`, or the file if it stands there itself.
+    fn layer(&self) -> Option<&str> {
+        let inside = self.path.strip_prefix("pool/")?;
+        Some(inside.split(['/', '.']).next().unwrap_or(inside))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The text files below the given folders and files, in the order of their paths.
+fn sources(places: &[&str], extensions: &[&str]) -> Vec<Source> {
+    fn walk(path: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
+        if path.is_dir() {
+            for entry in fs::read_dir(path).unwrap() {
+                walk(&entry.unwrap().path(), extensions, found);
+            }
+        } else if path.extension().is_some_and(|it| extensions.iter().any(|wanted| it == *wanted)) {
+            found.push(path.to_owned());
+        }
+    }
+    let mut found = Vec::new();
+    places.iter().for_each(|place| walk(&root().join(place), extensions, &mut found));
+    found.retain(|path| !path.components().any(|part| part.as_os_str() == "target"));
+    found.sort();
+    let read = |path: PathBuf| Source {
+        text: fs::read_to_string(&path).unwrap(),
+        path: path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/"),
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn library() -> Vec<Source> {
+    let library = sources(&["pool"], &["rs"]);
+    assert!(library.len() > 20, "the library's files were not found");
+    library
+}
+
+/// The Markdown documents of the repository.
+fn documents() -> Vec<Source> {
+    sources(&["README.md", "CHANGELOG.md", "docs", "pool"], &["md"])
+}
+
+/// Fails with all complaints at once, if there are any.
+fn expect_none(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "{} complaints:\n  {}\n", complaints.len(), complaints.join("\n  "));
+}
+
+/// The text with comments and the insides of strings blanked; lines stay where they are.
+fn code_of(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let mut code = String::with_capacity(text.len());
+    let mut at = 0;
+    // Passes over `count` characters, keeping only what lines are made of.
+    let blank = |code: &mut String, at: &mut usize, count: usize| {
+        for &letter in &chars[*at..(*at + count).min(chars.len())] {
+            code.push(if letter == '\n' { '\n' } else { ' ' });
+        }
+        *at = (*at + count).min(chars.len());
+    };
+    // Where the first of `end` is, counted from `from`.
+    let find = |from: usize, end: &str| {
+        let end: Vec<char> = end.chars().collect();
+        let place = chars[from.min(chars.len())..].windows(end.len()).position(|it| it == end);
+        place.map_or(chars.len(), |place| from + place + end.len())
+    };
+    while at < chars.len() {
+        let next = |offset: usize| chars.get(at + offset).copied().unwrap_or(' ');
+        let after_name = at > 0 && (chars[at - 1].is_alphanumeric() || chars[at - 1] == '_');
+        let end = match (chars[at], next(1)) {
+            ('/', '/') => find(at, "\n") - 1,
+            ('/', '*') => find(at, "*/"),
+            ('r', '"' | '#') if !after_name => {
+                let hashes = chars[at + 1..].iter().take_while(|letter| **letter == '#').count();
+                if next(1 + hashes) == '"' { find(at + hashes + 2, &format!("\"{}", "#".repeat(hashes))) } else { at }
+            }
+            ('"', _) => {
+                let mut end = at + 1;
+                while end < chars.len() && chars[end] != '"' {
+                    end += if chars[end] == '\\' { 2 } else { 1 };
+                }
+                end + 1
+            }
+            // A character, not a lifetime.
+            ('\'', '\\') => find(at + 3, "'"),
+            ('\'', _) if next(2) == '\'' => at + 3,
+            _ => at,
+        };
+        if end > at {
+            let count = end - at;
+            blank(&mut code, &mut at, count);
+        } else {
+            code.push(chars[at]);
+            at += 1;
+        }
+    }
+    code
+}
+
+fn is_name(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
+/// Whether `word` occurs in the line as a word of its own.
+fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word)
+        .any(|(at, _)| !line[..at].ends_with(is_name) && !line[at + word.len()..].starts_with(is_name))
+}
+
+/// What the code names of the crate, by line: the first segment behind each `crate::`, also inside `{..}`, and behind
+/// each `super::` that leaves the folder.
+fn crate_paths(source: &Source) -> Vec<(usize, String)> {
+    let code = code_of(&source.text);
+    let line_of = |at: usize| 1 + code[..at].matches('\n').count();
+    let mut found = Vec::new();
+    for (at, prefix) in code.match_indices("crate::") {
+        if code[..at].ends_with(|letter: char| is_name(letter) || letter == '$' || letter == ':') {
+            continue;
+        }
+        let rest = code[at + prefix.len()..].trim_start();
+        let segments = if let Some(group) = rest.strip_prefix('{') { heads(group) } else { vec![head(rest)] };
+        found.extend(segments.into_iter().map(|segment| (line_of(at), segment)));
+    }
+    for (at, prefix) in code.match_indices("super::") {
+        let segment = head(&code[at + prefix.len()..]);
+        let beside = Path::new(&source.path).parent().unwrap();
+        let is_beside = |name: &str| {
+            let place = root().join(beside).join(name);
+            beside != Path::new("pool") && (place.is_dir() || place.with_extension("rs").is_file())
+        };
+        if layer_of(&segment).is_some() && !is_beside(&segment) {
+            found.push((line_of(at), segment));
+        }
+    }
+    found
+}
+
+/// The name at the start of the text.
+fn head(text: &str) -> String {
+    text.chars().take_while(|letter| is_name(*letter)).collect()
+}
+
+/// The first names of the parts of a `{..}` group, whose opening brace was passed.
+fn heads(group: &str) -> Vec<String> {
+    let mut heads = Vec::new();
+    let (mut depth, mut fresh) = (0, true);
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '}' if depth == 0 => break,
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => fresh = true,
+            letter if fresh && is_name(letter) => {
+                heads.push(head(&group[at..]));
+                fresh = false;
+            }
+            _ => {}
+        }
+    }
+    heads
+}
+
+fn layer_of(name: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&name))
+}
+
+#[test]
+fn a_file_imports_only_from_its_own_folder_and_from_lower_layers() {
+    let mut complaints = Vec::new();
+    for source in library() {
+        let own = source.layer().unwrap();
+        let Some(level) = layer_of(own) else {
+            complaints.push(format!("{}: `{own}` is in no layer; give it its place in tests/tidy.rs", source.path));
+            continue;
+        };
+        // The root of the crate puts all layers together.
+        if own == "lib" {
+            continue;
+        }
+        for (line, name) in crate_paths(&source) {
+            let at = format!("{}:{line}: `crate::{name}`", source.path);
+            match layer_of(&name) {
+                _ if name == own => {}
+                Some(other) if other < level => {}
+                Some(_) => complaints.push(format!(
+                    "{at}: `{own}` must not know `{name}`, which is no lower layer; move what it needs down, or hand it in"
+                )),
+                None => complaints.push(format!("{at}: write the whole path of the module instead of the re-export")),
+            }
+        }
+    }
+    expect_none(complaints);
+}
+
+#[test]
+fn the_layer_rule_sees_all_forms_of_paths() {
+    let text = r##"
+        use crate::{engine::{core, call}, error::Error, pool};
+        // crate::comment
+        fn f(x: crate::codec::Reader) { let _ = "crate::text"; let _ = r#"crate::raw "text" "#; let c = '"'; crate::sys::cpu() }
+        pub(in crate::ipc) use super::super::process::args;
+        fn lifetime<'a>(x: &'a str) -> crate::heap::Handle { $crate::macro_path!() }
+    "##;
+    let source = Source { path: "pool/sync/lock.rs".to_owned(), text: text.to_owned() };
+    let mut names: Vec<String> = crate_paths(&source).into_iter().map(|it| it.1).collect();
+    names.sort();
+    assert_eq!(names, ["codec", "engine", "error", "heap", "ipc", "pool", "process", "sys"]);
+}
+
+#[test]
+fn files_are_short() {
+    let mut complaints = Vec::new();
+    for source in library() {
+        let lines = source.text.lines().count();
+        if lines > MOST_LINES && !FACES.contains(&&*source.path) {
+            complaints.push(format!(
+                "{}: {lines} lines; split it below {MOST_LINES}, at a seam that has a name",
+                source.path
+            ));
+        }
+    }
+    expect_none(complaints);
+}
+
+#[test]
+fn mod_files_are_lists() {
+    let mut complaints = Vec::new();
+    for source in library().into_iter().filter(|it| it.path.ends_with("/mod.rs")) {
+        let lines = source.text.lines().count();
+        if lines > MOST_MOD_LINES {
+            complaints.push(format!("{}: {lines} lines; a mod.rs is a list of at most {MOST_MOD_LINES}", source.path));
+        }
+        for (number, line) in (1..).zip(code_of(&source.text).lines()) {
+            if ["fn", "struct", "enum", "impl", "static"].iter().any(|word| has_word(line, word)) {
+                complaints
+                    .push(format!("{}:{number}: move this into a file of its own; a mod.rs is a list", source.path));
+            }
+        }
+    }
+    expect_none(complaints);
+}
+
+#[test]
+fn unsafe_code_stands_where_it_may() {
+    let allowed = |path: &str| {
+        UNSAFE.iter().any(|(place, _)| path == *place || (place.ends_with('/') && path.starts_with(place)))
+    };
+    let mut complaints = Vec::new();
+    for source in sources(&["pool", "examples", "tests", "benches"], &["rs"]) {
+        // Crates that tests build are programs of others, so to say.
+        if source.is_in("tests/crates/") || allowed(&source.path) {
+            continue;
+        }
+        for (number, line) in (1..).zip(code_of(&source.text).lines()) {
+            if has_word(line, "unsafe") {
+                complaints.push(format!(
+                    "{}:{number}: `unsafe` outside of the modules listed in tests/tidy.rs; use a safe wrapper of `sys`",
+                    source.path
+                ));
+            }
+        }
+    }
+    for (place, _) in UNSAFE {
+        if !place.ends_with('/') && !root().join(place).is_file() {
+            complaints.push(format!("{place} does not exist; take it off the list of unsafe modules in tests/tidy.rs"));
+        }
+    }
+    expect_none(complaints);
+}
+
+#[test]
+fn only_sys_names_the_system_and_only_codec_the_serialisation() {
+    let mut complaints = Vec::new();
+    let homes = [("libc", "sys"), ("rustix", "sys"), ("memmap2", "sys"), ("postcard", "codec"), ("ipc_channel", "ipc")];
+    for source in library() {
+        for (number, line) in (1..).zip(code_of(&source.text).lines()) {
+            for (name, home) in homes {
+                if has_word(line, name) && source.layer() != Some(home) {
+                    complaints.push(format!("{}:{number}: only `{home}` names `{name}`", source.path));
+                }
+            }
+        }
+    }
+    expect_none(complaints);
+}
+
+/// The name of each example, and its source: `examples/NAME.rs` or `examples/NAME/main.rs`.
+fn examples() -> BTreeMap<String, Source> {
+    let mut examples = BTreeMap::new();
+    for source in sources(&["examples"], &["rs"]) {
+        let inside = source.path.trim_start_matches("examples/").trim_end_matches(".rs");
+        let name = match inside.split_once('/') {
+            None => inside.to_owned(),
+            Some((folder, "main")) => folder.to_owned(),
+            Some(_) => continue,
+        };
+        examples.insert(name, source);
+    }
+    assert!(examples.contains_key("hello"), "the examples were not found");
+    examples
+}
+
+#[test]
+fn every_example_says_how_to_run_it_and_is_tested() {
+    let tests: String = sources(&["tests"], &["rs"]).into_iter().map(|source| source.text).collect();
+    let mut complaints = Vec::new();
+    for (name, source) in examples() {
+        let header: Vec<&str> = source.text.lines().take_while(|line| line.starts_with("//!")).collect();
+        let command = format!("//!     cargo run --release --example {name}");
+        let begins = |line: &&str| line.strip_prefix(&*command).is_some_and(|it| it.is_empty() || it.starts_with(' '));
+        if header.first().is_none_or(|line| line.len() < 10) || !header.iter().any(begins) {
+            complaints.push(format!("{}: begin with `//! what it shows` and the line `{command}`", source.path));
+        }
+        if !tests.contains(&format!("\"{name}\"")) {
+            complaints.push(format!("{}: no test runs it; add one to tests/examples.rs", source.path));
+        }
+    }
+    expect_none(complaints);
+}
+
+#[test]
+fn the_changelog_knows_the_version() {
+    let heading = format!("\n## {} ", env!("CARGO_PKG_VERSION"));
+    let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    assert!(changelog.contains(&heading), "CHANGELOG.md needs the heading `{}`", heading.trim());
+}
+
+#[test]
+fn every_sync_label_has_two_ends() {
+    let mut labels: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in library() {
+        for (number, line) in source.lines() {
+            let Some(listed) = line.trim_start().strip_prefix("// SYNC:") else { continue };
+            for label in listed.split(',') {
+                let label = label.trim().trim_end_matches('.').to_owned();
+                labels.entry(label).or_default().push(format!("{}:{number}", source.path));
+            }
+        }
+    }
+    assert!(!labels.is_empty(), "no labels were found");
+    let lonely = labels.into_iter().filter(|(_, places)| places.len() < 2);
+    expect_none(
+        lonely
+            .map(|(label, places)| {
+                format!("{}: `SYNC: {label}` stands nowhere else; mark the other end of the pair", places[0])
+            })
+            .collect(),
+    );
+}
+
+/// The lines of the fenced blocks of a document that are marked with `language`.
+fn fenced<'a>(text: &'a str, language: &str) -> Vec<Vec<&'a str>> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(bool, Vec<&str>)> = None;
+    for line in text.lines() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(mark), None) => open = Some((mark == language, Vec::new())),
+            (Some(_), Some(_)) => match open.take() {
+                Some((true, block)) => blocks.push(block),
+                _ => continue,
+            },
+            (None, Some((_, block))) => block.push(line),
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn the_readme_sets_everything_up_with_two_commands() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = fenced(&readme, "sh");
+    assert_eq!(blocks.len(), 1, "README.md has one block of commands: the main job, and the tests");
+    let [main, test] = blocks[0][..] else { panic!("the block of commands in README.md has exactly two lines") };
+    assert!(main.starts_with("cargo run --release --example "), "the first command runs the main job, not `{main}`");
+    assert!(test.starts_with("cargo test"), "the second command runs the tests, not `{test}`");
+}
+
+/// The names of all functions, types, modules, constants, variants and fields of the library, and of its features.
+fn names_of_the_library() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for source in library() {
+        names.extend(code_of(&source.text).split(|letter| !is_name(letter)).map(str::to_owned));
+    }
+    names
+}
+
+#[test]
+fn documents_name_only_what_exists() {
+    let names = names_of_the_library();
+    let examples = examples();
+    let mut complaints = Vec::new();
+    let exists = |path: &str, beside: &Path| {
+        [root(), &root().join("pool"), &root().join("docs"), &root().join(beside)]
+            .iter()
+            .any(|base| base.join(path).exists())
+    };
+    let mut places = documents();
+    places.extend(library());
+    for source in places {
+        let beside = Path::new(&source.path).parent().unwrap();
+        let is_document = source.path.ends_with(".md");
+        for (number, line) in source.lines() {
+            let mut complain = |what: String| complaints.push(format!("{}:{number}: {what}", source.path));
+            if !is_document && !line.trim_start().starts_with("//") {
+                continue;
+            }
+            // Commands that run something by its name.
+            for (flag, folder) in [("--example ", "examples"), ("--test ", "tests"), ("--bench ", "benches")] {
+                for (at, _) in line.match_indices(flag) {
+                    let name = head(&line[at + flag.len()..]);
+                    let known = match folder {
+                        "examples" => examples.contains_key(&name),
+                        _ => {
+                            root().join(folder).join(format!("{name}.rs")).exists()
+                                || root().join(folder).join(&name).exists()
+                        }
+                    };
+                    if !known && !["NAME", ""].contains(&&*name) {
+                        complain(format!("there is no `{name}` in {folder}/"));
+                    }
+                }
+            }
+            if !is_document {
+                continue;
+            }
+            // Links to files of the repository.
+            for (at, _) in line.match_indices("](") {
+                let target = line[at + 2..].split([')', '#', ' ']).next().unwrap_or_default();
+                let local = target.contains('/') || target.ends_with(".md");
+                if local && !target.contains("://") && !target.contains("::") && !exists(target, beside) {
+                    complain(format!("the link to `{target}` leads nowhere"));
+                }
+            }
+            // Code: paths of files, and names of the library.
+            for code in line.split('`').skip(1).step_by(2) {
+                let is_file = [".rs", ".md", ".toml", "/"].iter().any(|end| code.ends_with(end));
+                if is_file && code.chars().all(|it| is_name(it) || "./-".contains(it)) && !code.starts_with(['/', '.'])
+                {
+                    if !exists(code, beside) {
+                        complain(format!("there is no file `{code}`"));
+                    }
+                    continue;
+                }
+                let path = code.trim_end_matches("()").trim_end_matches('!');
+                let Some((first, rest)) = path.split_once("::") else { continue };
+                let ours = first == "multiproc" || (names.contains(first) && first.starts_with(char::is_uppercase));
+                if ours && path.chars().all(|it| is_name(it) || it == ':') {
+                    for name in rest.split("::").filter(|name| !names.contains(*name)) {
+                        complain(format!("the library knows no `{name}` as in `{code}`"));
+                    }
+                }
+            }
+        }
+    }
+    expect_none(complaints);
+}
+
+#[test]
+fn no_unfinished_work_is_left_behind() {
+    // Put together, so that this file does not find itself.
+    let forbidden = [["to", "do!"], ["unimple", "mented!"], ["db", "g!"], ["FIX", "ME"], ["XX", "X"], ["TO", "DO"]];
+    let forbidden = forbidden.map(|parts| parts.concat());
+    let mut complaints = Vec::new();
+    let everything = ["pool", "examples", "tests", "benches", "docs", "README.md", "CHANGELOG.md", "Cargo.toml"];
+    for source in sources(&everything, &["rs", "md", "toml", "py"]) {
+        for (number, line) in source.lines() {
+            for word in
+                forbidden.iter().filter(|word| has_word(line, word.trim_end_matches('!')) && line.contains(*word))
+            {
+                complaints.push(format!("{}:{number}: finish it instead of leaving `{word}`", source.path));
+            }
+            if line.ends_with(' ') || line.contains('\t') {
+                complaints.push(format!("{}:{number}: trailing blanks or a tab", source.path));
+            }
+        }
+        if !source.text.ends_with('\n') || source.text.ends_with("\n\n") {
+            complaints.push(format!("{}: end it with exactly one line feed", source.path));
+        }
+    }
+    expect_none(complaints);
+}
+
+#[test]
+fn every_module_says_what_it_holds() {
+    let mut complaints = String::new();
+    for source in library().iter().chain(&sources(&["tests", "benches"], &["rs"])) {
+        if !source.text.starts_with("//! ") && !source.text.starts_with("#!") {
+            writeln!(complaints, "{}: begin with `//! ` and one line on what it holds", source.path).unwrap();
+        }
+    }
+    assert!(complaints.is_empty(), "\n{complaints}");
+}
