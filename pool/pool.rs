@@ -523,11 +523,18 @@ impl PoolBuilder {
             return Err(Error::invalid_argument("a pool needs at least 1 process, not 0"));
         }
         let startup = self.startup.transpose()?;
-        let (file, memory) = memory::create_mapped("multiproc-bell", Bell::LEN)?;
-        let launcher = Spawn { link: self.link, bell: Arc::new(file), name: self.name, startup };
+        let (file, memory) = match self.link {
+            LinkKind::Ring => {
+                let (file, memory) = memory::create_mapped("multiproc-bell", Bell::LEN)?;
+                (Some(Arc::new(file)), memory)
+            }
+            LinkKind::Channel => (None, memory::private(Bell::LEN)?),
+        };
+        let bell = Bell::new(Arc::new(memory), 0);
+        let launcher = Spawn { link: self.link, bell: bell.clone(), bell_file: file, name: self.name, startup };
         let engine = Arc::new(Engine {
             core: Mutex::new(Core::new(processes)),
-            bell: Bell::new(Arc::new(memory), 0),
+            bell,
             launcher: Box::new(launcher),
             background: Condvar::new(),
             workforce: Condvar::new(),

@@ -9,7 +9,7 @@ use crate::engine::ledger::{Flight, Load, Window};
 use crate::engine::work::Run;
 use crate::error::Error;
 use crate::ipc::bell::{Bell, Spinner};
-use crate::ipc::link::{Frame, FrameKind, Link};
+use crate::ipc::link::{Frame, FrameKind, Link, Progress};
 use crate::process::identity::Entry;
 use crate::process::start::News;
 use crate::sys::child::Child;
@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 
 /// Payloads above this many bytes leave memory in use that is worth giving back.
 const LARGE: usize = 256 * 1024;
+
+/// A worker that waits for frames for so long although it has some, and has not come any further, never will.
+const STALLED: Duration = Duration::from_secs(1);
 
 /// How long that memory is kept for the next large payload: fresh pages cost far more than used ones.
 const KEEP_FOR: Duration = Duration::from_secs(1);
@@ -63,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) spinner: Spinner,
     /// Room for copies of small payloads.
     pub(crate) scratch: Vec<u8>,
+    /// Turns of driving so far.
+    pub(crate) turns: u64,
     /// Something has happened since the driver last went to sleep.
     pub(crate) fresh: bool,
     /// Every worker was ready once: `build` has returned the pool.
@@ -99,6 +104,8 @@ pub(crate) struct Worker {
     forget: Vec<u64>,
     /// Frames were sent since the last flush.
     unflushed: bool,
+    /// Since when it has been seen to wait although it has frames, and how far it was then.
+    stalled: Option<(Instant, Progress)>,
     /// Why it was killed, if by us for what it did.
     pub(crate) condemned: Option<String>,
     /// What it said, or was said of it, before it was ready.
@@ -135,6 +142,7 @@ impl Worker {
             known: HashSet::new(),
             forget: Vec::new(),
             unflushed: false,
+            stalled: None,
             condemned: None,
             complaint: None,
         }
@@ -237,6 +245,7 @@ impl Core {
             failed_starts: 0,
             spinner: Spinner::new(),
             scratch: Vec::new(),
+            turns: 0,
             fresh: false,
             built: false,
             start_failure: None,
@@ -366,6 +375,26 @@ impl Core {
             self.backlog.push_front(parcel);
         }
         self.schedule() || moved
+    }
+
+    /// Ends workers that have lost sight of their frames, which only one can that wrote into its own link: a sent frame
+    /// wakes a worker and clears the mark that it waits.
+    pub(crate) fn end_stalled(&mut self) {
+        for worker in &mut self.workers {
+            let Some(link) = worker.link.as_ref().filter(|_| worker.window.len() > 0) else { continue };
+            if !link.is_waiting() || link.has_answer() || worker.condemned.is_some() {
+                worker.stalled = None;
+                continue;
+            }
+            match (worker.stalled, link.progress()) {
+                (Some((since, then)), now) if then == now => {
+                    if since.elapsed() > STALLED {
+                        worker.condemn(&io::Error::new(io::ErrorKind::InvalidData, "it waits for frames that it has"));
+                    }
+                }
+                (_, now) => worker.stalled = Some((Instant::now(), now)),
+            }
+        }
     }
 
     pub(crate) fn flush(&mut self) {

@@ -23,6 +23,12 @@ const SMALL: usize = 4096;
 /// a worker need not ring for each answer as long as it has more to do.
 const SECOND_LOOK: Duration = Duration::from_millis(1);
 
+/// A driver that never gets to sleep looks after stalled workers every so many turns.
+const LOOK_AFTER: u64 = 1024;
+
+/// One that does, after sleeps of this length, which are rare.
+const LONG_SLEEP: Duration = Duration::from_millis(100);
+
 /// The call of the thread that drives, and where its results go; the background thread has none.
 pub(crate) type Own<'a> = Option<(&'a Arc<Job>, &'a mut dyn Sink)>;
 
@@ -33,6 +39,10 @@ impl Engine {
     pub(crate) fn drive(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, mut own: Own<'_>, until: Deadline) {
         core.driving = true;
         let seat = Seat;
+        core.turns = core.turns.wrapping_add(1);
+        if core.turns % LOOK_AFTER == 0 {
+            core.end_stalled();
+        }
         if !self.turn(core, &mut own) {
             self.idle(core, &mut own, until);
         }
@@ -84,7 +94,11 @@ impl Engine {
         let until = until.earlier(look_again);
         let start = Instant::now();
         MutexGuard::unlocked(core, || self.bell.sleep(until));
-        core.spinner.slept(start.elapsed());
+        let slept = start.elapsed();
+        core.spinner.slept(slept);
+        if slept > LONG_SLEEP {
+            core.end_stalled();
+        }
     }
 
     /// Takes the answers of one worker; whether there were any.

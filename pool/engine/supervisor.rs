@@ -101,6 +101,9 @@ fn complain(core: &mut Core, at: usize, error: Error) {
 /// A worker has ended: what it had finished is taken, the task that it was running is lost, the others go elsewhere,
 /// and its place is filled again if anybody needs it.
 fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, at: usize, exit: Exit) {
+    if let Some(link) = &mut core.workers[at].link {
+        link.ended();
+    }
     engine.collect(core, own, at);
     engine.salvage(core, own, at);
     let incarnation = core.workers[at].incarnation;

@@ -4,6 +4,7 @@ use crate::codec::{self, Reader};
 use crate::engine::work::{Context, Invocation, Run};
 use crate::error::{TaskError, TaskKind};
 use crate::ipc::bell::Bell;
+use crate::ipc::channel::ChannelWorker;
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
 use crate::ipc::ring_worker::RingWorker;
@@ -129,11 +130,19 @@ fn live(childhood: Childhood) -> i32 {
 fn open_link(childhood: Childhood) -> io::Result<(Box<dyn WorkerLink>, Option<Startup>)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
-    let [bell, link] = &childhood.fds[..] else { return Err(damaged()) };
-    let bell = memory::map(bell.as_fd())?;
-    let bell = Bell::new(Arc::new(bell), setup.party as usize);
-    let link = RingWorker::new(memory::map(link.as_fd())?, childhood.control.clone(), bell)?;
-    Ok((Box::new(link), setup.startup))
+    let link: Box<dyn WorkerLink> = match (setup.link, setup.server, &childhood.fds[..]) {
+        (LinkKind::Ring, None, [bell, link]) => {
+            let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
+            Box::new(RingWorker::new(memory::map(link.as_fd())?, childhood.control, bell)?)
+        }
+        (LinkKind::Channel, Some(server), []) => {
+            let link = ChannelWorker::connect(server)?;
+            childhood.control.send(&Reply::Connected, &[])?;
+            Box::new(link)
+        }
+        _ => return Err(damaged()),
+    };
+    Ok((link, setup.startup))
 }
 
 fn start_up(startup: &Startup) -> Result<(), TaskError> {

@@ -174,6 +174,11 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     /// Whether the worker is awake, so that a frame reaches it at once.
     fn is_awake(&self) -> bool;
 
+    /// Whether the worker waits for something to happen to its link, whatever it has been sent.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
     /// The next answer, if there is one. Never waits.
     ///
     /// # Errors
@@ -183,6 +188,9 @@ pub(crate) trait Link: Send + std::fmt::Debug {
 
     /// The last answer's payload was read: its room may be used again.
     fn consumed(&mut self);
+
+    /// The worker's process has ended: makes sure that all it has sent can be received. Waits for a bounded time.
+    fn ended(&mut self) {}
 
     /// What a dead worker had finished of a frame that it was still answering: with `Answer::count` as it claims.
     fn salvage(&mut self) -> io::Result<Option<Answer>>;

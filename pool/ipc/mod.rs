@@ -2,6 +2,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod bell;
+pub(crate) mod channel;
 pub(crate) mod control;
 #[allow(unsafe_code)]
 pub(crate) mod lane;

@@ -203,6 +203,11 @@ impl Link for RingLink {
         self.shared.head().asleep.load(Relaxed) == 0
     }
 
+    fn is_waiting(&self) -> bool {
+        let head = self.shared.head();
+        head.asleep.load(Relaxed) != 0 || head.blocked.load(Relaxed) != 0
+    }
+
     #[inline]
     fn receive(&mut self) -> io::Result<Option<Answer>> {
         match self.shared.answers().look(self.next_answer) {

@@ -60,6 +60,11 @@ pub(crate) fn create(name: &str, len: usize) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
+/// Memory of this process alone, for what shares nothing and still wants a [`Mapping`].
+pub(crate) fn private(len: usize) -> io::Result<Mapping> {
+    Ok(Mapping { map: MmapOptions::new().len(len).map_anon()?.into() })
+}
+
 /// Maps the whole file, shared and writable, after checking that it cannot shrink under us.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use super::watchdog::watchdog;
 use multiproc::{LinkKind, Pool, PoolBuilder};
 
 /// The links that the tests run over. `MULTIPROC_TEST_LINK=ring` (or `channel`) picks one.
-const LINKS: [(&str, LinkKind); 1] = [("ring", LinkKind::Ring)];
+const LINKS: [(&str, LinkKind); 2] = [("ring", LinkKind::Ring), ("channel", LinkKind::Channel)];
 
 /// A builder for each link in turn, under a watchdog of `seconds` each.
 pub(crate) fn on_each_link(seconds: u64, test: impl Fn(&dyn Fn() -> PoolBuilder)) {
@@ -21,4 +21,10 @@ pub(crate) fn on_each_link(seconds: u64, test: impl Fn(&dyn Fn() -> PoolBuilder)
 /// Like [`on_each_link`], with a pool of `processes` workers.
 pub(crate) fn on_each_pool(processes: usize, seconds: u64, test: impl Fn(&Pool)) {
     on_each_link(seconds, |builder| test(&builder().processes(processes).build().unwrap()));
+}
+
+/// Like [`on_each_pool`], over the ring alone: for what only it can do, or what takes too long otherwise.
+pub(crate) fn on_ring_pool(processes: usize, seconds: u64, test: impl Fn(&Pool)) {
+    let _watchdog = watchdog(seconds);
+    test(&Pool::new(processes).unwrap());
 }

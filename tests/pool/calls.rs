@@ -1,6 +1,6 @@
 //! What calls give when everything goes well: values, order, laziness, every kind of input.
 
-use crate::common::links::{on_each_link, on_each_pool};
+use crate::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use multiproc::Pool;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -148,7 +148,7 @@ fn items_larger_than_the_link_travel() {
 #[test]
 fn large_items_wait_for_room_and_for_nothing_else() {
     const MIB: usize = 1 << 20;
-    on_each_pool(2, 120, |pool| {
+    on_ring_pool(2, 120, |pool| {
         // Known to be short, so that several frames wait at a worker.
         pool.map(|item: Vec<u8>| item.len(), vec![vec![0; 10]; 1000]).unwrap();
         let items = (0..12).map(|n| vec![n as u8; (20 + n) * MIB]);
@@ -178,7 +178,7 @@ fn large_items_that_are_taken_back_go_elsewhere_whole() {
         std::thread::sleep(std::time::Duration::from_millis(nap));
         (item[0], item.len())
     }
-    on_each_pool(2, 120, |pool| {
+    on_ring_pool(2, 120, |pool| {
         pool.map(work, vec![(0, vec![1]); 1000]).unwrap();
         // One long task, behind which others wait until the other worker is idle.
         for round in 0..2 {

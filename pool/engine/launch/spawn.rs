@@ -4,8 +4,9 @@ use crate::codec;
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::worker::{self, Setup, Startup};
 use crate::error::Error;
+use crate::ipc::bell::Bell;
 use crate::ipc::link::{Link, LinkKind};
-use crate::ipc::ring;
+use crate::ipc::{channel, ring};
 use crate::process::start::{News, Start, control_pair};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -14,8 +15,9 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Spawn {
     pub(crate) link: LinkKind,
-    /// The memory of the pool's bell.
-    pub(crate) bell: Arc<OwnedFd>,
+    pub(crate) bell: Bell,
+    /// The memory of the bell, if workers ring it themselves.
+    pub(crate) bell_file: Option<Arc<OwnedFd>>,
     pub(crate) name: String,
     pub(crate) startup: Option<Startup>,
 }
@@ -24,17 +26,27 @@ impl Launcher for Spawn {
     fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Box<dyn Link>, Error> {
         let (control, socket) = control_pair()?;
         let party = u32::try_from(place + 1).unwrap_or(u32::MAX);
-        let setup = Setup { link: self.link, server: None, party, startup: self.startup.clone() };
-        let link = ring::create(control.clone())?;
+        let (link, server, fds): (Box<dyn Link>, _, _) = match &self.bell_file {
+            Some(bell) => {
+                let link = ring::create(control.clone())?;
+                let fds = vec![Arc::clone(bell), Arc::clone(link.file())];
+                (Box::new(link), None, fds)
+            }
+            None => {
+                let (link, server) = channel::create(self.bell.clone())?;
+                (Box::new(link), Some(server), Vec::new())
+            }
+        };
+        let setup = Setup { link: self.link, server, party, startup: self.startup.clone() };
         let start = Start {
             name: format!("{}-{}", self.name, place + 1),
             role: worker::entry(),
             setup: codec::to_bytes(&setup),
-            fds: vec![Arc::clone(&self.bell), Arc::clone(link.file())],
+            fds,
             socket,
             control,
         };
         start.start(tell)?;
-        Ok(Box::new(link))
+        Ok(link)
     }
 }
