@@ -36,6 +36,8 @@ mod error;
 mod ipc;
 mod pool;
 mod process;
+#[allow(dead_code, reason = "the types that users see are built upon it next")]
+mod sync;
 #[allow(unsafe_code)]
 mod sys;
 

@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
 const UNSAFE: &[(&str, &str)] = &[
     ("pool/sys/", "the operating system"),
     ("pool/heap/", "memory that a tree of processes shares"),
+    ("pool/sync/layout.rs", "promises that its headers consist of atomics"),
     ("pool/ipc/lane.rs", "promises that its slots consist of atomics"),
     ("pool/ipc/bell.rs", "promises that its memory consists of atomics"),
     ("pool/ipc/ring.rs", "promises that its head consists of atomics"),

@@ -4,15 +4,17 @@
 //! by the address in one process. (std and parking_lot set that flag, so their locks never wake another process.)
 
 #[cfg(not(loom))]
-pub(crate) use kernel::{wait, wake};
+pub(crate) use kernel::{Slices, wait, wake};
 #[cfg(loom)]
-pub(crate) use model::{wait, wake};
+pub(crate) use model::{Slices, end_slices, wait, wake};
 
 #[cfg(not(loom))]
 mod kernel {
     use crate::sys::atomic::AtomicU32;
     use crate::sys::time::Deadline;
     use rustix::thread::futex;
+    use rustix::time::{ClockId, clock_gettime};
+    use std::time::Duration;
 
     /// Sleeps while `word` holds `expected`, until a wake-up or the deadline.
     ///
@@ -34,22 +36,118 @@ mod kernel {
         // every waiter looks at its condition again after a bounded sleep.
         let _ = futex::wake(word, futex::Flags::empty(), count);
     }
+
+    /// The shortest slice; the longest is twice as long.
+    const SLICE: Duration = Duration::from_millis(25);
+
+    /// A wait for something that another process may never do because it was killed: sleeps of 25 to 50 ms each, so
+    /// that the caller looks around in between.
+    #[derive(Debug)]
+    pub(crate) struct Slices {
+        deadline: Deadline,
+    }
+
+    impl Slices {
+        pub(crate) fn new(deadline: Deadline) -> Slices {
+            Slices { deadline }
+        }
+
+        /// Sleeps while `word` holds `expected`, for one slice at most; false = the deadline has passed already.
+        pub(crate) fn sleep(&mut self, word: &AtomicU32, expected: u32) -> bool {
+            if self.deadline.passed() {
+                return false;
+            }
+            // The clock's nanoseconds are as good as random here: they keep waiters from waking all at once.
+            let jitter = clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() % SLICE.as_nanos() as u64;
+            let slice = Deadline::after(SLICE + Duration::from_nanos(jitter));
+            wait(word, expected, slice.earlier(self.deadline));
+            true
+        }
+    }
 }
 
-/// A stand-in for the kernel under the model checker: a futex never sleeps through a change of its word, and here it
-/// simply lets others run until the word has changed.
+/// A stand-in for the kernel under the model checker.
+///
+/// Time does not pass of itself: who sleeps does so until a wake-up, so that the checker reports a lost one as a
+/// deadlock, even where in real life the end of the slice would repair it. A model that needs time to pass (somebody
+/// was killed, a deadline passes) lets one of its threads call [`end_slices`](model::end_slices).
 #[cfg(loom)]
 mod model {
     use crate::sys::atomic::{AtomicU32, Ordering};
     use crate::sys::time::Deadline;
+    use loom::sync::Mutex;
+    use loom::thread::{Thread, current, park, yield_now};
+
+    #[derive(Default)]
+    struct Queue {
+        sleepers: Vec<(usize, Thread)>,
+        /// Nobody sleeps any more.
+        ended: bool,
+    }
+
+    loom::lazy_static! {
+        static ref QUEUE: Mutex<Queue> = Mutex::new(Queue::default());
+    }
+
+    fn address(word: &AtomicU32) -> usize {
+        std::ptr::from_ref(word) as usize
+    }
 
     pub(crate) fn wait(word: &AtomicU32, expected: u32, _deadline: Deadline) {
-        if word.load(Ordering::SeqCst) == expected {
-            loom::thread::yield_now();
+        let me = current();
+        {
+            let mut queue = QUEUE.lock().unwrap();
+            // As in the kernel, this look and the entry into the queue are one step for whoever wakes.
+            if word.load(Ordering::SeqCst) != expected {
+                return;
+            }
+            if queue.ended {
+                drop(queue);
+                return yield_now();
+            }
+            queue.sleepers.push((address(word), me.clone()));
+        }
+        while QUEUE.lock().unwrap().sleepers.iter().any(|(_, thread)| thread.id() == me.id()) {
+            park();
         }
     }
 
-    pub(crate) fn wake(_word: &AtomicU32, _count: u32) {}
+    pub(crate) fn wake(word: &AtomicU32, count: u32) {
+        let mut queue = QUEUE.lock().unwrap();
+        for _ in 0..count {
+            let Some(first) = queue.sleepers.iter().position(|(at, _)| *at == address(word)) else { return };
+            queue.sleepers.remove(first).1.unpark();
+        }
+    }
+
+    /// Lets time pass: all slices and deadlines end, those to come as well.
+    pub(crate) fn end_slices() {
+        let mut queue = QUEUE.lock().unwrap();
+        queue.ended = true;
+        queue.sleepers.drain(..).for_each(|(_, thread)| thread.unpark());
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Slices {
+        deadline: Deadline,
+        slept: bool,
+    }
+
+    impl Slices {
+        pub(crate) fn new(deadline: Deadline) -> Slices {
+            Slices { deadline, slept: false }
+        }
+
+        /// A deadline has passed as soon as one slice is over.
+        pub(crate) fn sleep(&mut self, word: &AtomicU32, expected: u32) -> bool {
+            if self.deadline != Deadline::NEVER && (self.slept || self.deadline.passed()) {
+                return false;
+            }
+            wait(word, expected, self.deadline);
+            self.slept = true;
+            true
+        }
+    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,0 +1,129 @@
+//! What the tests and models of this folder share: a process table of flags, and threads that die at a given step.
+
+use crate::sync::word::{MAX_SLOTS, Owner, Parties};
+use crate::sys::atomic::{AtomicU32, Ordering};
+use std::array;
+
+/// Processes that die when told to.
+pub(crate) struct Crowd {
+    dead: [AtomicU32; MAX_SLOTS + 1],
+}
+
+impl Crowd {
+    pub(crate) fn new() -> Crowd {
+        Crowd { dead: array::from_fn(|_| AtomicU32::new(0)) }
+    }
+
+    pub(crate) fn party(&self, slot: u16, thread: u16) -> Party<'_> {
+        Party { crowd: self, me: Owner::new(slot, thread) }
+    }
+
+    pub(crate) fn kill(&self, slot: u16) {
+        // SYNC: death
+        self.dead[usize::from(slot)].store(1, Ordering::Release);
+    }
+}
+
+/// A thread of one of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Party<'a> {
+    crowd: &'a Crowd,
+    me: Owner,
+}
+
+impl Parties for Party<'_> {
+    fn me(&self) -> Owner {
+        self.me
+    }
+
+    fn is_dead(&self, slot: u16) -> bool {
+        // SYNC: death
+        self.crowd.dead[usize::from(slot)].load(Ordering::Acquire) != 0
+    }
+}
+
+/// Threads that stop for good at a given point, as if killed there.
+#[cfg(not(loom))]
+pub(crate) mod kill {
+    use super::{Crowd, Party};
+    use std::cell::Cell;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    thread_local! {
+        /// Points left until the end, and whom to tell.
+        static LIFE: Cell<Option<(u32, Sender<bool>, &'static Crowd)>> = const { Cell::new(None) };
+    }
+
+    /// The slot of the victim.
+    const VICTIM: u16 = 1;
+
+    /// A point at which a thread can be killed.
+    pub(crate) fn point() {
+        let Some((left, tell, crowd)) = LIFE.take() else { return };
+        if left > 0 {
+            return LIFE.set(Some((left - 1, tell, crowd)));
+        }
+        crowd.kill(VICTIM);
+        let _ = tell.send(true);
+        // Not unwinding: a killed process drops nothing.
+        loop {
+            std::thread::park();
+        }
+    }
+
+    /// The thread that is to die.
+    pub(crate) struct Victim {
+        after: u32,
+        crowd: &'static Crowd,
+        tell: Sender<bool>,
+        told: Receiver<bool>,
+    }
+
+    /// It has been started.
+    pub(crate) struct Started {
+        told: Receiver<bool>,
+        thread: std::thread::JoinHandle<()>,
+    }
+
+    impl Victim {
+        pub(crate) fn run(self, body: impl FnOnce(&Party<'static>) + Send + 'static) -> Started {
+            let Victim { after, crowd, tell, told } = self;
+            let thread = std::thread::spawn(move || {
+                LIFE.set(Some((after, tell.clone(), crowd)));
+                body(&crowd.party(VICTIM, 1));
+                LIFE.set(None);
+                let _ = tell.send(false);
+            });
+            Started { told, thread }
+        }
+    }
+
+    impl Started {
+        /// Waits for its end; whether it was killed.
+        pub(crate) fn wait(self) -> bool {
+            let killed = self.told.recv_timeout(Duration::from_secs(20)).expect("the victim hangs or has panicked");
+            if !killed {
+                self.thread.join().unwrap();
+            }
+            killed
+        }
+    }
+
+    /// Runs the scenario on a fresh header again and again, with a victim that dies at its first point, at its second,
+    /// and so on, until it lives to the end; the scenario says whether it was killed. Gives the number of points.
+    pub(crate) fn at_every_step<H: Sync + 'static>(
+        make: impl Fn() -> H,
+        scenario: impl Fn(&'static Crowd, &'static H, Victim) -> bool,
+    ) -> u32 {
+        for after in 0..1000 {
+            // Leaked, since the killed threads stay.
+            let (crowd, header) = (&*Box::leak(Box::new(Crowd::new())), &*Box::leak(Box::new(make())));
+            let (tell, told) = channel();
+            if !scenario(crowd, header, Victim { after, crowd, tell, told }) {
+                return after;
+            }
+        }
+        panic!("the victim never ends");
+    }
+}

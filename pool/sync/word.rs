@@ -1,0 +1,377 @@
+//! The lock word: one `u32` in shared memory that says who holds the lock, so that a holder that was killed is noticed.
+//!
+//! | bits | meaning |
+//! |---|---|
+//! | 31 | somebody may sleep on the word |
+//! | 30 | poison: a holder died, and nobody has declared the data sound since |
+//! | 16 to 29 | the holder's process: its slot in the process table, from 1 |
+//! | 0 to 15 | the holder's thread, from 1; 0 = acquired raw, anybody may release it |
+//!
+//! Taking and giving it back cost one compare-exchange each. A waiter spins for a while, then sleeps in slices of 25 to
+//! 50 ms; after every wake-up and every slice it runs the whole loop again:
+//!
+//! - free: it takes the word, and leaves the mark for waiters set if it slept, since others may sleep on;
+//! - held by a process that has died: it takes over, by one compare-exchange of exactly the dead holder's word;
+//! - held, without the mark for waiters: it sets the mark before it sleeps.
+//!
+//! So whatever dies, and wherever: a wake-up that went to a waiter just killed costs the next one a slice, and a holder
+//! that was killed does as well. New arrivals may overtake those who sleep; that is what makes the lock fast.
+//!
+//! ## Memory ordering
+//!
+//! All is published by the word itself: taking it is Acquire, giving it back Release, so the next holder sees what the
+//! last one wrote (`// SYNC: lock word`). Setting marks orders nothing. Taking over from a dead holder reads a word that
+//! the dead one did *not* release; what orders its writes is the look at its death (`// SYNC: death`), which must be
+//! Acquire: the kernel marks a process dead after its last instruction.
+
+use crate::sys::atomic::{AtomicU32, Ordering};
+use crate::sys::cpu::spinning_can_pay;
+use crate::sys::futex::{self, Slices};
+use crate::sys::time::Deadline;
+use Ordering::{Acquire, Relaxed, Release};
+use std::fmt;
+
+/// The most processes of a tree that take part at the same time: slots are 1 to `MAX_SLOTS`.
+///
+/// A table of one `u32` for each, with a head of 256 bytes, fills a page.
+pub(crate) const MAX_SLOTS: usize = if cfg!(loom) { 3 } else { 960 };
+
+const WAITERS: u32 = 1 << 31;
+const POISON: u32 = 1 << 30;
+const OWNER: u32 = POISON - 1;
+
+/// Looks at the word before a waiter sleeps. With the pauses between them that is 20 to 50 us, about what a sleep and a
+/// wake-up cost.
+const SPINS: u32 = if cfg!(loom) { 0 } else { 40 };
+
+/// The longest pause between two looks, in spin-loop hints.
+const LONGEST_PAUSE: u32 = 32;
+
+/// A thread of a process of the tree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner(u32);
+
+impl Owner {
+    /// # Panics
+    ///
+    /// When there is no such slot.
+    pub(crate) fn new(slot: u16, thread: u16) -> Owner {
+        assert!((1..=MAX_SLOTS).contains(&slot.into()), "no such process slot");
+        Owner(u32::from(slot) << 16 | u32::from(thread))
+    }
+
+    /// The slot of its process.
+    pub(crate) fn slot(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    /// Its number in its process; 0 = some thread.
+    pub(crate) fn thread(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// Some thread of the same process.
+    fn raw(self) -> Owner {
+        Owner(self.0 & !0xffff)
+    }
+
+    /// As a word that is never 0; for other tables of this folder.
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// From [`Owner::bits`]; `None` = nobody.
+    pub(crate) fn from_bits(bits: u32) -> Option<Owner> {
+        Some(Owner(bits & OWNER)).filter(|owner| owner.slot() != 0)
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Owner({}/{})", self.slot(), self.thread())
+    }
+}
+
+/// Who takes part, and who of them is dead; the process table in real life.
+pub(crate) trait Parties {
+    /// The calling thread; its number is not 0.
+    fn me(&self) -> Owner;
+
+    /// Whether the process that has this slot is dead. One load, with Acquire.
+    fn is_dead(&self, slot: u16) -> bool;
+}
+
+/// How an attempt to take something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is the caller's.
+    Acquired,
+    /// It is the caller's; but a holder died, now or earlier, and nobody has cleared the poison since.
+    AcquiredPoisoned,
+    /// The calling thread holds it itself and would wait for ever.
+    WouldDeadlock,
+    /// The deadline has passed.
+    TimedOut,
+    /// Somebody holds it, and the caller did not want to wait.
+    Busy,
+}
+
+impl Outcome {
+    /// Whether the caller has it now.
+    pub(crate) fn is_acquired(self) -> bool {
+        matches!(self, Outcome::Acquired | Outcome::AcquiredPoisoned)
+    }
+}
+
+/// Why something could not be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotReleased {
+    /// Nobody holds it.
+    Free,
+    /// It is held, but not by the caller, or it is held through a guard and was to be released raw.
+    NotYours,
+}
+
+/// The lock word. All zero is a free lock.
+#[repr(transparent)]
+pub(crate) struct Word(AtomicU32);
+
+impl Word {
+    pub(crate) fn new() -> Word {
+        Word(AtomicU32::new(0))
+    }
+
+    /// Takes the lock for the calling thread, which alone can give it back.
+    #[inline]
+    pub(crate) fn lock(&self, parties: &impl Parties) -> Outcome {
+        self.lock_until(parties, Deadline::NEVER)
+    }
+
+    /// Like [`Word::lock`], with a deadline. The holder itself gets [`Outcome::WouldDeadlock`] at once.
+    #[inline]
+    pub(crate) fn lock_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
+        let me = parties.me();
+        // SYNC: lock word
+        if self.0.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
+            return Outcome::Acquired;
+        }
+        self.take(me, me, parties, deadline)
+    }
+
+    /// Like [`Word::lock`], without waiting.
+    #[inline]
+    pub(crate) fn try_lock(&self, parties: &impl Parties) -> Outcome {
+        let me = parties.me();
+        // SYNC: lock word
+        if self.0.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
+            return Outcome::Acquired;
+        }
+        self.try_take(me, parties)
+    }
+
+    /// Takes the lock for everybody: any thread of any process may release it. It is held until somebody does, or until
+    /// the process that acquired it dies.
+    pub(crate) fn acquire_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
+        let me = parties.me();
+        self.take(me, me.raw(), parties, deadline)
+    }
+
+    /// Like [`Word::acquire_until`], without waiting.
+    pub(crate) fn try_acquire(&self, parties: &impl Parties) -> Outcome {
+        self.try_take(parties.me().raw(), parties)
+    }
+
+    /// The whole acquire loop, for a thread `me` that enters itself as `owner`.
+    #[cold]
+    fn take(&self, me: Owner, owner: Owner, parties: &impl Parties, deadline: Deadline) -> Outcome {
+        let mut slices = Slices::new(deadline);
+        let mut spin = Spin::new();
+        // Set as soon as this thread has slept: its wake-up may have been meant for one of several.
+        let mut mark = 0;
+        loop {
+            let word = self.0.load(Relaxed);
+            if word & OWNER == 0 {
+                // SYNC: lock word
+                if self.0.compare_exchange(word, word | owner.0 | mark, Acquire, Relaxed).is_ok() {
+                    kill::point();
+                    return acquired(word);
+                }
+                continue;
+            }
+            if word & OWNER == me.0 {
+                return Outcome::WouldDeadlock;
+            }
+            if word & WAITERS == 0 && spin.once() {
+                continue;
+            }
+            if dead_holder(word, parties) {
+                if self.take_over(word, owner) {
+                    return Outcome::AcquiredPoisoned;
+                }
+                continue;
+            }
+            if word & WAITERS == 0 && self.0.compare_exchange(word, word | WAITERS, Relaxed, Relaxed).is_err() {
+                continue;
+            }
+            kill::point();
+            if !slices.sleep(&self.0, word | WAITERS) {
+                return Outcome::TimedOut;
+            }
+            mark = WAITERS;
+        }
+    }
+
+    #[cold]
+    fn try_take(&self, owner: Owner, parties: &impl Parties) -> Outcome {
+        loop {
+            let word = self.0.load(Relaxed);
+            if word & OWNER == 0 {
+                // SYNC: lock word
+                if self.0.compare_exchange(word, word | owner.0, Acquire, Relaxed).is_ok() {
+                    return acquired(word);
+                }
+            } else if !dead_holder(word, parties) {
+                return Outcome::Busy;
+            } else if self.take_over(word, owner) {
+                return Outcome::AcquiredPoisoned;
+            }
+        }
+    }
+
+    /// From a dead holder, whose exact word is `dead`; whether this caller is the one who did.
+    fn take_over(&self, dead: u32, owner: Owner) -> bool {
+        let taken = self.0.compare_exchange(dead, owner.0 | POISON | WAITERS, Acquire, Relaxed).is_ok();
+        kill::point();
+        taken
+    }
+
+    /// Gives the lock back that the thread `me` holds through a guard.
+    #[inline]
+    pub(crate) fn unlock(&self, me: Owner) -> Result<(), NotReleased> {
+        // SYNC: lock word
+        if self.0.compare_exchange(me.0, 0, Release, Relaxed).is_ok() {
+            return Ok(());
+        }
+        self.give_back(|owner| owner == me)
+    }
+
+    /// Gives the lock back that somebody has acquired raw.
+    pub(crate) fn release(&self) -> Result<(), NotReleased> {
+        self.give_back(|owner| owner.thread() == 0)
+    }
+
+    /// Frees the lock from a process that has died; for whoever clears up after it, before its slot has a new owner.
+    pub(crate) fn bury(&self, slot: u16) {
+        loop {
+            let word = self.0.load(Acquire);
+            if Owner::from_bits(word).is_none_or(|owner| owner.slot() != slot) {
+                return;
+            }
+            if self.0.compare_exchange(word, POISON, Release, Relaxed).is_ok() {
+                return futex::wake(&self.0, 1);
+            }
+        }
+    }
+
+    #[cold]
+    fn give_back(&self, mine: impl Fn(Owner) -> bool) -> Result<(), NotReleased> {
+        loop {
+            let word = self.0.load(Relaxed);
+            let Some(owner) = Owner::from_bits(word) else { return Err(NotReleased::Free) };
+            if !mine(owner) {
+                return Err(NotReleased::NotYours);
+            }
+            // SYNC: lock word
+            if self.0.compare_exchange(word, word & POISON, Release, Relaxed).is_ok() {
+                kill::point();
+                if word & WAITERS != 0 {
+                    // One is enough: it leaves the mark set when it takes the word, and so wakes the next.
+                    futex::wake(&self.0, 1);
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Declares the data sound again; only the thread `me` that holds the lock through a guard can.
+    pub(crate) fn clear_poison(&self, me: Owner) -> Result<(), NotReleased> {
+        match self.owner() {
+            Some(owner) if owner == me => {
+                self.0.fetch_and(!POISON, Relaxed);
+                Ok(())
+            }
+            Some(_) => Err(NotReleased::NotYours),
+            None => Err(NotReleased::Free),
+        }
+    }
+
+    /// Whether a holder died and nobody has cleared the poison since.
+    pub(crate) fn poisoned(&self) -> bool {
+        self.0.load(Relaxed) & POISON != 0
+    }
+
+    /// Whether somebody holds it.
+    pub(crate) fn locked(&self) -> bool {
+        self.owner().is_some()
+    }
+
+    /// Who holds it.
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        Owner::from_bits(self.0.load(Relaxed))
+    }
+}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Word").field("owner", &self.owner()).field("poisoned", &self.poisoned()).finish()
+    }
+}
+
+fn acquired(before: u32) -> Outcome {
+    if before & POISON == 0 { Outcome::Acquired } else { Outcome::AcquiredPoisoned }
+}
+
+fn dead_holder(word: u32, parties: &impl Parties) -> bool {
+    // SYNC: death
+    Owner::from_bits(word).is_some_and(|owner| parties.is_dead(owner.slot()))
+}
+
+/// Looking again and again for a short time, with growing pauses.
+pub(crate) struct Spin {
+    left: u32,
+    pause: u32,
+}
+
+impl Spin {
+    pub(crate) fn new() -> Spin {
+        Spin { left: if spinning_can_pay() { SPINS } else { 0 }, pause: 1 }
+    }
+
+    /// A short pause; false = enough, sleep now.
+    #[inline]
+    pub(crate) fn once(&mut self) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        for _ in 0..self.pause {
+            std::hint::spin_loop();
+        }
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        true
+    }
+}
+
+/// Points at which tests kill the calling thread, so to say; nothing at all in a real build.
+#[cfg(not(all(test, not(loom))))]
+pub(crate) mod kill {
+    #[inline(always)]
+    pub(crate) fn point() {}
+}
+#[cfg(all(test, not(loom)))]
+pub(crate) use crate::sync::testing::kill;
+
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
+mod tests;
