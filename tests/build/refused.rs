@@ -1,0 +1,140 @@
+//! Programs that must not build, and what the compiler says about the cure.
+
+use crate::crates::cargo;
+
+/// A crate of programs, each of which the compiler must refuse, but for the first.
+pub(crate) const CRATE: &[(&str, &str)] = &[
+    (
+        "refused/Cargo.toml",
+        r#"
+[package]
+name = "refused"
+version = "0.0.0"
+edition = "2024"
+
+[dependencies]
+multiproc = { workspace = true, features = ["auto"] }
+"#,
+    ),
+    ("refused/src/lib.rs", LIBRARY),
+    ("refused/src/bin/accepted.rs", "use refused::*;\nfn main() { pool().apply(add, (1, 2)).unwrap(); }\n"),
+    (
+        "refused/src/bin/captures_in_map.rs",
+        "use refused::*;\nfn main() { let factor = number(); pool().map(move |x: u64| x * factor, 0..3).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/captures_in_apply.rs",
+        "use refused::*;\nfn main() { let factor = number(); pool().apply(move |x: u64| x * factor, (3,)).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/captures_in_with.rs",
+        "use refused::*;\nfn main() { let factor = number(); \
+         pool().with(&1u64).map(move |one, x: u64| x * factor + one, 0..3).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/captures_in_initializer.rs",
+        "use refused::*;\nfn main() { let factor = number(); \
+         multiproc::Pool::builder().initializer(move || assert_eq!(factor, 1), ()).build().unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/owns_in_map.rs",
+        "use refused::*;\nfn main() { let table = vec![number()]; pool().map(move |i: usize| table[i], 0..1).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/pointer_in_map.rs",
+        "use refused::*;\nfn main() { let f: fn(u64) -> u64 = double; pool().map(f, 0..3).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/pointer_in_apply.rs",
+        "use refused::*;\nfn main() { let f: fn(u64) -> u64 = double; pool().apply(f, (3,)).unwrap(); }\n",
+    ),
+    ("refused/src/bin/too_few.rs", "use refused::*;\nfn main() { pool().apply(add, (1u64,)).unwrap(); }\n"),
+    (
+        "refused/src/bin/wrong_type.rs",
+        "use refused::*;\nfn main() { pool().apply(double, (\"3\".to_owned(),)).unwrap(); }\n",
+    ),
+    ("refused/src/bin/no_tuple.rs", "use refused::*;\nfn main() { pool().apply(|x: u64| x, 3u64).unwrap(); }\n"),
+    ("refused/src/bin/no_function.rs", "use refused::*;\nfn main() { pool().apply(3, (1u64,)).unwrap(); }\n"),
+    (
+        "refused/src/bin/wrong_star.rs",
+        "use refused::*;\nfn main() { pool().starmap(add, [(1u64, 2u64, 3u64)]).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/no_serde_in_map.rs",
+        "use refused::*;\nfn main() { pool().map(|_: Token| 1, [Token(1)]).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/no_serde_in_apply.rs",
+        "use refused::*;\nfn main() { pool().apply(use_up, (Token(1),)).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/no_serde_back.rs",
+        "use refused::*;\nfn main() { pool().map(|_: u8| Token(1), [1]).unwrap(); }\n",
+    ),
+];
+
+const LIBRARY: &str = "
+pub struct Token(pub u64);
+
+pub fn pool() -> multiproc::Pool {
+    multiproc::Pool::new(1).unwrap()
+}
+pub fn number() -> u64 {
+    std::env::args().count() as u64
+}
+pub fn double(x: u64) -> u64 {
+    2 * x
+}
+pub fn add(x: u64, y: u64) -> u64 {
+    x + y
+}
+pub fn use_up(token: Token) -> u64 {
+    token.0
+}
+";
+
+/// The cure for a function that captures.
+const WITH: &[&str] = &["captures nothing", "`pool.with(&captured).map(|captured, x| .., items)`"];
+
+/// The cure for a value that cannot travel.
+const SERDE: &[&str] =
+    &["Token` cannot travel to another process", "derive `serde::Serialize` and `serde::Deserialize`"];
+
+/// The cure for arguments that are none.
+const TUPLE: &[&str] =
+    &["`u64` is not a tuple of arguments", "write the arguments as a tuple, also a single one: `(x,)`"];
+
+/// Where the function is known, the compiler says itself what does not fit.
+const MISMATCH: &[&str] = &["mismatched types"];
+
+#[test]
+fn the_compiler_refuses_what_cannot_work_and_tells_the_cure() {
+    let build = |bin: &str| cargo(&["build", "--quiet", "--package", "refused", "--bin", bin]);
+    build("accepted").good();
+    let cases: &[(&str, &[&str])] = &[
+        ("captures_in_map", WITH),
+        ("captures_in_apply", WITH),
+        ("captures_in_with", WITH),
+        ("captures_in_initializer", WITH),
+        // This is found while types are checked, where the library has no say.
+        ("owns_in_map", &["`Vec<u64>: Copy` is not satisfied"]),
+        ("pointer_in_map", WITH),
+        ("pointer_in_apply", WITH),
+        ("too_few", MISMATCH),
+        ("wrong_type", MISMATCH),
+        ("wrong_star", &["type mismatch"]),
+        ("no_tuple", TUPLE),
+        ("no_function", &["cannot be called with the arguments", "the arguments are a tuple, also a single one"]),
+        ("no_serde_in_map", SERDE),
+        ("no_serde_in_apply", &["Token: serde::Serialize` is not satisfied"]),
+        ("no_serde_back", SERDE),
+    ];
+    for (bin, texts) in cases {
+        let ran = build(bin);
+        assert!(!ran.status.success(), "{bin} was built\n{ran}");
+        // The compiler breaks lines only where its text has breaks.
+        for text in *texts {
+            assert!(ran.err.contains(text), "{bin}: the compiler does not say `{text}`\n{ran}");
+        }
+    }
+}
