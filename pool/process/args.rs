@@ -41,7 +41,7 @@ pub trait Args: sealed::Travels {}
     note = "the arguments are a tuple, also a single one: `apply(f, (x,))`; a closure that calls methods on its \
             arguments needs their types written: `|s: String| s.len()`"
 )]
-pub trait Task<A: Args>: sealed::Sealed<A> + Copy + Send + 'static {
+pub trait Task<A>: sealed::Sealed<A> + Copy + Send + 'static {
     /// What it returns.
     type Output: 'static;
 
@@ -54,7 +54,7 @@ pub trait Task<A: Args>: sealed::Sealed<A> + Copy + Send + 'static {
     message = "`{Self}` cannot be called with a reference to the context and the arguments `{A}`",
     note = "the first parameter is the context by reference: `|table: &Vec<i32>, i: usize| table[i]`"
 )]
-pub trait TaskWith<C: ?Sized, A: Args>: sealed::SealedWith<C, A> + Copy + Send + 'static {
+pub trait TaskWith<C: ?Sized, A>: sealed::SealedWith<C, A> + Copy + Send + 'static {
     /// What it returns.
     type Output: 'static;
 
@@ -87,9 +87,9 @@ macro_rules! tuples {
             }
         }
         impl<$($name: Payload),*> Args for ($($name,)*) {}
-        impl<Func, Out, $($name: Payload),*> sealed::Sealed<($($name,)*)> for Func
+        impl<Func, Out, $($name),*> sealed::Sealed<($($name,)*)> for Func
         where Func: Fn($($name),*) -> Out {}
-        impl<Func, Out, $($name: Payload),*> Task<($($name,)*)> for Func
+        impl<Func, Out, $($name),*> Task<($($name,)*)> for Func
         where
             Func: Fn($($name),*) -> Out + Copy + Send + 'static,
             Out: 'static,
@@ -101,9 +101,9 @@ macro_rules! tuples {
                 self($($name),*)
             }
         }
-        impl<Func, Ctx: ?Sized, Out, $($name: Payload),*> sealed::SealedWith<Ctx, ($($name,)*)> for Func
+        impl<Func, Ctx: ?Sized, Out, $($name),*> sealed::SealedWith<Ctx, ($($name,)*)> for Func
         where Func: Fn(&Ctx, $($name),*) -> Out {}
-        impl<Func, Ctx: ?Sized, Out, $($name: Payload),*> TaskWith<Ctx, ($($name,)*)> for Func
+        impl<Func, Ctx: ?Sized, Out, $($name),*> TaskWith<Ctx, ($($name,)*)> for Func
         where
             Func: Fn(&Ctx, $($name),*) -> Out + Copy + Send + 'static,
             Out: 'static,
