@@ -67,7 +67,9 @@ fn be_busy() {
     let pool = Pool::new(2).unwrap();
     let pids = pool.map(
         |_: u32| {
-            let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+            // Without our output: it outlives the test, and whoever reads that would wait for it.
+            let mut command = std::process::Command::new("sleep");
+            let child = command.arg("60").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             let nested = Pool::new(1).unwrap();
             let inner = nested.worker_pids()[0];
             std::mem::forget(nested);
