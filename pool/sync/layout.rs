@@ -1,10 +1,27 @@
 //! What of this folder lives in shared memory: nothing but atomics, at most a page each, valid when zeroed.
 
+use crate::sync::cells::Cells;
+use crate::sync::event::Event;
+use crate::sync::semaphore::Semaphore;
 use crate::sync::word::Word;
 use crate::sys::memory::Atomics;
 
 // SAFETY: repr(transparent) over one AtomicU32.
 unsafe impl Atomics for Word {}
 
+// SAFETY: as above.
+unsafe impl Atomics for Event {}
+
+// SAFETY: repr(C): two words, an array of eight AtomicU64 right behind them, and an even number of AtomicU32 (checked
+// when it is built), so no padding.
+unsafe impl<const N: usize> Atomics for Cells<N> {}
+
+// SAFETY: repr(transparent) over Cells.
+unsafe impl Atomics for Semaphore {}
+
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Word>() == 4);
+const _: () = {
+    assert!(size_of::<Word>() == 4);
+    assert!(size_of::<Event>() == 4);
+    assert!(size_of::<Semaphore>() <= 4096);
+};

@@ -1,7 +1,10 @@
 //! Synchronisation between processes: one algorithm per file, on plain structs of atomics that live in shared memory.
 
+pub(crate) mod cells;
+pub(crate) mod event;
 #[allow(unsafe_code)]
 pub(crate) mod layout;
+pub(crate) mod semaphore;
 #[cfg(test)]
 mod testing;
 pub(crate) mod word;

@@ -42,6 +42,14 @@ impl Parties for Party<'_> {
     }
 }
 
+/// Runs a model through all interleavings with at most so many preemptions.
+#[cfg(loom)]
+pub(crate) fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
 /// Threads that stop for good at a given point, as if killed there.
 #[cfg(not(loom))]
 pub(crate) mod kill {

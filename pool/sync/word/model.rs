@@ -1,7 +1,7 @@
 //! The lock word under the model checker.
 
 use super::*;
-use crate::sync::testing::Crowd;
+use crate::sync::testing::{Crowd, check};
 use crate::sys::futex::end_slices;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -52,9 +52,7 @@ fn deadline() -> Deadline {
 /// Slices do not end here: a lost wake-up would be a deadlock.
 #[test]
 fn one_at_a_time_and_no_wake_up_is_lost() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    check(3, || {
         let shared = Guarded::new();
         let threads = [2, 3].map(|slot| {
             let shared = Arc::clone(&shared);
@@ -72,9 +70,7 @@ fn one_at_a_time_and_no_wake_up_is_lost() {
 /// A waiter that gives up takes no wake-up with it.
 #[test]
 fn a_timeout_loses_no_wake_up() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    check(3, || {
         let shared = Guarded::new();
         let holder = shared.crowd.party(1, 1);
         assert_eq!(shared.word.lock(&holder), Outcome::Acquired);
@@ -103,9 +99,7 @@ fn a_timeout_loses_no_wake_up() {
 /// The holder dies at some time; both waiters get in, one after the other, and know it.
 #[test]
 fn exactly_one_takes_over() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
+    check(3, || {
         let shared = Guarded::new();
         assert_eq!(shared.word.lock(&shared.crowd.party(1, 1)), Outcome::Acquired);
         let threads = [2, 3].map(|slot| {
