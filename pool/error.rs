@@ -1,4 +1,10 @@
-//! What can go wrong: [`Error`] for calls, [`TaskError`] for single tasks, [`RemoteError`] for errors of user code.
+//! What can go wrong: [`Error`] for calls, [`TaskError`] for single tasks, [`ProcessError`] for processes,
+//! [`RemoteError`] for errors of user code.
+
+mod process;
+
+pub use process::ProcessError;
+pub(crate) use process::ProcessKind;
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -31,12 +37,14 @@ enum Kind {
     Initializer { source: TaskError },
     ForeignHost,
     NotInitialized,
+    Daemonic,
     NotRunning,
     StillRunning,
     Terminated,
     Broken { cause: String },
     Reentrant,
     Task { source: TaskError },
+    Process { source: ProcessError },
     Io { kind: IoKind, text: String },
 }
 
@@ -64,6 +72,11 @@ impl Error {
     #[cold]
     pub(crate) fn not_initialized() -> Error {
         Kind::NotInitialized.into()
+    }
+
+    #[cold]
+    pub(crate) fn daemonic() -> Error {
+        Kind::Daemonic.into()
     }
 
     #[cold]
@@ -128,6 +141,11 @@ impl Error {
         matches!(*self.kind, Kind::NotInitialized)
     }
 
+    /// Whether this is a daemonic process, which is not allowed to have children.
+    pub fn is_daemonic(&self) -> bool {
+        matches!(*self.kind, Kind::Daemonic)
+    }
+
     /// Whether the pool takes no more calls, since it was closed.
     pub fn is_not_running(&self) -> bool {
         matches!(*self.kind, Kind::NotRunning)
@@ -164,6 +182,14 @@ impl Error {
         }
     }
 
+    /// The failure of a process, if that is what this error is.
+    pub fn process(&self) -> Option<&ProcessError> {
+        match &*self.kind {
+            Kind::Process { source } => Some(source),
+            _ => None,
+        }
+    }
+
     /// The kind of the system's error, if that is what this error is.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match &*self.kind {
@@ -186,6 +212,12 @@ impl From<TaskError> for Error {
     }
 }
 
+impl From<ProcessError> for Error {
+    fn from(source: ProcessError) -> Error {
+        Kind::Process { source }.into()
+    }
+}
+
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Error {
         Kind::Io { kind: IoKind(error.kind()), text: error.to_string() }.into()
@@ -205,6 +237,7 @@ impl fmt::Display for Error {
                 "this program cannot recognise its own workers: call `multiproc::init()` first in `main`, or switch the \
                  feature `auto` on; and start no process before `main`",
             ),
+            Kind::Daemonic => f.write_str("daemonic processes are not allowed to have children"),
             Kind::NotRunning => f.write_str("the pool is not running: it was closed"),
             Kind::StillRunning => f.write_str("the pool is still running: call `close()` or `terminate()` before `join()`"),
             Kind::Terminated => f.write_str("the pool was terminated"),
@@ -213,6 +246,7 @@ impl fmt::Display for Error {
                 "the pool was called from inside a `Deserialize` implementation while it was reading a result",
             ),
             Kind::Task { source } => source.fmt(f),
+            Kind::Process { source } => source.fmt(f),
         }
     }
 }
@@ -228,6 +262,7 @@ impl std::error::Error for Error {
         match &*self.kind {
             // The text of a task's error is the text of this one already: its own source comes next.
             Kind::Task { source } => source.source(),
+            Kind::Process { source } => source.source(),
             Kind::Initializer { source } => Some(source),
             _ => None,
         }
@@ -254,6 +289,17 @@ impl fmt::Display for Exit {
                 }
             }
             Exit::Unknown => f.write_str("ended; how is unknown, since something else in this program reaped it"),
+        }
+    }
+}
+
+impl Exit {
+    /// What is probably behind it, to be appended to a message.
+    fn hint(self) -> &'static str {
+        match self {
+            Exit::Signal(9) => "; if nobody sent it, the system was probably out of memory",
+            Exit::Signal(7 | 11) => "; a stack overflow or a bad memory access",
+            _ => "",
         }
     }
 }
@@ -454,12 +500,7 @@ impl fmt::Display for TaskError {
                 if let Some(reason) = reason {
                     return write!(f, "wrote garbage into its link ({reason}) and was killed");
                 }
-                write!(f, "{exit}")?;
-                match exit {
-                    Exit::Signal(9) => f.write_str("; if nobody sent it, the system was probably out of memory"),
-                    Exit::Signal(7 | 11) => f.write_str("; a stack overflow or a bad memory access"),
-                    _ => Ok(()),
-                }
+                write!(f, "{exit}{}", exit.hint())
             }
             TaskKind::Decode { text } => write!(f, "could not be deserialised: {text}"),
             TaskKind::Encode { text } => write!(f, "could not be serialised: {text}"),
@@ -595,6 +636,7 @@ mod tests {
         fn plain<T: Clone + Serialize + serde::de::DeserializeOwned + std::error::Error + Send + Sync + 'static>() {}
         plain::<Error>();
         plain::<TaskError>();
+        plain::<ProcessError>();
         plain::<RemoteError>();
     }
 

@@ -17,9 +17,13 @@
 //! | [`Pool::map_ref`] | borrowed items: `&str`, slices |
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
 //! | [`Pool::job`], [`Job`] | options of a call |
-//! | [`Error`], [`TaskError`], [`RemoteError`] | what can go wrong |
+//! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
+//! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
+//! | [`Error`], [`TaskError`], [`ProcessError`], [`RemoteError`] | what can go wrong |
 //! | [`Payload`], [`Args`], [`Task`] | what can travel, and what can be called |
 //! | [`cpu_count`], [`init`] | how many CPUs there are; programs without the feature `auto` |
+//!
+//! Or with [`Process`]: it runs one function in a process of its own, to be waited for, signalled, and joined.
 //!
 //! # How a worker comes to life
 //!
@@ -42,11 +46,15 @@ mod sync;
 mod sys;
 
 pub use crate::codec::Payload;
-pub use crate::error::{Error, RemoteError, Result, TaskError};
+pub use crate::error::{Error, ProcessError, RemoteError, Result, TaskError};
 pub use crate::ipc::link::LinkKind;
 pub use crate::pool::{Job, Pool, PoolBuilder, With};
 pub use crate::process::args::{Args, Task, TaskWith};
 pub use crate::process::bootstrap::init;
+pub use crate::process::builder::ProcessBuilder;
+pub use crate::process::children::active_children;
+pub use crate::process::current::{CurrentProcess, ParentProcess, current_process, parent_process};
+pub use crate::process::handle::{Process, ProcessHandle, join_all};
 pub use crate::sys::cpu::cpu_count;
 
 /// The documents of the repository, so that their examples are compiled and run.

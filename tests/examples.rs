@@ -41,6 +41,14 @@ fn primes() {
 }
 
 #[test]
+fn process() {
+    let out = printed_by("process", &[]);
+    let expected = "Process-1, started by MainProcess: hello, bob\nProcess-1 ended with exit code Some(0)\n\
+                    its result: 3\nProcess-2 ended with exit code Some(3)\n";
+    assert_eq!(out, expected);
+}
+
+#[test]
 fn crash() {
     let out = printed_by("crash", &[]);
     let sum: u64 = (0..100u64).filter(|x| *x != 42).map(|x| x * x).sum();

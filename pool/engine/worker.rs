@@ -12,7 +12,7 @@ use crate::process::args::Args;
 use crate::process::args::Task;
 use crate::process::bootstrap::{Childhood, Role};
 use crate::process::identity::{Callable, Entry, FnRef};
-use crate::process::panic::{self, Hook, guarded};
+use crate::process::panic::{self, guarded};
 use crate::sys::copy::conjure;
 use crate::sys::memory;
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,7 @@ fn live(childhood: Childhood) -> i32 {
             return 1;
         }
     };
-    panic::note(Hook::Quiet);
+    panic::note();
     if let Some(startup) = startup {
         if let Err(error) = start_up(&startup) {
             let _ = control.send(&Reply::Initializer(error), &[]);

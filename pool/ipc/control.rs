@@ -19,6 +19,8 @@ pub(crate) struct Hello {
     pub(crate) nonce: u64,
     /// What ps and top show.
     pub(crate) name: String,
+    /// The name of the process that says it.
+    pub(crate) parent: String,
     /// What the child is to be: the offset and signature of a function of this executable.
     pub(crate) role: (u64, u64),
     /// What that function is told.

@@ -7,5 +7,6 @@ pub(crate) mod control;
 #[allow(unsafe_code)]
 pub(crate) mod lane;
 pub(crate) mod link;
+pub(crate) mod parcel;
 pub(crate) mod ring;
 pub(crate) mod ring_worker;

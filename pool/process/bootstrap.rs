@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::ipc::control::{Control, Hello, Reply, VERSION};
 use crate::process::identity::{Callable, FnRef};
+use crate::process::{children, current};
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
@@ -78,13 +79,16 @@ mod auto {
 ///
 /// # Errors
 ///
-/// See [`Error::is_foreign_host`] and [`Error::is_not_initialized`].
+/// See [`Error::is_foreign_host`], [`Error::is_not_initialized`] and [`Error::is_daemonic`].
 pub(crate) fn check_host() -> Result<(), Error> {
     if !executable::is_main() {
         return Err(Error::foreign_host());
     }
     if !BOOT_READY.load(Relaxed) || IN_CONSTRUCTORS.load(Relaxed) {
         return Err(Error::not_initialized());
+    }
+    if current::is_daemon() {
+        return Err(Error::daemonic());
     }
     Ok(())
 }
@@ -152,6 +156,7 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
     signal::open_standard_descriptors();
     signal::set_worker_dispositions();
     signal::set_thread_name(&hello.name);
+    current::be_child(&hello.name, child::parent_pid(), hello.parent);
     #[cfg(all(feature = "auto", target_env = "gnu"))]
     if let Some(start) = start {
         // Registries that other crates fill before `main` would be incomplete otherwise.
@@ -174,6 +179,7 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
     let thread = std::thread::Builder::new().name(hello.name).stack_size(signal::stack_limit()).spawn(move || {
         signal::report_stack_overflow();
         let code = role(childhood);
+        children::settle();
         signal::flush_standard_streams();
         signal::exit_now(code)
     });

@@ -1,8 +1,13 @@
 //! Processes: which function one runs, how it comes to life, and how it ends.
 
 pub(crate) mod args;
+pub(crate) mod body;
 #[allow(unsafe_code)]
 pub(crate) mod bootstrap;
+pub(crate) mod builder;
+pub(crate) mod children;
+pub(crate) mod current;
+pub(crate) mod handle;
 #[allow(unsafe_code)]
 pub(crate) mod identity;
 pub(crate) mod panic;

@@ -4,15 +4,6 @@ use crate::error::Panic;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 
-/// Who else hears of a panic in guarded code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hook {
-    /// Nobody: it is reported to the parent and not on stderr.
-    Quiet,
-    /// The hook that was there before, which writes to stderr.
-    Loud,
-}
-
 thread_local! {
     /// Set while this thread runs guarded user code.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
@@ -27,20 +18,19 @@ pub(crate) fn guarded<R>(code: impl FnOnce() -> R) -> R {
     result
 }
 
-/// From now on notes where guarded code panics, and its backtrace if `RUST_BACKTRACE` asks for one.
-pub(crate) fn note(hook: Hook) {
+/// From now on notes where guarded code panics, and its backtrace if `RUST_BACKTRACE` asks for one, and leaves it to the
+/// caller to report it.
+pub(crate) fn note() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if !GUARDED.get() {
+        // In a program built with `panic = "abort"` this is the last chance to say anything.
+        if !GUARDED.get() || cfg!(panic = "abort") {
             return before(info);
         }
         let location = info.location().map(ToString::to_string);
         let backtrace = std::backtrace::Backtrace::capture();
         let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
         LAST.set(Some((location, captured.then(|| backtrace.to_string()))));
-        if hook == Hook::Loud {
-            before(info);
-        }
     }));
 }
 

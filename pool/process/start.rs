@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::ipc::control::{Control, Hello, Reply, VERSION};
 use crate::process::bootstrap::{Role, STDIN_URL, VARIABLE, check_host};
+use crate::process::current;
 use crate::process::identity::{Entry, FnRef};
 use crate::sys::child::{Child, ChildSignal, Ending, own_pid};
 use crate::sys::poll::Interest;
@@ -88,6 +89,7 @@ impl Start {
             build: executable::build().to_vec(),
             nonce,
             name: self.name,
+            parent: current::name().to_owned(),
             role,
             setup: self.setup,
         };

@@ -1,12 +1,14 @@
 //! Start a child process, watch it, signal it, reap it.
 
+use crate::sys::poll::{self, Interest};
+use crate::sys::time::Deadline;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(crate) enum Ending {
 pub(crate) struct Child {
     pid: i32,
     pidfd: Arc<OwnedFd>,
+    /// How it ended, once somebody has reaped it. (std's mutex: exit handlers come here, where thread-locals are gone.)
+    ending: Mutex<Option<Ending>>,
 }
 
 impl Child {
@@ -40,14 +44,14 @@ impl Child {
         command.args(arguments).env(variable.0, variable.1).stdin(Stdio::from(stdin));
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).unwrap_or(-1);
-        match Pid::from_raw(pid).map(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty())) {
-            Some(Ok(pidfd)) => Ok(Child { pid, pidfd: Arc::new(pidfd) }),
-            outcome => {
+        match open_pidfd(pid) {
+            Ok(pidfd) => Ok(Child { pid, pidfd: Arc::new(pidfd), ending: Mutex::new(None) }),
+            Err(error) => {
                 // Without a pidfd it could not be watched: take it back.
                 let mut child = child;
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(outcome.and_then(Result::err).map_or_else(|| io::ErrorKind::NotFound.into(), io::Error::from))
+                Err(error)
             }
         }
     }
@@ -67,13 +71,40 @@ impl Child {
         let signal = match signal {
             ChildSignal::Terminate => Signal::TERM,
             ChildSignal::Kill => Signal::KILL,
+            ChildSignal::Interrupt => Signal::INT,
         };
         // ESRCH: it has ended; nothing else can happen to a child of our own.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
     }
 
-    /// Reaps it if it has ended.
+    /// How it ended, if it has; then it is reaped, too.
     pub(crate) fn try_reap(&self) -> Option<Ending> {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if ending.is_none() {
+            *ending = self.reap();
+        }
+        *ending
+    }
+
+    /// Waits until it has ended; `None` when the deadline came first.
+    ///
+    /// Nothing else of this process takes part, so that an exit handler can wait as well.
+    pub(crate) fn wait(&self, deadline: Deadline) -> Option<Ending> {
+        loop {
+            if let Some(ending) = self.try_reap() {
+                return Some(ending);
+            }
+            if deadline.passed() {
+                return None;
+            }
+            if poll::wait(&[(self.pidfd.as_fd(), Interest::Readable)], deadline).is_err() {
+                // Out of memory in the kernel: the descriptor is valid, so this passes.
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn reap(&self) -> Option<Ending> {
         loop {
             match rustix::process::waitid(
                 WaitId::PidFd(self.pidfd.as_fd()),
@@ -101,6 +132,14 @@ pub(crate) enum ChildSignal {
     Terminate,
     /// SIGKILL.
     Kill,
+    /// SIGINT.
+    Interrupt,
+}
+
+/// A descriptor for a process: readable once it has ended. `pidfd_open(2)`.
+pub(crate) fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// This process's id.

@@ -23,6 +23,23 @@ pub(crate) fn set_worker_dispositions() {
     }
 }
 
+/// Lets SIGINT end this process again, after [`set_worker_dispositions`].
+pub(crate) fn heed_interrupts() {
+    // SAFETY: sets a standard disposition; no handler code is involved.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+}
+
+/// Has `handler` called when this process exits: after `main`, in `exit`, and after a panic that has unwound `main`.
+///
+/// `atexit(3)`. Thread-locals with destructors are gone by then, on the thread that it runs on.
+pub(crate) fn at_exit(handler: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: the handler is a function of this executable, which stays loaded to the end.
+    match unsafe { libc::atexit(handler) } {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::OutOfMemory.into()),
+    }
+}
+
 /// Makes sure that descriptors 0, 1 and 2 are open, so that no file or socket can ever land there.
 pub(crate) fn open_standard_descriptors() {
     for fd in 0..3 {

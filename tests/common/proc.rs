@@ -94,6 +94,13 @@ pub(crate) fn name_of(pid: i32) -> Option<String> {
     stat(pid).map(|it| it.name)
 }
 
+/// Whether this process ignores a signal.
+pub(crate) fn ignores(signal: rustix::process::Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
+}
+
 /// Sends a signal to a process; whether it existed.
 pub(crate) fn send_signal(pid: i32, signal: rustix::process::Signal) -> bool {
     let pid = rustix::process::Pid::from_raw(pid).expect("a process id");

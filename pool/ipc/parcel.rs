@@ -1,0 +1,114 @@
+//! Bytes of any length beside a message on a control socket: in the message, or in a memory file.
+
+use crate::codec::Reader;
+use crate::sys::memory::{self, Mapping};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// So many bytes travel in the message itself; a message has to carry other things as well.
+const MOST_INLINE: usize = 16 * 1024;
+
+/// Where the bytes are; part of a message.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Parcel {
+    /// Here.
+    Inline(Vec<u8>),
+    /// In the memory file that travels with the message: so many.
+    File(u64),
+}
+
+impl Parcel {
+    /// Packs bytes; the file travels with the message.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory, or no descriptor, for a file.
+    pub(crate) fn pack(bytes: Vec<u8>) -> io::Result<(Parcel, Option<OwnedFd>)> {
+        if bytes.len() <= MOST_INLINE {
+            return Ok((Parcel::Inline(bytes), None));
+        }
+        let (file, mapping) = memory::create_mapped("multiproc-message", bytes.len())?;
+        if !mapping.bytes().write(0, &bytes) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok((Parcel::File(bytes.len() as u64), Some(file)))
+    }
+
+    /// Opens a parcel that came with this file.
+    ///
+    /// # Errors
+    ///
+    /// The sender did not keep to the rules.
+    pub(crate) fn open(self, file: Option<&OwnedFd>) -> io::Result<Contents> {
+        let len = match self {
+            Parcel::Inline(bytes) => return Ok(Contents::Inline(bytes)),
+            Parcel::File(len) => usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?,
+        };
+        let mapping = memory::map(file.ok_or(io::ErrorKind::InvalidData)?.as_fd())?;
+        if mapping.bytes().len() < len {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(Contents::Mapped { mapping, len })
+    }
+}
+
+/// The bytes of a parcel; those in a file may be changed by the other process at any time.
+#[derive(Debug)]
+pub(crate) enum Contents {
+    Inline(Vec<u8>),
+    Mapped { mapping: Mapping, len: usize },
+}
+
+impl Contents {
+    /// Reads values from them.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        match self {
+            Contents::Inline(bytes) => Reader::new(bytes),
+            Contents::Mapped { mapping, len } => match mapping.bytes().slice(0, *len) {
+                Some(bytes) => Reader::shared(bytes),
+                // The length was checked when the parcel was opened.
+                None => Reader::new(&[]),
+            },
+        }
+    }
+
+    /// A copy of them.
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        match self {
+            Contents::Inline(bytes) => bytes.clone(),
+            Contents::Mapped { mapping, len } => {
+                let mut out = Vec::new();
+                if let Some(bytes) = mapping.bytes().slice(0, *len) {
+                    bytes.append_to(&mut out);
+                }
+                out
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_every_length_arrive() {
+        for len in [0, 1, MOST_INLINE, MOST_INLINE + 1, 1_000_000] {
+            let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            let (parcel, file) = Parcel::pack(bytes.clone()).unwrap();
+            assert_eq!(file.is_some(), len > MOST_INLINE);
+            assert_eq!(parcel.open(file.as_ref()).unwrap().to_vec(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_parcel_that_lies_is_an_error() {
+        assert!(Parcel::File(100).open(None).is_err());
+        let file = memory::create("test", 4096).unwrap();
+        assert!(Parcel::File(4097).open(Some(&file)).is_err());
+        assert!(Parcel::File(u64::MAX).open(Some(&file)).is_err());
+        let null = std::fs::File::open("/dev/null").unwrap().into();
+        assert!(Parcel::File(0).open(Some(&null)).is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! The child's side of a [`Process`](crate::Process): reads the arguments, calls the function, reports, and exits.
+
+use crate::codec::{self, Payload, Reader};
+use crate::error::ProcessKind;
+use crate::ipc::control::{Control, Reply};
+use crate::ipc::parcel::{Contents, Parcel};
+use crate::process::args::{Args, Task};
+use crate::process::bootstrap::{Childhood, Role};
+use crate::process::current;
+use crate::process::identity::{Callable, Entry, FnRef};
+use crate::process::panic::{self, guarded};
+use crate::process::returns::Returns;
+use crate::sys::copy::conjure;
+use crate::sys::signal;
+use serde::{Deserialize, Serialize};
+use std::any::type_name;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What a process is told before it begins.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    pub(crate) function: FnRef,
+    pub(crate) args: Parcel,
+    pub(crate) daemon: bool,
+    /// See [`current::path`].
+    pub(crate) path: String,
+}
+
+/// What a process says before it ends, once. A file may travel with it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    Value(Parcel),
+    /// A [`ProcessKind`].
+    Failure(Parcel),
+}
+
+/// The descriptor by which a child finds [`live`].
+pub(crate) fn entry() -> &'static Entry<Role> {
+    static ENTRY: Entry<Role> = Entry::new(|| "multiproc process", live);
+    &ENTRY
+}
+
+/// Reads arguments, calls a function with them, and serialises what it returned.
+pub(crate) type Run = fn(&mut Reader<'_>) -> Result<Vec<u8>, ProcessKind>;
+
+impl Callable for Run {
+    const TAG: u64 = 4;
+}
+
+/// The descriptor of a function that is called with the arguments `A`; `J` says what its return value means.
+pub(crate) fn function_entry<F: Task<A>, A: Args, J: Returns<F::Output>>() -> &'static Entry<Run> {
+    struct Holder<F, A, J>(PhantomData<(F, A, J)>);
+    impl<F: Task<A>, A: Args, J: Returns<F::Output>> Holder<F, A, J> {
+        const ENTRY: &'static Entry<Run> = &Entry::new(type_name::<F>, run::<F, A, J>);
+    }
+    Holder::<F, A, J>::ENTRY
+}
+
+fn run<F: Task<A>, A: Args, J: Returns<F::Output>>(reader: &mut Reader<'_>) -> Result<Vec<u8>, ProcessKind> {
+    // The user's code in here: `Deserialize`, the function, `Serialize`, destructors.
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        let args = A::decode(reader).map_err(|error| ProcessKind::Decode { text: error.0 })?;
+        let value = J::judge(conjure::<F>().call(args)).map_err(|source| ProcessKind::Failed { source })?;
+        encode(&value)
+    }));
+    called.unwrap_or_else(|payload| Err(ProcessKind::Panicked(panic::describe(payload))))
+}
+
+fn encode<R: Payload>(value: &R) -> Result<Vec<u8>, ProcessKind> {
+    let mut bytes = Vec::new();
+    codec::encode(value, &mut bytes).map_err(|error| ProcessKind::Encode { text: error.0 })?;
+    Ok(bytes)
+}
+
+/// The life of a process. It ends by `exit`, so that exit handlers run: the function may have registered some, and
+/// [`children::settle`](crate::process::children::settle) is one.
+fn live(childhood: Childhood) -> i32 {
+    let control = childhood.control.clone();
+    match prepare(childhood) {
+        Ok((function, args)) => {
+            signal::heed_interrupts();
+            panic::note();
+            if control.send(&Reply::Ready, &[]).is_err() {
+                return 1;
+            }
+            let outcome = guarded(|| function.call()(&mut args.reader()));
+            drop(args);
+            std::process::exit(report(&control, outcome))
+        }
+        Err(text) => {
+            let _ = control.send(&Reply::Refused(text), &[]);
+            1
+        }
+    }
+}
+
+fn prepare(childhood: Childhood) -> Result<(&'static Entry<Run>, Contents), String> {
+    let setup: Setup = codec::from_bytes(&childhood.setup).map_err(|error| error.0)?;
+    let function = setup.function.resolve()?;
+    let args = setup.args.open(childhood.fds.first()).map_err(|error| format!("its arguments: {error}"))?;
+    current::be_process(setup.daemon, setup.path);
+    Ok((function, args))
+}
+
+/// Tells the parent, and in case of a failure the user, what has come of it; the exit code.
+fn report(control: &Control, outcome: Result<Vec<u8>, ProcessKind>) -> i32 {
+    let packed = outcome.and_then(|bytes| {
+        Parcel::pack(bytes).map_err(|error| ProcessKind::Encode { text: format!("it could not be sent: {error}") })
+    });
+    // If the parent does not hear it, it is gone.
+    match packed {
+        Ok((parcel, file)) => {
+            let _ = send(control, &Report::Value(parcel), file);
+            0
+        }
+        Err(kind) => {
+            // One write: lines of several processes do not mix.
+            let _ = io::stderr().write_all(describe(&kind).as_bytes());
+            if let Ok((parcel, file)) = Parcel::pack(codec::to_bytes(&kind)) {
+                let _ = send(control, &Report::Failure(parcel), file);
+            }
+            1
+        }
+    }
+}
+
+fn send(control: &Control, report: &Report, file: Option<OwnedFd>) -> io::Result<()> {
+    let files: Vec<&OwnedFd> = file.iter().collect();
+    control.send(report, &files)
+}
+
+/// A failure, for people: which process, and what happened.
+fn describe(kind: &ProcessKind) -> String {
+    let mut text = format!("Process {}:\n", current::name());
+    match kind {
+        ProcessKind::Panicked(panic) => {
+            let location = panic.location.as_deref().map(|it| format!(" at {it}")).unwrap_or_default();
+            let _ = writeln!(text, "panicked{location}:\n{}", panic.message);
+            if let Some(backtrace) = &panic.backtrace {
+                let _ = writeln!(text, "{backtrace}");
+            }
+        }
+        ProcessKind::Failed { source } => {
+            let _ = writeln!(text, "error: {source}");
+            let mut cause = std::error::Error::source(source);
+            while let Some(error) = cause {
+                let _ = writeln!(text, "caused by: {error}");
+                cause = error.source();
+            }
+        }
+        ProcessKind::Decode { text: why } => {
+            let _ = writeln!(text, "error: the arguments could not be deserialised: {why}");
+        }
+        ProcessKind::Encode { text: why } => {
+            let _ = writeln!(text, "error: the result could not be serialised: {why}");
+        }
+        ProcessKind::Ended { .. } => {}
+    }
+    text
+}

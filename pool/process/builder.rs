@@ -1,0 +1,262 @@
+//! Starting a [`Process`]: its options, and the wait until it is ready.
+
+use crate::codec::{self, Payload};
+use crate::error::{Error, Result};
+use crate::ipc::control::Reply;
+use crate::ipc::parcel::Parcel;
+use crate::process::args::{Args, Task};
+use crate::process::body::{self, Run, Setup, function_entry};
+use crate::process::bootstrap::check_host;
+use crate::process::handle::{Process, ProcessHandle, exit};
+use crate::process::identity::{Entry, FnRef};
+use crate::process::returns::{Fallible, Plain, assert_captures_nothing};
+use crate::process::start::{News, Start, control_pair};
+use crate::process::{children, current};
+use parking_lot::{Condvar, Mutex};
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+impl Process<()> {
+    /// Starts a process that calls `f` with `args`.
+    ///
+    /// Returns once it is ready to call it.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// fn greet(name: String) -> String {
+    ///     format!("hello, {name}")
+    /// }
+    ///
+    /// let process = Process::spawn(greet, ("bob".to_owned(),))?;
+    /// assert_eq!(process.join()?, "hello, bob");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::is_start`]: it could not be started, or ended before it was ready, or this process is exiting.
+    /// - [`Error::is_invalid_argument`]: the arguments could not be serialised; the name contains a NUL.
+    /// - [`Error::is_daemonic`]: this process is daemonic, and such processes are not allowed to have children.
+    /// - [`Error::is_not_initialized`], [`Error::is_foreign_host`]: this program cannot be started again.
+    ///
+    /// # Panics
+    ///
+    /// A panic of an argument's `Serialize` goes through to the caller. A panic of `f` is the error of
+    /// [`Process::join`].
+    pub fn spawn<F, A>(f: F, args: A) -> Result<Process<F::Output>>
+    where
+        A: Args,
+        F: Task<A, Output: Payload>,
+    {
+        Process::builder().spawn(f, args)
+    }
+
+    /// Like [`Process::spawn`], for a function that can fail: an `Err` is the failure of the process.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    ///
+    /// let parse = |text: String| text.parse::<u8>();
+    /// assert_eq!(Process::try_spawn(parse, ("7".to_owned(),))?.join()?, 7);
+    ///
+    /// let process = Process::try_spawn(parse, ("x".to_owned(),))?;
+    /// process.wait();
+    /// assert_eq!(process.exitcode(), Some(1));
+    /// assert!(process.join().unwrap_err().is_error());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::spawn`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Process::spawn`].
+    pub fn try_spawn<F, A, R, E>(f: F, args: A) -> Result<Process<R>>
+    where
+        A: Args,
+        F: Task<A, Output = Result<R, E>>,
+        R: Payload,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+    {
+        Process::builder().try_spawn(f, args)
+    }
+
+    /// A process with a name, or a daemonic one.
+    pub fn builder() -> ProcessBuilder {
+        ProcessBuilder::default()
+    }
+}
+
+/// Options of a [`Process`].
+///
+/// ```
+/// use multiproc::Process;
+///
+/// let process = Process::builder().name("pulse").daemon(true).spawn(|| std::thread::park(), ())?;
+/// assert_eq!((process.name(), process.daemon()), ("pulse", true));
+/// // It ends with this program.
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a builder does nothing until `spawn`"]
+pub struct ProcessBuilder {
+    name: Option<String>,
+    daemon: bool,
+}
+
+impl ProcessBuilder {
+    /// Its name, in errors and for ps and top; `Process-1`, `Process-2` … if none is given.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Whether it is daemonic: not waited for, but ended when this process exits. Such a process is not allowed to have
+    /// children. No, if nothing is said.
+    pub fn daemon(mut self, daemon: bool) -> Self {
+        self.daemon = daemon;
+        self
+    }
+
+    /// Starts it, see [`Process::spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::spawn`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Process::spawn`].
+    pub fn spawn<F, A>(self, f: F, args: A) -> Result<Process<F::Output>>
+    where
+        A: Args,
+        F: Task<A, Output: Payload>,
+    {
+        assert_captures_nothing!(F);
+        let _ = f;
+        self.start(function_entry::<F, A, Plain>(), &args).map(Process::new)
+    }
+
+    /// Starts it, see [`Process::try_spawn`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::spawn`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Process::spawn`].
+    pub fn try_spawn<F, A, R, E>(self, f: F, args: A) -> Result<Process<R>>
+    where
+        A: Args,
+        F: Task<A, Output = Result<R, E>>,
+        R: Payload,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+    {
+        assert_captures_nothing!(F);
+        let _ = f;
+        self.start(function_entry::<F, A, Fallible>(), &args).map(Process::new)
+    }
+
+    fn start<A: Args>(self, function: &'static Entry<Run>, args: &A) -> Result<ProcessHandle> {
+        let mut bytes = Vec::new();
+        args.encode(&mut bytes).map_err(|error| {
+            Error::invalid_argument(format!("the arguments of the process could not be serialised: {}", error.0))
+        })?;
+        self.launch(function, bytes)
+    }
+
+    fn launch(self, function: &'static Entry<Run>, args: Vec<u8>) -> Result<ProcessHandle> {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        check_host()?;
+        children::prepare()?;
+        let path = format!("{}{}", current::path(), COUNT.fetch_add(1, Relaxed));
+        let name = self.name.unwrap_or_else(|| format!("Process-{path}"));
+        if name.contains('\0') {
+            return Err(Error::invalid_argument("the name of a process cannot contain a NUL"));
+        }
+        let failed = |error: io::Error| Error::start(format!("a process could not be started: {error}"));
+        let (args, file) = Parcel::pack(args).map_err(failed)?;
+        let setup = Setup { function: FnRef::of(function)?, args, daemon: self.daemon, path: format!("{path}:") };
+        let (control, socket) = control_pair().map_err(failed)?;
+        let start = Start {
+            name: name.clone(),
+            role: body::entry(),
+            setup: codec::to_bytes(&setup),
+            fds: file.into_iter().map(Arc::new).collect(),
+            socket,
+            control: control.clone(),
+        };
+        let birth = Arc::new(Birth::default());
+        let told = Arc::clone(&birth);
+        let handle =
+            move |child| ProcessHandle::new(child, control.clone(), name.clone(), function.name(), self.daemon);
+        start.start(move |news| told.hear(news, &handle))?;
+        birth.wait()
+    }
+}
+
+/// A process on its way into life: heard of on the reactor's thread, waited for by the one that starts it.
+#[derive(Default)]
+struct Birth {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    handle: Option<ProcessHandle>,
+    /// What it has said, or what was said of it, before it was ready.
+    complaint: Option<Error>,
+    outcome: Option<Result<ProcessHandle>>,
+}
+
+impl Birth {
+    fn hear(&self, news: News, make: &dyn Fn(Arc<crate::sys::child::Child>) -> ProcessHandle) {
+        let mut state = self.state.lock();
+        match news {
+            News::Started(child) => {
+                let handle = make(child);
+                children::add(handle.clone());
+                state.handle = Some(handle);
+            }
+            News::Replied(Reply::Ready) => state.outcome = state.handle.clone().map(Ok),
+            News::Replied(Reply::Refused(cause)) => {
+                state.complaint = Some(Error::start(format!("a process could not start: {cause}")));
+            }
+            News::Silent => {
+                state.complaint = Some(Error::start("a process did not become ready in time and was killed"));
+            }
+            // Those are for pool workers.
+            News::Replied(Reply::Connected | Reply::Initializer(_)) => {}
+            News::Impossible(error) => state.outcome = Some(Err(error)),
+            News::Exited(ending) => {
+                let Some(handle) = state.handle.take() else { return };
+                children::remove(&handle);
+                if state.outcome.is_none() {
+                    let (pid, exit) = (handle.pid(), exit(ending));
+                    let died = || Error::start(format!("process {pid} {exit} before it was ready"));
+                    state.outcome = Some(Err(state.complaint.take().unwrap_or_else(died)));
+                }
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// Waits until it is ready, or has failed.
+    fn wait(&self) -> Result<ProcessHandle> {
+        let mut state = self.state.lock();
+        loop {
+            match state.outcome.take() {
+                Some(outcome) => return outcome,
+                // Cannot last: a child that was started becomes ready, ends, or is killed at its deadline.
+                None => self.changed.wait(&mut state),
+            }
+        }
+    }
+}

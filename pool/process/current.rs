@@ -1,0 +1,177 @@
+//! Who this process is, and who its parent is.
+
+use crate::error::Result;
+use crate::sys::child::{open_pidfd, own_pid, parent_pid};
+use crate::sys::poll::{self, Interest};
+use crate::sys::time::Deadline;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// What a child of this library knows of itself, whatever its role.
+struct Child {
+    name: String,
+    parent: i32,
+    parent_name: String,
+}
+
+/// What a [`Process`](crate::Process) knows beyond that.
+struct Role {
+    daemon: bool,
+    /// The numbers of its ancestors and its own: `1:2:`; what the names of its own children begin with.
+    path: String,
+}
+
+static CHILD: OnceLock<Child> = OnceLock::new();
+static ROLE: OnceLock<Role> = OnceLock::new();
+
+/// From now on this process is a child of that one.
+pub(crate) fn be_child(name: &str, parent: i32, parent_name: String) {
+    let _ = CHILD.set(Child { name: name.to_owned(), parent, parent_name });
+}
+
+/// From now on this process is a `Process`.
+pub(crate) fn be_process(daemon: bool, path: String) {
+    let _ = ROLE.set(Role { daemon, path });
+}
+
+/// Its name.
+pub(crate) fn name() -> &'static str {
+    CHILD.get().map_or("MainProcess", |child| &child.name)
+}
+
+/// Whether it is daemonic.
+pub(crate) fn is_daemon() -> bool {
+    ROLE.get().is_some_and(|role| role.daemon)
+}
+
+/// What the numbers of its children begin with.
+pub(crate) fn path() -> &'static str {
+    ROLE.get().map_or("", |role| &role.path)
+}
+
+/// What a process is told about itself; made by [`current_process`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct CurrentProcess {
+    name: String,
+    pid: i32,
+    daemon: bool,
+}
+
+/// The process that calls.
+///
+/// ```
+/// use multiproc::{Process, current_process};
+///
+/// assert_eq!(current_process().name(), "MainProcess");
+/// let process = Process::builder().name("reader").spawn(|| current_process().name().to_owned(), ())?;
+/// assert_eq!(process.join()?, "reader");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+pub fn current_process() -> CurrentProcess {
+    CurrentProcess { name: name().to_owned(), pid: own_pid(), daemon: is_daemon() }
+}
+
+impl CurrentProcess {
+    /// Its name: `MainProcess` for a process that was not started by this library.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Whether it is a [`Process`](crate::Process) that is daemonic.
+    pub fn daemon(&self) -> bool {
+        self.daemon
+    }
+}
+
+impl fmt::Debug for CurrentProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CurrentProcess { name, pid, daemon } = self;
+        f.debug_struct("CurrentProcess").field("name", name).field("pid", pid).field("daemon", daemon).finish()
+    }
+}
+
+/// The process that has started this one; made by [`parent_process`].
+#[derive(Clone, Copy)]
+pub struct ParentProcess {
+    name: &'static str,
+    pid: i32,
+}
+
+/// The process that has started this one; `None` in the main process.
+///
+/// A child ends with its parent, at the latest a moment later, whatever the parent dies of. So there is rarely a need
+/// to watch it.
+///
+/// ```
+/// use multiproc::{Process, current_process, parent_process};
+///
+/// assert!(parent_process().is_none());
+/// let process = Process::spawn(|| parent_process().map(|parent| parent.pid()), ())?;
+/// assert_eq!(process.join()?, Some(current_process().pid()));
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+pub fn parent_process() -> Option<ParentProcess> {
+    CHILD.get().map(|child| ParentProcess { name: &child.parent_name, pid: child.parent })
+}
+
+impl ParentProcess {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_alive(&self) -> bool {
+        parent_pid() == self.pid
+    }
+
+    /// Waits until it has ended, or the time is over; whether it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`ParentProcess::sentinel`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
+        if !self.is_alive() {
+            return Ok(true);
+        }
+        let sources = [(self.sentinel()?, Interest::Readable)];
+        Ok(poll::wait(&sources, Deadline::after(timeout))? == [true] || !self.is_alive())
+    }
+
+    /// A descriptor that becomes readable once it has ended (a pidfd).
+    ///
+    /// # Errors
+    ///
+    /// It has ended already, or there is no descriptor left.
+    pub fn sentinel(&self) -> Result<BorrowedFd<'static>> {
+        static SENTINEL: OnceLock<OwnedFd> = OnceLock::new();
+        if let Some(fd) = SENTINEL.get() {
+            return Ok(fd.as_fd());
+        }
+        let fd = open_pidfd(self.pid)?;
+        // Only now is it certain that the number was not another process's by the time of the call.
+        if !self.is_alive() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the parent process has ended").into());
+        }
+        Ok(SENTINEL.get_or_init(|| fd).as_fd())
+    }
+}
+
+impl fmt::Debug for ParentProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParentProcess").field("name", &self.name()).field("pid", &self.pid()).finish()
+    }
+}

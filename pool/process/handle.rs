@@ -1,0 +1,374 @@
+//! [`Process`] and [`ProcessHandle`]: a process that was started, to wait for it, to signal it, and to have its result.
+
+use crate::codec::{self, CodecError, Payload};
+use crate::error::{Exit, ProcessError, ProcessKind};
+use crate::ipc::control::Control;
+use crate::ipc::parcel::Contents;
+use crate::process::body::Report;
+use crate::process::children;
+use crate::sys::child::{Child, ChildSignal, Ending};
+use crate::sys::poll::{self, Interest};
+use crate::sys::time::Deadline;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// A process that runs one function, and whose result can be had.
+///
+/// It is this program, started again: it runs the function and nothing else, not `main`. Arguments and result travel
+/// between the processes. What does not need the result is in [`ProcessHandle`], to which it dereferences: waiting,
+/// signals, the exit code.
+///
+/// ```
+/// use multiproc::Process;
+///
+/// fn sum(numbers: Vec<u64>) -> u64 {
+///     numbers.iter().sum()
+/// }
+///
+/// let process = Process::spawn(sum, (vec![1, 2, 3],))?;
+/// assert!(process.name().starts_with("Process-"));
+/// assert_eq!(process.join()?, 6);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// # The life of a process
+///
+/// - The process ends when the function has returned, with exit code 0; threads that it has left running end with it.
+///   Handlers of `atexit(3)` are run, and what the standard streams hold is written.
+/// - A panic, or an `Err` of [`Process::try_spawn`], is exit code 1; what happened is written to the process's stderr,
+///   and is the error of [`Process::join`].
+/// - Its stdin is empty; its stdout and stderr are this process's own. SIGINT and SIGTERM end it, whatever this process
+///   does with them.
+/// - **Dropping the handle detaches**: the process goes on.
+/// - **When this process exits** (`main` returns, or panics, or somebody calls `exit`), it sends SIGTERM to its daemonic
+///   children and SIGKILL a second later, and waits for all the others, however long they take.
+/// - **When this process is killed**, or aborts, all its children end at once.
+///
+/// A function that captures, and a function pointer, is refused when the program is built; pass what it captures as an
+/// argument.
+///
+/// ```compile_fail
+/// let factor = 3;
+/// multiproc::Process::spawn(move |x: i32| x * factor, (2,)).unwrap();
+/// ```
+#[must_use = "dropping it detaches the process: call `join`, or `drop` to say that this is meant"]
+pub struct Process<R> {
+    handle: ProcessHandle,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: Payload> Process<R> {
+    pub(crate) fn new(handle: ProcessHandle) -> Process<R> {
+        Process { handle, result: PhantomData }
+    }
+
+    /// Waits until the process has ended, and returns what its function returned.
+    ///
+    /// ```
+    /// let process = multiproc::Process::spawn(u64::pow, (2, 10))?;
+    /// assert_eq!(process.join()?, 1024);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`ProcessError::is_panic`], [`ProcessError::is_error`]: the function panicked, or returned an `Err` (of
+    ///   [`Process::try_spawn`]).
+    /// - [`ProcessError::is_lost`]: the process ended before the function returned: it was killed, or called `exit`, be
+    ///   it with code 0.
+    /// - [`ProcessError::is_encode`], [`ProcessError::is_decode`]: a value could not be sent or read.
+    pub fn join(self) -> Result<R, ProcessError> {
+        self.handle.wait();
+        self.result()
+    }
+
+    /// Waits like [`Process::join`], but no longer than `timeout`; `None` if the process still runs then.
+    ///
+    /// It may be called again, also after it has given the result: every call decodes it anew.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let process = multiproc::Process::spawn(|| std::thread::sleep(Duration::from_secs(100)), ())?;
+    /// assert!(process.join_timeout(Duration::from_millis(10)).is_none());
+    /// process.kill();
+    /// assert_eq!(process.join().unwrap_err().signal(), Some(9));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Process::join`].
+    pub fn join_timeout(&self, timeout: Duration) -> Option<Result<R, ProcessError>> {
+        self.handle.wait_timeout(timeout).then(|| self.result())
+    }
+
+    /// The result of a process that has ended.
+    fn result(&self) -> Result<R, ProcessError> {
+        let kind = match self.handle.shared.received() {
+            Received::Value(contents) => match decode::<R>(contents) {
+                Ok(value) => return Ok(value),
+                Err(CodecError(text)) => ProcessKind::Decode { text },
+            },
+            Received::Failure(kind) => kind.clone(),
+            Received::Nothing => {
+                let ending = self.handle.shared.child.try_reap().unwrap_or(Ending::Unknown);
+                ProcessKind::Ended { exit: exit(ending) }
+            }
+        };
+        let Shared { name, function, child, .. } = &*self.handle.shared;
+        Err(ProcessError::new(kind, name, function, child.pid()))
+    }
+}
+
+/// Decodes the result. The bytes are the process's, and the implementation is the user's.
+fn decode<R: Payload>(contents: &Contents) -> Result<R, CodecError> {
+    catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(&mut contents.reader()))).unwrap_or_else(|payload| {
+        // What it panicked with is not dropped: its destructor is the user's code too.
+        std::mem::forget(payload);
+        Err(CodecError("its `Deserialize` implementation panicked".to_owned()))
+    })
+}
+
+pub(crate) fn exit(ending: Ending) -> Exit {
+    match ending {
+        Ending::Code(code) => Exit::Code(code),
+        Ending::Signal(signal) => Exit::Signal(signal),
+        Ending::Unknown => Exit::Unknown,
+    }
+}
+
+impl<R> Deref for Process<R> {
+    type Target = ProcessHandle;
+
+    fn deref(&self) -> &ProcessHandle {
+        &self.handle
+    }
+}
+
+impl<R> AsFd for Process<R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl<R> fmt::Debug for Process<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle.describe("Process", f)
+    }
+}
+
+/// A process that was started with [`Process`], without its result; from [`active_children`](crate::active_children).
+///
+/// A clone is another handle of the same process; dropping the last one detaches. Signals never hit a stranger: a
+/// process that has ended gets none, even if its id is in use again.
+#[derive(Clone)]
+pub struct ProcessHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    child: Arc<Child>,
+    control: Control,
+    name: String,
+    function: &'static str,
+    daemon: bool,
+    received: OnceLock<Received>,
+}
+
+/// What a process has left behind.
+enum Received {
+    Value(Contents),
+    Failure(ProcessKind),
+    /// It ended before it could say anything.
+    Nothing,
+}
+
+impl Shared {
+    /// What the process has said; it has ended.
+    fn received(&self) -> &Received {
+        self.received.get_or_init(|| match self.receive() {
+            Ok(received) => received,
+            Err(error) => Received::Failure(ProcessKind::Decode { text: format!("its last message: {error}") }),
+        })
+    }
+
+    fn receive(&self) -> io::Result<Received> {
+        match self.control.receive::<Report>(false) {
+            Ok(Some((Report::Value(parcel), fds))) => Ok(Received::Value(parcel.open(fds.first())?)),
+            Ok(Some((Report::Failure(parcel), fds))) => {
+                let bytes = parcel.open(fds.first())?.to_vec();
+                let damaged = |error: CodecError| io::Error::new(io::ErrorKind::InvalidData, error.0);
+                Ok(Received::Failure(codec::from_bytes(&bytes).map_err(damaged)?))
+            }
+            Ok(None) => Ok(Received::Nothing),
+            // A process of its own may have kept the socket open.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl ProcessHandle {
+    pub(crate) fn new(
+        child: Arc<Child>,
+        control: Control,
+        name: String,
+        function: &'static str,
+        daemon: bool,
+    ) -> ProcessHandle {
+        let received = OnceLock::new();
+        ProcessHandle { shared: Arc::new(Shared { child, control, name, function, daemon, received }) }
+    }
+
+    pub(crate) fn child(&self) -> &Child {
+        &self.shared.child
+    }
+
+    /// Whether both are handles of one process.
+    pub(crate) fn is(&self, other: &ProcessHandle) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Its name: given to the builder, or `Process-1`, `Process-2` …; `Process-1:2` is the second child of `Process-1`.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.child().pid()
+    }
+
+    /// Whether it is daemonic: ended when this process exits.
+    pub fn daemon(&self) -> bool {
+        self.shared.daemon
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_alive(&self) -> bool {
+        self.child().try_reap().is_none()
+    }
+
+    /// How it ended: its exit code, or `-N` if signal `N` killed it; `None` while it runs.
+    ///
+    /// Also `None` if something else in this program has reaped it, and so has taken its status away;
+    /// [`ProcessHandle::is_alive`] is false then.
+    ///
+    /// ```
+    /// let process = multiproc::Process::spawn(|| -> () { std::process::exit(3) }, ())?;
+    /// process.wait();
+    /// assert_eq!(process.exitcode(), Some(3));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn exitcode(&self) -> Option<i32> {
+        match self.child().try_reap()? {
+            Ending::Code(code) => Some(code),
+            Ending::Signal(signal) => Some(-signal),
+            Ending::Unknown => None,
+        }
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&self) {
+        self.child().wait(Deadline::NEVER);
+    }
+
+    /// Waits until it has ended, but no longer than `timeout`; whether it has ended.
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.child().wait(Deadline::after(timeout)).is_some()
+    }
+
+    /// A descriptor that becomes readable once it has ended (a pidfd), to wait for several things at once.
+    pub fn sentinel(&self) -> BorrowedFd<'_> {
+        self.child().pidfd().as_fd()
+    }
+
+    /// Sends SIGTERM, which ends it unless it has arranged otherwise. Its own children end with it.
+    pub fn terminate(&self) {
+        self.child().signal(ChildSignal::Terminate);
+    }
+
+    /// Sends SIGKILL, which always ends it. Its own children end with it.
+    pub fn kill(&self) {
+        self.child().signal(ChildSignal::Kill);
+    }
+
+    /// Sends SIGINT, which ends it unless it has arranged otherwise.
+    pub fn interrupt(&self) {
+        self.child().signal(ChildSignal::Interrupt);
+    }
+
+    fn describe(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct(kind);
+        out.field("name", &self.name()).field("pid", &self.pid()).field("daemon", &self.daemon());
+        match self.child().try_reap() {
+            None => out.field("state", &format_args!("running")),
+            Some(ending) => out.field("state", &format_args!("{}", exit(ending))),
+        };
+        out.finish()
+    }
+}
+
+impl AsFd for ProcessHandle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sentinel()
+    }
+}
+
+impl fmt::Debug for ProcessHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.describe("ProcessHandle", f)
+    }
+}
+
+/// Waits for all processes, and returns their results in order; at the first failure it ends the rest.
+///
+/// The first failure in time, not in order: a crew that waits for each other must not wait for a member that is gone.
+/// The rest get SIGTERM, and SIGKILL a second later; none of them lives any more when this returns.
+///
+/// ```
+/// use multiproc::{Process, join_all};
+///
+/// let crew: Vec<Process<u64>> = (1..4).map(|n| Process::spawn(|n: u64| n * n, (n,))).collect::<Result<_, _>>()?;
+/// assert_eq!(join_all(crew)?, [1, 4, 9]);
+///
+/// let sleeper = Process::spawn(|| std::thread::sleep(std::time::Duration::from_secs(1000)), ())?;
+/// let failing = Process::builder().name("failing").spawn(|| -> () { std::process::exit(1) }, ())?;
+/// assert_eq!(join_all([sleeper, failing]).unwrap_err().name(), "failing");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// The error of the process that failed first, see [`Process::join`].
+pub fn join_all<R: Payload>(processes: impl IntoIterator<Item = Process<R>>) -> Result<Vec<R>, ProcessError> {
+    let mut waiting: Vec<(usize, Process<R>)> = processes.into_iter().enumerate().collect();
+    let mut results: Vec<Option<R>> = waiting.iter().map(|_| None).collect();
+    while !waiting.is_empty() {
+        let sources: Vec<_> = waiting.iter().map(|(_, process)| (process.as_fd(), Interest::Readable)).collect();
+        if poll::wait(&sources, Deadline::NEVER).is_err() {
+            // Out of memory in the kernel: the descriptors are valid, so this passes.
+            std::thread::yield_now();
+        }
+        let (alive, ended): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, process)| process.is_alive());
+        waiting = alive;
+        for (index, process) in ended {
+            match process.result() {
+                Ok(value) => results[index] = Some(value),
+                Err(error) => {
+                    let rest: Vec<_> = waiting.iter().map(|(_, process)| process.handle.clone()).collect();
+                    children::end_all(&rest);
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(results.into_iter().flatten().collect())
+}

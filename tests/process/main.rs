@@ -1,0 +1,11 @@
+//! Processes, through the public interface.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod crew;
+mod endings;
+mod leaks;
+mod names;
+mod starts;
+mod values;
