@@ -1,7 +1,11 @@
 //! What of this folder lives in shared memory: nothing but atomics, at most a page each, valid when zeroed.
 
+use crate::sync::barrier::Barrier;
 use crate::sync::cells::Cells;
+use crate::sync::condition::Condition;
 use crate::sync::event::Event;
+use crate::sync::rlock::RLock;
+use crate::sync::rwlock::RwLock;
 use crate::sync::semaphore::Semaphore;
 use crate::sync::word::Word;
 use crate::sys::memory::Atomics;
@@ -19,9 +23,25 @@ unsafe impl<const N: usize> Atomics for Cells<N> {}
 // SAFETY: repr(transparent) over Cells.
 unsafe impl Atomics for Semaphore {}
 
+// SAFETY: as above.
+unsafe impl Atomics for Condition {}
+
+// SAFETY: as above.
+unsafe impl Atomics for Barrier {}
+
+// SAFETY: as above.
+unsafe impl Atomics for RwLock {}
+
+// SAFETY: repr(C), two words.
+unsafe impl Atomics for RLock {}
+
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<Word>() == 4);
     assert!(size_of::<Event>() == 4);
+    assert!(size_of::<RLock>() == 8);
     assert!(size_of::<Semaphore>() <= 4096);
+    assert!(size_of::<Condition>() <= 4096);
+    assert!(size_of::<Barrier>() <= 4096);
+    assert!(size_of::<RwLock>() <= 4096);
 };

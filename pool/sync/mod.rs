@@ -1,10 +1,15 @@
 //! Synchronisation between processes: one algorithm per file, on plain structs of atomics that live in shared memory.
 
+pub(crate) mod barrier;
 pub(crate) mod cells;
+pub(crate) mod condition;
 pub(crate) mod event;
 #[allow(unsafe_code)]
 pub(crate) mod layout;
+pub(crate) mod rlock;
+pub(crate) mod rwlock;
 pub(crate) mod semaphore;
 #[cfg(test)]
 mod testing;
+pub(crate) mod waiters;
 pub(crate) mod word;

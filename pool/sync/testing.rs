@@ -120,16 +120,21 @@ pub(crate) mod kill {
 
     /// Runs the scenario on a fresh header again and again, with a victim that dies at its first point, at its second,
     /// and so on, until it lives to the end; the scenario says whether it was killed. Gives the number of points.
+    ///
+    /// How many points there are depends on who is faster, so it must live to the end some times in a row.
     pub(crate) fn at_every_step<H: Sync + 'static>(
         make: impl Fn() -> H,
         scenario: impl Fn(&'static Crowd, &'static H, Victim) -> bool,
     ) -> u32 {
+        let mut steps = 0;
         for after in 0..1000 {
             // Leaked, since the killed threads stay.
             let (crowd, header) = (&*Box::leak(Box::new(Crowd::new())), &*Box::leak(Box::new(make())));
             let (tell, told) = channel();
-            if !scenario(crowd, header, Victim { after, crowd, tell, told }) {
-                return after;
+            if scenario(crowd, header, Victim { after, crowd, tell, told }) {
+                steps = after + 1;
+            } else if after >= steps + 2 {
+                return steps;
             }
         }
         panic!("the victim never ends");

@@ -153,6 +153,7 @@ impl Word {
         let me = parties.me();
         // SYNC: lock word
         if self.0.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
+            kill::point();
             return Outcome::Acquired;
         }
         self.take(me, me, parties, deadline)
@@ -164,6 +165,7 @@ impl Word {
         let me = parties.me();
         // SYNC: lock word
         if self.0.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
+            kill::point();
             return Outcome::Acquired;
         }
         self.try_take(me, parties)
@@ -250,6 +252,7 @@ impl Word {
     pub(crate) fn unlock(&self, me: Owner) -> Result<(), NotReleased> {
         // SYNC: lock word
         if self.0.compare_exchange(me.0, 0, Release, Relaxed).is_ok() {
+            kill::point();
             return Ok(());
         }
         self.give_back(|owner| owner == me)
@@ -345,6 +348,11 @@ pub(crate) struct Spin {
 impl Spin {
     pub(crate) fn new() -> Spin {
         Spin { left: if spinning_can_pay() { SPINS } else { 0 }, pause: 1 }
+    }
+
+    /// Whether it is time to sleep.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left == 0
     }
 
     /// A short pause; false = enough, sleep now.

@@ -118,7 +118,7 @@ fn exactly_one_waiter_takes_over_and_the_others_go_on() {
         std::thread::sleep(Duration::from_millis(30));
         crowd.kill(1);
     });
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < Duration::from_secs(3));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn killed_at_every_step_the_lock_goes_on() {
         let waiter = std::thread::spawn(move || word.lock(&last).is_acquired());
         let killed = victim.wait();
         assert!(waiter.join().unwrap());
-        assert!(start.elapsed() < Duration::from_millis(500));
+        assert!(start.elapsed() < Duration::from_secs(3));
         killed
     });
     assert!(steps >= 2, "{steps}");

@@ -1,0 +1,229 @@
+//! A recursive lock: the thread that holds it may take it again, and gives it back as often as it took it.
+//!
+//! A lock word, and how deep its holder is in. Only the holder touches the depth. Who takes the word anew, be it from a
+//! dead holder, begins with a depth of 1, so what a dead one has left there does not matter.
+//!
+//! ## Memory ordering
+//!
+//! That of the lock word; the depth is only touched under it.
+
+use crate::sync::word::{NotReleased, Outcome, Owner, Parties, Word, kill};
+use crate::sys::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::sys::time::Deadline;
+use std::fmt;
+
+/// The shared part. All zero is a free lock.
+#[repr(C)]
+pub(crate) struct RLock {
+    word: Word,
+    depth: AtomicU32,
+}
+
+impl RLock {
+    pub(crate) fn new() -> RLock {
+        RLock { word: Word::new(), depth: AtomicU32::new(0) }
+    }
+
+    /// Takes the lock, or takes it once more.
+    ///
+    /// Who takes it once more is not told of poison again. 2^32 times in a row are refused as [`Outcome::Busy`].
+    pub(crate) fn lock_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
+        self.enter(self.word.lock_until(parties, deadline), parties.me())
+    }
+
+    /// Like [`RLock::lock_until`], without waiting.
+    pub(crate) fn try_lock(&self, parties: &impl Parties) -> Outcome {
+        self.enter(self.word.try_lock(parties), parties.me())
+    }
+
+    fn enter(&self, outcome: Outcome, me: Owner) -> Outcome {
+        match outcome {
+            Outcome::Acquired | Outcome::AcquiredPoisoned => {
+                self.depth.store(1, Relaxed);
+                kill::point();
+                outcome
+            }
+            Outcome::WouldDeadlock | Outcome::Busy if self.word.owner() == Some(me) => {
+                let Some(depth) = self.depth.load(Relaxed).checked_add(1) else { return Outcome::Busy };
+                self.depth.store(depth, Relaxed);
+                kill::point();
+                Outcome::Acquired
+            }
+            _ => outcome,
+        }
+    }
+
+    /// Gives it back once.
+    ///
+    /// # Errors
+    ///
+    /// The thread `me` does not hold it.
+    pub(crate) fn unlock(&self, me: Owner) -> Result<(), NotReleased> {
+        match self.word.owner() {
+            Some(owner) if owner == me => {}
+            Some(_) => return Err(NotReleased::NotYours),
+            None => return Err(NotReleased::Free),
+        }
+        match self.depth.load(Relaxed) {
+            0 | 1 => self.word.unlock(me),
+            depth => {
+                self.depth.store(depth - 1, Relaxed);
+                kill::point();
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives it back as often as it was taken; how often that was.
+    pub(crate) fn unlock_all(&self, me: Owner) -> Result<u32, NotReleased> {
+        let depth = self.depth.load(Relaxed);
+        self.word.unlock(me).map(|()| depth)
+    }
+
+    /// Takes it as often as it was taken before [`RLock::unlock_all`].
+    pub(crate) fn lock_again(&self, parties: &impl Parties, depth: u32) -> Outcome {
+        let outcome = self.word.lock(parties);
+        if outcome.is_acquired() {
+            self.depth.store(depth, Relaxed);
+        }
+        outcome
+    }
+
+    /// See [`Word::bury`].
+    pub(crate) fn bury(&self, slot: u16) {
+        self.word.bury(slot);
+    }
+
+    /// See [`Word::clear_poison`].
+    pub(crate) fn clear_poison(&self, me: Owner) -> Result<(), NotReleased> {
+        self.word.clear_poison(me)
+    }
+
+    /// Who holds it, and how deep.
+    pub(crate) fn owner(&self) -> Option<(Owner, u32)> {
+        self.word.owner().map(|owner| (owner, self.depth.load(Relaxed)))
+    }
+}
+
+impl fmt::Debug for RLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RLock").field("owner", &self.owner()).field("poisoned", &self.word.poisoned()).finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::testing::{Crowd, kill};
+    use Outcome::{Acquired, AcquiredPoisoned, Busy, TimedOut};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn as_many_releases_as_acquisitions() {
+        let crowd = Crowd::new();
+        let lock = RLock::new();
+        let (a, same_process, b) = (crowd.party(1, 1), crowd.party(1, 2), crowd.party(2, 1));
+        assert_eq!(lock.unlock(a.me()), Err(NotReleased::Free));
+        for depth in 1..=3 {
+            let taken = if depth == 2 { lock.try_lock(&a) } else { lock.lock_until(&a, Deadline::NEVER) };
+            assert_eq!((taken, lock.owner()), (Acquired, Some((a.me(), depth))));
+        }
+        for other in [same_process, b] {
+            assert_eq!(lock.try_lock(&other), Busy);
+            assert_eq!(lock.lock_until(&other, Deadline::after(Duration::from_millis(5))), TimedOut);
+            assert_eq!(lock.unlock(other.me()), Err(NotReleased::NotYours));
+        }
+        for _ in 0..3 {
+            assert_eq!(lock.try_lock(&b), Busy);
+            assert_eq!(lock.unlock(a.me()), Ok(()));
+        }
+        assert_eq!(lock.unlock(a.me()), Err(NotReleased::Free));
+        assert_eq!(lock.try_lock(&b), Acquired);
+    }
+
+    #[test]
+    fn killed_at_every_step_the_next_holder_begins_anew() {
+        let steps = kill::at_every_step(RLock::new, |crowd, lock, victim| {
+            let victim = victim.run(|party| {
+                for _ in 0..3 {
+                    assert_eq!(lock.lock_until(party, Deadline::NEVER), Acquired);
+                }
+                for _ in 0..3 {
+                    assert_eq!(lock.unlock(party.me()), Ok(()));
+                }
+            });
+            let other = crowd.party(2, 1);
+            let start = Instant::now();
+            let killed = victim.wait();
+            let outcome = lock.lock_until(&other, Deadline::NEVER);
+            assert!([Acquired, AcquiredPoisoned].contains(&outcome));
+            assert!(start.elapsed() < Duration::from_secs(3));
+            assert_eq!(lock.owner(), Some((other.me(), 1)));
+            if outcome == AcquiredPoisoned {
+                // Not told again, until somebody takes it anew.
+                assert_eq!(lock.lock_until(&other, Deadline::NEVER), Acquired);
+                assert_eq!((lock.unlock(other.me()), lock.unlock(other.me())), (Ok(()), Ok(())));
+                assert_eq!(lock.try_lock(&other), AcquiredPoisoned);
+                assert_eq!(lock.clear_poison(other.me()), Ok(()));
+            }
+            assert_eq!((lock.unlock(other.me()), lock.try_lock(&other)), (Ok(()), Acquired));
+            killed
+        });
+        assert!(steps >= 4, "{steps}");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::sync::testing::{Crowd, check};
+    use crate::sys::futex::end_slices;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    #[test]
+    fn nested_holders_are_alone() {
+        check(3, || {
+            let shared = Arc::new((Crowd::new(), RLock::new(), UnsafeCell::new(())));
+            let work = |shared: &(Crowd, RLock, UnsafeCell<()>), slot| {
+                let party = shared.0.party(slot, 1);
+                assert_eq!(shared.1.lock_until(&party, Deadline::NEVER), Outcome::Acquired);
+                assert_eq!(shared.1.lock_until(&party, Deadline::NEVER), Outcome::Acquired);
+                shared.1.unlock(party.me()).unwrap();
+                shared.2.with_mut(|_| ());
+                shared.1.unlock(party.me()).unwrap();
+            };
+            let other = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || work(&shared, 2))
+            };
+            work(&shared, 1);
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn the_depth_of_a_dead_holder_does_not_matter() {
+        check(3, || {
+            let shared = Arc::new((Crowd::new(), RLock::new()));
+            let victim = shared.0.party(1, 1);
+            let other = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let party = shared.0.party(2, 1);
+                    assert!(shared.1.lock_until(&party, Deadline::NEVER).is_acquired());
+                    assert_eq!(shared.1.owner(), Some((party.me(), 1)));
+                    shared.1.unlock(party.me()).unwrap();
+                    assert!(shared.1.unlock(party.me()).is_err());
+                })
+            };
+            if shared.1.try_lock(&victim).is_acquired() {
+                assert!(shared.1.try_lock(&victim).is_acquired());
+            }
+            shared.0.kill(1);
+            end_slices();
+            other.join().unwrap();
+        });
+    }
+}
