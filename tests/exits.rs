@@ -43,6 +43,7 @@ const WAYS: &[Way] = &[
     Way { name: "panic", program: panic, from_outside: None, waits: true, ends: |it| it.code() == Some(101) },
     Way { name: "process", program: process, from_outside: None, waits: true, ends: |it| it.code() == Some(0) },
     Way { name: "worker", program: worker, from_outside: None, waits: true, ends: |it| it.code() == Some(0) },
+    Way { name: "storm", program: storm, from_outside: None, waits: false, ends: |it| it.code() == Some(0) },
     Way { name: "abort", program: abort, from_outside: None, waits: false, ends: |it| it.signal() == Some(6) },
     Way {
         name: "kill",
@@ -128,6 +129,16 @@ fn worker(path: &str) {
         println!("leaving {}", daemon.pid());
     };
     Pool::scope(1, |pool| pool.apply(task, (path.to_owned(),)).unwrap()).unwrap();
+}
+
+/// Other threads go on starting processes while it ends.
+fn storm(_: &str) {
+    for _ in 0..3 {
+        std::thread::spawn(|| while Process::spawn(|| (), ()).is_ok() {});
+    }
+    // Until they are at it.
+    assert!(eventually(LONG, || multiproc::active_children().len() > 1));
+    println!("leaving {}", current_process().pid());
 }
 
 fn abort(path: &str) {

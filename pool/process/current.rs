@@ -144,11 +144,12 @@ impl ParentProcess {
     ///
     /// As [`ParentProcess::sentinel`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
-        if !self.is_alive() {
-            return Ok(true);
-        }
-        let sources = [(self.sentinel()?, Interest::Readable)];
-        Ok(poll::wait(&sources, Deadline::after(timeout))? == [true] || !self.is_alive())
+        let sentinel = match self.sentinel() {
+            Ok(sentinel) => sentinel,
+            Err(_) if !self.is_alive() => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        Ok(poll::wait(&[(sentinel, Interest::Readable)], Deadline::after(timeout))? == [true])
     }
 
     /// A descriptor that becomes readable once it has ended (a pidfd).

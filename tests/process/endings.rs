@@ -130,6 +130,29 @@ fn what_was_published_counts_even_if_the_process_dies_on_its_way_out() {
 }
 
 #[test]
+fn results_arrive_although_the_program_ignores_its_children() {
+    const NAME: &str = "endings::results_arrive_although_the_program_ignores_its_children";
+    if super::common::alone::is_program(NAME) {
+        // The kernel reaps its children at once, and their status is lost. What they have said is not.
+        assert!(proc::ignores(rustix::process::Signal::CHILD));
+        let process = Process::spawn(|| 5, ()).unwrap();
+        process.wait();
+        assert!(!process.is_alive() && process.exitcode().is_none());
+        assert_eq!(process.join().unwrap(), 5);
+        let error = Process::spawn(|| -> () { std::process::abort() }, ()).unwrap().join().unwrap_err();
+        assert!(error.is_lost() && error.to_string().contains("how is unknown"), "{error}");
+        return;
+    }
+    let _watchdog = watchdog(60);
+    let program = super::common::alone::program(NAME);
+    let mut env = std::process::Command::new("env");
+    env.arg("--ignore-signal=CHLD").arg(program.get_program()).args(program.get_args());
+    env.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = env.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn standard_input_is_empty() {
     let _watchdog = watchdog(60);
     let read = || {
