@@ -53,7 +53,12 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>])
 /// A message that was cut short (`MSG_TRUNC`, `MSG_CTRUNC`) is `InvalidData`; `WouldBlock` when `wait` is false and
 /// nothing is there.
 pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; MAX_LEN];
+    // Room for what is there, and no more: a new process pays for every fresh page.
+    let mut bytes = match next_len(socket, wait) {
+        Ok(len) => vec![0; len.min(MAX_LEN)],
+        Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
@@ -80,6 +85,13 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(
     }
     bytes.truncate(len);
     Ok(Some((bytes, fds)))
+}
+
+/// The length of the next message, which stays where it is; 0 when the other end is gone.
+fn next_len(socket: BorrowedFd<'_>, wait: bool) -> rustix::io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
+    let flags = if wait { flags } else { flags | RecvFlags::DONTWAIT };
+    rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut [0u8; 0], flags)).map(|(_, len)| len)
 }
 
 /// Moves a descriptor out of the range 0 to 2 and makes it close-on-exec.
