@@ -50,8 +50,11 @@ with [11, 21, 31]
 many 333283335000
 library's pool 285
 nested pool 285
+process 49 0.25
+process with a pool 285
 panics ["0", "1", "{panic}", "3"]
 aborts ["0", "1", "lost", "3"]
+process {panic}
 registry [1, 1, 1, 0] here, [1, 1, 1, 1] in a worker
 variable None
 arguments {arguments}
@@ -59,6 +62,7 @@ stdin ("/dev/null", 0)
 sub-process "main\nNone [0, 1, 4]\n"
 same file true
 read {line:?}
+waited for
 "#
     )
 }

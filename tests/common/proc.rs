@@ -14,6 +14,11 @@ pub(crate) struct Holdings {
 }
 
 impl Holdings {
+    /// Whether some descriptor refers to such a thing.
+    pub(crate) fn has_descriptor(&self, kind: &str) -> bool {
+        self.descriptors.iter().any(|it| it == kind)
+    }
+
     pub(crate) fn has_memory_files(&self) -> bool {
         self.memory_files > 0
     }

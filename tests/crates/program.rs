@@ -3,7 +3,7 @@
 //! `--plain` is what a task's own sub-process does; `--wait` waits for a line before the first pool is made.
 
 use between::{generic, quadruple, triple};
-use multiproc::{Pool, TaskError};
+use multiproc::{Pool, Process, TaskError};
 use std::io::{BufRead, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -66,6 +66,8 @@ fn functions(pool: &Pool) -> multiproc::Result<()> {
     println!("many {:?}", pool.map(square, 0..10_000)?.iter().sum::<u64>());
     println!("library's pool {}", between::sum_of_squares(10));
     println!("nested pool {}", pool.apply(between::sum_of_squares, (10,))?);
+    println!("process {} {}", Process::spawn(square, (7,))?.join()?, Process::spawn(generic::<f32>, (0.5,))?.join()?);
+    println!("process with a pool {}", Process::spawn(between::sum_of_squares, (10,))?.join()?);
     Ok(())
 }
 
@@ -83,6 +85,8 @@ fn failures(pool: &Pool) {
     println!("panics {:?}", results.iter().map(describe).collect::<Vec<_>>());
     let results = pool.map_each(|x: u32| if x == 2 { std::process::abort() } else { x }, 0..4);
     println!("aborts {:?}", results.iter().map(describe).collect::<Vec<_>>());
+    let process = Process::spawn(|| -> () { panic!("no") }, ()).unwrap();
+    println!("process {}", if process.join().unwrap_err().is_panic() { "panic" } else { "lost" });
 }
 
 /// What a worker finds around itself.
@@ -130,5 +134,6 @@ fn main() -> multiproc::Result<()> {
     drop(pool);
     std::io::stdin().lock().read_line(&mut line).unwrap();
     println!("read {line:?}");
+    drop(Process::spawn(|| println!("waited for"), ())?);
     Ok(())
 }
