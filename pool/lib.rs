@@ -64,4 +64,6 @@ mod _docs {
     mod readme {}
     #[doc = include_str!("../docs/architecture.md")]
     mod architecture {}
+    #[doc = include_str!("../docs/ordering.md")]
+    mod ordering {}
 }

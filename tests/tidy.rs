@@ -387,8 +387,8 @@ fn the_changelog_knows_the_version() {
     assert!(changelog.contains(&heading), "CHANGELOG.md needs the heading `{}`", heading.trim());
 }
 
-#[test]
-fn every_sync_label_has_two_ends() {
+/// The labels in the library, each with the places where it stands.
+fn sync_labels() -> BTreeMap<String, Vec<String>> {
     let mut labels: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for source in library() {
         for (number, line) in source.lines() {
@@ -400,12 +400,34 @@ fn every_sync_label_has_two_ends() {
         }
     }
     assert!(!labels.is_empty(), "no labels were found");
-    let lonely = labels.into_iter().filter(|(_, places)| places.len() < 2);
+    labels
+}
+
+#[test]
+fn every_sync_label_has_two_ends() {
+    let lonely = sync_labels().into_iter().filter(|(_, places)| places.len() < 2);
     expect_none(
         lonely
             .map(|(label, places)| {
                 format!("{}: `SYNC: {label}` stands nowhere else; mark the other end of the pair", places[0])
             })
+            .collect(),
+    );
+}
+
+#[test]
+fn the_document_on_ordering_lists_every_sync_label() {
+    let text = fs::read_to_string(root().join("docs/ordering.md")).unwrap();
+    let first_columns = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let listed: BTreeSet<&str> =
+        first_columns.flat_map(|column| column.split(", ")).map(|label| label.trim_matches('`')).collect();
+    let labels = sync_labels();
+    let missing = labels.keys().filter(|label| !listed.contains(&***label));
+    let gone = listed.iter().filter(|label| !labels.contains_key(**label));
+    expect_none(
+        missing
+            .map(|label| format!("docs/ordering.md: add `{label}`"))
+            .chain(gone.map(|label| format!("docs/ordering.md: `{label}` stands nowhere in the library")))
             .collect(),
     );
 }

@@ -51,7 +51,7 @@ pub(crate) struct Barrier {
 }
 
 /// The barrier is broken, or was reset while the party waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Broken;
 
 /// How a party has arrived.

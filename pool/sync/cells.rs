@@ -65,6 +65,7 @@ impl<const N: usize> Cells<N> {
     }
 
     /// A number as it is at the moment, without opening the cells.
+    #[inline]
     pub(crate) fn peek(&self, at: usize) -> u32 {
         self.numbers[at].load(Acquire)
     }
@@ -81,6 +82,7 @@ impl<const N: usize> Cells<N> {
     }
 
     /// Opens the cells for the calling thread alone.
+    #[inline]
     pub(crate) fn open(&self, parties: &impl Parties) -> Open<'_, N> {
         const { assert!(N % 2 == 0, "an odd number of cells would need padding") }
         let me = parties.me();
@@ -110,6 +112,7 @@ impl<const N: usize> Cells<N> {
         self.word.clear_poison(me).expect("the cells are open");
     }
 
+    #[inline]
     fn apply(&self, changes: &[(u32, u32)]) {
         if let [(at, value)] = changes {
             // One store needs no log.
@@ -157,6 +160,7 @@ pub(crate) struct Open<'a, const N: usize> {
 }
 
 impl<const N: usize> Open<'_, N> {
+    #[inline]
     pub(crate) fn get(&self, at: usize) -> u32 {
         let changed = self.changes[..self.count].iter().find(|change| change.0 as usize == at);
         changed.map_or_else(|| self.cells.numbers[at].load(Relaxed), |change| change.1)
@@ -167,6 +171,7 @@ impl<const N: usize> Open<'_, N> {
     /// # Panics
     ///
     /// When that are too many changes.
+    #[inline]
     pub(crate) fn set(&mut self, at: usize, value: u32) {
         if let Some(change) = self.changes[..self.count].iter_mut().find(|change| change.0 as usize == at) {
             change.1 = value;
@@ -177,6 +182,7 @@ impl<const N: usize> Open<'_, N> {
     }
 
     /// Changes a number by a difference.
+    #[inline]
     pub(crate) fn add(&mut self, at: usize, difference: i32) {
         self.set(at, self.get(at).wrapping_add_signed(difference));
     }
@@ -189,6 +195,7 @@ impl<const N: usize> Open<'_, N> {
     }
 
     /// Makes the changes, all or none, and keeps the cells open.
+    #[inline]
     pub(crate) fn flush(&mut self) {
         if self.count > 0 {
             self.cells.apply(&self.changes[..self.count]);
@@ -198,6 +205,7 @@ impl<const N: usize> Open<'_, N> {
     }
 
     /// Makes the changes, all or none, and closes the cells.
+    #[inline]
     pub(crate) fn commit(mut self) {
         self.flush();
     }
@@ -215,6 +223,7 @@ impl<const N: usize> Open<'_, N> {
 
     /// Calls those who sleep in this line, if there are any: then [`Cells::wake`] is due after the commit.
     #[must_use = "whoever sleeps must be woken"]
+    #[inline]
     pub(crate) fn call(&mut self, line: Line) -> bool {
         let somebody = self.get(line.mark) != 0;
         if somebody {
@@ -226,6 +235,7 @@ impl<const N: usize> Open<'_, N> {
 }
 
 impl<const N: usize> Drop for Open<'_, N> {
+    #[inline]
     fn drop(&mut self) {
         let closed: Result<(), NotReleased> = self.cells.word.unlock(self.me);
         debug_assert_eq!(closed, Ok(()));

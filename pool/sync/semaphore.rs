@@ -321,9 +321,10 @@ mod tests {
 mod model {
     use super::*;
     use crate::sync::testing::{Crowd, check};
-    use crate::sys::futex::end_slices;
+    use crate::sys::futex::{end_deadlines, end_slices};
     use loom::sync::Arc;
     use loom::thread;
+    use std::time::Duration;
 
     fn shared(count: u32) -> Arc<(Crowd, Semaphore)> {
         let shared = Arc::new((Crowd::new(), Semaphore::new()));
@@ -349,6 +350,29 @@ mod model {
             shared.1.release(&party, Hold::Raw).unwrap();
             shared.1.release(&party, Hold::Raw).unwrap();
             waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+            assert_eq!(shared.1.value(), 0);
+        });
+    }
+
+    /// One that gives up takes no wake-up with it.
+    #[test]
+    fn a_timeout_loses_no_permit() {
+        check(2, || {
+            let shared = shared(0);
+            let impatient = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    let (party, deadline) = (shared.0.party(3, 1), Deadline::after(Duration::from_secs(1000)));
+                    if shared.1.acquire_until(&party, Hold::Raw, deadline).is_acquired() {
+                        shared.1.release(&party, Hold::Raw).unwrap();
+                    }
+                })
+            };
+            let patient = acquire(&shared, 2);
+            shared.1.release(&shared.0.party(1, 1), Hold::Raw).unwrap();
+            end_deadlines();
+            patient.join().unwrap();
+            impatient.join().unwrap();
             assert_eq!(shared.1.value(), 0);
         });
     }

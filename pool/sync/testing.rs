@@ -38,7 +38,7 @@ impl Parties for Party<'_> {
 
     fn is_dead(&self, slot: u16) -> bool {
         // SYNC: death
-        self.crowd.dead[usize::from(slot)].load(Ordering::Acquire) != 0
+        self.crowd.dead.get(usize::from(slot)).is_none_or(|dead| dead.load(Ordering::Acquire) != 0)
     }
 }
 

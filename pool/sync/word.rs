@@ -93,11 +93,15 @@ impl fmt::Debug for Owner {
 }
 
 /// Who takes part, and who of them is dead; the process table in real life.
+///
+/// Before the slot of a dead process is given to another, everything that it can have held must be buried (the methods of
+/// that name), and some time must pass: a thread that has just found the slot dead may be about to take over from it.
 pub(crate) trait Parties {
     /// The calling thread; its number is not 0.
     fn me(&self) -> Owner;
 
-    /// Whether the process that has this slot is dead. One load, with Acquire.
+    /// Whether the process that has this slot is dead. One load, with Acquire. The number was read from shared memory, so
+    /// it may be any; a slot that does not exist counts as dead.
     fn is_dead(&self, slot: u16) -> bool;
 }
 

@@ -6,7 +6,7 @@
 #[cfg(not(loom))]
 pub(crate) use kernel::{Slices, wait, wake};
 #[cfg(loom)]
-pub(crate) use model::{Slices, end_slices, wait, wake};
+pub(crate) use model::{Slices, end_deadlines, end_slices, wait, wake};
 
 #[cfg(not(loom))]
 mod kernel {
@@ -69,8 +69,9 @@ mod kernel {
 /// A stand-in for the kernel under the model checker.
 ///
 /// Time does not pass of itself: who sleeps does so until a wake-up, so that the checker reports a lost one as a
-/// deadlock, even where in real life the end of the slice would repair it. A model that needs time to pass (somebody
-/// was killed, a deadline passes) lets one of its threads call [`end_slices`](model::end_slices).
+/// deadlock, even where in real life the end of the slice would repair it. A model that needs time to pass lets one of
+/// its threads call [`end_slices`](model::end_slices) when somebody was killed, and
+/// [`end_deadlines`](model::end_deadlines) for those who do not wait for ever.
 #[cfg(loom)]
 mod model {
     use crate::sys::atomic::{AtomicU32, Ordering};
@@ -80,9 +81,17 @@ mod model {
 
     #[derive(Default)]
     struct Queue {
-        sleepers: Vec<(usize, Thread)>,
+        sleepers: Vec<Sleeper>,
         /// Nobody sleeps any more.
         ended: bool,
+        /// Nobody who has a deadline sleeps any more.
+        deadlines_ended: bool,
+    }
+
+    struct Sleeper {
+        at: usize,
+        thread: Thread,
+        has_deadline: bool,
     }
 
     loom::lazy_static! {
@@ -93,21 +102,22 @@ mod model {
         std::ptr::from_ref(word) as usize
     }
 
-    pub(crate) fn wait(word: &AtomicU32, expected: u32, _deadline: Deadline) {
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) {
         let me = current();
+        let has_deadline = deadline != Deadline::NEVER;
         {
             let mut queue = QUEUE.lock().unwrap();
             // As in the kernel, this look and the entry into the queue are one step for whoever wakes.
             if word.load(Ordering::SeqCst) != expected {
                 return;
             }
-            if queue.ended {
+            if queue.ended || (queue.deadlines_ended && has_deadline) {
                 drop(queue);
                 return yield_now();
             }
-            queue.sleepers.push((address(word), me.clone()));
+            queue.sleepers.push(Sleeper { at: address(word), thread: me.clone(), has_deadline });
         }
-        while QUEUE.lock().unwrap().sleepers.iter().any(|(_, thread)| thread.id() == me.id()) {
+        while QUEUE.lock().unwrap().sleepers.iter().any(|sleeper| sleeper.thread.id() == me.id()) {
             park();
         }
     }
@@ -115,8 +125,8 @@ mod model {
     pub(crate) fn wake(word: &AtomicU32, count: u32) {
         let mut queue = QUEUE.lock().unwrap();
         for _ in 0..count {
-            let Some(first) = queue.sleepers.iter().position(|(at, _)| *at == address(word)) else { return };
-            queue.sleepers.remove(first).1.unpark();
+            let Some(first) = queue.sleepers.iter().position(|it| it.at == address(word)) else { return };
+            queue.sleepers.remove(first).thread.unpark();
         }
     }
 
@@ -124,7 +134,15 @@ mod model {
     pub(crate) fn end_slices() {
         let mut queue = QUEUE.lock().unwrap();
         queue.ended = true;
-        queue.sleepers.drain(..).for_each(|(_, thread)| thread.unpark());
+        queue.sleepers.drain(..).for_each(|sleeper| sleeper.thread.unpark());
+    }
+
+    /// Lets all deadlines pass, those to come as well; who has none sleeps on.
+    pub(crate) fn end_deadlines() {
+        let mut queue = QUEUE.lock().unwrap();
+        queue.deadlines_ended = true;
+        queue.sleepers.iter().filter(|it| it.has_deadline).for_each(|it| it.thread.unpark());
+        queue.sleepers.retain(|it| !it.has_deadline);
     }
 
     #[derive(Debug)]

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::sync::testing::{Crowd, check};
-use crate::sys::futex::end_slices;
+use crate::sys::futex::{end_deadlines, end_slices};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
+use std::time::Duration;
 
 const NO_ACTION: Option<fn()> = None;
 
@@ -83,5 +84,24 @@ fn a_death_breaks_it_for_all() {
         end_slices();
         assert_eq!(other.join().unwrap(), Err(Broken));
         assert!(shared.barrier.broken(&shared.crowd.party(2, 1)));
+    });
+}
+
+/// A deadline may pass or not: it is the same for both, and they know it.
+#[test]
+fn a_timeout_breaks_it_for_all_or_none() {
+    check(2, || {
+        let shared = shared(2);
+        let other = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let deadline = Deadline::after(Duration::from_secs(1000));
+                shared.barrier.wait_until(&shared.crowd.party(2, 1), deadline, NO_ACTION).is_ok()
+            })
+        };
+        end_deadlines();
+        let answer = shared.barrier.wait_until(&shared.crowd.party(1, 1), Deadline::NEVER, NO_ACTION).is_ok();
+        assert_eq!(answer, other.join().unwrap());
+        assert_eq!(shared.barrier.broken(&shared.crowd.party(1, 1)), !answer);
     });
 }

@@ -91,6 +91,19 @@ fn a_panic_of_the_action_breaks_the_barrier() {
 }
 
 #[test]
+fn who_breaks_or_resets_during_the_action_has_the_last_word() {
+    for abort in [true, false] {
+        let crowd = Crowd::new();
+        let (barrier, main) = (barrier(2), crowd.party(9, 1));
+        let answers = all(2, |slot| {
+            let action = || if abort { barrier.abort(&main) } else { barrier.reset(&main) };
+            barrier.wait_until(&crowd.party(slot, 1), Deadline::NEVER, Some(action))
+        });
+        assert_eq!((answers, barrier.broken(&main)), (vec![Err(Broken); 2], abort));
+    }
+}
+
+#[test]
 fn abort_lasts_until_reset() {
     let crowd = Crowd::new();
     let (barrier, main) = (barrier(5), crowd.party(9, 1));

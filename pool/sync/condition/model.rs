@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sync::testing::{Crowd, check};
-use crate::sys::futex::end_slices;
+use crate::sys::futex::{end_deadlines, end_slices};
 use loom::sync::Arc;
 use loom::thread;
 use std::time::Duration;
@@ -64,7 +64,7 @@ fn one_notification_ends_one_wait() {
         let deadline = Deadline::after(Duration::from_secs(1000));
         let waiters = [2, 3].map(|slot| waiter(&shared, slot, deadline));
         assert_eq!(notify(&shared, 1, 1), 1);
-        end_slices();
+        end_deadlines();
         let notified = waiters.into_iter().map(|waiter| waiter.join().unwrap());
         assert_eq!(notified.filter(|notified| *notified).count(), 1);
     });

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sync::testing::{Crowd, check};
-use crate::sys::futex::end_slices;
+use crate::sys::futex::{end_deadlines, end_slices};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -67,19 +67,25 @@ fn two_writers_and_a_reader_all_have_their_turn() {
     });
 }
 
-/// A writer that gives up keeps no reader waiting.
+/// A writer that gives up keeps no reader waiting, be it before the other reader has gone or after.
 #[test]
 fn a_timeout_keeps_nobody() {
-    check(2, || {
-        let shared = Shared::new();
-        let holder = shared.crowd.party(1, 1);
-        assert_eq!(shared.lock.try_read(&holder), Outcome::Acquired);
-        let writer = spawn(&shared, |shared| shared.write(2, Deadline::after(Duration::from_secs(1000))));
-        let reader = spawn(&shared, |shared| shared.read(3));
-        shared.lock.unlock_read(&holder).unwrap();
-        assert!([Outcome::Acquired, Outcome::TimedOut].contains(&writer.join().unwrap()));
-        assert_eq!(reader.join().unwrap(), Outcome::Acquired);
-    });
+    for stays in [false, true] {
+        check(2, move || {
+            let shared = Shared::new();
+            let holder = shared.crowd.party(1, 1);
+            assert_eq!(shared.lock.try_read(&holder), Outcome::Acquired);
+            let writer = spawn(&shared, |shared| shared.write(2, Deadline::after(Duration::from_secs(1000))));
+            let reader = spawn(&shared, |shared| shared.read(3));
+            if !stays {
+                shared.lock.unlock_read(&holder).unwrap();
+            }
+            end_deadlines();
+            let wrote = writer.join().unwrap();
+            assert!(wrote == Outcome::TimedOut || (wrote == Outcome::Acquired && !stays));
+            assert_eq!(reader.join().unwrap(), Outcome::Acquired);
+        });
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sync::testing::{Crowd, check};
-use crate::sys::futex::end_slices;
+use crate::sys::futex::{end_deadlines, end_slices};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -90,6 +90,7 @@ fn a_timeout_loses_no_wake_up() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.lock_and_touch(3))
         };
+        end_deadlines();
         shared.word.unlock(holder.me()).unwrap();
         assert_eq!(patient.join().unwrap(), Outcome::Acquired);
         assert!([Outcome::Acquired, Outcome::TimedOut].contains(&impatient.join().unwrap()));
