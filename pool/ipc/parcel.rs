@@ -73,17 +73,22 @@ impl Contents {
         }
     }
 
-    /// A copy of them.
-    pub(crate) fn to_vec(&self) -> Vec<u8> {
+    /// A copy of them, if they are no more than `most`: a file that is one hole can be longer than any memory.
+    ///
+    /// # Errors
+    ///
+    /// They are more.
+    pub(crate) fn to_vec(&self, most: usize) -> io::Result<Vec<u8>> {
         match self {
-            Contents::Inline(bytes) => bytes.clone(),
-            Contents::Mapped { mapping, len } => {
+            Contents::Inline(bytes) if bytes.len() <= most => Ok(bytes.clone()),
+            Contents::Mapped { mapping, len } if *len <= most => {
                 let mut out = Vec::new();
                 if let Some(bytes) = mapping.bytes().slice(0, *len) {
                     bytes.append_to(&mut out);
                 }
-                out
+                Ok(out)
             }
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long")),
         }
     }
 }
@@ -98,7 +103,9 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
             let (parcel, file) = Parcel::pack(bytes.clone()).unwrap();
             assert_eq!(file.is_some(), len > MOST_INLINE);
-            assert_eq!(parcel.open(file.as_ref()).unwrap().to_vec(), bytes);
+            let contents = parcel.open(file.as_ref()).unwrap();
+            assert_eq!(contents.to_vec(len).unwrap(), bytes);
+            assert!(len == 0 || contents.to_vec(len - 1).is_err());
         }
     }
 

@@ -182,6 +182,9 @@ struct Shared {
     received: OnceLock<Received>,
 }
 
+/// The longest description of a failure that is read, in bytes.
+const MOST_OF_A_FAILURE: usize = 64 << 20;
+
 /// What a process has left behind.
 enum Received {
     Value(Contents),
@@ -203,7 +206,7 @@ impl Shared {
         match self.control.receive::<Report>(false) {
             Ok(Some((Report::Value(parcel), fds))) => Ok(Received::Value(parcel.open(fds.first())?)),
             Ok(Some((Report::Failure(parcel), fds))) => {
-                let bytes = parcel.open(fds.first())?.to_vec();
+                let bytes = parcel.open(fds.first())?.to_vec(MOST_OF_A_FAILURE)?;
                 let damaged = |error: CodecError| io::Error::new(io::ErrorKind::InvalidData, error.0);
                 Ok(Received::Failure(codec::from_bytes(&bytes).map_err(damaged)?))
             }

@@ -99,7 +99,7 @@ fn a_process_killed_by_a_stranger_is_noticed() {
 }
 
 #[test]
-fn a_hundred_ended_at_once_all_say_so() {
+fn many_ended_at_once_all_say_so() {
     let _watchdog = watchdog(120);
     let processes: Vec<Process<()>> = (0..30).map(|_| sleeper()).collect();
     processes.iter().for_each(|process| process.terminate());

@@ -1,11 +1,14 @@
 //! What goes into a process and comes out of it: arguments, results, panics, errors.
 
+use super::common::alone::alone;
 use super::common::watchdog::watchdog;
 use multiproc::{Process, RemoteError};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::error::Error as _;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +65,10 @@ fn a_result_can_be_had_again_and_by_many_threads() {
 
 #[test]
 fn a_panic_is_exit_code_1_and_the_error_of_join() {
+    // What its processes complain of would fill the screen.
+    if !alone("values::a_panic_is_exit_code_1_and_the_error_of_join") {
+        return;
+    }
     let _watchdog = watchdog(60);
     let picky = |x: i32| {
         assert!(x > 0, "{x} is too small");
@@ -87,6 +94,10 @@ fn a_panic_is_exit_code_1_and_the_error_of_join() {
 
 #[test]
 fn an_err_is_exit_code_1_and_keeps_its_causes() {
+    // What its processes complain of would fill the screen.
+    if !alone("values::an_err_is_exit_code_1_and_keeps_its_causes") {
+        return;
+    }
     let _watchdog = watchdog(60);
     let read = |path: String| std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"));
     let process = Process::try_spawn(read, ("/no such file".to_owned(),)).unwrap();
@@ -147,6 +158,10 @@ impl<'de> Deserialize<'de> for Fickle {
 
 #[test]
 fn a_value_that_does_not_travel_is_an_error() {
+    // What its processes complain of would fill the screen.
+    if !alone("values::a_value_that_does_not_travel_is_an_error") {
+        return;
+    }
     let _watchdog = watchdog(60);
     let spawn = |text: &str| Process::spawn(|it: Fickle| it, (fickle(text),));
     assert_eq!(spawn("fine").unwrap().join().unwrap(), fickle("fine"));
@@ -168,8 +183,8 @@ fn a_value_that_does_not_travel_is_an_error() {
     assert!(error.is_panic(), "{error}");
 }
 
-/// Says something else on the control socket of this process than the library would, before it does.
-fn lie(what: Vec<u8>) -> u32 {
+/// The control socket of this process.
+fn control_socket() -> OwnedFd {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
     let is_socket = |fd: &i32| {
         let target = std::fs::read_link(format!("/proc/self/fd/{fd}"));
@@ -177,10 +192,38 @@ fn lie(what: Vec<u8>) -> u32 {
     };
     let number = (3..64).find(is_socket).expect("a control socket");
     let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
-    let socket = pidfd_getfd(own, number, PidfdGetfdFlags::empty()).unwrap();
+    pidfd_getfd(own, number, PidfdGetfdFlags::empty()).unwrap()
+}
+
+/// Says something else on the control socket of this process than the library would, before it does.
+fn lie(what: Vec<u8>) -> u32 {
     // A message too long for the buffer is refused here, and so not heard.
-    let _ = rustix::io::write(socket, &what);
+    let _ = rustix::io::write(control_socket(), &what);
     7
+}
+
+/// Says that a terabyte tells what has gone wrong.
+fn exaggerate() -> u32 {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+    let file = rustix::fs::memfd_create("lie", MemfdFlags::ALLOW_SEALING).unwrap();
+    rustix::fs::ftruncate(&file, 1 << 40).unwrap();
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).unwrap();
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut files = SendAncillaryBuffer::new(&mut space);
+    let fds = [file.as_fd()];
+    assert!(files.push(SendAncillaryMessage::ScmRights(&fds)));
+    // A failure, in a file, of 2^40 bytes.
+    let message = [1, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
+    rustix::net::sendmsg(control_socket(), &[IoSlice::new(&message)], &mut files, SendFlags::empty()).unwrap();
+    7
+}
+
+#[test]
+fn a_failure_without_end_is_not_read() {
+    let _watchdog = watchdog(60);
+    let error = Process::spawn(exaggerate, ()).unwrap().join().unwrap_err();
+    assert!(error.is_decode() && error.to_string().ends_with("it is too long"), "{error}");
 }
 
 #[test]
