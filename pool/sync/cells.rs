@@ -281,7 +281,7 @@ mod tests {
             let seen: Vec<u32> = (0..4).map(|at| open.get(at)).collect();
             assert!(seen == [0; 4] || seen == [5; 4], "{seen:?}");
             drop(open);
-            assert!(start.elapsed() < Duration::from_secs(3));
+            assert!(start.elapsed() < Duration::from_secs(9));
             killed
         });
         assert!(steps >= 8, "{steps}");

@@ -9,6 +9,8 @@ pub(crate) mod layout;
 pub(crate) mod rlock;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
+#[cfg(all(test, not(loom)))]
+mod stress;
 #[cfg(test)]
 mod testing;
 pub(crate) mod waiters;

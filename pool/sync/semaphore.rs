@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(semaphore.try_acquire(&party, Raw), Busy);
         let start = Instant::now();
         assert_eq!(semaphore.acquire_until(&party, Raw, Deadline::after(Duration::ZERO)), TimedOut);
-        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(start.elapsed() < Duration::from_secs(9));
         assert_eq!(semaphore.acquire_until(&party, Raw, Deadline::after(Duration::from_millis(60))), TimedOut);
         assert!(start.elapsed() >= Duration::from_millis(60));
     }
@@ -308,7 +308,7 @@ mod tests {
                 let start = Instant::now();
                 let killed = victim.wait();
                 assert_eq!(semaphore.acquire_until(&crowd.party(3, 1), Guard, Deadline::NEVER), Acquired);
-                assert!(start.elapsed() < Duration::from_secs(3));
+                assert!(start.elapsed() < Duration::from_secs(9));
                 assert_eq!(semaphore.value(), 0);
                 killed
             },

@@ -128,15 +128,24 @@ pub(crate) mod kill {
     ) -> u32 {
         let mut steps = 0;
         for after in 0..1000 {
-            // Leaked, since the killed threads stay.
-            let (crowd, header) = (&*Box::leak(Box::new(Crowd::new())), &*Box::leak(Box::new(make())));
-            let (tell, told) = channel();
-            if scenario(crowd, header, Victim { after, crowd, tell, told }) {
+            if once(&make, after, &scenario) {
                 steps = after + 1;
             } else if after >= steps + 2 {
                 return steps;
             }
         }
         panic!("the victim never ends");
+    }
+
+    /// Runs the scenario once, with a victim that dies after so many points.
+    pub(crate) fn once<H: Sync + 'static, R>(
+        make: impl Fn() -> H,
+        after: u32,
+        scenario: impl Fn(&'static Crowd, &'static H, Victim) -> R,
+    ) -> R {
+        // Leaked, since the killed threads stay.
+        let (crowd, header) = (&*Box::leak(Box::new(Crowd::new())), &*Box::leak(Box::new(make())));
+        let (tell, told) = channel();
+        scenario(crowd, header, Victim { after, crowd, tell, told })
     }
 }

@@ -175,7 +175,7 @@ fn a_party_that_dies_waiting_breaks_the_barrier() {
         let start = Instant::now();
         crowd.kill(1);
         assert_eq!(waiter.join().unwrap(), Err(Broken));
-        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(start.elapsed() < Duration::from_secs(9));
     });
     assert_eq!(wait(3), Err(Broken));
     barrier.reset(&crowd.party(3, 1));
@@ -218,14 +218,16 @@ fn killed_at_every_step_a_party_holds_nobody() {
                     while !finished() && patience.elapsed() < Duration::from_millis(200) {
                         std::thread::sleep(Duration::from_millis(1));
                     }
-                    if !finished() {
-                        others.push(start(4));
-                    }
+                    let fourth = (!finished()).then(|| start(4));
                     let answers: Vec<_> = others.into_iter().map(|other| other.join().unwrap().is_ok()).collect();
-                    assert!(begin.elapsed() < Duration::from_secs(3));
-                    // Of one round, so all or none; who came as a fourth may find it broken.
+                    assert!(begin.elapsed() < Duration::from_secs(9));
+                    // Of one round, so all or none.
                     assert!(answers[0] == answers[1], "{answers:?}");
-                    barrier.reset(&crowd.party(2, 1));
+                    // The others may have gone on without a fourth after all.
+                    barrier.abort(&crowd.party(2, 1));
+                    if let Some(fourth) = fourth {
+                        let _ = fourth.join().unwrap();
+                    }
                     assert_eq!(barrier.n_waiting(), 0);
                     killed
                 },

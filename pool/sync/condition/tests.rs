@@ -194,7 +194,7 @@ fn killed_at_every_step_a_notifier_holds_nobody() {
             condition.notify(&main, lock, 2).unwrap();
         });
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
-        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(start.elapsed() < Duration::from_secs(9));
         killed
     });
 }

@@ -107,7 +107,7 @@ fn nobody_starves() {
                 }
             }
             done.store(true, SeqCst);
-            assert!(start.elapsed() < Duration::from_secs(3));
+            assert!(start.elapsed() < Duration::from_secs(9));
         });
     }
 }
@@ -137,7 +137,7 @@ fn a_dead_writer_leaves_poison() {
         let start = Instant::now();
         crowd.kill(1);
         assert_eq!(reader.join().unwrap(), AcquiredPoisoned);
-        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(start.elapsed() < Duration::from_secs(9));
     });
     assert_eq!(lock.clear_poison(&a), Err(NotReleased::NotYours));
     lock.unlock_read(&a).unwrap();
@@ -174,7 +174,7 @@ fn killed_at_every_step_readers_and_writers_go_on() {
             });
             let killed = victim.wait();
             others.into_iter().for_each(|other| other.join().unwrap());
-            assert!(start.elapsed() < Duration::from_secs(3));
+            assert!(start.elapsed() < Duration::from_secs(9));
             assert!(lock.try_write(&first).is_acquired());
             assert_eq!((lock.readers(), lock.writer()), (0, Some(first.me())));
             killed

@@ -118,7 +118,7 @@ fn exactly_one_waiter_takes_over_and_the_others_go_on() {
         std::thread::sleep(Duration::from_millis(30));
         crowd.kill(1);
     });
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(9));
 }
 
 #[test]
@@ -134,10 +134,13 @@ fn killed_at_every_step_the_lock_goes_on() {
         std::thread::sleep(Duration::from_millis(2));
         assert_eq!(word.unlock(first.me()), Ok(()));
         let start = Instant::now();
-        let waiter = std::thread::spawn(move || word.lock(&last).is_acquired());
+        let waiter = std::thread::spawn(move || {
+            let acquired = word.lock(&last).is_acquired();
+            acquired && word.unlock(last.me()).is_ok()
+        });
         let killed = victim.wait();
         assert!(waiter.join().unwrap());
-        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(start.elapsed() < Duration::from_secs(9));
         killed
     });
     assert!(steps >= 2, "{steps}");
