@@ -6,6 +6,7 @@
 //! types go through serde, in postcard's format. Which form a type takes is decided by its `TypeId`, which folds at
 //! compile time. The format depends on neither pointer width nor byte order.
 
+use crate::heap::scope::{self, Pins};
 use crate::sys::copy::{SharedBytes, into_same_type, same_type};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -152,11 +153,15 @@ fn encode_body<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()
             Ok(())
         }
     }
-    postcard::serialize_with_flavor(value, Append(out)).map_err(|error| CodecError(describe(&error)))
+    scope::within(|| postcard::serialize_with_flavor(value, Append(out))).map_err(|error| CodecError(describe(&error)))
 }
 
 fn describe(error: &postcard::Error) -> String {
+    let reason = scope::take_reason();
     match error {
+        postcard::Error::SerdeSerCustom | postcard::Error::SerdeDeCustom if reason.is_some() => {
+            reason.unwrap_or_default()
+        }
         // serde's own message is lost in postcard; say at least who refused.
         postcard::Error::SerdeSerCustom => "its `Serialize` implementation refused".to_owned(),
         postcard::Error::SerdeDeCustom => "its `Deserialize` implementation refused the data".to_owned(),
@@ -209,6 +214,11 @@ impl<'a> Reader<'a> {
             Bytes::Own(bytes) => bytes.len(),
             Bytes::Shared(bytes) => bytes.len(),
         }
+    }
+
+    /// Whether everything was read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at >= self.len()
     }
 
     /// The position of the next `len` bytes, which are then read.
@@ -301,7 +311,8 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> 
             }
         });
     }
-    match postcard::take_from_bytes(&body.bytes()) {
+    let bytes = body.bytes();
+    match scope::within(|| postcard::take_from_bytes(&bytes)) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(CodecError(format!("{} bytes are left over", rest.len()))),
         Err(error) => Err(CodecError(describe(&error))),
@@ -325,6 +336,21 @@ fn fixed<T: 'static, N: 'static>() -> bool {
 #[inline]
 fn same<A: 'static, B: 'static>(value: A) -> Result<B> {
     into_same_type(value).map_err(|_| CodecError("two types of one id differ".to_owned()))
+}
+
+/// Serialised values that are kept for later, with what they refer to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Packed {
+    pub(crate) bytes: Vec<u8>,
+    /// Shared memory whose handles are among the values: kept as long as somebody may read them.
+    pub(crate) pins: Pins,
+}
+
+/// Writes values that are kept for later.
+pub(crate) fn pack(write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Packed> {
+    let mut bytes = Vec::new();
+    let (written, pins) = scope::collect(|| write(&mut bytes));
+    written.map(|()| Packed { bytes, pins })
 }
 
 /// Writes a value of the library's own, for control messages.
@@ -430,5 +456,29 @@ mod tests {
         }
         assert!(encode(&Refuses, &mut bytes).is_err());
         assert_eq!(bytes, [1]);
+    }
+
+    #[test]
+    fn a_handle_travels_in_messages_alone() {
+        use crate::heap::block::{Block, Shared};
+        use crate::heap::kind::Kind;
+        use crate::sys::atomic::{AtomicU64, Ordering};
+        let block = Block::new(Kind::Test, 64).unwrap();
+        block.memory().view::<AtomicU64>(8).unwrap().store(42, Ordering::Relaxed);
+        let mut bytes = Vec::new();
+        assert!(encode(&block, &mut bytes).unwrap_err().0.contains("can only travel in"));
+        let (written, pins) = scope::collect(|| encode(&block, &mut bytes));
+        written.unwrap();
+        assert_eq!(pins.len(), 1);
+        let read = || decode::<Block>(&mut Reader::new(&bytes));
+        let other = read().unwrap();
+        assert_eq!(other.memory().view::<AtomicU64>(8).unwrap().load(Ordering::Relaxed), 42);
+        assert!(Shared::<AtomicU64>::new(other.clone(), &[Kind::Lock]).is_none());
+        assert_eq!(Shared::<AtomicU64>::new(other.clone(), &[Kind::Test]).unwrap().load(Ordering::Relaxed), 0);
+        drop((block, other, pins));
+        assert!(read().unwrap_err().0.contains("exists no longer"));
+        let newer = Block::new(Kind::Test, 64).unwrap();
+        assert!(read().is_err());
+        drop(newer);
     }
 }

@@ -6,6 +6,9 @@ mod process;
 pub use process::ProcessError;
 pub(crate) use process::ProcessKind;
 
+mod lock;
+
+pub use lock::LockError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -43,6 +46,8 @@ enum Kind {
     Terminated,
     Broken { cause: String },
     Reentrant,
+    SharedMemory { text: String },
+    Lock { source: LockError },
     Task { source: TaskError },
     Process { source: ProcessError },
     Io { kind: IoKind, text: String },
@@ -102,6 +107,16 @@ impl Error {
     #[cold]
     pub(crate) fn reentrant() -> Error {
         Kind::Reentrant.into()
+    }
+
+    #[cold]
+    pub(crate) fn shared_memory(text: impl Into<String>) -> Error {
+        Kind::SharedMemory { text: text.into() }.into()
+    }
+
+    #[cold]
+    fn of_lock(source: LockError) -> Error {
+        Kind::Lock { source }.into()
     }
 
     /// What a task's error is when this error has refused the whole call.
@@ -174,6 +189,20 @@ impl Error {
         }
     }
 
+    /// Whether there is no shared memory for what was asked for: it is exhausted, or this process has none (memory
+    /// files are forbidden or limited here, or this process was forked).
+    pub fn is_shared_memory(&self) -> bool {
+        matches!(*self.kind, Kind::SharedMemory { .. })
+    }
+
+    /// The failure of a lock, if that is what this error is.
+    pub fn lock(&self) -> Option<&LockError> {
+        match &*self.kind {
+            Kind::Lock { source } => Some(source),
+            _ => None,
+        }
+    }
+
     /// The failure of a task, if that is what this error is.
     pub fn task(&self) -> Option<&TaskError> {
         match &*self.kind {
@@ -227,7 +256,9 @@ impl From<io::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
-            Kind::InvalidArgument { text } | Kind::Start { text } | Kind::Io { text, .. } => f.write_str(text),
+            Kind::InvalidArgument { text } | Kind::Start { text } | Kind::SharedMemory { text } | Kind::Io { text, .. } => {
+                f.write_str(text)
+            }
             Kind::Initializer { source } => write!(f, "the initializer of a worker failed: {source}"),
             Kind::ForeignHost => f.write_str(
                 "this library was loaded by a program that it is not linked into (a Python extension or a plugin); that \
@@ -245,6 +276,7 @@ impl fmt::Display for Error {
             Kind::Reentrant => f.write_str(
                 "the pool was called from inside a `Deserialize` implementation while it was reading a result",
             ),
+            Kind::Lock { source } => source.fmt(f),
             Kind::Task { source } => source.fmt(f),
             Kind::Process { source } => source.fmt(f),
         }

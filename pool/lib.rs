@@ -19,7 +19,11 @@
 //! | [`Pool::job`], [`Job`] | options of a call |
 //! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
-//! | [`Error`], [`TaskError`], [`ProcessError`], [`RemoteError`] | what can go wrong |
+//! | [`Lock`], [`LockGuard`] | one process at a time |
+//! | [`Value`], [`Array`] | data that processes share, with a lock; [`RawValue`], [`RawArray`] without |
+//! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
+//! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
+//! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`RemoteError`] | what can go wrong |
 //! | [`Payload`], [`Args`], [`Task`] | what can travel, and what can be called |
 //! | [`cpu_count`], [`init`] | how many CPUs there are; programs without the feature `auto` |
 //!
@@ -37,16 +41,20 @@
 mod codec;
 mod engine;
 mod error;
+#[allow(unsafe_code)]
+mod heap;
 mod ipc;
 mod pool;
 mod process;
-#[allow(dead_code, reason = "the types that users see are built upon it next")]
+mod shared;
+#[allow(dead_code, reason = "the other primitives are built upon it next")]
 mod sync;
 #[allow(unsafe_code)]
 mod sys;
 
 pub use crate::codec::Payload;
-pub use crate::error::{Error, ProcessError, RemoteError, Result, TaskError};
+pub use crate::error::{Error, LockError, ProcessError, RemoteError, Result, TaskError};
+pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::link::LinkKind;
 pub use crate::pool::{Job, Pool, PoolBuilder, With};
 pub use crate::process::args::{Args, Task, TaskWith};
@@ -55,7 +63,14 @@ pub use crate::process::builder::ProcessBuilder;
 pub use crate::process::children::active_children;
 pub use crate::process::current::{CurrentProcess, ParentProcess, current_process, parent_process};
 pub use crate::process::handle::{Process, ProcessHandle, join_all};
+pub use crate::shared::array::{Array, ArrayGuard};
+pub use crate::shared::element::Element;
+pub use crate::shared::raw::{Integer, RawValue};
+pub use crate::shared::raw_array::RawArray;
+pub use crate::shared::value::{Value, ValueGuard};
+pub use crate::sync::lock::{Lock, LockGuard};
 pub use crate::sys::cpu::cpu_count;
+pub use bytemuck::{self, Pod};
 
 /// The documents of the repository, so that their examples are compiled and run.
 #[cfg(doctest)]

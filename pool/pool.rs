@@ -8,6 +8,7 @@ use crate::engine::results::{Feed, Items, Results};
 use crate::engine::work::{Each, EachRef, EachWith, Star, StarWith, Work, encode_context, entry};
 use crate::engine::worker::{Startup, initializer_entry};
 use crate::error::{Error, Result, TaskError, TaskKind};
+use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::LinkKind;
 use crate::process::args::{Args, Task, TaskWith};
@@ -437,7 +438,7 @@ pub struct PoolBuilder {
     name: String,
     link: LinkKind,
     grace: Duration,
-    startup: Option<Result<Startup>>,
+    startup: Option<Result<(Startup, Pins)>>,
 }
 
 impl Default for PoolBuilder {
@@ -502,12 +503,12 @@ impl PoolBuilder {
     {
         assert_captures_nothing!(F);
         let _ = f;
-        let mut bytes = Vec::new();
-        let encoded = args.encode(&mut bytes).map_err(|error| {
+        let encoded = codec::pack(|out| args.encode(out)).map_err(|error| {
             Error::invalid_argument(format!("the arguments of the initializer could not be serialised: {}", error.0))
         });
         let function = FnRef::of(initializer_entry::<F, A>());
-        self.startup = Some(encoded.and(function).map(|function| Startup { function, args: bytes }));
+        self.startup =
+            Some(encoded.and_then(|args| Ok((Startup { function: function?, args: args.bytes }, args.pins))));
         self
     }
 
@@ -522,7 +523,7 @@ impl PoolBuilder {
         if processes == 0 {
             return Err(Error::invalid_argument("a pool needs at least 1 process, not 0"));
         }
-        let startup = self.startup.transpose()?;
+        let (startup, pins) = self.startup.transpose()?.unzip();
         let (file, memory) = match self.link {
             LinkKind::Ring => {
                 let (file, memory) = memory::create_mapped("multiproc-bell", Bell::LEN)?;
@@ -531,7 +532,14 @@ impl PoolBuilder {
             LinkKind::Channel => (None, memory::private(Bell::LEN)?),
         };
         let bell = Bell::new(Arc::new(memory), 0);
-        let launcher = Spawn { link: self.link, bell: bell.clone(), bell_file: file, name: self.name, startup };
+        let launcher = Spawn {
+            link: self.link,
+            bell: bell.clone(),
+            bell_file: file,
+            name: self.name,
+            startup,
+            pins: pins.unwrap_or_default(),
+        };
         let engine = Arc::new(Engine {
             core: Mutex::new(Core::new(processes)),
             bell,
@@ -711,7 +719,7 @@ impl<'a> Job<'a> {
     }
 
     /// Runs all tasks; the results, or the first error.
-    fn all<W: Work>(&self, context: Option<Vec<u8>>, feed: &mut dyn Feed) -> Result<Vec<W::Output>> {
+    fn all<W: Work>(&self, context: Option<codec::Packed>, feed: &mut dyn Feed) -> Result<Vec<W::Output>> {
         let mut results = Results::<W::Output>::new();
         let outcome = self.pool.engine.run(entry::<W>(), context, self.options, feed, &mut results)?;
         match outcome.halted {
@@ -721,7 +729,7 @@ impl<'a> Job<'a> {
     }
 
     /// Runs one task.
-    fn one<W: Work>(&self, context: Option<Vec<u8>>, feed: &mut dyn Feed) -> Result<W::Output> {
+    fn one<W: Work>(&self, context: Option<codec::Packed>, feed: &mut dyn Feed) -> Result<W::Output> {
         let options = Options { chunksize: Some(1) };
         match (Job { options, ..*self }).all::<W>(context, feed)?.pop() {
             Some(value) => Ok(value),
@@ -733,7 +741,7 @@ impl<'a> Job<'a> {
     /// Runs all tasks; one result each.
     fn each<W: Work, I: Iterator>(
         &self,
-        context: Option<Vec<u8>>,
+        context: Option<codec::Packed>,
         mut items: I,
         encode: impl Fn(&I::Item, &mut Vec<u8>) -> Result<(), codec::CodecError>,
     ) -> Vec<Result<W::Output, TaskError>> {
@@ -882,7 +890,7 @@ where
         self.job.all::<W>(Some(self.encode()?), feed)
     }
 
-    fn encode(&self) -> Result<Vec<u8>> {
+    fn encode(&self) -> Result<codec::Packed> {
         encode_context(self.context).map_err(|error| {
             Error::invalid_argument(format!("the context of `with` could not be serialised: {}", error.0))
         })

@@ -75,3 +75,53 @@ fn word_count() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().starts_with("word_count: /no such file: "));
 }
+
+/// The lines of a run of `lock` or `value`, checked: each once, and the two blocks one behind the other.
+fn blocks(name: &str) -> [Vec<String>; 2] {
+    let out = printed_by(name, &["--step-ms", "10"]);
+    let (main, rest): (Vec<&str>, Vec<&str>) = out.lines().partition(|line| *line == "main end");
+    assert_eq!((main.len(), rest.len()), (1, 12), "{out}");
+    let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    [owned(&rest[..6]), owned(&rest[6..])]
+}
+
+fn block(name: &str, from: u32, by: u32) -> Vec<String> {
+    let first = format!("init {name} number = {from}");
+    std::iter::once(first).chain((1..=5).map(|step| format!("{name} number = {}", from + by * step))).collect()
+}
+
+/// A hundred runs, a few at a time.
+fn a_hundred_times(check: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..25).for_each(|_| check()));
+        }
+    });
+}
+
+#[test]
+fn lock() {
+    a_hundred_times(|| {
+        let mut blocks = blocks("lock");
+        blocks.sort();
+        assert_eq!(blocks, [block("add1", 0, 1), block("plus3", 0, 3)]);
+    });
+}
+
+#[test]
+fn value() {
+    a_hundred_times(|| {
+        let blocks = blocks("value");
+        let orders = [[block("add1", 0, 1), block("add3", 5, 3)], [block("add3", 0, 3), block("add1", 15, 1)]];
+        assert!(orders.contains(&blocks), "{blocks:?}");
+    });
+}
+
+#[test]
+fn bank() {
+    let out = printed_by("bank", &["20000"]);
+    assert!(out.contains("was killed by signal 9 (SIGKILL)"), "{out}");
+    assert!(out.ends_with("half transfers undone: 1\ntotal: 8000, as at the start\n"), "{out}");
+    let out = printed_by("bank", &["--without-locks", "1000000"]);
+    assert!(out.ends_with(", which is wrong\n"), "{out}");
+}

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["error"],
     &["sys"],
-    &["codec", "heap"],
+    &["heap"],
+    &["codec"],
     &["sync"],
     &["shared", "ipc"],
     &["process"],
@@ -26,6 +27,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("pool/sys/", "the operating system"),
     ("pool/heap/", "memory that a tree of processes shares"),
     ("pool/sync/layout.rs", "promises that its headers consist of atomics"),
+    ("pool/sync/slice.rs", "lends the elements of an array while their lock is held"),
     ("pool/ipc/lane.rs", "promises that its slots consist of atomics"),
     ("pool/ipc/bell.rs", "promises that its memory consists of atomics"),
     ("pool/ipc/ring.rs", "promises that its head consists of atomics"),

@@ -1,6 +1,7 @@
 //! One blocking call: feeds tasks, drives or waits, and brings the results home. All user code of a call (its input
 //! iterator, `Serialize`, `Deserialize`) runs on the thread that makes the call, and never under the core's lock.
 
+use crate::codec::Packed;
 use crate::engine::chunk;
 use crate::engine::core::{Core, Engine, Phase};
 use crate::engine::drive::{is_decoding, open};
@@ -9,6 +10,7 @@ use crate::engine::ledger::Load;
 use crate::engine::results::{Feed, Sink};
 use crate::engine::work::Run;
 use crate::error::{Error, TaskKind};
+use crate::heap::scope::{self, Pins};
 use crate::process::identity::Entry;
 use crate::sys::reactor::fork_generation;
 use crate::sys::time::Deadline;
@@ -55,6 +57,8 @@ struct Ready {
     first: u64,
     count: u32,
     end: usize,
+    /// What its tasks refer to.
+    pins: Pins,
 }
 
 /// The state of a call's input.
@@ -78,7 +82,7 @@ impl Engine {
     pub(crate) fn run(
         self: &Arc<Self>,
         entry: &'static Entry<Run>,
-        context: Option<Vec<u8>>,
+        context: Option<Packed>,
         options: Options,
         feed: &mut dyn Feed,
         sink: &mut dyn Sink,
@@ -125,7 +129,7 @@ impl Engine {
     }
 
     /// Registers a call.
-    fn enter(self: &Arc<Self>, entry: &'static Entry<Run>, context: Option<Vec<u8>>) -> Result<Guard<'_>, Error> {
+    fn enter(self: &Arc<Self>, entry: &'static Entry<Run>, context: Option<Packed>) -> Result<Guard<'_>, Error> {
         if is_decoding() {
             return Err(Error::reentrant());
         }
@@ -156,11 +160,12 @@ impl Engine {
             return false;
         }
         let most_bytes = if options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
-        MutexGuard::unlocked(core, || input.make(room, count, most_bytes));
+        MutexGuard::unlocked(core, || scope::collect(|| input.make(room, count, most_bytes)));
         let mut start = 0;
         for frame in input.frames.drain(..) {
             job.add_outstanding(u64::from(frame.count));
-            let load = Load { job: Some(Arc::clone(job)), first: frame.first, count: frame.count, next: 0 };
+            let pins = (!frame.pins.is_empty()).then(|| Arc::new(frame.pins));
+            let load = Load { job: Some(Arc::clone(job)), first: frame.first, count: frame.count, next: 0, pins };
             core.submit(load, &input.bytes[start..frame.end]);
             start = frame.end;
         }
@@ -176,7 +181,8 @@ impl Input<'_> {
         while self.frames.len() < room && !self.ended {
             let filled = self.feed.fill(&mut self.bytes, count, most_bytes);
             if filled.count > 0 {
-                self.frames.push(Ready { first: self.next, count: filled.count, end: self.bytes.len() });
+                let pins = scope::take_pins();
+                self.frames.push(Ready { first: self.next, count: filled.count, end: self.bytes.len(), pins });
                 self.next += u64::from(filled.count);
                 self.last_count = filled.count;
             }

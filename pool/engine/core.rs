@@ -2,6 +2,7 @@
 //!
 //! No code of the user's ever runs under this lock.
 
+use crate::codec::Packed;
 use crate::engine::chunk;
 use crate::engine::job::{Halt, Header, Job};
 use crate::engine::launch::launcher::Launcher;
@@ -169,7 +170,7 @@ impl Worker {
             self.window.push(Flight { seq, load: None });
         }
         if !self.known.contains(&header.id) {
-            let context = header.context.as_deref().unwrap_or_default();
+            let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
             let told = crate::engine::worker::encode_header(&header.function, context);
             let Some(seq) = link.send(&frame(FrameKind::Header), &told)? else { return Ok(false) };
             self.window.push(Flight { seq, load: None });
@@ -254,11 +255,7 @@ impl Core {
     }
 
     /// The header for calls of a function.
-    pub(crate) fn header(
-        &mut self,
-        entry: &'static Entry<Run>,
-        context: Option<Vec<u8>>,
-    ) -> Result<Arc<Header>, Error> {
+    pub(crate) fn header(&mut self, entry: &'static Entry<Run>, context: Option<Packed>) -> Result<Arc<Header>, Error> {
         let key = std::ptr::from_ref(entry) as usize;
         if context.is_none() {
             if let Some(header) = self.headers.get(&key) {

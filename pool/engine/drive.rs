@@ -8,6 +8,8 @@ use crate::engine::job::{Delivery, Job};
 use crate::engine::results::Sink;
 use crate::engine::{chunk, supervisor};
 use crate::error::TaskKind;
+use crate::heap::scope::Pins;
+use crate::ipc::handles;
 use crate::ipc::link::{Answer, AnswerKind, Payload, slice};
 use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
@@ -156,7 +158,16 @@ impl Engine {
                 let kind = read_failure(&answer.payload);
                 give(core, &job, own, Delivery::Failure { index: first, error: job.error(kind, first, pid) });
             }
-            AnswerKind::Values => give(core, &job, own, Delivery::Values { first, count, payload: answer.payload }),
+            AnswerKind::Values => {
+                give(core, &job, own, Delivery::Values { first, count, payload: answer.payload, pins: Pins::new() });
+            }
+            AnswerKind::Handles => {
+                // Before the worker hears that the answer was read, and lets go of what it refers to.
+                let Some((value, pins)) = handles::take_off(answer.payload.to_vec()) else {
+                    return wrong("an answer with damaged handles");
+                };
+                give(core, &job, own, Delivery::Values { first, count, payload: Payload::Own(value), pins });
+            }
         }
         if job.settle(u64::from(count)) {
             job.changed.notify_all();
@@ -267,8 +278,8 @@ pub(crate) fn give(core: &mut MutexGuard<'_, Core>, job: &Arc<Job>, own: &mut Ow
             }
         }
         // The room in the link is needed again, so what lies there is copied.
-        (_, Delivery::Values { first, count, payload }) => {
-            job.deliver(Delivery::Values { first, count, payload: payload.into_own() });
+        (_, Delivery::Values { first, count, payload, pins }) => {
+            job.deliver(Delivery::Values { first, count, payload: payload.into_own(), pins });
         }
         (_, failure) => job.deliver(failure),
     }
@@ -278,9 +289,12 @@ pub(crate) fn give(core: &mut MutexGuard<'_, Core>, job: &Arc<Job>, own: &mut Ow
 pub(crate) fn open(job: &Job, sink: &mut dyn Sink, delivery: Delivery, scratch: &mut Vec<u8>) {
     match delivery {
         Delivery::Failure { index, error } => sink.failure(index, error),
-        Delivery::Values { first, count, payload } => payload.read(scratch, |reader| {
-            sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));
-        }),
+        Delivery::Values { first, count, payload, pins } => {
+            payload.read(scratch, |reader| {
+                sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));
+            });
+            drop(pins);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! A job: one call of the pool, from its first task to its last result.
 
+use crate::codec::Packed;
 use crate::engine::work::Run;
 use crate::error::{Error, TaskError, TaskKind};
+use crate::heap::scope::Pins;
 use crate::ipc::link::Payload;
 use crate::process::identity::{Entry, FnRef};
 use parking_lot::{Condvar, Mutex};
@@ -15,14 +17,14 @@ pub(crate) struct Header {
     pub(crate) id: u64,
     pub(crate) function: FnRef,
     pub(crate) name: &'static str,
-    pub(crate) context: Option<Vec<u8>>,
+    pub(crate) context: Option<Packed>,
     /// The estimated time of one task in nanoseconds, as the bits of an `f64`; 0 = unknown. Changed under the core's
     /// lock only.
     nanos: AtomicU64,
 }
 
 impl Header {
-    pub(crate) fn new(id: u64, entry: &'static Entry<Run>, context: Option<Vec<u8>>) -> Result<Header, Error> {
+    pub(crate) fn new(id: u64, entry: &'static Entry<Run>, context: Option<Packed>) -> Result<Header, Error> {
         Ok(Header { id, function: FnRef::of(entry)?, name: entry.name(), context, nanos: AtomicU64::new(0) })
     }
 
@@ -64,8 +66,17 @@ impl Halt {
 /// What arrived for a job while another thread was collecting: decoded by the job's own thread.
 #[derive(Debug)]
 pub(crate) enum Delivery {
-    Values { first: u64, count: u32, payload: Payload },
-    Failure { index: u64, error: TaskError },
+    /// With what the values refer to, kept until they were read.
+    Values {
+        first: u64,
+        count: u32,
+        payload: Payload,
+        pins: Pins,
+    },
+    Failure {
+        index: u64,
+        error: TaskError,
+    },
 }
 
 /// One call of the pool.

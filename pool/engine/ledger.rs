@@ -1,6 +1,7 @@
 //! The ledger: which worker has which frame, and how far it has come with it.
 
 use crate::engine::job::Job;
+use crate::heap::scope::Pins;
 use crate::ipc::link::Progress;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,9 @@ pub(crate) struct Load {
     pub(crate) count: u32,
     /// Tasks of the payload below this place have an outcome, or were never meant for this worker.
     pub(crate) next: u32,
+    /// Shared memory that the payload refers to: kept until every task has its outcome.
+    #[allow(dead_code, reason = "held, not read")]
+    pub(crate) pins: Option<Arc<Pins>>,
 }
 
 impl Load {
@@ -148,7 +152,7 @@ mod tests {
     use super::*;
 
     fn load(count: u32, next: u32) -> Load {
-        Load { job: None, first: 100, count, next }
+        Load { job: None, first: 100, count, next, pins: None }
     }
 
     fn progress(seq: u64, started: u32, done: u32) -> Progress {

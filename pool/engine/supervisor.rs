@@ -82,13 +82,15 @@ pub(crate) fn hear(
             complain(core, at, error);
             depart(engine, core, own, at, Exit::Unknown);
         }
-        News::Exited(ending) => {
+        News::Exited(ending, remains) => {
             let exit = match ending {
                 Ending::Code(code) => Exit::Code(code),
                 Ending::Signal(signal) => Exit::Signal(signal),
                 Ending::Unknown => Exit::Unknown,
             };
             depart(engine, core, own, at, exit);
+            // All that it has said was read.
+            drop(remains);
         }
     }
     engine.workforce.notify_all();

@@ -1,7 +1,8 @@
 //! What a task is, seen from both sides: how its input is read, what is called, what comes back.
 
-use crate::codec::{self, CodecError, Payload, Reader};
+use crate::codec::{self, CodecError, Packed, Payload, Reader};
 use crate::error::{RemoteError, TaskKind};
+use crate::heap::scope;
 use crate::ipc::link::{Frame, WorkerLink};
 use crate::process::args::{Args, Task, TaskWith};
 use crate::process::identity::{Callable, Entry};
@@ -196,10 +197,8 @@ where
 }
 
 /// Encodes a context for [`EachWith`] and [`StarWith`].
-pub(crate) fn encode_context<C: Serialize + ?Sized + 'static>(context: &C) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = Vec::new();
-    codec::encode(context, &mut bytes)?;
-    Ok(bytes)
+pub(crate) fn encode_context<C: Serialize + ?Sized + 'static>(context: &C) -> Result<Packed, CodecError> {
+    codec::pack(|out| codec::encode(context, out))
 }
 
 /// The descriptor by which a worker finds [`run`] for a kind of work.
@@ -299,10 +298,18 @@ fn answer<T: Payload>(link: &mut dyn WorkerLink, at: u32, value: T, scratch: &mu
         return link.value(at, &codec::prefix(bytes.len()), bytes);
     }
     scratch.clear();
-    let encoded = codec::encode(&value, scratch);
+    if codec::fixed_size::<T>().is_some() {
+        // Plain numbers: they cannot refuse, and refer to nothing.
+        return match codec::encode(&value, scratch) {
+            Ok(()) => link.value(at, scratch, &[]),
+            Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Encode { text: error.0 })),
+        };
+    }
+    let (encoded, pins) = scope::collect(|| codec::encode(&value, scratch));
     // Its destructor is the user's code: if that panics, the task has panicked, and must not have its value published.
     drop(value);
     match encoded {
+        Ok(()) if !pins.is_empty() => link.value_with_handles(at, scratch, pins),
         Ok(()) => link.value(at, scratch, &[]),
         Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Encode { text: error.0 })),
     }

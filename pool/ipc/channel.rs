@@ -8,7 +8,9 @@
 //! before and says that the next one is started. So a worker that dies leaves the same exact account.
 
 use crate::codec;
+use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
+use crate::ipc::handles;
 use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Incoming, Link, Payload, Progress, WorkerLink};
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
 use parking_lot::{Condvar, Mutex};
@@ -223,6 +225,8 @@ pub(crate) struct ChannelWorker {
     /// The outcome of the last task, which travels with the start of the next or the end of the frame.
     outcome: Option<(AnswerKind, u32)>,
     payload: Vec<u8>,
+    /// What the answers to the last frame refer to. The next frame comes when the pool has taken them all.
+    pins: Pins,
 }
 
 impl ChannelWorker {
@@ -236,7 +240,7 @@ impl ChannelWorker {
         let (answers, from_worker) = ipc::bytes_channel()?;
         let greeting = IpcSender::<Ends>::connect(server)?;
         greeting.send((to_worker, from_worker)).map_err(|error| damaged(&error.to_string()))?;
-        Ok(ChannelWorker { frames, answers, seq: 0, outcome: None, payload: Vec::new() })
+        Ok(ChannelWorker { frames, answers, seq: 0, outcome: None, payload: Vec::new(), pins: Pins::new() })
     }
 
     fn say(&mut self, started: Option<u32>, finished: Option<u64>) -> io::Result<()> {
@@ -255,6 +259,7 @@ impl WorkerLink for ChannelWorker {
         let message = self.frames.recv().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
         let ((seq, frame), payload) = unpack::<(u64, Frame)>(message)?;
         self.seq = seq;
+        self.pins.clear();
         Ok(Incoming { frame, payload: Payload::Own(payload) })
     }
 
@@ -269,6 +274,13 @@ impl WorkerLink for ChannelWorker {
 
     fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()> {
         self.keep(AnswerKind::Values, at, &[head, rest]);
+        Ok(())
+    }
+
+    fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()> {
+        handles::append(value, &pins);
+        self.pins.extend(pins);
+        self.keep(AnswerKind::Handles, at, &[value]);
         Ok(())
     }
 

@@ -25,6 +25,16 @@ pub(crate) struct Hello {
     pub(crate) role: (u64, u64),
     /// What that function is told.
     pub(crate) setup: Vec<u8>,
+    /// The shared memory of the tree, whose file is the first descriptor; or why there is none.
+    pub(crate) heap: Result<HeapGrant, String>,
+}
+
+/// What a child is told of the shared memory of its tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeapGrant {
+    pub(crate) id: u64,
+    /// Who its parent is there.
+    pub(crate) parent: u64,
 }
 
 /// What a child answers.

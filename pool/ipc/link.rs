@@ -1,6 +1,7 @@
 //! The link trait: ordered frames to and from one worker, whatever carries them.
 
 use crate::codec::Reader;
+use crate::heap::scope::Pins;
 use crate::sys::memory::Mapping;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
@@ -73,6 +74,9 @@ pub(crate) enum AnswerKind {
     Values,
     /// The failure of one task.
     Failure,
+    /// The value of one task that contains handles to shared memory; behind it these handles once more, see
+    /// [`handles`](crate::ipc::handles).
+    Handles,
 }
 
 /// The bytes of a frame or an answer, wherever they lie.
@@ -228,6 +232,9 @@ pub(crate) trait WorkerLink: Send {
 
     /// Gives the value of task `at`: the bytes `head` and `rest`, one behind the other.
     fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()>;
+
+    /// Gives the value of task `at`, which refers to shared memory, and keeps that until the pool has taken it over.
+    fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()>;
 
     /// Gives the failure of task `at`.
     fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()>;

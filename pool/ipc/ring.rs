@@ -119,6 +119,7 @@ impl RingLink {
         let kind = match record.kind {
             0 => AnswerKind::Values,
             1 => AnswerKind::Failure,
+            2 => AnswerKind::Handles,
             _ => return Err(damaged("an answer of an unknown kind")),
         };
         let payload = match place {

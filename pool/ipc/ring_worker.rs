@@ -1,14 +1,17 @@
 //! The ring link, the worker's end: takes frames, gathers the values of their tasks, publishes them.
 
+use crate::heap::scope::Pins;
 use crate::ipc::arena::Arena;
 use crate::ipc::bell::{Bell, Spinner};
 use crate::ipc::control::Control;
+use crate::ipc::handles;
 use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
 use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, slice};
 use crate::ipc::ring::{ANSWER_DATA, DATA, LEN, Shared, TASK_DATA, damaged};
 use crate::sys::atomic::{Ordering, fence};
 use crate::sys::futex;
 use crate::sys::memory::Mapping;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +36,8 @@ pub(crate) struct RingWorker {
     single: Option<(Record, Place)>,
     unrung: bool,
     rung: Instant,
+    /// What answers refer to, by their number: kept until the pool has read them.
+    pins: VecDeque<(u64, Pins)>,
 }
 
 /// Values are gathered here until the frame is finished or a failure comes between.
@@ -68,6 +73,7 @@ impl RingWorker {
             single: None,
             unrung: false,
             rung: Instant::now(),
+            pins: VecDeque::new(),
         })
     }
 
@@ -91,6 +97,7 @@ impl RingWorker {
         loop {
             match self.look() {
                 Found::Ready => return Ok(()),
+                Found::Nothing if !self.pins.is_empty() => drop(self.collect()),
                 Found::Nothing => {}
                 _ => return Err(damaged("a frame slot in an impossible state")),
             }
@@ -133,6 +140,9 @@ impl RingWorker {
         // SYNC: answers read
         let read = self.shared.head().answers_read.load(Acquire);
         self.arena.release_below(read);
+        while self.pins.front().is_some_and(|(seq, _)| *seq < read) {
+            self.pins.pop_front();
+        }
         read
     }
 
@@ -194,6 +204,24 @@ impl RingWorker {
         self.control.send_bytes(head, rest)?;
         let record = self.record(kind, at, 1, 0);
         self.publish(&record, &Place::Elsewhere);
+        Ok(())
+    }
+
+    /// Publishes an answer of a kind that is never gathered with others.
+    fn lone(&mut self, kind: u8, at: u32, bytes: &[u8]) -> io::Result<()> {
+        self.close(0);
+        if bytes.len() > self.arena.capacity() / 2 {
+            return self.elsewhere(kind, at, bytes, &[]);
+        }
+        self.make_room(at, bytes.len());
+        if let Some(open) = self.open.take() {
+            if !self.shared.data(ANSWER_DATA).write(open.start, bytes) {
+                return Err(damaged("the ring is smaller than its data"));
+            }
+            let record = self.record(kind, at, 1, 0);
+            self.arena.commit(self.next_answer, open.start, bytes.len());
+            self.publish(&record, &Place::Data(open.start, bytes.len()));
+        }
         Ok(())
     }
 
@@ -278,21 +306,16 @@ impl WorkerLink for RingWorker {
         Ok(())
     }
 
-    fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()> {
+    fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()> {
+        handles::append(value, &pins);
         self.close(0);
-        if bytes.len() > self.arena.capacity() / 2 {
-            return self.elsewhere(1, at, bytes, &[]);
-        }
-        self.make_room(at, bytes.len());
-        if let Some(open) = self.open.take() {
-            if !self.shared.data(ANSWER_DATA).write(open.start, bytes) {
-                return Err(damaged("the ring is smaller than its data"));
-            }
-            let record = self.record(1, at, 1, 0);
-            self.arena.commit(self.next_answer, open.start, bytes.len());
-            self.publish(&record, &Place::Data(open.start, bytes.len()));
-        }
-        Ok(())
+        self.wait_for_slot();
+        self.pins.push_back((self.next_answer, pins));
+        self.lone(2, at, value)
+    }
+
+    fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()> {
+        self.lone(1, at, bytes)
     }
 
     fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()> {

@@ -1,8 +1,10 @@
 //! The child's side of a [`Process`](crate::Process): reads the arguments, calls the function, reports, and exits.
 
-use crate::codec::{self, Payload, Reader};
+use crate::codec::{self, Packed, Payload, Reader};
 use crate::error::ProcessKind;
+use crate::heap::scope::Pins;
 use crate::ipc::control::{Control, Reply};
+use crate::ipc::handles;
 use crate::ipc::parcel::{Contents, Parcel};
 use crate::process::args::{Args, Task};
 use crate::process::bootstrap::{Childhood, Role};
@@ -34,6 +36,8 @@ pub(crate) struct Setup {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     Value(Parcel),
+    /// A value, and behind it the handles in it, see [`handles`].
+    Handles(Parcel),
     /// A [`ProcessKind`].
     Failure(Parcel),
 }
@@ -45,7 +49,7 @@ pub(crate) fn entry() -> &'static Entry<Role> {
 }
 
 /// Reads arguments, calls a function with them, and serialises what it returned.
-pub(crate) type Run = fn(&mut Reader<'_>) -> Result<Vec<u8>, ProcessKind>;
+pub(crate) type Run = fn(&mut Reader<'_>) -> Result<Packed, ProcessKind>;
 
 impl Callable for Run {
     const TAG: u64 = 4;
@@ -60,7 +64,7 @@ pub(crate) fn function_entry<F: Task<A>, A: Args, J: Returns<F::Output>>() -> &'
     Holder::<F, A, J>::ENTRY
 }
 
-fn run<F: Task<A>, A: Args, J: Returns<F::Output>>(reader: &mut Reader<'_>) -> Result<Vec<u8>, ProcessKind> {
+fn run<F: Task<A>, A: Args, J: Returns<F::Output>>(reader: &mut Reader<'_>) -> Result<Packed, ProcessKind> {
     // The user's code in here: `Deserialize`, the function, `Serialize`, destructors.
     let called = catch_unwind(AssertUnwindSafe(|| {
         let args = A::decode(reader).map_err(|error| ProcessKind::Decode { text: error.0 })?;
@@ -70,10 +74,8 @@ fn run<F: Task<A>, A: Args, J: Returns<F::Output>>(reader: &mut Reader<'_>) -> R
     called.unwrap_or_else(|payload| Err(ProcessKind::Panicked(panic::describe(payload))))
 }
 
-fn encode<R: Payload>(value: &R) -> Result<Vec<u8>, ProcessKind> {
-    let mut bytes = Vec::new();
-    codec::encode(value, &mut bytes).map_err(|error| ProcessKind::Encode { text: error.0 })?;
-    Ok(bytes)
+fn encode<R: Payload>(value: &R) -> Result<Packed, ProcessKind> {
+    codec::pack(|out| codec::encode(value, out)).map_err(|error| ProcessKind::Encode { text: error.0 })
 }
 
 /// The life of a process. It ends by `exit`, so that exit handlers run: the function may have registered some, and
@@ -107,14 +109,22 @@ fn prepare(childhood: Childhood) -> Result<(&'static Entry<Run>, Contents), Stri
 }
 
 /// Tells the parent, and in case of a failure the user, what has come of it; the exit code.
-fn report(control: &Control, outcome: Result<Vec<u8>, ProcessKind>) -> i32 {
-    let packed = outcome.and_then(|bytes| {
+fn report(control: &Control, outcome: Result<Packed, ProcessKind>) -> i32 {
+    let mut held = Pins::new();
+    let packed = outcome.and_then(|Packed { mut bytes, pins }| {
+        held = pins;
+        if !held.is_empty() {
+            handles::append(&mut bytes, &held);
+        }
         Parcel::pack(bytes).map_err(|error| ProcessKind::Encode { text: format!("it could not be sent: {error}") })
     });
     // If the parent does not hear it, it is gone.
     match packed {
         Ok((parcel, file)) => {
-            let _ = send(control, &Report::Value(parcel), file);
+            let report = if held.is_empty() { Report::Value(parcel) } else { Report::Handles(parcel) };
+            let _ = send(control, &report, file);
+            // Its parent takes hold of it when this process has ended.
+            std::mem::forget(held);
             0
         }
         Err(kind) => {

@@ -1,9 +1,11 @@
 //! How a process finds out that it is a child of this library, and what it does then, before `main`.
 
 use crate::error::Error;
+use crate::heap::tree::{self as heap, Origin};
 use crate::ipc::control::{Control, Hello, Reply, VERSION};
 use crate::process::identity::{Callable, FnRef};
 use crate::process::{children, current};
+use crate::sync::mourn;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
@@ -113,7 +115,10 @@ fn boot(start: Option<StartArguments>) {
     unsafe { std::env::remove_var(VARIABLE) };
     let Ok(control) = take_control_socket() else { signal::exit_now(1) };
     match receive_hello(&control, nonce) {
-        Ok((hello, fds)) => live(control, hello, fds, start),
+        Ok((hello, mut fds)) => {
+            adopt_heap(&hello, &mut fds);
+            live(control, hello, fds, start)
+        }
         Err(cause) => {
             // If the parent does not hear it, it is gone.
             let _ = control.send(&Reply::Refused(cause), &[]);
@@ -149,6 +154,16 @@ fn receive_hello(control: &Control, nonce: u64) -> Result<(Hello, Vec<OwnedFd>),
         return Err("parent and child run different builds of the program".to_owned());
     }
     Ok((hello, fds))
+}
+
+/// Takes the shared memory of the tree, whose file comes first.
+fn adopt_heap(hello: &Hello, fds: &mut Vec<OwnedFd>) {
+    heap::on_death(mourn::mourn);
+    heap::adopt(hello.heap.clone().and_then(|grant| {
+        let fd = (!fds.is_empty()).then(|| fds.remove(0)).filter(heap::is_heap);
+        let fd = fd.ok_or_else(|| "its parent has handed it something else".to_owned())?;
+        Ok(Origin { fd: Arc::new(fd), id: grant.id, token: hello.nonce, parent: grant.parent })
+    }));
 }
 
 /// Lives a child's life, and ends.

@@ -1,7 +1,8 @@
 //! Starting a [`Process`]: its options, and the wait until it is ready.
 
-use crate::codec::{self, Payload};
+use crate::codec::{self, Packed, Payload};
 use crate::error::{Error, Result};
+use crate::heap::scope::Pins;
 use crate::ipc::control::Reply;
 use crate::ipc::parcel::Parcel;
 use crate::process::args::{Args, Task};
@@ -164,14 +165,13 @@ impl ProcessBuilder {
     }
 
     fn start<A: Args>(self, function: &'static Entry<Run>, args: &A) -> Result<ProcessHandle> {
-        let mut bytes = Vec::new();
-        args.encode(&mut bytes).map_err(|error| {
+        let args = codec::pack(|out| args.encode(out)).map_err(|error| {
             Error::invalid_argument(format!("the arguments of the process could not be serialised: {}", error.0))
         })?;
-        self.launch(function, bytes)
+        self.launch(function, args)
     }
 
-    fn launch(self, function: &'static Entry<Run>, args: Vec<u8>) -> Result<ProcessHandle> {
+    fn launch(self, function: &'static Entry<Run>, args: Packed) -> Result<ProcessHandle> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         check_host()?;
         children::prepare()?;
@@ -181,7 +181,8 @@ impl ProcessBuilder {
             return Err(Error::invalid_argument("the name of a process cannot contain a NUL"));
         }
         let failed = |error: io::Error| Error::start(format!("a process could not be started: {error}"));
-        let (args, file) = Parcel::pack(args).map_err(failed)?;
+        let Packed { bytes, pins } = args;
+        let (args, file) = Parcel::pack(bytes).map_err(failed)?;
         let setup = Setup { function: FnRef::of(function)?, args, daemon: self.daemon, path: format!("{path}:") };
         let (control, socket) = control_pair().map_err(failed)?;
         let start = Start {
@@ -196,7 +197,8 @@ impl ProcessBuilder {
         let told = Arc::clone(&birth);
         let handle =
             move |child| ProcessHandle::new(child, control.clone(), name.clone(), function.name(), self.daemon);
-        start.start(move |news| told.hear(news, &handle))?;
+        // What the arguments refer to is kept as long as the process lives.
+        start.start(move |news| told.hear(news, &handle, &pins))?;
         birth.wait()
     }
 }
@@ -217,7 +219,7 @@ struct State {
 }
 
 impl Birth {
-    fn hear(&self, news: News, make: &dyn Fn(Arc<crate::sys::child::Child>) -> ProcessHandle) {
+    fn hear(&self, news: News, make: &dyn Fn(Arc<crate::sys::child::Child>) -> ProcessHandle, _pins: &Pins) {
         let mut state = self.state.lock();
         match news {
             News::Started(child) => {
@@ -235,8 +237,11 @@ impl Birth {
             // Those are for pool workers.
             News::Replied(Reply::Connected | Reply::Initializer(_)) => {}
             News::Impossible(error) => state.outcome = Some(Err(error)),
-            News::Exited(ending) => {
+            News::Exited(ending, remains) => {
                 let Some(handle) = state.handle.take() else { return };
+                // What its last message refers to must be taken hold of before its own hold is released.
+                handle.receive();
+                drop(remains);
                 children::remove(&handle);
                 if state.outcome.is_none() {
                     let (pid, exit) = (handle.pid(), exit(ending));

@@ -2,7 +2,9 @@
 
 use crate::codec::{self, CodecError, Payload};
 use crate::error::{Exit, ProcessError, ProcessKind};
+use crate::heap::scope::Pins;
 use crate::ipc::control::Control;
+use crate::ipc::handles;
 use crate::ipc::parcel::Contents;
 use crate::process::body::Report;
 use crate::process::children;
@@ -112,7 +114,7 @@ impl<R: Payload> Process<R> {
     /// The result of a process that has ended.
     fn result(&self) -> Result<R, ProcessError> {
         let kind = match self.handle.shared.received() {
-            Received::Value(contents) => match decode::<R>(contents) {
+            Received::Value(contents, _) => match decode::<R>(contents) {
                 Ok(value) => return Ok(value),
                 Err(CodecError(text)) => ProcessKind::Decode { text },
             },
@@ -182,12 +184,17 @@ struct Shared {
     received: OnceLock<Received>,
 }
 
+/// A result that contains handles may have so many bytes, since it is copied to take these off.
+const MOST_WITH_HANDLES: usize = 1 << 30;
+
 /// The longest description of a failure that is read, in bytes.
 const MOST_OF_A_FAILURE: usize = 64 << 20;
 
 /// What a process has left behind.
 enum Received {
-    Value(Contents),
+    /// With what it refers to.
+    #[allow(dead_code, reason = "the pins are held, not read")]
+    Value(Contents, Pins),
     Failure(ProcessKind),
     /// It ended before it could say anything.
     Nothing,
@@ -204,7 +211,12 @@ impl Shared {
 
     fn receive(&self) -> io::Result<Received> {
         match self.control.receive::<Report>(false) {
-            Ok(Some((Report::Value(parcel), fds))) => Ok(Received::Value(parcel.open(fds.first())?)),
+            Ok(Some((Report::Value(parcel), fds))) => Ok(Received::Value(parcel.open(fds.first())?, Pins::new())),
+            Ok(Some((Report::Handles(parcel), fds))) => {
+                let bytes = parcel.open(fds.first())?.to_vec(MOST_WITH_HANDLES)?;
+                let (value, pins) = handles::take_off(bytes).ok_or(io::ErrorKind::InvalidData)?;
+                Ok(Received::Value(Contents::Inline(value), pins))
+            }
             Ok(Some((Report::Failure(parcel), fds))) => {
                 let bytes = parcel.open(fds.first())?.to_vec(MOST_OF_A_FAILURE)?;
                 let damaged = |error: CodecError| io::Error::new(io::ErrorKind::InvalidData, error.0);
@@ -228,6 +240,11 @@ impl ProcessHandle {
     ) -> ProcessHandle {
         let received = OnceLock::new();
         ProcessHandle { shared: Arc::new(Shared { child, control, name, function, daemon, received }) }
+    }
+
+    /// Takes what the process has said, which has ended.
+    pub(crate) fn receive(&self) {
+        self.shared.received();
     }
 
     pub(crate) fn child(&self) -> &Child {

@@ -1,10 +1,12 @@
 //! Starting a child and following it to its end: the parent's half of the boot sequence.
 
 use crate::error::Error;
-use crate::ipc::control::{Control, Hello, Reply, VERSION};
+use crate::heap::tree::{self as heap, Origin};
+use crate::ipc::control::{Control, HeapGrant, Hello, Reply, VERSION};
 use crate::process::bootstrap::{Role, STDIN_URL, VARIABLE, check_host};
 use crate::process::current;
 use crate::process::identity::{Entry, FnRef};
+use crate::sync::mourn::mourn;
 use crate::sys::child::{Child, ChildSignal, Ending, own_pid};
 use crate::sys::poll::Interest;
 use crate::sys::reactor::{Event, Reactor, reactor};
@@ -33,7 +35,18 @@ pub(crate) enum News {
     /// It did not answer in time and was killed.
     Silent,
     /// It has ended and was reaped; nothing follows.
-    Exited(Ending),
+    Exited(Ending, Remains),
+}
+
+/// What a dead child held of the shared memory: released when this is dropped, so after everything was read that the
+/// child has said.
+#[derive(Debug)]
+pub(crate) struct Remains(u64);
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        heap::bury(self.0);
+    }
 }
 
 /// A child about to be started.
@@ -60,6 +73,8 @@ struct Watcher {
     control: Control,
     /// Until it is ready the control socket belongs to the handshake, afterwards to the link.
     shaking_hands: Mutex<bool>,
+    /// What the child is called.
+    nonce: u64,
     tell: Box<dyn Fn(News) + Send + Sync>,
 }
 
@@ -75,12 +90,20 @@ impl Start {
             FnRef::Offset { delta, signature } => (delta, signature),
             FnRef::Name { .. } => return Err(Error::foreign_host()),
         };
+        heap::on_death(mourn);
+        let heap = heap::for_child();
         let reactor = reactor()?;
-        reactor.post(move || self.start_here(reactor, role, Box::new(tell)));
+        reactor.post(move || self.start_here(reactor, role, heap, Box::new(tell)));
         Ok(())
     }
 
-    fn start_here(self, reactor: &'static Reactor, role: (u64, u64), tell: Box<dyn Fn(News) + Send + Sync>) {
+    fn start_here(
+        self,
+        reactor: &'static Reactor,
+        role: (u64, u64),
+        heap: Result<Origin, String>,
+        tell: Box<dyn Fn(News) + Send + Sync>,
+    ) {
         // A fresh random number: a process that inherits the variable by accident does not know the message.
         let nonce = RandomState::new().build_hasher().finish();
         let variable = format!("{VERSION}:{}:{nonce:x}:{STDIN_URL}", own_pid());
@@ -92,6 +115,7 @@ impl Start {
             parent: current::name().to_owned(),
             role,
             setup: self.setup,
+            heap: heap.as_ref().map(|it| HeapGrant { id: it.id, parent: it.parent }).map_err(String::clone),
         };
         // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
         let child = match Child::start("/proc/self/exe".as_ref(), self.socket, (VARIABLE, &variable)) {
@@ -100,19 +124,21 @@ impl Start {
                 return tell(News::Impossible(Error::start(format!("a process could not be started: {error}"))));
             }
         };
-        let fds: Vec<&OwnedFd> = self.fds.iter().map(|fd| &**fd).collect();
+        let heap = heap.as_ref().ok().map(|it| &*it.fd);
+        let fds: Vec<&OwnedFd> = heap.into_iter().chain(self.fds.iter().map(|fd| &**fd)).collect();
         if self.control.send(&hello, &fds).is_err() {
             // It is dying already, or the message is too large for a socket; either way it will not become ready.
             child.signal(ChildSignal::Kill);
         }
         tell(News::Started(Arc::clone(&child)));
-        let watcher = Arc::new(Watcher { child, control: self.control, shaking_hands: Mutex::new(true), tell });
+        let watcher = Arc::new(Watcher { child, control: self.control, shaking_hands: Mutex::new(true), nonce, tell });
         let exits = Arc::clone(&watcher);
         watcher.listen(reactor, Deadline::after(READY_WITHIN));
         reactor.watch(Arc::clone(exits.child.pidfd()), Interest::Readable, Deadline::NEVER, move |_| {
             exits.hear();
             *exits.shaking_hands.lock() = false;
-            (exits.tell)(News::Exited(exits.child.try_reap().unwrap_or(Ending::Unknown)));
+            let ending = exits.child.try_reap().unwrap_or(Ending::Unknown);
+            (exits.tell)(News::Exited(ending, Remains(exits.nonce)));
         });
     }
 }

@@ -6,9 +6,14 @@ pub(crate) mod condition;
 pub(crate) mod event;
 #[allow(unsafe_code)]
 pub(crate) mod layout;
+pub(crate) mod lock;
+pub(crate) mod mourn;
+pub(crate) mod party;
 pub(crate) mod rlock;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
+#[allow(unsafe_code)]
+pub(crate) mod slice;
 #[cfg(all(test, not(loom)))]
 mod stress;
 #[cfg(test)]

@@ -35,6 +35,11 @@ impl<'a> SharedBytes<'a> {
         SharedBytes { start, len, mapping: PhantomData }
     }
 
+    /// Where it begins.
+    pub(crate) fn start(self) -> *mut u8 {
+        self.start
+    }
+
     /// Its length in bytes.
     pub(crate) fn len(self) -> usize {
         self.len

@@ -1,5 +1,6 @@
 //! Memory files without a name, and their mappings.
 
+use crate::sys::atomic::{AtomicU32, AtomicU64};
 use crate::sys::copy::SharedBytes;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -35,7 +36,27 @@ impl Mapping {
         // an atomic, so that writes of other processes are no data races and any bytes are valid.
         unsafe { &*start.cast::<T>() }
     }
+
+    /// A view of the memory at `at` as `count` structures of atomics, one behind the other.
+    ///
+    /// # Panics
+    ///
+    /// When they do not lie inside or are not aligned.
+    pub(crate) fn views<T: Atomics>(&self, at: usize, count: usize) -> &[T] {
+        let end = count.checked_mul(size_of::<T>()).and_then(|len| at.checked_add(len));
+        assert!(end.is_some_and(|end| end <= self.map.len()), "outside the mapping");
+        // SAFETY: `at` lies inside the mapping (just checked).
+        let start = unsafe { self.map.as_mut_ptr().add(at) };
+        assert!(start as usize % align_of::<T>() == 0, "not aligned");
+        // SAFETY: as in `view`, for each of them; together they lie inside the mapping (just checked).
+        unsafe { std::slice::from_raw_parts(start.cast::<T>(), count) }
+    }
 }
+
+// SAFETY: every byte is part of the atomic.
+unsafe impl Atomics for AtomicU32 {}
+// SAFETY: every byte is part of the atomic.
+unsafe impl Atomics for AtomicU64 {}
 
 /// Types that consist of nothing but atomics and may therefore be viewed in memory that other processes write.
 ///
@@ -45,13 +66,18 @@ impl Mapping {
 #[allow(unsafe_code)]
 pub(crate) unsafe trait Atomics: Sync {}
 
+/// The largest file that this process may make, in bytes; `None` without a limit.
+///
+/// Growing a file beyond RLIMIT_FSIZE would not only fail but send SIGXFSZ, which kills (setrlimit(2)).
+pub(crate) fn size_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+}
+
 /// Makes a memory file of `len` bytes (sparse: pages come at the first touch) that can neither shrink nor be unsealed.
 ///
 /// `memfd_create(2)`. The name is only for /proc/PID/maps; nothing appears in any file system.
 pub(crate) fn create(name: &str, len: usize) -> io::Result<OwnedFd> {
-    // Growing a file beyond RLIMIT_FSIZE would not only fail but send SIGXFSZ, which kills (setrlimit(2)).
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-    if limit.is_some_and(|limit| (len as u64) > limit) {
+    if size_limit().is_some_and(|limit| (len as u64) > limit) {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small"));
     }
     let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
@@ -71,16 +97,36 @@ pub(crate) fn private(len: usize) -> io::Result<Mapping> {
 ///
 /// The file is not a sealed memory file, is empty, or cannot be mapped.
 pub(crate) fn map(file: BorrowedFd<'_>) -> io::Result<Mapping> {
+    let len = sealed_len(file)?;
+    let map = MmapOptions::new().len(usize::try_from(len).unwrap_or(0)).map_raw(&file)?;
+    Ok(Mapping { map })
+}
+
+/// Maps a part of the file, shared and writable, after the same check.
+///
+/// # Errors
+///
+/// As [`map`]; the part does not lie inside.
+pub(crate) fn map_part(file: BorrowedFd<'_>, at: u64, len: usize) -> io::Result<Mapping> {
+    let all = sealed_len(file)?;
+    if len == 0 || at.checked_add(len as u64).is_none_or(|end| end > all) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "outside of the memory file"));
+    }
+    let map = MmapOptions::new().offset(at).len(len).map_raw(&file)?;
+    Ok(Mapping { map })
+}
+
+/// The length of a memory file that cannot become shorter.
+pub(crate) fn sealed_len(file: BorrowedFd<'_>) -> io::Result<u64> {
     let seals = rustix::fs::fcntl_get_seals(file)?;
-    let len = usize::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+    let len = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
     if !seals.contains(SealFlags::SHRINK) || len == 0 {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "the memory file is empty or not sealed against shrinking",
         ));
     }
-    let map = MmapOptions::new().len(len).map_raw(&file)?;
-    Ok(Mapping { map })
+    Ok(len)
 }
 
 /// Makes a memory file and maps it.

@@ -13,6 +13,7 @@ pub(crate) mod futex;
 pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod reactor;
+pub(crate) mod robust;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod time;

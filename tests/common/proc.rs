@@ -9,7 +9,7 @@ pub(crate) struct Holdings {
     /// What each descriptor refers to, sorted; numbers that differ from object to object are left out.
     descriptors: Vec<String>,
     children: Vec<i32>,
-    /// Mapped memory files of the library.
+    /// Mapped memory files of the library, apart from the shared heap, which a process keeps.
     memory_files: usize,
 }
 
@@ -35,7 +35,8 @@ pub(crate) fn holdings() -> Holdings {
         .collect();
     descriptors.sort();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let memory_files = maps.lines().filter(|line| line.contains("/memfd:multiproc")).count();
+    let is_of_a_pool = |line: &&str| line.contains("/memfd:multiproc") && !line.contains("/memfd:multiproc-heap");
+    let memory_files = maps.lines().filter(is_of_a_pool).count();
     Holdings { descriptors, children: children_of(own_pid()), memory_files }
 }
 

@@ -4,6 +4,7 @@ use crate::codec;
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::worker::{self, Setup, Startup};
 use crate::error::Error;
+use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::{Link, LinkKind};
 use crate::ipc::{channel, ring};
@@ -20,6 +21,9 @@ pub(crate) struct Spawn {
     pub(crate) bell_file: Option<Arc<OwnedFd>>,
     pub(crate) name: String,
     pub(crate) startup: Option<Startup>,
+    /// What the arguments of the initializer refer to: every worker that is ever started reads them.
+    #[allow(dead_code, reason = "held, not read")]
+    pub(crate) pins: Pins,
 }
 
 impl Launcher for Spawn {

@@ -1,0 +1,192 @@
+//! `Lock` beside the locks of one process and the C library's robust mutex, taken in the same run.
+//!
+//!     cargo bench --bench lock                # all rows
+//!     cargo bench --bench lock -- contended   # the rows whose name contains "contended"
+//!
+//! Uncontended: nanoseconds for one pair of lock and unlock. Contended: pairs per second of two parties together, each in
+//! a process of its own where the lock can do that, and the share of the slower one. Medians of 5 runs; compare ratios
+//! within a run, not absolute numbers: machines differ, and drift.
+
+#![allow(unsafe_code)]
+
+use multiproc::{Lock, Process, RawValue, Value};
+use serde::{Deserialize, Serialize};
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
+
+const RUNS: usize = 5;
+const LASTS: Duration = Duration::from_millis(300);
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Nanoseconds for one call.
+fn nanos(mut once: impl FnMut()) -> f64 {
+    const CALLS: u32 = 2_000_000;
+    let mut run = || {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            once();
+        }
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+    };
+    run();
+    median((0..RUNS).map(|_| run()).collect())
+}
+
+/// The C library's robust, process-shared mutex.
+struct Robust(Box<MaybeUninit<libc::pthread_mutex_t>>);
+
+impl Robust {
+    fn new() -> Robust {
+        let mut mutex = Box::new(MaybeUninit::<libc::pthread_mutex_t>::uninit());
+        let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        // SAFETY: the target has room for the attributes.
+        unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) };
+        // SAFETY: initialised just above.
+        unsafe { libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED) };
+        // SAFETY: initialised just above.
+        unsafe { libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST) };
+        // SAFETY: the target has room for the mutex, and does not move: it is in a box.
+        unsafe { libc::pthread_mutex_init(mutex.as_mut_ptr(), attributes.as_ptr()) };
+        Robust(mutex)
+    }
+
+    fn with(&self, code: impl FnOnce()) {
+        let mutex = self.0.as_ptr().cast_mut();
+        // SAFETY: initialised in `new`, and alive.
+        unsafe { libc::pthread_mutex_lock(mutex) };
+        code();
+        // SAFETY: locked just above by this thread.
+        unsafe { libc::pthread_mutex_unlock(mutex) };
+    }
+}
+
+// SAFETY: a mutex is made for this.
+unsafe impl Send for Robust {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Robust {}
+
+fn uncontended() {
+    println!("\n{:24} {:>10}", "uncontended", "ns/pair");
+    let row = |name: &str, nanos: f64| println!("{name:24} {nanos:10.1}");
+    let lock = Lock::new();
+    row("multiproc::Lock", nanos(|| drop(black_box(lock.lock().expect("lock")))));
+    let raw = Lock::new();
+    row("  raw", nanos(|| raw.acquire().and_then(|()| raw.release()).expect("acquire and release")));
+    let mutex = parking_lot::Mutex::new(());
+    row("parking_lot::Mutex", nanos(|| drop(black_box(mutex.lock()))));
+    let mutex = std::sync::Mutex::new(());
+    row("std::sync::Mutex", nanos(|| drop(black_box(mutex.lock()))));
+    let robust = Robust::new();
+    row("pthread robust", nanos(|| robust.with(|| ())));
+    let value = Value::new(0u64);
+    row("multiproc::Value +=", nanos(|| *value.lock().expect("lock") += 1));
+    let raw = RawValue::new(0u64);
+    row("multiproc::RawValue +=", nanos(|| assert!(black_box(raw.fetch_add(1)) < u64::MAX)));
+}
+
+/// What two parties share.
+#[derive(Clone, Serialize, Deserialize)]
+struct Course {
+    /// 0 = wait, 1 = go, 2 = stop.
+    flag: RawValue<u32>,
+    ready: RawValue<u32>,
+}
+
+/// Calls `once` as long as the flag says so; how often it did.
+fn race(course: &Course, mut once: impl FnMut()) -> u64 {
+    course.ready.fetch_add(1);
+    while course.flag.get() == 0 {
+        std::hint::spin_loop();
+    }
+    let mut pairs = 0;
+    while course.flag.get() == 1 {
+        for _ in 0..100 {
+            once();
+        }
+        pairs += 100;
+    }
+    pairs
+}
+
+/// Runs a race of `parties`; the pairs of each.
+fn start<T>(parties: impl FnOnce(Course) -> T, finish: impl FnOnce(T) -> Vec<u64>, count: u32) -> (f64, f64) {
+    let course = Course { flag: RawValue::new(0), ready: RawValue::new(0) };
+    let running = parties(course.clone());
+    while course.ready.get() < count {
+        std::thread::yield_now();
+    }
+    course.flag.set(1);
+    let start = Instant::now();
+    std::thread::sleep(LASTS);
+    course.flag.set(2);
+    let elapsed = start.elapsed().as_secs_f64();
+    let pairs = finish(running);
+    let slower = pairs.iter().min().copied().unwrap_or(0) as f64;
+    (pairs.iter().sum::<u64>() as f64 / elapsed / 1e6, slower * pairs.len() as f64 / pairs.iter().sum::<u64>() as f64)
+}
+
+fn processes(count: u32) -> (f64, f64) {
+    fn party(course: Course, lock: Lock) -> u64 {
+        race(&course, || drop(black_box(lock.lock().expect("lock"))))
+    }
+    let lock = Lock::new();
+    let spawn = |course: Course| {
+        let one = |_| Process::spawn(party, (course.clone(), lock.clone())).expect("a process");
+        (0..count).map(one).collect::<Vec<_>>()
+    };
+    start(spawn, |crew| multiproc::join_all(crew).expect("the crew"), count)
+}
+
+fn threads(count: u32, once: impl Fn() + Send + Sync + Clone + 'static) -> (f64, f64) {
+    let spawn = |course: Course| {
+        let one = |_| {
+            let (course, once) = (course.clone(), once.clone());
+            std::thread::spawn(move || race(&course, once))
+        };
+        (0..count).map(one).collect::<Vec<_>>()
+    };
+    start(spawn, |crew| crew.into_iter().map(|it| it.join().expect("a thread")).collect(), count)
+}
+
+fn contended(count: u32) {
+    println!("\n{:24} {:>10} {:>16}", format!("contended by {count}"), "M pairs/s", "slowest / even");
+    let row = |name: &str, one: &dyn Fn() -> (f64, f64)| {
+        let runs: Vec<(f64, f64)> = (0..RUNS).map(|_| one()).collect();
+        let (rate, share) = (runs.iter().map(|it| it.0).collect(), runs.iter().map(|it| it.1).collect());
+        println!("{name:24} {:10.1} {:16.2}", median(rate), median(share));
+    };
+    row("multiproc::Lock", &|| processes(count));
+    let mutex: std::sync::Arc<parking_lot::Mutex<()>> = std::sync::Arc::default();
+    row("parking_lot::Mutex", &|| {
+        let mutex = std::sync::Arc::clone(&mutex);
+        threads(count, move || drop(black_box(mutex.lock())))
+    });
+    let mutex: std::sync::Arc<std::sync::Mutex<()>> = std::sync::Arc::default();
+    row("std::sync::Mutex", &|| {
+        let mutex = std::sync::Arc::clone(&mutex);
+        threads(count, move || drop(black_box(mutex.lock())))
+    });
+    let robust = std::sync::Arc::new(Robust::new());
+    row("pthread robust", &|| {
+        let robust = std::sync::Arc::clone(&robust);
+        threads(count, move || robust.with(|| ()))
+    });
+}
+
+fn main() {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let is_wanted = |name: &str| wanted.as_deref().is_none_or(|wanted| name.contains(wanted));
+    if is_wanted("uncontended") {
+        uncontended();
+    }
+    for count in [2, 8] {
+        if is_wanted(&format!("contended_{count}")) {
+            contended(count);
+        }
+    }
+}

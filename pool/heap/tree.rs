@@ -1,0 +1,300 @@
+//! The heap of this process's tree: made by its first process, handed to every descendant, opened when first used.
+
+use crate::error::Error;
+use crate::heap::file::HeapFile;
+use crate::heap::geometry::Geometry;
+use crate::heap::parties::{self, PartyId};
+use crate::heap::table::{Damaged, Refusal, Site};
+use crate::sys::atomic::Ordering;
+use crate::sys::memory::{self, Mapping};
+use crate::sys::reactor::{fork_generation, reactor};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+/// A heap that this process knows of.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) fd: Arc<OwnedFd>,
+    /// A random number: a handle of another tree is recognised by it.
+    pub(crate) id: u64,
+    /// What this process is called by its parent; 0 in the first process.
+    pub(crate) token: u64,
+    /// The parent's row.
+    pub(crate) parent: u64,
+}
+
+/// The heap, opened: this process has a row in its process table.
+#[derive(Debug)]
+pub(crate) struct Heap {
+    pub(super) file: HeapFile,
+    pub(super) id: u64,
+    pub(super) own: PartyId,
+    generation: u32,
+    registry: Mapping,
+    pub(super) places: Mutex<Places>,
+}
+
+/// The blocks that this process holds.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Free places of the registry below `high`.
+    vacant: Vec<u32>,
+    high: u32,
+    /// By entry: what is shared by all handles to it.
+    pub(super) blocks: HashMap<u32, std::sync::Weak<crate::heap::block::Inner>>,
+}
+
+static ORIGIN: Mutex<Option<Result<Origin, String>>> = Mutex::new(None);
+static HEAP: OnceLock<Heap> = OnceLock::new();
+
+/// What must be told of a process that has died, before others move into its row: called with the kind and the memory
+/// of each block that it held, and its row.
+pub(crate) type Mourn = fn(u8, &crate::heap::block::Memory, u32);
+
+static MOURN: OnceLock<Mourn> = OnceLock::new();
+
+/// Says who hears of deaths.
+pub(crate) fn on_death(mourn: Mourn) {
+    let _ = MOURN.set(mourn);
+}
+
+/// In a child: the heap that its parent has handed it, or why there is none.
+pub(crate) fn adopt(origin: Result<Origin, String>) {
+    *ORIGIN.lock() = Some(origin);
+}
+
+fn origin() -> Result<Origin, Error> {
+    let mut origin = ORIGIN.lock();
+    let origin = origin.get_or_insert_with(|| create().map_err(|error| error.to_string()));
+    origin.clone().map_err(|cause| Error::shared_memory(format!("this process has no shared memory: {cause}")))
+}
+
+fn create() -> io::Result<Origin> {
+    let limit = memory::size_limit();
+    let len = Geometry::fit(limit)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small"))?;
+    let fd = memory::create("multiproc-heap", usize::try_from(len).unwrap_or(usize::MAX))?;
+    let id = RandomState::new().build_hasher().finish().max(1);
+    Ok(Origin { fd: Arc::new(fd), id, token: 0, parent: 0 })
+}
+
+/// What a child is handed: the heap's file, its id, and this process's row, so that the child's things are released by
+/// this process alone. `None` when there is no heap; the child then learns why from [`why_none`].
+pub(crate) fn for_child() -> Result<Origin, String> {
+    match heap() {
+        Ok(heap) => Ok(Origin { fd: Arc::clone(heap.file.fd()), id: heap.id, token: 0, parent: heap.own.to_bits() }),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The heap.
+///
+/// # Errors
+///
+/// There can be none here: memory files are forbidden or limited, the process table is full, or this process is a fork.
+#[inline]
+pub(crate) fn heap() -> Result<&'static Heap, Error> {
+    match HEAP.get() {
+        Some(heap) if heap.generation == fork_generation() => Ok(heap),
+        Some(_) => Err(Error::shared_memory(
+            "this process was forked from one that uses shared memory of multiproc, and has no part in it: start it \
+             with `multiproc::Process` instead",
+        )),
+        None => open(),
+    }
+}
+
+#[cold]
+fn open() -> Result<&'static Heap, Error> {
+    static OPENING: Mutex<()> = Mutex::new(());
+    let origin = origin()?;
+    let reactor = reactor()?;
+    let _one_at_a_time = OPENING.lock();
+    if let Some(heap) = HEAP.get() {
+        return Ok(heap);
+    }
+    let file = HeapFile::open(Arc::clone(&origin.fd))?;
+    let parties = file.parties();
+    let own = parties.reserve().or_else(|| {
+        release_dead(&file, PartyId { row: 0, generation: 0 }, |_| false);
+        parties.reserve()
+    });
+    let own = own.ok_or_else(|| Error::shared_memory("too many processes share the memory of this program"))?;
+    let registry = file.registry(own.row)?;
+    reactor.call(move || parties.move_in(own, origin.token, origin.parent))?;
+    let heap = Heap { file, id: origin.id, own, generation: fork_generation(), registry, places: Mutex::default() };
+    Ok(HEAP.get_or_init(|| heap))
+}
+
+/// A child of this process has ended, and all that it has said was read: releases what it held.
+pub(crate) fn bury(token: u64) {
+    let Some(heap) = HEAP.get() else { return };
+    let parties = heap.file.parties();
+    let parent = heap.own.to_bits();
+    let is_it = |party: &parties::Party| {
+        let of = party.parent.load(Ordering::Relaxed);
+        of == parent && party.token.load(Ordering::Relaxed) == token
+            || PartyId::from_bits(of).is_some_and(|of| of != heap.own && parties.has_ended(of))
+    };
+    release_dead(&heap.file, heap.own, is_it);
+}
+
+/// Whether the process in a row of the process table has ended. One load.
+#[inline]
+pub(crate) fn is_dead(row: u32) -> bool {
+    HEAP.get().is_none_or(|heap| heap.file.parties().is_dead(row))
+}
+
+/// The row of this process.
+///
+/// # Errors
+///
+/// As [`heap`].
+pub(crate) fn own_row() -> Result<u32, Error> {
+    heap().map(|heap| heap.own.row)
+}
+
+/// The process id of whoever has a row, for people.
+pub(crate) fn pid_of(row: u32) -> u64 {
+    let party = HEAP.get().and_then(|heap| heap.file.parties().rows.get(row as usize));
+    party.map_or(0, |party| party.pid.load(Ordering::Relaxed))
+}
+
+/// Releases what dead processes held of which `which` says so, and of those without a living parent.
+fn release_dead(file: &HeapFile, own: PartyId, which: impl Fn(&parties::Party) -> bool) {
+    let Some(mourn) = MOURN.get() else { return };
+    let parties = file.parties();
+    let orphan = |party: &parties::Party| {
+        let parent = party.parent.load(Ordering::Relaxed);
+        PartyId::from_bits(parent).is_some_and(|parent| parties.has_ended(parent))
+    };
+    for id in parties.take_dead(own, |party| which(party) || orphan(party)) {
+        let party = &parties.rows[id.row as usize];
+        let high = party.high.load(Ordering::Acquire).min(file.geometry.row) as usize;
+        if high > 0 {
+            let Ok(registry) = file.registry(id.row) else { continue };
+            for place in registry.views::<crate::sys::atomic::AtomicU64>(0, high) {
+                let word = place.load(Ordering::Acquire);
+                if let Some((index, generation)) = parties::held(word) {
+                    release_one(file, mourn, id.row, index, generation, || {
+                        place.store(parties::word(index, generation, parties::LEAVING), Ordering::Release);
+                    });
+                }
+                place.store(0, Ordering::Relaxed);
+            }
+            drop(registry);
+            file.punch_registry(id.row);
+        }
+        parties.give_back(id);
+    }
+}
+
+/// Releases one block that a dead process held.
+fn release_one(file: &HeapFile, mourn: &Mourn, row: u32, index: u32, generation: u32, leaving: impl FnOnce()) {
+    let table = file.table();
+    let Ok(site) = table.site(index) else { return };
+    if site.generation != generation {
+        return;
+    }
+    if let Ok((mapping, at)) = file.memory(&site) {
+        mourn(site.kind, &crate::heap::block::Memory::new(mapping, at, site.len as usize), row);
+    }
+    leaving();
+    // Memory that somebody has scribbled over: the block is lost, nothing else.
+    let _ = release(file, &site);
+}
+
+/// One process less holds a block; the last one frees it.
+pub(super) fn release(file: &HeapFile, site: &Site) -> Result<(), Damaged> {
+    let table = file.table();
+    if !table.release(site.index, site.generation)? {
+        return Ok(());
+    }
+    if site.is_large() && file.punch(site).is_err() {
+        // It would come back with its old contents: rather never again.
+        return Ok(());
+    }
+    table.free(site.index)
+}
+
+impl Heap {
+    /// Writes down that this process is about to hold a block; the place where it says so.
+    pub(super) fn announce(&self, places: &mut Places, index: u32, generation: u32) -> Result<u32, Error> {
+        let place = match places.vacant.pop() {
+            Some(place) => place,
+            None if u64::from(places.high) < self.file.geometry.row => {
+                places.high += 1;
+                let party = &self.file.parties().rows[self.own.row as usize];
+                party.high.store(u64::from(places.high), Ordering::Release);
+                places.high - 1
+            }
+            None => return Err(exhausted()),
+        };
+        self.say(place, parties::word(index, generation, parties::INTENT));
+        Ok(place)
+    }
+
+    /// Writes down that it holds it now.
+    pub(super) fn hold(&self, place: u32, index: u32, generation: u32) {
+        self.say(place, parties::word(index, generation, parties::HELD));
+    }
+
+    /// It will not hold it after all.
+    pub(super) fn withdraw(&self, places: &mut Places, place: u32) {
+        self.say(place, 0);
+        places.vacant.push(place);
+    }
+
+    /// Gives back a block that was not written down.
+    pub(super) fn give_back(&self, site: &Site) {
+        // Memory that somebody has scribbled over: the block is lost, nothing else.
+        let _ = release(&self.file, site);
+    }
+
+    /// Lets go of a block.
+    pub(super) fn leave(&self, places: &mut Places, place: u32, site: &Site) {
+        self.say(place, parties::word(site.index, site.generation, parties::LEAVING));
+        self.give_back(site);
+        self.withdraw(places, place);
+    }
+
+    fn say(&self, place: u32, word: u64) {
+        let places = self.registry.views::<crate::sys::atomic::AtomicU64>(0, self.file.geometry.row as usize);
+        places[place as usize].store(word, Ordering::Release);
+    }
+
+    /// The fork generation of the process that opened it.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Takes a block that nobody holds.
+    pub(super) fn allocate(&self, len: usize, kind: u8) -> Result<Site, Error> {
+        self.file.table().allocate(len as u64, kind).map_err(|refusal| match refusal {
+            Refusal::Exhausted => exhausted(),
+            Refusal::Damaged => Error::shared_memory("the tables of the shared memory are damaged"),
+        })
+    }
+
+    /// The registries of all living processes, for the checker.
+    pub(super) fn registry_words(&self, row: u32) -> io::Result<Vec<u64>> {
+        let high = self.file.parties().rows[row as usize].high.load(Ordering::Acquire).min(self.file.geometry.row);
+        let registry = self.file.registry(row)?;
+        let words = registry.views::<crate::sys::atomic::AtomicU64>(0, high as usize);
+        Ok(words.iter().map(|word| word.load(Ordering::Acquire)).collect())
+    }
+}
+
+fn exhausted() -> Error {
+    Error::shared_memory("shared memory is exhausted")
+}
+
+/// Whether a descriptor is a heap's file, for the handshake.
+pub(crate) fn is_heap(fd: &OwnedFd) -> bool {
+    memory::sealed_len(fd.as_fd()).is_ok_and(|len| Geometry::of(len).is_some())
+}

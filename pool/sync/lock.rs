@@ -1,0 +1,337 @@
+//! [`Lock`]: mutual exclusion between processes.
+
+use crate::error::{Error, LockError};
+use crate::heap::block::{Block, Shared};
+use crate::heap::kind::Kind;
+use crate::heap::scope::refuse;
+use crate::sync::party::{Here, pid_of};
+use crate::sync::word::{NotReleased, Outcome, Owner, Parties, Word};
+use crate::sys::time::Deadline;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// A lock shared by processes: Python's `multiprocessing.Lock`.
+///
+/// A handle: clones, and what arrives in another process as an argument, item or result of a
+/// [`Pool`](crate::Pool), are the same lock. It lives as long as any process holds a handle.
+///
+/// ```
+/// use multiproc::{Lock, Pool};
+///
+/// let lock = Lock::new();
+/// let held = lock.lock()?; // Python: with lock:
+/// drop(held);
+/// assert_eq!(lock.with(|| 1 + 1)?, 2);
+///
+/// let pool = Pool::new(2)?;
+/// let held = lock.lock()?;
+/// assert!(pool.apply(|lock: Lock| lock.locked(), (lock.clone(),))?);
+/// # drop(held);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// `let _ = lock.lock()?` releases at once; give the guard a name: `let _held = lock.lock()?`.
+///
+/// Two ways to take it, which do not mix. The *guard* ([`Lock::lock`]) belongs to its thread; a thread that takes the lock
+/// again gets [`LockError::is_would_deadlock`]. *Raw* ([`Lock::acquire`]) it belongs to nobody: any thread of any
+/// process may [`Lock::release`] it, as in Python.
+///
+/// # If a process dies
+///
+/// that holds the lock, then whoever takes it next, within about 50 ms, gets [`LockError::is_owner_died`]: what the lock
+/// protects may be half changed. The lock is free then, and stays *poisoned*, until somebody takes it with
+/// [`Lock::lock_poisoned`], repairs, and says so with [`LockGuard::clear_poison`]. A *thread* that ends while it holds
+/// the lock raw leaves it held.
+#[derive(Clone)]
+pub struct Lock {
+    word: Shared<Word>,
+}
+
+impl Lock {
+    /// A free lock.
+    ///
+    /// # Panics
+    ///
+    /// When there is no shared memory for it, see [`Lock::try_new`].
+    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    pub fn new() -> Lock {
+        match Lock::try_new() {
+            Ok(lock) => lock,
+            Err(error) => panic!("no lock could be made: {error}"),
+        }
+    }
+
+    /// A free lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+    pub fn try_new() -> Result<Lock, Error> {
+        let block = Block::new(Kind::Lock, size_of::<Word>())?;
+        Lock::of(block).ok_or_else(|| Error::shared_memory("a new block is not as it was asked for"))
+    }
+
+    /// The lock at the start of a block.
+    pub(crate) fn of(block: Block) -> Option<Lock> {
+        Shared::new(block, &[Kind::Lock, Kind::Value, Kind::Array]).map(|word| Lock { word })
+    }
+
+    /// The block that it is in.
+    pub(crate) fn block(&self) -> &Block {
+        self.word.block()
+    }
+
+    /// Waits for the lock and takes it until the guard is dropped: Python's `with lock:`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_would_deadlock`] when this thread holds it already, [`LockError::is_owner_died`] when a holder
+    /// has died; the lock is not held then.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as a living process holds the lock; see [`Lock::lock_timeout`].
+    #[inline]
+    pub fn lock(&self) -> Result<LockGuard<'_>, LockError> {
+        let here = Here::new()?;
+        loop {
+            match self.word.lock(&here) {
+                Outcome::Acquired => return Ok(LockGuard::new(self, here.me(), false)),
+                other => {
+                    if let Some(guard) = self.sort_out(here, other)? {
+                        return Ok(guard);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the lock if it is free; `None` when it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`], as [`Lock::lock`].
+    pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.word.try_lock(&here);
+        self.sort_out(here, outcome)
+    }
+
+    /// Waits for the lock for at most `timeout`; `None` when it was held all the time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let lock = multiproc::Lock::new();
+    /// lock.acquire()?;
+    /// assert!(lock.lock_timeout(Duration::from_millis(10))?.is_none());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::lock`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard<'_>>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.word.lock_until(&here, Deadline::after(timeout));
+        self.sort_out(here, outcome)
+    }
+
+    /// Waits for the lock and takes it even if a holder has died: to repair what the lock protects.
+    ///
+    /// ```
+    /// # let lock = multiproc::Lock::new();
+    /// let held = lock.lock_poisoned()?;
+    /// if held.is_poisoned() {
+    ///     // repair ..
+    ///     held.clear_poison();
+    /// }
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_would_deadlock`], as [`Lock::lock`].
+    pub fn lock_poisoned(&self) -> Result<LockGuard<'_>, LockError> {
+        let here = Here::new()?;
+        match self.word.lock(&here) {
+            Outcome::Acquired => Ok(LockGuard::new(self, here.me(), false)),
+            Outcome::AcquiredPoisoned => Ok(LockGuard::new(self, here.me(), true)),
+            _ => Err(LockError::WOULD_DEADLOCK),
+        }
+    }
+
+    /// Runs `code` while it holds the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::lock`]; `code` was not run then.
+    pub fn with<R>(&self, code: impl FnOnce() -> R) -> Result<R, LockError> {
+        let _held = self.lock()?;
+        Ok(code())
+    }
+
+    /// Waits for the lock and takes it raw, until anybody calls [`Lock::release`]: Python's `acquire()`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`] when a holder has died, [`LockError::is_would_deadlock`] when this very thread holds
+    /// it through a guard.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as a living process holds the lock, also this one; see [`Lock::acquire_timeout`].
+    pub fn acquire(&self) -> Result<(), LockError> {
+        let outcome = self.word.acquire_until(&Here::new()?, Deadline::NEVER);
+        self.sort_out_raw(outcome).map(drop)
+    }
+
+    /// Takes the lock raw if it is free; whether it was: Python's `acquire(block=False)`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`].
+    pub fn try_acquire(&self) -> Result<bool, LockError> {
+        let outcome = self.word.try_acquire(&Here::new()?);
+        self.sort_out_raw(outcome)
+    }
+
+    /// Waits for the lock for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::acquire`].
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
+        let outcome = self.word.acquire_until(&Here::new()?, Deadline::after(timeout));
+        self.sort_out_raw(outcome)
+    }
+
+    /// Releases the lock that somebody has acquired raw: Python's `release()`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_not_held`] when it is free, or held through a guard, which alone can release it.
+    pub fn release(&self) -> Result<(), LockError> {
+        self.word.release().map_err(|error| match error {
+            NotReleased::Free => LockError::NOT_HELD,
+            NotReleased::NotYours => LockError::HELD_BY_GUARD,
+        })
+    }
+
+    /// Whether somebody holds it, at this moment.
+    pub fn locked(&self) -> bool {
+        self.word.locked()
+    }
+
+    /// Whether a holder has died, and nobody has cleared that since.
+    pub fn is_poisoned(&self) -> bool {
+        self.word.poisoned()
+    }
+
+    #[cold]
+    fn sort_out(&self, here: Here, outcome: Outcome) -> Result<Option<LockGuard<'_>>, LockError> {
+        match outcome {
+            Outcome::Acquired => Ok(Some(LockGuard::new(self, here.me(), false))),
+            Outcome::AcquiredPoisoned => {
+                // It keeps its poison.
+                drop(LockGuard::new(self, here.me(), true));
+                Err(LockError::OWNER_DIED)
+            }
+            Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
+            Outcome::TimedOut | Outcome::Busy => Ok(None),
+        }
+    }
+
+    fn sort_out_raw(&self, outcome: Outcome) -> Result<bool, LockError> {
+        match outcome {
+            Outcome::Acquired => Ok(true),
+            Outcome::AcquiredPoisoned => {
+                // Ours, so it can be released; it keeps its poison.
+                let _ = self.word.release();
+                Err(LockError::OWNER_DIED)
+            }
+            Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
+            Outcome::TimedOut | Outcome::Busy => Ok(false),
+        }
+    }
+}
+
+/// Shows the holder, as Python does.
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lock(owner={}", Holder(self.word.owner()))?;
+        f.write_str(if self.word.poisoned() { ", poisoned)" } else { ")" })
+    }
+}
+
+/// Who holds a lock, for people.
+pub(crate) struct Holder(pub(crate) Option<Owner>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("None"),
+            Some(owner) if Here::new().is_ok_and(|here| here.me() == owner) => f.write_str("this thread"),
+            Some(owner) => write!(f, "process {}", pid_of(owner)),
+        }
+    }
+}
+
+impl Serialize for Lock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.word.block().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Lock, D::Error> {
+        Lock::of(Block::deserialize(deserializer)?)
+            .ok_or_else(|| D::Error::custom(refuse("the handle refers to something that is no lock")))
+    }
+}
+
+/// Holds a [`Lock`] until it is dropped. It stays on its thread.
+///
+/// ```compile_fail
+/// fn goes_to_another_thread<T: Send>(_: T) {}
+/// let lock = multiproc::Lock::new();
+/// goes_to_another_thread(lock.lock().unwrap());
+/// ```
+#[derive(Debug)]
+#[must_use = "dropped at once, it releases the lock at once: `let _held = lock.lock()?`"]
+pub struct LockGuard<'a> {
+    lock: &'a Lock,
+    me: Owner,
+    poisoned: bool,
+    /// Not `Send`: the lock belongs to the thread.
+    here: PhantomData<*const ()>,
+}
+
+impl<'a> LockGuard<'a> {
+    #[inline]
+    fn new(lock: &'a Lock, me: Owner, poisoned: bool) -> LockGuard<'a> {
+        LockGuard { lock, me, poisoned, here: PhantomData }
+    }
+
+    /// Whether a holder had died when this guard was taken, see [`Lock::lock_poisoned`].
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned && self.lock.is_poisoned()
+    }
+
+    /// Says that what the lock protects is sound again: [`Lock::lock`] works as before from now on.
+    pub fn clear_poison(&self) {
+        // This thread holds it, so it cannot be refused.
+        let _ = self.lock.word.clear_poison(self.me);
+    }
+}
+
+impl Drop for LockGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Only memory that somebody has written over could refuse.
+        let _ = self.lock.word.unlock(self.me);
+    }
+}

@@ -1,0 +1,89 @@
+//! The calling thread among all threads of the process tree, as the lock words name it.
+
+use crate::error::Error;
+use crate::heap::tree;
+use crate::sync::word::{MAX_SLOTS, Owner, Parties};
+use crate::sys::reactor::fork_generation;
+use parking_lot::Mutex;
+use std::cell::Cell;
+
+#[cfg(not(loom))]
+const _: () = assert!(crate::heap::geometry::MOST_PARTIES as usize == MAX_SLOTS);
+
+/// Takes part in the synchronisation of the tree: the calling thread, and the process table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here {
+    me: Owner,
+}
+
+impl Here {
+    /// The calling thread.
+    ///
+    /// # Errors
+    ///
+    /// This process has no shared memory, or was forked from one that has.
+    #[inline]
+    pub(crate) fn new() -> Result<Here, Error> {
+        let (me, generation) = ME.get();
+        match me {
+            Some(me) if generation == fork_generation() => Ok(Here { me }),
+            _ => Here::first(),
+        }
+    }
+
+    #[cold]
+    fn first() -> Result<Here, Error> {
+        // Refuses in a fork, whose threads must not pass for those of the process that it was forked from.
+        let slot = u16::try_from(tree::own_row()? + 1).unwrap_or(u16::MAX);
+        let thread = NUMBER.try_with(|number| number.0).unwrap_or(u16::MAX);
+        let me = Owner::new(slot, thread);
+        ME.set((Some(me), fork_generation()));
+        Ok(Here { me })
+    }
+}
+
+impl Parties for Here {
+    #[inline]
+    fn me(&self) -> Owner {
+        self.me
+    }
+
+    #[inline]
+    fn is_dead(&self, slot: u16) -> bool {
+        tree::is_dead(u32::from(slot).wrapping_sub(1))
+    }
+}
+
+/// The process id of an owner, for people.
+pub(crate) fn pid_of(owner: Owner) -> u64 {
+    tree::pid_of(u32::from(owner.slot()).wrapping_sub(1))
+}
+
+/// The number of a thread in its process, from 1; free for another when the thread ends.
+struct Number(u16);
+
+static FREE: Mutex<(Vec<u16>, u16)> = Mutex::new((Vec::new(), 0));
+
+impl Number {
+    fn new() -> Number {
+        let mut free = FREE.lock();
+        let number = free.0.pop().unwrap_or_else(|| {
+            // Beyond that many threads at a time some share the last number: they lock each other out correctly, but
+            // one that waits for another of them is told that it would deadlock.
+            free.1 = free.1.saturating_add(1).min(u16::MAX - 1);
+            free.1
+        });
+        Number(number)
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        FREE.lock().0.push(self.0);
+    }
+}
+
+thread_local! {
+    static NUMBER: Number = Number::new();
+    static ME: Cell<(Option<Owner>, u32)> = const { Cell::new((None, 0)) };
+}

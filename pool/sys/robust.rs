@@ -1,0 +1,101 @@
+//! A mark in shared memory that the kernel itself sets when the process that holds it has ended.
+//!
+//! It is a robust, process-shared mutex that a thread takes and never releases: when the thread ends, for whatever
+//! reason, the kernel walks its list of robust locks and sets `FUTEX_OWNER_DIED` in each (`set_robust_list(2)`). That
+//! happens at once, before the process is reaped, and needs no pid: looking costs one load.
+
+use crate::sys::memory::Atomics;
+use std::io;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed},
+};
+
+/// The bit that the kernel sets. `linux/futex.h`.
+const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
+
+/// Where the lock word stands in a `pthread_mutex_t`, in 32-bit words.
+const LOCK_WORD: usize = if cfg!(target_env = "musl") { 1 } else { 0 };
+
+/// Room for a `pthread_mutex_t`; all zero when nobody holds it.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Mark([AtomicU64; 8]);
+
+// SAFETY: repr(C), atomics only, 64 bytes at an alignment of 64.
+unsafe impl Atomics for Mark {}
+
+const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= size_of::<Mark>());
+
+impl Mark {
+    #[cfg(test)]
+    pub(crate) fn new() -> Mark {
+        Mark(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    /// Takes the mark for the calling thread, for as long as that lives.
+    ///
+    /// The caller has the exclusive right to do so: the place in the process table that the mark belongs to is its own.
+    ///
+    /// # Errors
+    ///
+    /// The C library or the kernel does not know robust mutexes.
+    pub(crate) fn take(&'static self) -> io::Result<()> {
+        let check = |code: i32| if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) };
+        self.clear();
+        let mutex = self.0.as_ptr().cast_mut().cast::<libc::pthread_mutex_t>();
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        // SAFETY: the target has room for the attributes.
+        check(unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) })?;
+        // SAFETY: initialised just above.
+        check(unsafe { libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED) })?;
+        // SAFETY: initialised just above.
+        check(unsafe { libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST) })?;
+        // SAFETY: `mutex` points to memory that is large and aligned enough (checked above), that stays mapped for ever
+        // (`'static`) and consists of atomics, so that other processes may look at it meanwhile; nobody else takes it.
+        check(unsafe { libc::pthread_mutex_init(mutex, attributes.as_ptr()) })?;
+        // SAFETY: initialised just above and free, so this neither waits nor fails.
+        check(unsafe { libc::pthread_mutex_lock(mutex) })
+    }
+
+    /// Makes it as if nobody had ever held it.
+    pub(crate) fn clear(&self) {
+        self.0.iter().for_each(|word| word.store(0, Relaxed));
+    }
+
+    /// Whether the thread that took it has ended; Acquire, so that whoever sees this sees all that the dead one has done.
+    #[inline]
+    pub(crate) fn is_orphaned(&self) -> bool {
+        let word = self.0[LOCK_WORD / 2].load(Acquire);
+        let word =
+            if (LOCK_WORD % 2 == 0) == cfg!(target_endian = "little") { word as u32 } else { (word >> 32) as u32 };
+        word & FUTEX_OWNER_DIED != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_marks_the_end_of_the_holder() {
+        let mark: &'static Mark = Box::leak(Box::new(Mark::new()));
+        assert!(!mark.is_orphaned());
+        for _ in 0..3 {
+            let (tell, told) = std::sync::mpsc::channel();
+            let (taken, is_taken) = std::sync::mpsc::channel();
+            let holder = std::thread::spawn(move || {
+                taken.send(mark.take()).unwrap();
+                told.recv().unwrap();
+            });
+            is_taken.recv().unwrap().unwrap();
+            assert!(!mark.is_orphaned());
+            tell.send(()).unwrap();
+            holder.join().unwrap();
+            // join returns when the kernel clears the thread id, which it does after walking the list.
+            assert!(mark.is_orphaned());
+        }
+        mark.clear();
+        assert!(!mark.is_orphaned());
+    }
+}

@@ -1,0 +1,86 @@
+//! Handles between processes that are started one by one.
+
+use super::common::watchdog::watchdog;
+use multiproc::{Array, Lock, Process, RawValue, Value, join_all, shared_memory_report};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_crew_shares_a_value() {
+    let _watchdog = watchdog(60);
+    let (lock, total) = (Lock::new(), Value::new(0u64));
+    let work = |lock: Lock, total: Value<u64>, rounds: u64| {
+        for _ in 0..rounds {
+            let _held = lock.lock().unwrap();
+            total.update(|it| *it += 1).unwrap();
+        }
+    };
+    let crew: Vec<_> = (0..4).map(|_| Process::spawn(work, (lock.clone(), total.clone(), 2000)).unwrap()).collect();
+    join_all(crew).unwrap();
+    assert_eq!(total.get().unwrap(), 8000);
+}
+
+#[test]
+fn a_result_refers_to_what_the_process_has_made() {
+    let _watchdog = watchdog(60);
+    for _ in 0..20 {
+        let make = |len: usize| (Array::from(&vec![7u32; len]), Value::new(len));
+        let (small, large) = (Process::spawn(make, (10,)).unwrap(), Process::spawn(make, (100_000,)).unwrap());
+        large.wait();
+        let ((array, len), (large, _)) = (small.join().unwrap(), large.join().unwrap());
+        assert_eq!((array.read(..).unwrap(), len.get().unwrap()), (vec![7; 10], 10));
+        assert_eq!(large.read(99_998..).unwrap(), [7, 7]);
+    }
+}
+
+#[test]
+fn a_grandchild_has_part_too() {
+    let _watchdog = watchdog(60);
+    let total = RawValue::new(0u32);
+    let outer = |total: RawValue<u32>| {
+        let inner = |total: RawValue<u32>| total.fetch_add(1);
+        Process::spawn(inner, (total.clone(),)).unwrap().join().unwrap();
+        let pool = multiproc::Pool::new(2).unwrap();
+        pool.with(&total).map(|total: &RawValue<u32>, x: u32| total.fetch_add(x), 0..10).unwrap();
+        total.fetch_add(100);
+    };
+    Process::spawn(outer, (total.clone(),)).unwrap().join().unwrap();
+    assert_eq!(total.get(), 146);
+}
+
+#[test]
+fn a_killed_process_frees_its_lock_within_100_ms() {
+    let _watchdog = watchdog(60);
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let (lock, at_it) = (Lock::new(), RawValue::new(0u32));
+        let hold = |lock: Lock, at_it: RawValue<u32>| {
+            lock.acquire().unwrap();
+            at_it.set(1);
+            std::thread::sleep(Duration::from_secs(1000));
+        };
+        let holder = Process::spawn(hold, (lock.clone(), at_it.clone())).unwrap();
+        while at_it.get() == 0 {
+            std::thread::yield_now();
+        }
+        assert!(!lock.try_acquire().unwrap());
+        holder.kill();
+        let killed = Instant::now();
+        assert!(lock.lock().unwrap_err().is_owner_died());
+        waits.push(killed.elapsed());
+        assert_eq!(holder.join().unwrap_err().signal(), Some(9));
+    }
+    waits.sort();
+    // The median, since a machine under load may stop anything for a while.
+    assert!(waits[2] < Duration::from_millis(100), "{waits:?}");
+}
+
+#[test]
+fn more_processes_than_the_table_has_places_one_after_the_other() {
+    let _watchdog = watchdog(120);
+    let total = RawValue::new(0u32);
+    for _ in 0..1100 {
+        Process::spawn(|total: RawValue<u32>| total.fetch_add(1), (total.clone(),)).unwrap().join().unwrap();
+    }
+    assert_eq!(total.get(), 1100);
+    assert!(shared_memory_report().unwrap().damage.is_empty());
+}
