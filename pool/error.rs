@@ -12,6 +12,7 @@ pub use lock::LockError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// The result of a call into this library.
 ///
@@ -46,6 +47,7 @@ enum Kind {
     Terminated,
     Broken { cause: String },
     Reentrant,
+    Cancelled,
     SharedMemory { text: String },
     Lock { source: LockError },
     Task { source: TaskError },
@@ -107,6 +109,11 @@ impl Error {
     #[cold]
     pub(crate) fn reentrant() -> Error {
         Kind::Reentrant.into()
+    }
+
+    #[cold]
+    pub(crate) fn cancelled() -> Error {
+        Kind::Cancelled.into()
     }
 
     #[cold]
@@ -272,6 +279,7 @@ impl fmt::Display for Error {
             Kind::NotRunning => f.write_str("the pool is not running: it was closed"),
             Kind::StillRunning => f.write_str("the pool is still running: call `close()` or `terminate()` before `join()`"),
             Kind::Terminated => f.write_str("the pool was terminated"),
+            Kind::Cancelled => f.write_str("the call was cancelled"),
             Kind::Broken { cause } => write!(f, "the pool is broken: {cause}"),
             Kind::Reentrant => f.write_str(
                 "the pool was called from inside a `Deserialize` implementation while it was reading a result",
@@ -404,6 +412,8 @@ pub(crate) enum TaskKind {
     Panicked { message: String, location: Option<String>, backtrace: Option<String> },
     Failed { source: RemoteError },
     WorkerLost { exit: Exit, reason: Option<String> },
+    TimedOut { limit: Duration },
+    Cancelled,
     Decode { text: String },
     Encode { text: String },
     Terminated,
@@ -456,6 +466,17 @@ impl TaskError {
     /// Whether the argument or the result could not be deserialised.
     pub fn is_decode(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Decode { .. })
+    }
+
+    /// Whether it did not end within its time limit; the worker was stopped and replaced.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::TimedOut { .. })
+    }
+
+    /// Whether it was cancelled before it had begun: by [`AsyncResult::cancel`](crate::AsyncResult::cancel), or since
+    /// another task of a call with [`Job::fail_fast`](crate::Job::fail_fast) has failed.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Cancelled)
     }
 
     /// Whether the pool was terminated before the task had a result.
@@ -534,6 +555,8 @@ impl fmt::Display for TaskError {
                 }
                 write!(f, "{exit}{}", exit.hint())
             }
+            TaskKind::TimedOut { limit } => write!(f, "did not end within its time limit of {limit:?}"),
+            TaskKind::Cancelled => f.write_str("was cancelled"),
             TaskKind::Decode { text } => write!(f, "could not be deserialised: {text}"),
             TaskKind::Encode { text } => write!(f, "could not be serialised: {text}"),
             TaskKind::Terminated => f.write_str("has no result: the pool was terminated"),

@@ -14,6 +14,8 @@
 //! |---|---|
 //! | [`Pool::builder`], [`PoolBuilder`] | the number of workers, an initializer, a name, the kind of link |
 //! | [`Pool::map`], [`Pool::map_each`], [`Pool::try_map`], [`Pool::starmap`], [`Pool::apply`] | calls that block |
+//! | [`Pool::apply_async`], [`Pool::map_async`], [`AsyncResult`] | calls whose results are asked for later |
+//! | [`Pool::imap`], [`Pool::imap_unordered`], [`Imap`] | results one by one, endless inputs |
 //! | [`Pool::map_ref`] | borrowed items: `&str`, slices |
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
 //! | [`Pool::job`], [`Job`] | options of a call |
@@ -56,7 +58,7 @@ pub use crate::codec::Payload;
 pub use crate::error::{Error, LockError, ProcessError, RemoteError, Result, TaskError};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::link::LinkKind;
-pub use crate::pool::{Job, Pool, PoolBuilder, With};
+pub use crate::pool::{AsyncResult, Imap, Job, Pool, PoolBuilder, With};
 pub use crate::process::args::{Args, Task, TaskWith};
 pub use crate::process::bootstrap::init;
 pub use crate::process::builder::ProcessBuilder;

@@ -1,30 +1,31 @@
 //! The face of the library: [`Pool`], its builder, and the options of a call.
 
-use crate::codec::{self, Payload};
-use crate::engine::call::{Options, Outcome};
-use crate::engine::core::{Core, Engine};
-use crate::engine::launch::spawn::Spawn;
-use crate::engine::results::{Feed, Items, Results};
-use crate::engine::work::{Each, EachRef, EachWith, Star, StarWith, Work, encode_context, entry};
-use crate::engine::worker::{Startup, initializer_entry};
-use crate::error::{Error, Result, TaskError, TaskKind};
-use crate::heap::scope::Pins;
-use crate::ipc::bell::Bell;
-use crate::ipc::link::LinkKind;
-use crate::process::args::{Args, Task, TaskWith};
-use crate::process::bootstrap::check_host;
-use crate::process::identity::FnRef;
-use crate::process::returns::{Fallible, Plain, assert_captures_nothing};
-use crate::sys::cpu::cpu_count;
-use crate::sys::memory;
+mod async_result;
+mod builder;
+mod calls;
+mod imap;
+mod job;
+mod with;
+
+pub use async_result::AsyncResult;
+pub use builder::PoolBuilder;
+pub use imap::Imap;
+pub use job::Job;
+pub use with::With;
+
+use crate::codec::Payload;
+use crate::engine::core::Engine;
+use crate::engine::job::Options;
+use crate::error::{Result, TaskError};
+use crate::process::args::{Args, Task};
 use crate::sys::reactor::fork_generation;
 use crate::sys::time::Deadline;
-use parking_lot::{Condvar, Mutex};
+#[cfg(doc)]
+use crate::{error::Error, sys::cpu::cpu_count};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error as StdError;
 use std::fmt;
-use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -292,6 +293,195 @@ impl Pool {
         self.job().try_apply(f, args)
     }
 
+    /// As [`Pool::starmap`], for a function that returns a `Result`: see [`Pool::try_map`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::try_map`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Pool::map`].
+    pub fn try_starmap<F, A, R, E, I>(&self, f: F, items: I) -> Result<Vec<R>>
+    where
+        A: Args,
+        F: Task<A, Output = Result<R, E>>,
+        R: Payload,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.job().try_starmap(f, items)
+    }
+
+    /// Calls `f` with `args` in a worker, and returns at once; the result is asked for later.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let result = pool.apply_async(|a: u32, b: u32| a * b, (6, 7))?;
+    /// assert_eq!(result.get()?, 42);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The pool was closed or terminated. Everything else is an error of the result, also arguments that cannot be
+    /// serialised.
+    pub fn apply_async<F, A>(&self, f: F, args: A) -> Result<AsyncResult<F::Output>>
+    where
+        A: Args,
+        F: Task<A, Output: Payload + Send>,
+    {
+        self.job().apply_async(f, args)
+    }
+
+    /// As [`Pool::apply_async`], for a function that returns a `Result`: see [`Pool::try_apply`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::apply_async`].
+    pub fn try_apply_async<F, A, R, E>(&self, f: F, args: A) -> Result<AsyncResult<R>>
+    where
+        A: Args,
+        F: Task<A, Output = Result<R, E>>,
+        R: Payload + Send,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+    {
+        self.job().try_apply_async(f, args)
+    }
+
+    /// Calls `f` in a worker for each item, and returns at once; the results are asked for later.
+    ///
+    /// All items are read and serialised before this returns, since nobody would read them later; use [`Pool::imap`] for
+    /// input that does not fit into memory.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let squares = pool.map_async(|x: u64| x * x, 0..5)?;
+    /// assert_eq!(squares.get()?, [0, 1, 4, 9, 16]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::apply_async`].
+    ///
+    /// # Panics
+    ///
+    /// A panic of the iterator or of an item's `Serialize` goes through to the caller; nothing was run then.
+    pub fn map_async<F, T, R, I>(&self, f: F, items: I) -> Result<AsyncResult<Vec<R>>>
+    where
+        F: Fn(T) -> R + Copy + Send + 'static,
+        T: Payload,
+        R: Payload + Send,
+        I: IntoIterator<Item = T>,
+    {
+        self.job().map_async(f, items)
+    }
+
+    /// As [`Pool::map_async`], for a function that returns a `Result`: see [`Pool::try_map`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map_async`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Pool::map_async`].
+    pub fn try_map_async<F, T, R, E, I>(&self, f: F, items: I) -> Result<AsyncResult<Vec<R>>>
+    where
+        F: Fn(T) -> Result<R, E> + Copy + Send + 'static,
+        T: Payload,
+        R: Payload + Send,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+        I: IntoIterator<Item = T>,
+    {
+        self.job().try_map_async(f, items)
+    }
+
+    /// As [`Pool::map_async`], for a function of several arguments: see [`Pool::starmap`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map_async`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Pool::map_async`].
+    pub fn starmap_async<F, A, I>(&self, f: F, items: I) -> Result<AsyncResult<Vec<F::Output>>>
+    where
+        A: Args,
+        F: Task<A, Output: Payload + Send>,
+        I: IntoIterator<Item = A>,
+    {
+        self.job().starmap_async(f, items)
+    }
+
+    /// Calls `f` in a worker for each item, and gives the results one by one, in the order of the items.
+    ///
+    /// Input is read as results are taken, with a bounded number of items between: an endless input is fine. A failed
+    /// task is one `Err`, and the iteration goes on behind it. See [`Imap`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let results = pool.imap(|x: u64| x * x, 0..).take(4);
+    /// assert_eq!(results.collect::<Result<Vec<_>, _>>()?, [0, 1, 4, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// If the pool was closed or terminated, the only result is that error.
+    pub fn imap<'i, F, T, R, I>(&self, f: F, items: I) -> Imap<'i, R>
+    where
+        F: Fn(T) -> R + Copy + Send + 'static,
+        T: Payload,
+        R: Payload,
+        I: IntoIterator<Item = T, IntoIter: 'i>,
+    {
+        self.job().imap(f, items)
+    }
+
+    /// As [`Pool::imap`], but gives each result as soon as it is there.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let mut results = pool.imap_unordered(|x: u64| x * x, 0..4).collect::<Result<Vec<_>, _>>()?;
+    /// results.sort();
+    /// assert_eq!(results, [0, 1, 4, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn imap_unordered<'i, F, T, R, I>(&self, f: F, items: I) -> Imap<'i, R>
+    where
+        F: Fn(T) -> R + Copy + Send + 'static,
+        T: Payload,
+        R: Payload,
+        I: IntoIterator<Item = T, IntoIter: 'i>,
+    {
+        self.job().imap_unordered(f, items)
+    }
+
+    /// As [`Pool::imap`], for a function that returns a `Result`: see [`Pool::try_map`].
+    pub fn try_imap<'i, F, T, R, E, I>(&self, f: F, items: I) -> Imap<'i, R>
+    where
+        F: Fn(T) -> Result<R, E> + Copy + Send + 'static,
+        T: Payload,
+        R: Payload,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+        I: IntoIterator<Item = T, IntoIter: 'i>,
+    {
+        self.job().try_imap(f, items)
+    }
+
+    /// As [`Pool::imap_unordered`], for a function that returns a `Result`: see [`Pool::try_map`].
+    pub fn try_imap_unordered<'i, F, T, R, E, I>(&self, f: F, items: I) -> Imap<'i, R>
+    where
+        F: Fn(T) -> Result<R, E> + Copy + Send + 'static,
+        T: Payload,
+        R: Payload,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+        I: IntoIterator<Item = T, IntoIter: 'i>,
+    {
+        self.job().try_imap_unordered(f, items)
+    }
+
     /// Calls with a context: data that every task of a call sees, sent once to each worker.
     ///
     /// This is Python's `functools.partial`, and a broadcast. The context is borrowed; `with(&vec[..10])`,
@@ -419,480 +609,5 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (state, processes) = self.engine.describe();
         f.debug_struct("Pool").field("state", &state).field("processes", &processes).finish()
-    }
-}
-
-/// Makes a [`Pool`] with options.
-///
-/// ```
-/// use multiproc::{LinkKind, Pool};
-///
-/// let pool = Pool::builder().processes(2).name("crunch").link(LinkKind::Ring).build()?;
-/// assert_eq!(pool.apply(|| 1 + 1, ())?, 2);
-/// # Ok::<(), multiproc::Error>(())
-/// ```
-#[derive(Debug)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct PoolBuilder {
-    processes: Option<usize>,
-    name: String,
-    link: LinkKind,
-    grace: Duration,
-    startup: Option<Result<(Startup, Pins)>>,
-}
-
-impl Default for PoolBuilder {
-    fn default() -> PoolBuilder {
-        PoolBuilder {
-            processes: None,
-            name: "worker".to_owned(),
-            link: LinkKind::default(),
-            grace: Duration::from_secs(1),
-            startup: None,
-        }
-    }
-}
-
-impl PoolBuilder {
-    /// The number of workers; `None` means as many as [`cpu_count`].
-    pub fn processes(mut self, processes: impl Into<Option<usize>>) -> Self {
-        self.processes = processes.into();
-        self
-    }
-
-    /// What ps and top show for the workers, followed by their number; the system keeps 15 bytes. Default: `worker`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// How tasks and results travel. Default: [`LinkKind::Ring`].
-    pub fn link(mut self, link: LinkKind) -> Self {
-        self.link = link;
-        self
-    }
-
-    /// How long a worker may take to end after SIGTERM before it gets SIGKILL. Default: 1 second.
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
-    }
-
-    /// A function that each worker runs before its first task, also each later replacement. What it returns is dropped.
-    ///
-    /// ```
-    /// use multiproc::Pool;
-    /// use std::sync::OnceLock;
-    ///
-    /// static GREETING: OnceLock<String> = OnceLock::new();
-    ///
-    /// let pool = Pool::builder()
-    ///     .processes(1)
-    ///     .initializer(|text: String| GREETING.set(text), ("hello".to_owned(),))
-    ///     .build()?;
-    /// assert_eq!(pool.apply(|| GREETING.get().cloned(), ())?.as_deref(), Some("hello"));
-    /// assert_eq!(GREETING.get(), None); // This process is not the worker.
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// If it panics, [`PoolBuilder::build`] gives [`Error::is_initializer`].
-    pub fn initializer<F, A>(mut self, f: F, args: A) -> Self
-    where
-        A: Args,
-        F: Task<A>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        let encoded = codec::pack(|out| args.encode(out)).map_err(|error| {
-            Error::invalid_argument(format!("the arguments of the initializer could not be serialised: {}", error.0))
-        });
-        let function = FnRef::of(initializer_entry::<F, A>());
-        self.startup =
-            Some(encoded.and_then(|args| Ok((Startup { function: function?, args: args.bytes }, args.pins))));
-        self
-    }
-
-    /// Starts the workers and waits until each is ready.
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::new`], and [`Error::is_initializer`].
-    pub fn build(self) -> Result<Pool> {
-        check_host()?;
-        let processes = self.processes.unwrap_or_else(cpu_count);
-        if processes == 0 {
-            return Err(Error::invalid_argument("a pool needs at least 1 process, not 0"));
-        }
-        let (startup, pins) = self.startup.transpose()?.unzip();
-        let (file, memory) = match self.link {
-            LinkKind::Ring => {
-                let (file, memory) = memory::create_mapped("multiproc-bell", Bell::LEN)?;
-                (Some(Arc::new(file)), memory)
-            }
-            LinkKind::Channel => (None, memory::private(Bell::LEN)?),
-        };
-        let bell = Bell::new(Arc::new(memory), 0);
-        let launcher = Spawn {
-            link: self.link,
-            bell: bell.clone(),
-            bell_file: file,
-            name: self.name,
-            startup,
-            pins: pins.unwrap_or_default(),
-        };
-        let engine = Arc::new(Engine {
-            core: Mutex::new(Core::new(processes)),
-            bell,
-            launcher: Box::new(launcher),
-            background: Condvar::new(),
-            workforce: Condvar::new(),
-            grace: self.grace,
-            generation: fork_generation(),
-        });
-        engine.build()?;
-        Ok(Pool { engine })
-    }
-}
-
-/// A call with options, made by [`Pool::job`]. It can be used again.
-#[derive(Clone, Copy, Debug)]
-#[must_use = "options do nothing until a call such as `map`"]
-pub struct Job<'a> {
-    pool: &'a Pool,
-    options: Options,
-}
-
-impl<'a> Job<'a> {
-    /// Lets exactly `n` items travel together, the last ones excepted. Default: as many as make about 1 millisecond of
-    /// work, by measurement.
-    ///
-    /// # Panics
-    ///
-    /// When `n` is 0 or more than 2^30.
-    pub fn chunksize(mut self, n: usize) -> Job<'a> {
-        let n = u32::try_from(n).ok().filter(|n| *n <= crate::engine::chunk::MOST).and_then(NonZeroU32::new);
-        let Some(n) = n else { panic!("the chunk size must be at least 1 and at most 2^30") };
-        self.options.chunksize = Some(n.get());
-        self
-    }
-
-    /// See [`Pool::with`].
-    pub fn with<C>(self, context: &'a C) -> With<'a, C>
-    where
-        C: Serialize + ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
-    {
-        With { job: self, context }
-    }
-
-    /// See [`Pool::map`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::map`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn map<F, T, R, I>(&self, f: F, items: I) -> Result<Vec<R>>
-    where
-        F: Fn(T) -> R + Copy + Send + 'static,
-        T: Payload,
-        R: Payload,
-        I: IntoIterator<Item = T>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        self.all::<Each<F, T, R, Plain>>(None, &mut Items::new(items.into_iter(), codec::encode::<T>))
-    }
-
-    /// See [`Pool::map_each`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn map_each<F, T, R, I>(&self, f: F, items: I) -> Vec<Result<R, TaskError>>
-    where
-        F: Fn(T) -> R + Copy + Send + 'static,
-        T: Payload,
-        R: Payload,
-        I: IntoIterator<Item = T>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        self.each::<Each<F, T, R, Plain>, _>(None, items.into_iter(), codec::encode::<T>)
-    }
-
-    /// See [`Pool::try_map`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::try_map`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn try_map<F, T, R, E, I>(&self, f: F, items: I) -> Result<Vec<R>>
-    where
-        F: Fn(T) -> Result<R, E> + Copy + Send + 'static,
-        T: Payload,
-        R: Payload,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-        I: IntoIterator<Item = T>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        self.all::<Each<F, T, Result<R, E>, Fallible>>(None, &mut Items::new(items.into_iter(), codec::encode::<T>))
-    }
-
-    /// See [`Pool::map_ref`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::map`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn map_ref<F, T, R, I>(&self, f: F, items: I) -> Result<Vec<R>>
-    where
-        F: Fn(&T) -> R + Copy + Send + 'static,
-        T: Serialize + ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
-        R: Payload,
-        I: IntoIterator<Item: Deref<Target = T>>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        let encode = |item: &I::Item, out: &mut Vec<u8>| codec::encode::<T>(item, out);
-        self.all::<EachRef<F, T, R>>(None, &mut Items::new(items.into_iter(), encode))
-    }
-
-    /// See [`Pool::starmap`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::map`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn starmap<F, A, I>(&self, f: F, items: I) -> Result<Vec<F::Output>>
-    where
-        A: Args,
-        F: Task<A, Output: Payload>,
-        I: IntoIterator<Item = A>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        self.all::<Star<F, A, Plain>>(None, &mut Items::new(items.into_iter(), A::encode))
-    }
-
-    /// See [`Pool::apply`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::apply`].
-    pub fn apply<F, A>(&self, f: F, args: A) -> Result<F::Output>
-    where
-        A: Args,
-        F: Task<A, Output: Payload>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        self.one::<Star<F, A, Plain>>(None, &mut Items::new(std::iter::once(args), A::encode))
-    }
-
-    /// See [`Pool::try_apply`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::try_apply`].
-    pub fn try_apply<F, A, R, E>(&self, f: F, args: A) -> Result<R>
-    where
-        A: Args,
-        F: Task<A, Output = Result<R, E>>,
-        R: Payload,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        self.one::<Star<F, A, Fallible>>(None, &mut Items::new(std::iter::once(args), A::encode))
-    }
-
-    /// Runs all tasks; the results, or the first error.
-    fn all<W: Work>(&self, context: Option<codec::Packed>, feed: &mut dyn Feed) -> Result<Vec<W::Output>> {
-        let mut results = Results::<W::Output>::new();
-        let outcome = self.pool.engine.run(entry::<W>(), context, self.options, feed, &mut results)?;
-        match outcome.halted {
-            Some(halt) => Err(halt.error()),
-            None => Ok(results.all()?),
-        }
-    }
-
-    /// Runs one task.
-    fn one<W: Work>(&self, context: Option<codec::Packed>, feed: &mut dyn Feed) -> Result<W::Output> {
-        let options = Options { chunksize: Some(1) };
-        match (Job { options, ..*self }).all::<W>(context, feed)?.pop() {
-            Some(value) => Ok(value),
-            // One task went in; it has a value or was an error.
-            None => Err(Error::broken("a task has neither a result nor an error")),
-        }
-    }
-
-    /// Runs all tasks; one result each.
-    fn each<W: Work, I: Iterator>(
-        &self,
-        context: Option<codec::Packed>,
-        mut items: I,
-        encode: impl Fn(&I::Item, &mut Vec<u8>) -> Result<(), codec::CodecError>,
-    ) -> Vec<Result<W::Output, TaskError>> {
-        let mut results = Results::<W::Output>::new();
-        let mut feed = Items::new(items.by_ref(), encode);
-        match self.pool.engine.run(entry::<W>(), context, self.options, &mut feed, &mut results) {
-            Ok(Outcome { total, halted, job }) => {
-                let left = items.count() as u64;
-                let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
-                results.each(total + left, |index| job.error(kind.clone(), index, None))
-            }
-            Err(error) => {
-                let kind = error.refusal();
-                let refused = |(_, index)| Err(TaskError::new(kind.clone(), W::name(), index, None));
-                items.zip(0..).map(refused).collect()
-            }
-        }
-    }
-}
-
-/// A call with a context, made by [`Pool::with`].
-#[derive(Debug)]
-#[must_use = "a context does nothing until a call such as `map`"]
-pub struct With<'a, C: ?Sized> {
-    job: Job<'a>,
-    context: &'a C,
-}
-
-impl<C> With<'_, C>
-where
-    C: Serialize + ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
-{
-    /// Calls `f` with the context and each item; otherwise as [`Pool::map`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::map`], and [`Error::is_invalid_argument`] if the context cannot be serialised.
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn map<F, T, R, I>(&self, f: F, items: I) -> Result<Vec<R>>
-    where
-        F: Fn(&C, T) -> R + Copy + Send + 'static,
-        T: Payload,
-        R: Payload,
-        I: IntoIterator<Item = T>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        self.all::<EachWith<F, C, T, R, Plain>>(&mut Items::new(items.into_iter(), codec::encode::<T>))
-    }
-
-    /// Calls `f` with the context and each item; otherwise as [`Pool::map_each`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn map_each<F, T, R, I>(&self, f: F, items: I) -> Vec<Result<R, TaskError>>
-    where
-        F: Fn(&C, T) -> R + Copy + Send + 'static,
-        T: Payload,
-        R: Payload,
-        I: IntoIterator<Item = T>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        match encode_context(self.context) {
-            Ok(context) => {
-                self.job.each::<EachWith<F, C, T, R, Plain>, _>(Some(context), items.into_iter(), codec::encode::<T>)
-            }
-            Err(error) => {
-                let kind = TaskKind::Encode { text: format!("the context of `with`: {}", error.0) };
-                let name = EachWith::<F, C, T, R, Plain>::name();
-                let refused = |(_, index)| Err(TaskError::new(kind.clone(), name, index, None));
-                items.into_iter().zip(0..).map(refused).collect()
-            }
-        }
-    }
-
-    /// Calls `f` with the context and each item; otherwise as [`Pool::try_map`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::try_map`], and [`Error::is_invalid_argument`] if the context cannot be serialised.
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn try_map<F, T, R, E, I>(&self, f: F, items: I) -> Result<Vec<R>>
-    where
-        F: Fn(&C, T) -> Result<R, E> + Copy + Send + 'static,
-        T: Payload,
-        R: Payload,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-        I: IntoIterator<Item = T>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        self.all::<EachWith<F, C, T, Result<R, E>, Fallible>>(&mut Items::new(items.into_iter(), codec::encode::<T>))
-    }
-
-    /// Calls `f` with the context and the arguments in each tuple; otherwise as [`Pool::starmap`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::map`], and [`Error::is_invalid_argument`] if the context cannot be serialised.
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn starmap<F, A, I>(&self, f: F, items: I) -> Result<Vec<F::Output>>
-    where
-        A: Args,
-        F: TaskWith<C, A, Output: Payload>,
-        I: IntoIterator<Item = A>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        self.all::<StarWith<F, C, A, Plain>>(&mut Items::new(items.into_iter(), A::encode))
-    }
-
-    /// Calls `f` with the context and `args`; otherwise as [`Pool::apply`].
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::new(1)?;
-    /// assert_eq!(pool.with("abc").apply(|text: &str, n: usize| text.repeat(n), (2,))?, "abcabc");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::apply`], and [`Error::is_invalid_argument`] if the context cannot be serialised.
-    pub fn apply<F, A>(&self, f: F, args: A) -> Result<F::Output>
-    where
-        A: Args,
-        F: TaskWith<C, A, Output: Payload>,
-    {
-        assert_captures_nothing!(F);
-        let _ = f;
-        let mut feed = Items::new(std::iter::once(args), A::encode);
-        self.job.one::<StarWith<F, C, A, Plain>>(Some(self.encode()?), &mut feed)
-    }
-
-    fn all<W: Work>(&self, feed: &mut dyn Feed) -> Result<Vec<W::Output>> {
-        self.job.all::<W>(Some(self.encode()?), feed)
-    }
-
-    fn encode(&self) -> Result<codec::Packed> {
-        encode_context(self.context).map_err(|error| {
-            Error::invalid_argument(format!("the context of `with` could not be serialised: {}", error.0))
-        })
     }
 }

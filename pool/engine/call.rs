@@ -1,14 +1,16 @@
-//! One blocking call: feeds tasks, drives or waits, and brings the results home. All user code of a call (its input
+//! Calls: one loop feeds tasks, drives or waits, and brings the results home, for calls that block, for results that are
+//! asked for later, and for those that are taken one by one. All user code of a call (its input
 //! iterator, `Serialize`, `Deserialize`) runs on the thread that makes the call, and never under the core's lock.
 
 use crate::codec::Packed;
-use crate::engine::chunk;
 use crate::engine::core::{Core, Engine, Phase};
 use crate::engine::drive::{is_decoding, open};
-use crate::engine::job::{Delivery, Halt, Job};
+use crate::engine::job::{Delivery, Halt, Job, Options};
 use crate::engine::ledger::Load;
 use crate::engine::results::{Feed, Sink};
+use crate::engine::stock::{Stock, Stocked, stock_up};
 use crate::engine::work::Run;
+use crate::engine::{chunk, courier};
 use crate::error::{Error, TaskKind};
 use crate::heap::scope::{self, Pins};
 use crate::process::identity::Entry;
@@ -17,13 +19,6 @@ use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
 use std::io;
 use std::sync::Arc;
-
-/// What a call may be told.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Options {
-    /// Tasks per frame; by measurement if not given.
-    pub(crate) chunksize: Option<u32>,
-}
 
 /// The most frames that are made ready before they are handed over.
 const BATCH: usize = 32;
@@ -53,6 +48,7 @@ impl Drop for Guard<'_> {
 }
 
 /// A frame that is ready to be handed over: where its bytes are in the common buffer.
+#[derive(Debug)]
 struct Ready {
     first: u64,
     count: u32,
@@ -62,15 +58,29 @@ struct Ready {
 }
 
 /// The state of a call's input.
-struct Input<'a> {
-    feed: &'a mut dyn Feed,
+#[derive(Debug, Default)]
+pub(crate) struct Input {
     /// The number of the next task.
-    next: u64,
+    pub(crate) next: u64,
+    /// The bytes of all tasks so far.
+    pub(crate) total_bytes: u64,
     last_count: u32,
-    ended: bool,
+    pub(crate) ended: bool,
     bytes: Vec<u8>,
     frames: Vec<Ready>,
     failed: Vec<(u64, String)>,
+}
+
+/// How serving a call has ended.
+#[derive(Debug)]
+pub(crate) enum Served {
+    /// All tasks have an outcome.
+    Done,
+    /// It ended before its time.
+    Halted(Halt),
+    /// The sink has enough for now.
+    Enough,
+    TimedOut,
 }
 
 impl Engine {
@@ -87,49 +97,139 @@ impl Engine {
         feed: &mut dyn Feed,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Error> {
-        let guard = self.enter(entry, context)?;
-        let job = Arc::clone(&guard.job);
-        let mut input = Input {
-            feed,
-            next: 0,
-            last_count: 0,
-            ended: false,
-            bytes: Vec::new(),
-            frames: Vec::new(),
-            failed: Vec::new(),
-        };
-        let mut core = self.core.lock();
+        let job = self.enter(entry, context, options, None)?;
+        let guard = Guard { engine: self, job: Arc::clone(&job) };
+        let mut input = Input::new();
         let halted = loop {
-            if let Some(halt) = job.halted() {
-                break Some(halt);
-            }
-            let deliveries = job.take_deliveries();
-            if !deliveries.is_empty() {
-                MutexGuard::unlocked(&mut core, || accept(&job, sink, deliveries));
-                continue;
-            }
-            if !input.ended && self.feed(&mut core, &job, options, &mut input) {
-                for (index, text) in input.failed.drain(..) {
-                    sink.failure(index, job.error(TaskKind::Encode { text }, index, None));
-                }
-                continue;
-            }
-            if input.ended && job.outstanding() == 0 {
-                break None;
-            }
-            if core.driving {
-                wait_for_change(&mut core, &job);
-            } else {
-                self.drive(&mut core, Some((&job, sink)), Deadline::NEVER);
+            match self.serve(&job, Some((&mut input, &mut *feed)), sink, Deadline::NEVER) {
+                Served::Done => break None,
+                Served::Halted(halt) => break Some(halt),
+                Served::Enough | Served::TimedOut => {}
             }
         };
-        drop(core);
         drop(guard);
         Ok(Outcome { total: input.next, halted, job })
     }
 
+    /// Hands a whole input in and returns; nobody waits for the results yet.
+    ///
+    /// # Errors
+    ///
+    /// The pool takes no calls; nothing was run then.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        entry: &'static Entry<Run>,
+        context: Option<Packed>,
+        options: Options,
+        feed: &mut dyn Feed,
+    ) -> Result<(Arc<Job>, u64), Error> {
+        courier::start()?;
+        let (Stocked { mut stock, total, failed }, pins) = scope::collect(|| stock_up(feed));
+        stock.pins = (!pins.is_empty()).then(|| Arc::new(pins));
+        let job = self.enter(entry, context, options, Some(stock))?;
+        for (index, text) in failed {
+            job.deliver(Delivery::Failure { index, error: job.error(TaskKind::Encode { text }, index, None) });
+        }
+        let mut core = self.core.lock();
+        core.stocked.push_back(Arc::clone(&job));
+        core.schedule();
+        core.flush();
+        self.dispatched(&mut core);
+        if core.driving {
+            self.bell.ring();
+        }
+        self.hand_over(&mut core);
+        Ok((job, total))
+    }
+
+    /// Serves a call until all is done, or the sink has enough, or the deadline has passed: feeds tasks, drives or waits,
+    /// and brings results to the sink. Without an input the call is one that was handed in whole.
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        mut input: Option<(&mut Input, &mut dyn Feed)>,
+        sink: &mut dyn Sink,
+        until: Deadline,
+    ) -> Served {
+        let mut core = self.core.lock();
+        loop {
+            let deliveries = job.take_deliveries();
+            if !deliveries.is_empty() {
+                MutexGuard::unlocked(&mut core, || accept(job, sink, deliveries));
+                continue;
+            }
+            if let Some(halt) = job.halted() {
+                return Served::Halted(halt);
+            }
+            if sink.enough() {
+                return Served::Enough;
+            }
+            let done = match &mut input {
+                Some((input, feed)) => {
+                    if !input.ended && self.feed(&mut core, job, input, *feed, sink) {
+                        for (index, text) in input.failed.drain(..) {
+                            sink.failure(index, job.error(TaskKind::Encode { text }, index, None));
+                        }
+                        continue;
+                    }
+                    input.ended && job.outstanding() == 0
+                }
+                None => job.is_complete(),
+            };
+            if done {
+                return Served::Done;
+            }
+            if until.passed() {
+                return Served::TimedOut;
+            }
+            if core.driving {
+                wait_for_change(&mut core, job, until);
+            } else {
+                self.drive(&mut core, Some((job, sink)), until);
+            }
+        }
+    }
+
+    /// Takes what has arrived, and hands in more if there is room; never waits.
+    pub(crate) fn top_up(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        input: &mut Input,
+        feed: &mut dyn Feed,
+        sink: &mut dyn Sink,
+    ) {
+        let mut core = self.core.lock();
+        let deliveries = job.take_deliveries();
+        if !deliveries.is_empty() {
+            MutexGuard::unlocked(&mut core, || accept(job, sink, deliveries));
+        }
+        if job.halted().is_some() || input.ended {
+            return;
+        }
+        self.feed(&mut core, job, input, feed, sink);
+        if core.driving {
+            return;
+        }
+        // The answers that are there; the background thread goes on with it.
+        self.turn(&mut core, &mut Some((job, sink)));
+        self.hand_over(&mut core);
+    }
+
+    /// Ends a call that nobody waits in, or whose results nobody wants any more.
+    pub(crate) fn leave(&self, job: &Arc<Job>) {
+        let mut core = self.core.lock();
+        core.retire(job);
+        self.hand_over(&mut core);
+    }
+
     /// Registers a call.
-    fn enter(self: &Arc<Self>, entry: &'static Entry<Run>, context: Option<Packed>) -> Result<Guard<'_>, Error> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        entry: &'static Entry<Run>,
+        context: Option<Packed>,
+        options: Options,
+        stock: Option<Stock>,
+    ) -> Result<Arc<Job>, Error> {
         if is_decoding() {
             return Err(Error::reentrant());
         }
@@ -144,23 +244,34 @@ impl Engine {
             Phase::Closing => return Err(Error::not_running()),
             Phase::Ending { halt, .. } => return Err(halt.error()),
         }
-        let job = Arc::new(Job::new(core.header(entry, context)?));
+        let job = Arc::new(Job::new(core.header(entry, context)?, options, stock));
         core.jobs.push(Arc::clone(&job));
-        Ok(Guard { engine: self, job })
+        Ok(job)
     }
 
     /// Makes frames of the next tasks and hands them over, if there is room; whether anything came of it.
-    fn feed(&self, core: &mut MutexGuard<'_, Core>, job: &Arc<Job>, options: Options, input: &mut Input<'_>) -> bool {
-        let nanos = job.header.nanos();
-        let count = options
-            .chunksize
-            .unwrap_or_else(|| chunk::size(nanos, input.last_count, input.feed.left(), core.workers.len()));
-        let room = core.room(&job.header, count).min(BATCH);
-        if room == 0 {
+    fn feed(
+        &self,
+        core: &mut MutexGuard<'_, Core>,
+        job: &Arc<Job>,
+        input: &mut Input,
+        feed: &mut dyn Feed,
+        sink: &dyn Sink,
+    ) -> bool {
+        let wanted = sink.room(job, input, core.workers.len());
+        let count = job.chunk(input.last_count, feed.left(), core.workers.len());
+        let count = count.min(u32::try_from(wanted).unwrap_or(u32::MAX));
+        if count == 0 {
             return false;
         }
-        let most_bytes = if options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
-        MutexGuard::unlocked(core, || scope::collect(|| input.make(room, count, most_bytes)));
+        let room = core.room(job, count).min(BATCH).min(usize::try_from(wanted / u64::from(count)).unwrap_or(BATCH));
+        if room == 0 {
+            core.note_hunger(job, true);
+            return false;
+        }
+        core.note_hunger(job, false);
+        let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
+        MutexGuard::unlocked(core, || scope::collect(|| input.make(feed, room, count, most_bytes)));
         let mut start = 0;
         for frame in input.frames.drain(..) {
             job.add_outstanding(u64::from(frame.count));
@@ -170,20 +281,34 @@ impl Engine {
             start = frame.end;
         }
         core.flush();
+        self.dispatched(core);
         true
+    }
+
+    /// After frames were handed out: the thread that minds time limits looks at them anew.
+    pub(crate) fn dispatched(&self, core: &mut Core) {
+        if std::mem::take(&mut core.new_deadline) {
+            self.background.notify_one();
+        }
     }
 }
 
-impl Input<'_> {
+impl Input {
+    pub(crate) fn new() -> Input {
+        Input::default()
+    }
+
     /// Makes up to `room` frames of up to `count` tasks.
-    fn make(&mut self, room: usize, count: u32, most_bytes: usize) {
+    fn make(&mut self, feed: &mut dyn Feed, room: usize, count: u32, most_bytes: usize) {
         self.bytes.clear();
         while self.frames.len() < room && !self.ended {
-            let filled = self.feed.fill(&mut self.bytes, count, most_bytes);
+            let before = self.bytes.len();
+            let filled = feed.fill(&mut self.bytes, count, most_bytes);
             if filled.count > 0 {
                 let pins = scope::take_pins();
                 self.frames.push(Ready { first: self.next, count: filled.count, end: self.bytes.len(), pins });
                 self.next += u64::from(filled.count);
+                self.total_bytes += (self.bytes.len() - before) as u64;
                 self.last_count = filled.count;
             }
             if let Some(error) = filled.failed {
@@ -203,8 +328,14 @@ fn accept(job: &Job, sink: &mut dyn Sink, deliveries: Vec<Delivery>) {
 }
 
 /// Waits, in the line for the driver's seat, until something has changed for this call.
-fn wait_for_change(core: &mut MutexGuard<'_, Core>, job: &Arc<Job>) {
+fn wait_for_change(core: &mut MutexGuard<'_, Core>, job: &Arc<Job>, until: Deadline) {
     core.waiting.push(Arc::clone(job));
-    job.changed.wait(core);
-    core.waiting.retain(|it| !Arc::ptr_eq(it, job));
+    match until.instant() {
+        Some(at) => drop(job.changed.wait_until(core, at)),
+        None => job.changed.wait(core),
+    }
+    // Once: several threads may wait for one call.
+    if let Some(at) = core.waiting.iter().position(|it| Arc::ptr_eq(it, job)) {
+        core.waiting.remove(at);
+    }
 }

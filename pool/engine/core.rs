@@ -3,7 +3,6 @@
 //! No code of the user's ever runs under this lock.
 
 use crate::codec::Packed;
-use crate::engine::chunk;
 use crate::engine::job::{Halt, Header, Job};
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::ledger::{Flight, Load, Window};
@@ -54,6 +53,16 @@ pub(crate) struct Core {
     pub(crate) backlog: VecDeque<Parcel>,
     /// Calls that are under way.
     pub(crate) jobs: Vec<Arc<Job>>,
+    /// Calls that nobody waits in and that have tasks which were not handed in yet, in turn.
+    pub(crate) stocked: VecDeque<Arc<Job>>,
+    /// How many calls have a thread that found no room for its next tasks.
+    pub(super) hungry: usize,
+    /// Since when room is kept for one of those, while calls without a thread have tasks as well.
+    pub(super) kept_since: Option<Instant>,
+    /// A task with a time limit was handed out.
+    pub(crate) new_deadline: bool,
+    /// After so many tasks a worker is replaced.
+    pub(crate) quota: Option<u32>,
     /// Calls whose threads wait for their condition variable; the first of them gets the driver's seat.
     pub(crate) waiting: Vec<Arc<Job>>,
     /// Headers of calls without context, by the address of the function's descriptor.
@@ -100,17 +109,23 @@ pub(crate) struct Worker {
     pub(crate) link: Option<Box<dyn Link>>,
     pub(crate) window: Window,
     /// Headers it knows.
-    known: HashSet<u64>,
+    pub(crate) known: HashSet<u64>,
     /// Headers it need not know any more.
-    forget: Vec<u64>,
+    pub(crate) forget: Vec<u64>,
     /// Frames were sent since the last flush.
-    unflushed: bool,
+    pub(crate) unflushed: bool,
     /// Since when it has been seen to wait although it has frames, and how far it was then.
-    stalled: Option<(Instant, Progress)>,
+    pub(crate) stalled: Option<(Instant, Progress)>,
     /// Why it was killed, if by us for what it did.
     pub(crate) condemned: Option<String>,
     /// What it said, or was said of it, before it was ready.
     pub(crate) complaint: Option<Error>,
+    /// The time limit of the task that it has, when that has one, and when it is over.
+    pub(crate) limit: Option<(Duration, Deadline)>,
+    /// It was told to end since that was over, and will be killed then.
+    pub(crate) overdue: Option<Deadline>,
+    /// How many more tasks it may be given.
+    pub(crate) left: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +161,9 @@ impl Worker {
             stalled: None,
             condemned: None,
             complaint: None,
+            limit: None,
+            overdue: None,
+            left: None,
         }
     }
 
@@ -181,12 +199,13 @@ impl Worker {
         let tasks = Frame { first: load.first, count: load.count, skip: load.next, ..frame(FrameKind::Tasks) };
         let Some(seq) = link.send(&tasks, bytes)? else { return Ok(false) };
         self.window.push(Flight { seq, load: Some(load.clone()) });
+        self.limit = job.options.timeout.map(|limit| (limit, Deadline::after(limit)));
         self.unflushed = true;
         Ok(true)
     }
 
     /// Tells the worker that there are no more frames.
-    fn send_stop(&mut self) -> io::Result<bool> {
+    pub(super) fn send_stop(&mut self) -> io::Result<bool> {
         let Some(link) = &mut self.link else { return Ok(true) };
         let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[])?;
         self.unflushed |= sent.is_some();
@@ -232,12 +251,17 @@ impl Engine {
 }
 
 impl Core {
-    pub(crate) fn new(workers: usize) -> Core {
+    pub(crate) fn new(workers: usize, quota: Option<u32>) -> Core {
         Core {
             phase: Phase::Running,
             workers: (0..workers).map(|_| Worker::new(0, State::Vacant)).collect(),
             backlog: VecDeque::new(),
             jobs: Vec::new(),
+            stocked: VecDeque::new(),
+            hungry: 0,
+            kept_since: None,
+            new_deadline: false,
+            quota,
             waiting: Vec::new(),
             headers: HashMap::new(),
             next_header: 0,
@@ -272,11 +296,11 @@ impl Core {
     }
 
     /// How many frames of `count` tasks each the workers can take now.
-    pub(crate) fn room(&self, header: &Header, count: u32) -> usize {
+    pub(crate) fn room(&self, job: &Job, count: u32) -> usize {
         if !self.backlog.is_empty() {
             return 0;
         }
-        let depth = chunk::depth(header.nanos(), count);
+        let depth = job.depth(count);
         self.workers.iter().map(|worker| worker.room(depth)).sum()
     }
 
@@ -317,11 +341,28 @@ impl Core {
 
     fn dispatch(&mut self, load: &Load, bytes: &[u8]) -> bool {
         let Some(job) = &load.job else { return true };
-        let depth = chunk::depth(job.header.nanos(), load.left());
+        let depth = job.depth(load.left());
         while let Some(at) = self.choose(depth) {
             let worker = &mut self.workers[at];
-            match worker.send(load, bytes) {
-                Ok(sent) => return sent,
+            // What it may not be given any more goes to another one.
+            let given = worker.left.map_or(load.left(), |left| load.left().min(left));
+            let part = Load { count: load.next + given, ..load.clone() };
+            match worker.send(&part, bytes) {
+                Ok(false) => return false,
+                Ok(true) => {
+                    self.new_deadline |= worker.limit.is_some();
+                    if let Some(left) = &mut worker.left {
+                        *left -= given;
+                        if *left == 0 {
+                            self.relieve(at);
+                        }
+                    }
+                    if part.count < load.count {
+                        let rest = Load { next: part.count, ..load.clone() };
+                        self.backlog.push_front(Parcel { load: rest, bytes: bytes.to_vec() });
+                    }
+                    return true;
+                }
                 // A socket that broke: the worker is dying. It gets nothing more, and its end is on its way.
                 Err(error) => {
                     worker.condemn(&error);
@@ -342,7 +383,7 @@ impl Core {
             }
             moved = true;
         }
-        moved
+        self.supply() || moved
     }
 
     /// Takes frames that no worker has begun back from the busiest one, while another is idle; whether anything moved.
@@ -400,12 +441,16 @@ impl Core {
 
     /// Whether anything is under way or waits to be.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.backlog.is_empty() || self.workers.iter().any(|worker| worker.window.len() > 0)
+        !self.backlog.is_empty()
+            || !self.stocked.is_empty()
+            || self.workers.iter().any(|worker| worker.window.len() > 0)
     }
 
     /// Ends a call: what is left of it is dropped, and workers may forget its context.
     pub(crate) fn retire(&mut self, job: &Arc<Job>) {
         self.jobs.retain(|it| !Arc::ptr_eq(it, job));
+        self.stocked.retain(|it| !Arc::ptr_eq(it, job));
+        self.note_hunger(job, false);
         if job.outstanding() > 0 {
             self.backlog.retain(|it| it.load.job.as_ref().is_none_or(|it| !Arc::ptr_eq(it, job)));
             self.workers.iter_mut().for_each(|worker| worker.window.abandon(job));
@@ -442,7 +487,9 @@ impl Worker {
     /// How many more frames it can take if `depth` of them may wait.
     fn room(&self, depth: usize) -> usize {
         match &self.link {
-            Some(link) if self.state == State::Ready => depth.min(link.depth()).saturating_sub(self.window.len()),
+            Some(link) if self.state == State::Ready && self.limit.is_none() && self.left != Some(0) => {
+                depth.min(link.depth()).saturating_sub(self.window.len())
+            }
             _ => 0,
         }
     }

@@ -3,11 +3,12 @@
 //! At any time at most one thread drives. It is a thread that waits for results of its own, if there is one: so a call
 //! on a quiet pool needs no hop between threads. Else it is the pool's background thread.
 
-use crate::engine::core::{Core, Engine, Phase, State};
+use crate::engine::core::{Core, Engine, Parcel, Phase, State};
 use crate::engine::job::{Delivery, Job};
+use crate::engine::ledger::Load;
 use crate::engine::results::Sink;
 use crate::engine::{chunk, supervisor};
-use crate::error::TaskKind;
+use crate::error::{TaskError, TaskKind};
 use crate::heap::scope::Pins;
 use crate::ipc::handles;
 use crate::ipc::link::{Answer, AnswerKind, Payload, slice};
@@ -53,7 +54,7 @@ impl Engine {
     }
 
     /// Does what there is to do; whether there was anything.
-    fn turn(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>) -> bool {
+    pub(crate) fn turn(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>) -> bool {
         let mut busy = false;
         while let Some((at, incarnation, news)) = core.news.pop_front() {
             supervisor::hear(self, core, own, at, incarnation, news);
@@ -64,6 +65,7 @@ impl Engine {
         }
         busy |= core.schedule();
         core.flush();
+        self.dispatched(core);
         core.fresh |= busy;
         if busy {
             // Whoever has more input looks whether there is room for it now.
@@ -77,6 +79,7 @@ impl Engine {
     fn idle(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, until: Deadline) {
         if core.rebalance() {
             core.flush();
+            self.dispatched(core);
             return;
         }
         let mut spinner = core.spinner;
@@ -93,7 +96,7 @@ impl Engine {
             return;
         }
         let look_again = if stacked && first_look { Deadline::after(SECOND_LOOK) } else { slice() };
-        let until = until.earlier(look_again);
+        let until = until.earlier(look_again).earlier(core.kept_until());
         let start = Instant::now();
         MutexGuard::unlocked(core, || self.bell.sleep(until));
         let slept = start.elapsed();
@@ -143,8 +146,16 @@ impl Engine {
             return wrong("an answer to tasks that it does not have");
         }
         let (first, all) = (load.index(load.next), load.count);
+        let before = load.clone();
         load.next += answer.count;
-        let Some(job) = load.job.clone() else { return Ok(()) };
+        let finished = load.left() == 0;
+        let worker = &mut core.workers[at];
+        let overdue = worker.overdue.is_some();
+        let limit = worker.limit.filter(|_| overdue).map(|(limit, _)| limit);
+        if finished && !overdue {
+            worker.limit = None;
+        }
+        let Some(job) = before.job.clone() else { return Ok(()) };
         if answer.nanos > 0 {
             // The time is that of the whole frame, told with its last answer.
             let nanos = chunk::learn(job.header.nanos(), answer.nanos, all);
@@ -154,9 +165,16 @@ impl Engine {
         core.note_size(answer.payload.len());
         match answer.kind {
             AnswerKind::Failure if count != 1 => return wrong("a failure of several tasks at once"),
+            // It has ended after all, but too late.
+            _ if limit.is_some() => {
+                let kind = TaskKind::TimedOut { limit: limit.unwrap_or_default() };
+                self.fail(core, own, at, &job, Failed { kind, load: &before, pid, seq: answer.seq });
+                return Ok(());
+            }
             AnswerKind::Failure => {
                 let kind = read_failure(&answer.payload);
-                give(core, &job, own, Delivery::Failure { index: first, error: job.error(kind, first, pid) });
+                self.fail(core, own, at, &job, Failed { kind, load: &before, pid, seq: answer.seq });
+                return Ok(());
             }
             AnswerKind::Values => {
                 give(core, &job, own, Delivery::Values { first, count, payload: answer.payload, pins: Pins::new() });
@@ -169,10 +187,27 @@ impl Engine {
                 give(core, &job, own, Delivery::Values { first, count, payload: Payload::Own(value), pins });
             }
         }
-        if job.settle(u64::from(count)) {
-            job.changed.notify_all();
-        }
+        core.settle(&job, u64::from(count));
         Ok(())
+    }
+
+    /// A task at the place `load.next` of its frame has failed: it is run again, or that is its outcome.
+    fn fail(
+        self: &Arc<Self>,
+        core: &mut MutexGuard<'_, Core>,
+        own: &mut Own<'_>,
+        at: usize,
+        job: &Arc<Job>,
+        failed: Failed<'_>,
+    ) {
+        let Failed { kind, load, pid, seq } = failed;
+        let index = load.index(load.next);
+        if job.may_retry(index, &kind) {
+            let bytes = core.workers[at].link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
+            core.backlog.push_back(Parcel { load: Load { count: load.next + 1, ..load.clone() }, bytes });
+            return;
+        }
+        settle_failure(core, own, job, index, job.error(kind, index, pid));
     }
 
     /// What the background thread does, as long as the pool has workers.
@@ -180,7 +215,8 @@ impl Engine {
         let mut core = self.core.lock();
         loop {
             core.trim();
-            let until = supervisor::enforce(&mut core).earlier(core.trim_at());
+            let trim_at = if core.trim_at().passed() { Deadline::NEVER } else { core.trim_at() };
+            let until = supervisor::enforce(&mut core, self.grace).earlier(trim_at);
             if !matches!(core.phase, Phase::Running) && core.workers.iter().all(|it| it.state == State::Vacant) {
                 return;
             }
@@ -189,9 +225,8 @@ impl Engine {
                 self.drive(&mut core, None, until);
                 self.hand_over(&mut core);
             } else {
+                // Room is given back later if the pool is busy: whoever is served last wakes this thread.
                 match until.instant() {
-                    // Due, but the pool is busy: whoever is served last wakes this thread.
-                    Some(_) if until.passed() => self.background.wait(&mut core),
                     Some(at) => drop(self.background.wait_until(&mut core, at)),
                     None => self.background.wait(&mut core),
                 }
@@ -235,6 +270,30 @@ impl Core {
                 it.window.len() > 0 && it.condemned.is_none() && it.link.as_ref().is_some_and(|link| link.has_answer())
             })
     }
+}
+
+/// A failure is the outcome of a task.
+pub(crate) fn settle_failure(
+    core: &mut MutexGuard<'_, Core>,
+    own: &mut Own<'_>,
+    job: &Arc<Job>,
+    index: u64,
+    error: TaskError,
+) {
+    give(core, job, own, Delivery::Failure { index, error });
+    core.settle(job, 1);
+    if job.options.fail_fast {
+        core.give_up(job);
+    }
+}
+
+/// A task that has failed.
+struct Failed<'a> {
+    kind: TaskKind,
+    /// Its frame, whose next task it is.
+    load: &'a Load,
+    pid: Option<i32>,
+    seq: u64,
 }
 
 /// A failure as the worker wrote it; what does not read is itself a failure.

@@ -1,13 +1,19 @@
 //! A job: one call of the pool, from its first task to its last result.
 
 use crate::codec::Packed;
+use crate::engine::chunk;
+use crate::engine::courier::{self, Errand};
+use crate::engine::stock::Stock;
 use crate::engine::work::Run;
 use crate::error::{Error, TaskError, TaskKind};
 use crate::heap::scope::Pins;
 use crate::ipc::link::Payload;
 use crate::process::identity::{Entry, FnRef};
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// What a worker must know to run the tasks of a job: which function, and its context.
 ///
@@ -40,11 +46,28 @@ impl Header {
     }
 }
 
+/// What a call may be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Tasks per frame; by measurement if not given.
+    pub(crate) chunksize: Option<u32>,
+    /// How long one task may run.
+    pub(crate) timeout: Option<Duration>,
+    /// How often a task that has failed is run again.
+    pub(crate) retries: u32,
+    /// The first failure ends the call.
+    pub(crate) fail_fast: bool,
+    /// The most tasks that may be under way or wait to be taken, for calls that are consumed piece by piece.
+    pub(crate) buffersize: Option<usize>,
+}
+
 /// Why a job ends before all its tasks have ended.
 #[derive(Clone, Debug)]
 pub(crate) enum Halt {
     Terminated,
     Broken(String),
+    /// By its caller, or after its first failure.
+    Cancelled,
 }
 
 impl Halt {
@@ -52,6 +75,7 @@ impl Halt {
         match self {
             Halt::Terminated => TaskKind::Terminated,
             Halt::Broken(cause) => TaskKind::Broken { cause: cause.clone() },
+            Halt::Cancelled => TaskKind::Cancelled,
         }
     }
 
@@ -59,6 +83,7 @@ impl Halt {
         match self {
             Halt::Terminated => Error::terminated(),
             Halt::Broken(cause) => Error::broken(cause),
+            Halt::Cancelled => Error::cancelled(),
         }
     }
 }
@@ -80,26 +105,72 @@ pub(crate) enum Delivery {
 }
 
 /// One call of the pool.
-#[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) header: std::sync::Arc<Header>,
+    pub(crate) header: Arc<Header>,
+    pub(crate) options: Options,
     /// Tasks that were handed in and have no outcome yet. Changed under the core's lock only.
     outstanding: AtomicU64,
     inbox: Mutex<Vec<Delivery>>,
     halted: Mutex<Option<Halt>>,
+    /// Nobody will ask for results.
+    discard: AtomicBool,
+    /// Its thread has more input and found no room for it. Changed under the core's lock only.
+    pub(crate) hungry: AtomicBool,
+    /// Tasks that were run before, and how often. Changed under the core's lock only.
+    attempts: Mutex<HashMap<u64, u32>>,
+    submitted: bool,
+    /// Of a call that nobody waits in: the input that was not handed in yet. Taken under the core's lock only.
+    pub(crate) stock: Mutex<Option<Stock>>,
+    /// What is to be done when it is complete; `None` once it is.
+    errands: Mutex<Option<Vec<Errand>>>,
     /// Waits with the core's lock: for an outcome, for room for more input, or for the driver's seat.
     pub(crate) changed: Condvar,
 }
 
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = f.debug_struct("Job");
+        out.field("function", &self.header.name).field("outstanding", &self.outstanding());
+        out.field("halted", &self.halted()).finish_non_exhaustive()
+    }
+}
+
 impl Job {
-    pub(crate) fn new(header: std::sync::Arc<Header>) -> Job {
+    pub(crate) fn new(header: Arc<Header>, options: Options, stock: Option<Stock>) -> Job {
         Job {
             header,
+            options,
             outstanding: AtomicU64::new(0),
             inbox: Mutex::default(),
             halted: Mutex::default(),
+            discard: AtomicBool::new(false),
+            hungry: AtomicBool::new(false),
+            attempts: Mutex::default(),
+            submitted: stock.is_some(),
+            stock: Mutex::new(stock),
+            errands: Mutex::new(Some(Vec::new())),
             changed: Condvar::new(),
         }
+    }
+
+    /// How many tasks the next frame should have.
+    pub(crate) fn chunk(&self, last: u32, left: Option<u64>, workers: usize) -> u32 {
+        match self.options {
+            // A task with a time limit is alone at its worker: stopping that must cost nobody else.
+            Options { timeout: Some(_), .. } => 1,
+            Options { chunksize: Some(count), .. } => count,
+            _ => chunk::size(self.header.nanos(), last, left, workers),
+        }
+    }
+
+    /// How many frames of `count` tasks may wait at a worker.
+    pub(crate) fn depth(&self, count: u32) -> usize {
+        if self.options.timeout.is_some() { 1 } else { chunk::depth(self.header.nanos(), count) }
+    }
+
+    /// Whether it was handed in whole, and nobody waits in it.
+    pub(crate) fn is_submitted(&self) -> bool {
+        self.submitted
     }
 
     pub(crate) fn outstanding(&self) -> u64 {
@@ -118,20 +189,73 @@ impl Job {
     }
 
     pub(crate) fn deliver(&self, delivery: Delivery) {
-        self.inbox.lock().push(delivery);
+        if !self.discard.load(Relaxed) {
+            self.inbox.lock().push(delivery);
+        }
     }
 
     pub(crate) fn take_deliveries(&self) -> Vec<Delivery> {
         std::mem::take(&mut *self.inbox.lock())
     }
 
+    /// Nobody will ask for results any more.
+    pub(crate) fn discard(&self) {
+        self.discard.store(true, Relaxed);
+        self.inbox.lock().clear();
+    }
+
+    /// Ends it before its time. Only the first reason counts.
     pub(crate) fn halt(&self, halt: Halt) {
         self.halted.lock().get_or_insert(halt);
-        self.changed.notify_all();
+        self.complete();
     }
 
     pub(crate) fn halted(&self) -> Option<Halt> {
         self.halted.lock().clone()
+    }
+
+    /// All its tasks have an outcome, or will never have one: tells whoever waits for that.
+    pub(crate) fn complete(&self) {
+        if let Some(errands) = self.errands.lock().take() {
+            if !errands.is_empty() {
+                courier::send(errands);
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// Whether it is complete, for a call that nobody waits in.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.errands.lock().is_none()
+    }
+
+    /// Has something done when it is complete; gives it back if it is already.
+    pub(crate) fn when_complete(&self, errand: Errand) -> Result<(), Errand> {
+        match &mut *self.errands.lock() {
+            Some(errands) => {
+                errands.push(errand);
+                Ok(())
+            }
+            None => Err(errand),
+        }
+    }
+
+    /// Counts a failure of a task; whether it may be run again.
+    pub(crate) fn may_retry(&self, index: u64, kind: &TaskKind) -> bool {
+        let pays = matches!(
+            kind,
+            TaskKind::Panicked { .. }
+                | TaskKind::Failed { .. }
+                | TaskKind::WorkerLost { .. }
+                | TaskKind::TimedOut { .. }
+        );
+        if self.options.retries == 0 || !pays || self.halted.lock().is_some() {
+            return false;
+        }
+        let mut attempts = self.attempts.lock();
+        let attempts = attempts.entry(index).or_insert(0);
+        *attempts += 1;
+        *attempts <= self.options.retries
     }
 
     pub(crate) fn error(&self, kind: TaskKind, index: u64, worker: Option<i32>) -> TaskError {

@@ -36,6 +36,11 @@ impl Load {
         self.count - self.next
     }
 
+    /// How many tasks a worker must have started for none to be left that it has not.
+    pub(crate) fn unstarted_after(&self) -> u32 {
+        self.count
+    }
+
     /// The number in the job of the task at a place of the payload.
     pub(crate) fn index(&self, at: u32) -> u64 {
         self.first + u64::from(at)
@@ -100,6 +105,17 @@ impl Window {
         let mut waiting: Vec<u64> = loaded.skip(1).map(|flight| flight.seq).collect();
         waiting.reverse();
         waiting
+    }
+
+    /// The loaded frames of a job, oldest first.
+    pub(crate) fn of(&self, job: &Arc<Job>) -> Vec<u64> {
+        let is_its = |load: &Load| load.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job));
+        self.flights.iter().filter(|flight| flight.load.as_ref().is_some_and(is_its)).map(|flight| flight.seq).collect()
+    }
+
+    /// The load of a frame.
+    pub(crate) fn load(&self, seq: u64) -> Option<&Load> {
+        self.flights.iter().find(|flight| flight.seq == seq)?.load.as_ref()
     }
 
     /// Takes the load off a frame that was taken back.

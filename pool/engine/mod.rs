@@ -3,12 +3,16 @@
 pub(crate) mod call;
 pub(crate) mod chunk;
 pub(crate) mod core;
+pub(crate) mod courier;
 pub(crate) mod drive;
+pub(crate) mod gather;
 pub(crate) mod job;
 pub(crate) mod launch;
 pub(crate) mod ledger;
 pub(crate) mod results;
 pub(crate) mod shutdown;
+pub(crate) mod stock;
 pub(crate) mod supervisor;
+pub(crate) mod supply;
 pub(crate) mod work;
 pub(crate) mod worker;

@@ -1,6 +1,8 @@
 //! Where a call takes its tasks from, and where its results go.
 
 use crate::codec::{self, CodecError, Payload, Reader};
+use crate::engine::call::Input;
+use crate::engine::job::Job;
 use crate::error::{TaskError, TaskKind};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +17,16 @@ pub(crate) trait Sink {
 
     /// Whether decoding a result runs code of the user's.
     fn runs_user_code(&self) -> bool;
+
+    /// Whether the caller has what it waits for.
+    fn enough(&self) -> bool {
+        false
+    }
+
+    /// How many more tasks may be under way, for a job that has this input.
+    fn room(&self, _job: &Job, _input: &Input, _workers: usize) -> u64 {
+        u64::MAX
+    }
 }
 
 /// Results in the order of their tasks.
@@ -41,12 +53,16 @@ impl<R: Payload> Results<R> {
         self.values[index] = Some(value);
     }
 
-    /// All values, or the error with the lowest index.
-    pub(crate) fn all(mut self) -> Result<Vec<R>, TaskError> {
-        match self.errors.pop_first() {
-            Some((_, error)) => Err(error),
-            None => Ok(self.values.into_iter().flatten().collect()),
+    /// All values of `total` tasks, or the error with the lowest index; `missing` tells why a task has neither.
+    pub(crate) fn whole(mut self, total: u64, missing: impl Fn(u64) -> TaskError) -> Result<Vec<R>, TaskError> {
+        if let Some((_, error)) = self.errors.pop_first() {
+            return Err(error);
         }
+        let gap = self.values.iter().position(Option::is_none).unwrap_or(self.values.len()) as u64;
+        if gap < total {
+            return Err(missing(gap));
+        }
+        Ok(self.values.into_iter().flatten().collect())
     }
 
     /// One result a task; `missing` tells why a task of the `total` has neither value nor error.
@@ -161,7 +177,7 @@ mod tests {
         let mut results = Results::<u64>::new();
         results.values(2, 2, &mut Reader::new(&encoded(&[2, 3])), &error);
         results.values(0, 2, &mut Reader::new(&encoded(&[0, 1])), &error);
-        assert_eq!(results.all().unwrap(), [0, 1, 2, 3]);
+        assert_eq!(results.whole(4, |index| error(index, TaskKind::Cancelled)).unwrap(), [0, 1, 2, 3]);
     }
 
     #[test]
@@ -170,7 +186,7 @@ mod tests {
         results.failure(5, error(5, TaskKind::Terminated));
         results.failure(3, error(3, TaskKind::Terminated));
         results.values(0, 1, &mut Reader::new(&encoded(&[7])), &error);
-        assert_eq!(results.all().unwrap_err().index(), 3);
+        assert_eq!(results.whole(9, |index| error(index, TaskKind::Cancelled)).unwrap_err().index(), 3);
     }
 
     #[test]

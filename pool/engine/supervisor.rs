@@ -1,16 +1,18 @@
 //! Minding the workers: who has come, who has died, what becomes of a dead worker's tasks, and who takes its place.
 
 use crate::engine::core::{Core, Engine, Parcel, Phase, State, Worker};
-use crate::engine::drive::{Own, give};
-use crate::engine::job::{Delivery, Halt};
+use crate::engine::drive::{Own, settle_failure};
+use crate::engine::job::{Halt, Job};
+use crate::engine::ledger::Load;
 use crate::error::{Error, Exit, TaskKind};
 use crate::ipc::control::Reply;
-use crate::ipc::link::Answer;
+use crate::ipc::link::{Answer, Progress};
 use crate::process::start::News;
 use crate::sys::child::{ChildSignal, Ending};
 use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// So many starts in a row may fail before the pool gives up.
 const FAILED_STARTS: u32 = 5;
@@ -18,9 +20,10 @@ const FAILED_STARTS: u32 = 5;
 impl Engine {
     /// Starts a process for a vacant place.
     pub(crate) fn fill(self: &Arc<Self>, core: &mut Core, at: usize) {
+        let left = core.quota;
         let worker = &mut core.workers[at];
         let incarnation = worker.incarnation + 1;
-        *worker = Worker::new(incarnation, State::Starting);
+        *worker = Worker { left, ..Worker::new(incarnation, State::Starting) };
         let engine = Arc::clone(self);
         let tell = move |news| engine.tell(at, incarnation, news);
         match self.launcher.launch(at, Box::new(tell)) {
@@ -146,15 +149,20 @@ fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: 
         let Some(job) = load.job.clone() else { continue };
         for place in load.next..resume {
             let index = load.index(place);
-            let kind = TaskKind::WorkerLost { exit, reason: gone.condemned.clone() };
-            let failure = Delivery::Failure { index, error: job.error(kind, index, pid) };
-            give(core, &job, own, failure);
-        }
-        if job.settle(u64::from(resume - load.next)) {
-            job.changed.notify_all();
+            let kind = match (gone.overdue, gone.limit) {
+                (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
+                _ => TaskKind::WorkerLost { exit, reason: gone.condemned.clone() },
+            };
+            if job.may_retry(index, &kind) {
+                let again = Load { next: place, count: place + 1, ..load.clone() };
+                resumed.push(Parcel { bytes: link.payload(seq), load: again });
+            } else {
+                settle_failure(core, own, &job, index, job.error(kind, index, pid));
+            }
         }
         load.next = resume;
-        if load.left() > 0 {
+        // Not if its failure has ended the whole call.
+        if load.left() > 0 && job.halted().is_none() {
             resumed.push(Parcel { bytes: link.payload(seq), load });
         }
     }
@@ -185,15 +193,58 @@ impl Engine {
     }
 }
 
-/// Kills workers that did not end in time; the deadline of those that still may, or `NEVER`.
-pub(crate) fn enforce(core: &mut Core) -> Deadline {
-    let Phase::Ending { kill_at, .. } = &mut core.phase else { return Deadline::NEVER };
+impl Engine {
+    /// Ends a call, and stops the workers that run tasks of it.
+    pub(crate) fn kill(self: &Arc<Self>, job: &Arc<Job>) {
+        let mut core = self.core.lock();
+        if job.is_complete() {
+            return;
+        }
+        let windows = core.workers.iter().map(|worker| worker.window.of(job)).collect::<Vec<_>>();
+        core.give_up(job);
+        for (worker, frames) in core.workers.iter_mut().zip(windows).filter(|(_, frames)| !frames.is_empty()) {
+            let (Some(child), Some(link)) = (&worker.child, &worker.link) else { continue };
+            // It must not go on to a task of another call between the look and the kill.
+            child.signal(ChildSignal::Stop);
+            child.wait_for_stop();
+            let Progress { seq, started, done } = link.progress();
+            // A link that carries one frame at a time tells its progress later, and leaves no doubt.
+            let running = link.depth() == 1 || frames.contains(&seq) && started > done;
+            child.signal(if running { ChildSignal::Kill } else { ChildSignal::Continue });
+        }
+        self.hand_over(&mut core);
+    }
+}
+
+/// Stops workers whose task is over its time limit, and kills those that did not end in time; the next deadline.
+pub(crate) fn enforce(core: &mut Core, grace: Duration) -> Deadline {
+    let mut next = Deadline::NEVER;
+    for worker in &mut core.workers {
+        let Some(child) = &worker.child else { continue };
+        match (worker.limit, &mut worker.overdue) {
+            (Some((_, until)), None) if until.passed() => {
+                child.signal(ChildSignal::Terminate);
+                worker.state = State::Leaving;
+                let kill_at = Deadline::after(grace);
+                worker.overdue = Some(kill_at);
+                next = next.earlier(kill_at);
+            }
+            (Some((_, until)), None) => next = next.earlier(until),
+            (_, Some(kill_at)) if kill_at.passed() => {
+                child.signal(ChildSignal::Kill);
+                *kill_at = Deadline::NEVER;
+            }
+            (_, Some(kill_at)) => next = next.earlier(*kill_at),
+            (None, None) => {}
+        }
+    }
+    let Phase::Ending { kill_at, .. } = &mut core.phase else { return next };
     if !kill_at.passed() {
-        return *kill_at;
+        return next.earlier(*kill_at);
     }
     *kill_at = Deadline::NEVER;
     for child in core.workers.iter().filter_map(|worker| worker.child.as_ref()) {
         child.signal(ChildSignal::Kill);
     }
-    Deadline::NEVER
+    next
 }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +73,23 @@ impl Child {
             ChildSignal::Terminate => Signal::TERM,
             ChildSignal::Kill => Signal::KILL,
             ChildSignal::Interrupt => Signal::INT,
+            ChildSignal::Stop => Signal::STOP,
+            ChildSignal::Continue => Signal::CONT,
         };
         // ESRCH: it has ended; nothing else can happen to a child of our own.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
+    }
+
+    /// Waits until SIGSTOP has stopped it, which takes a moment, or it has ended.
+    pub(crate) fn wait_for_stop(&self) {
+        let until = Deadline::after(Duration::from_millis(100));
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while matches!(rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options), Ok(None)) {
+            if until.passed() {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// How it ended, if it has; then it is reaped, too.
@@ -134,6 +149,10 @@ pub(crate) enum ChildSignal {
     Kill,
     /// SIGINT.
     Interrupt,
+    /// SIGSTOP.
+    Stop,
+    /// SIGCONT.
+    Continue,
 }
 
 /// A descriptor for a process: readable once it has ended. `pidfd_open(2)`.

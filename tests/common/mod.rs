@@ -6,4 +6,5 @@ pub(crate) mod alone;
 pub(crate) mod journal;
 pub(crate) mod links;
 pub(crate) mod proc;
+pub(crate) mod signals;
 pub(crate) mod watchdog;

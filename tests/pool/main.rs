@@ -6,5 +6,8 @@ mod common;
 mod calls;
 mod errors;
 mod faults;
+mod later;
 mod leaks;
+mod limits;
 mod scheduling;
+mod streams;

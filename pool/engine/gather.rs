@@ -1,0 +1,74 @@
+//! Results that are asked for later.
+
+use crate::codec::{Payload, Reader};
+use crate::engine::job::{Halt, Job};
+use crate::engine::results::{Results, Sink};
+use crate::error::{TaskError, TaskKind};
+
+/// Gathers the results of a call and makes one outcome of them.
+pub(crate) trait Gather<T>: Sink + Send {
+    /// The outcome of a call of `total` tasks, which has ended, before its time for the reason `halted`.
+    fn finish(&mut self, job: &Job, total: u64, halted: Option<Halt>) -> Result<T, TaskError>;
+
+    /// As a sink. (Upcasting would ask for a newer compiler than this library does.)
+    fn sink(&mut self) -> &mut dyn Sink;
+}
+
+/// All values, in order.
+#[derive(Debug)]
+pub(crate) struct All<R>(pub(crate) Results<R>);
+
+/// The value of the only task.
+#[derive(Debug)]
+pub(crate) struct One<R>(pub(crate) Results<R>);
+
+fn all<R: Payload>(results: &mut Results<R>, job: &Job, total: u64, halted: Option<Halt>) -> Result<Vec<R>, TaskError> {
+    let results = std::mem::replace(results, Results::new());
+    let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
+    results.whole(total, |index| job.error(kind.clone(), index, None))
+}
+
+impl<R: Payload + Send> Gather<Vec<R>> for All<R> {
+    fn finish(&mut self, job: &Job, total: u64, halted: Option<Halt>) -> Result<Vec<R>, TaskError> {
+        all(&mut self.0, job, total, halted)
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        self
+    }
+}
+
+impl<R: Payload + Send> Gather<R> for One<R> {
+    fn finish(&mut self, job: &Job, total: u64, halted: Option<Halt>) -> Result<R, TaskError> {
+        let missing = || job.error(TaskKind::Broken { cause: "a task has no outcome".to_owned() }, 0, None);
+        all(&mut self.0, job, total, halted)?.pop().ok_or_else(missing)
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        self
+    }
+}
+
+macro_rules! pass_on {
+    ($($name:ident)*) => { $(
+        impl<R: Payload> Sink for $name<R> {
+            fn values(
+                &mut self,
+                first: u64,
+                count: u32,
+                reader: &mut Reader<'_>,
+                error: &dyn Fn(u64, TaskKind) -> TaskError,
+            ) {
+                self.0.values(first, count, reader, error);
+            }
+            fn failure(&mut self, index: u64, error: TaskError) {
+                self.0.failure(index, error);
+            }
+            fn runs_user_code(&self) -> bool {
+                self.0.runs_user_code()
+            }
+        }
+    )* };
+}
+
+pass_on!(All One);

@@ -1,0 +1,170 @@
+//! The input of a call that nobody waits in: serialised when the call is made, cut into frames when there is room.
+
+use crate::engine::results::{Feed, Filled};
+use crate::heap::scope::Pins;
+use std::sync::Arc;
+
+/// Tasks that are ready to be handed in.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    bytes: Vec<u8>,
+    /// Where each task ends.
+    ends: Ends,
+    /// The tasks before this one were handed in.
+    next: u32,
+    count: u32,
+    /// The number of each task in the job is its place here, unless tasks before it could not be serialised.
+    numbers: Vec<(u32, u64)>,
+    /// What the tasks refer to.
+    pub(crate) pins: Option<Arc<Pins>>,
+}
+
+/// Most inputs consist of tasks of one size.
+#[derive(Debug)]
+enum Ends {
+    Every(usize),
+    Each(Vec<usize>),
+}
+
+/// A piece of a stock, to become a frame.
+#[derive(Debug)]
+pub(crate) struct Cut<'a> {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// What came of serialising an input.
+#[derive(Debug)]
+pub(crate) struct Stocked {
+    pub(crate) stock: Stock,
+    /// How many tasks there were, with those that failed.
+    pub(crate) total: u64,
+    pub(crate) failed: Vec<(u64, String)>,
+}
+
+/// Serialises a whole input.
+pub(crate) fn stock_up(feed: &mut dyn Feed) -> Stocked {
+    let mut stock =
+        Stock { bytes: Vec::new(), ends: Ends::Every(0), next: 0, count: 0, numbers: Vec::new(), pins: None };
+    let (mut total, mut failed) = (0u64, Vec::new());
+    loop {
+        let Filled { count, failed: refused, ended } = feed.fill(&mut stock.bytes, 1, usize::MAX);
+        if count > 0 {
+            stock.note_end(total);
+            total += 1;
+        }
+        if let Some(error) = refused {
+            failed.push((total, error.0));
+            total += 1;
+            stock.numbers.push((stock.count, total));
+        }
+        if ended || stock.count == crate::engine::chunk::MOST {
+            return Stocked { stock, total, failed };
+        }
+    }
+}
+
+impl Stock {
+    fn note_end(&mut self, _number: u64) {
+        let end = self.bytes.len();
+        match &mut self.ends {
+            Ends::Every(size) if self.count == 0 => *size = end,
+            Ends::Every(size) if *size * (self.count as usize + 1) == end => {}
+            Ends::Every(size) => {
+                let size = *size;
+                let mut ends: Vec<usize> = (1..=self.count as usize).map(|count| count * size).collect();
+                ends.push(end);
+                self.ends = Ends::Each(ends);
+            }
+            Ends::Each(ends) => ends.push(end),
+        }
+        self.count += 1;
+    }
+
+    /// Where the bytes of the tasks before `place` end.
+    fn end_of(&self, place: u32) -> usize {
+        match (&self.ends, place.checked_sub(1)) {
+            (_, None) => 0,
+            (Ends::Every(size), Some(_)) => size * place as usize,
+            (Ends::Each(ends), Some(last)) => ends.get(last as usize).copied().unwrap_or(self.bytes.len()),
+        }
+    }
+
+    /// The number in the job of the task at a place, and up to which place numbers follow one another.
+    fn number(&self, place: u32) -> (u64, u32) {
+        let later = self.numbers.partition_point(|(from, _)| *from <= place);
+        let until = self.numbers.get(later).map_or(self.count, |(from, _)| *from);
+        match later.checked_sub(1).map(|at| self.numbers[at]) {
+            Some((from, number)) => (number + u64::from(place - from), until),
+            None => (u64::from(place), until),
+        }
+    }
+
+    /// How many tasks are left.
+    pub(crate) fn left(&self) -> u64 {
+        u64::from(self.count - self.next)
+    }
+
+    /// The next `count` tasks, or fewer: not more bytes than `most_bytes` if there is more than one.
+    pub(crate) fn cut(&mut self, count: u32, most_bytes: usize) -> Option<Cut<'_>> {
+        let start = self.end_of(self.next);
+        let (first, until) = self.number(self.next);
+        let most = self.next.saturating_add(count.max(1)).min(until);
+        if most == self.next {
+            return None;
+        }
+        let mut end = most;
+        if self.end_of(end) - start > most_bytes {
+            // The largest number of tasks that fits, one at least.
+            let (mut low, mut high) = (self.next + 1, most);
+            while low < high {
+                let middle = high - (high - low) / 2;
+                if self.end_of(middle) - start <= most_bytes { low = middle } else { high = middle - 1 }
+            }
+            end = low;
+        }
+        let cut = Cut { first, count: end - self.next, bytes: &self.bytes[start..self.end_of(end)] };
+        self.next = end;
+        Some(cut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{self, CodecError};
+    use crate::engine::results::Items;
+
+    fn cuts(items: Vec<&'static str>, count: u32, bytes: usize) -> (Vec<(u64, u32, usize)>, u64, usize) {
+        let encode = |item: &&str, out: &mut Vec<u8>| {
+            if *item == "no" { Err(CodecError("no".to_owned())) } else { codec::encode(*item, out) }
+        };
+        let mut stocked = stock_up(&mut Items::new(items.into_iter(), encode));
+        let mut cuts = Vec::new();
+        while let Some(cut) = stocked.stock.cut(count, bytes) {
+            cuts.push((cut.first, cut.count, cut.bytes.len()));
+        }
+        assert_eq!(stocked.stock.left(), 0);
+        (cuts, stocked.total, stocked.failed.len())
+    }
+
+    #[test]
+    fn tasks_of_one_size_and_of_many() {
+        assert_eq!(cuts(vec!["a", "b", "c", "d", "e"], 2, 1000), (vec![(0, 2, 20), (2, 2, 20), (4, 1, 10)], 5, 0));
+        assert_eq!(cuts(vec!["a", "bb", "c"], 2, 1000), (vec![(0, 2, 21), (2, 1, 10)], 3, 0));
+        assert_eq!(cuts(vec![], 2, 1000), (vec![], 0, 0));
+    }
+
+    #[test]
+    fn bytes_are_a_limit_too_but_for_a_single_task() {
+        assert_eq!(cuts(vec!["a", "b", "c"], 3, 20), (vec![(0, 2, 20), (2, 1, 10)], 3, 0));
+        assert_eq!(cuts(vec!["aaaaaaaaaa", "b"], 3, 5), (vec![(0, 1, 19), (1, 1, 10)], 2, 0));
+    }
+
+    #[test]
+    fn a_task_that_does_not_serialise_leaves_a_gap() {
+        assert_eq!(cuts(vec!["a", "no", "no", "b", "c", "no"], 9, 99), (vec![(0, 1, 10), (3, 2, 20)], 6, 3));
+        assert_eq!(cuts(vec!["no", "b"], 9, 99), (vec![(1, 1, 10)], 2, 1));
+    }
+}

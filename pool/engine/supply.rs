@@ -1,0 +1,167 @@
+//! Calls that nobody waits in: when their tasks are handed out, and how such a call ends.
+
+use crate::engine::chunk;
+use crate::engine::core::{Core, State};
+use crate::engine::job::{Halt, Job};
+use crate::engine::ledger::Load;
+use crate::sys::time::Deadline;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// How long room is kept for a thread that has found none.
+const KEPT_FOR: Duration = Duration::from_micros(200);
+
+impl Core {
+    /// Hands out tasks of calls that nobody waits in, one frame of each in turn; whether anything moved.
+    pub(super) fn supply(&mut self) -> bool {
+        let mut moved = false;
+        while !self.stocked.is_empty() && self.backlog.is_empty() {
+            let mut passed = 0;
+            while let Some(job) = self.stocked.pop_front() {
+                if self.supply_one(&job) {
+                    moved = true;
+                    passed = 0;
+                } else {
+                    passed += 1;
+                }
+                let more = job.stock.lock().is_some();
+                if more {
+                    self.stocked.push_back(job);
+                } else {
+                    self.finish(&job);
+                }
+                if passed >= self.stocked.len() || !self.backlog.is_empty() {
+                    return moved;
+                }
+            }
+        }
+        moved
+    }
+
+    /// Hands out a frame of one such call, if there is room for it, and it is its turn.
+    fn supply_one(&mut self, job: &Arc<Job>) -> bool {
+        let mut stock = job.stock.lock();
+        let left = match &*stock {
+            Some(left) if left.left() > 0 => left.left(),
+            _ => {
+                *stock = None;
+                return false;
+            }
+        };
+        let Some(rest) = &mut *stock else { return false };
+        let count = job.chunk(u32::MAX / 8, Some(left), self.workers.len());
+        if self.room(job, count) == 0 || !self.is_turn_of_stock() {
+            return false;
+        }
+        let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
+        let pins = rest.pins.clone();
+        let Some(cut) = rest.cut(count, most_bytes) else { return false };
+        job.add_outstanding(u64::from(cut.count));
+        let load = Load { job: Some(Arc::clone(job)), first: cut.first, count: cut.count, next: 0, pins };
+        self.submit(load, cut.bytes);
+        if rest.left() == 0 {
+            *stock = None;
+        }
+        true
+    }
+
+    /// Whether calls that nobody waits in may take room: not while a thread that waits for room was not given any since
+    /// they last did, but for a moment only, since it may be busy with its input.
+    fn is_turn_of_stock(&mut self) -> bool {
+        if self.hungry == 0 {
+            self.kept_since = None;
+            return true;
+        }
+        match self.kept_since {
+            Some(since) if since.elapsed() < KEPT_FOR => false,
+            _ => {
+                self.kept_since = Some(Instant::now());
+                true
+            }
+        }
+    }
+
+    /// Until when room is kept for a thread, if it is.
+    pub(crate) fn kept_until(&self) -> Deadline {
+        match self.kept_since {
+            Some(since) if self.hungry > 0 && !self.stocked.is_empty() => Deadline::at(since + KEPT_FOR),
+            _ => Deadline::NEVER,
+        }
+    }
+
+    /// Counts tasks as ended, and tells whoever waits for the last of them.
+    pub(crate) fn settle(&mut self, job: &Arc<Job>, count: u64) {
+        if job.settle(count) {
+            job.changed.notify_all();
+            self.finish(job);
+        }
+    }
+
+    /// Ends a call before its time: what is not under way is dropped, what is loses its listener.
+    pub(crate) fn give_up(&mut self, job: &Arc<Job>) {
+        *job.stock.lock() = None;
+        job.halt(Halt::Cancelled);
+        if job.is_submitted() {
+            self.retire(job);
+        }
+    }
+
+    /// Cancels what has not begun; whether there was anything.
+    pub(crate) fn cancel(&mut self, job: &Arc<Job>) -> bool {
+        if job.is_complete() {
+            return false;
+        }
+        let is_its = |load: &Load| load.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job));
+        let mut waiting = job.stock.lock().is_some() || self.backlog.iter().any(|parcel| is_its(&parcel.load));
+        for worker in &mut self.workers {
+            let Some(link) = &mut worker.link else { continue };
+            // The oldest frame may have begun as well as not: taking it back tells.
+            for seq in worker.window.of(job) {
+                if link.revoke(seq) && worker.window.unload(seq).is_some() {
+                    waiting = true;
+                } else if link.progress().seq == seq {
+                    let next = worker.window.load(seq).map_or(0, Load::unstarted_after);
+                    waiting |= link.progress().started < next;
+                }
+            }
+        }
+        if waiting {
+            self.give_up(job);
+        }
+        waiting
+    }
+
+    /// Notes whether the thread of a call has found no room.
+    pub(crate) fn note_hunger(&mut self, job: &Job, hungry: bool) {
+        let before = job.hungry.swap(hungry, Relaxed);
+        match (before, hungry) {
+            (false, true) => self.hungry += 1,
+            (true, false) => {
+                self.hungry -= 1;
+                // It has got some: now the others again.
+                self.kept_since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// A call that nobody waits in is complete once all was handed in and has an outcome.
+    pub(crate) fn finish(&mut self, job: &Arc<Job>) {
+        if job.outstanding() == 0 && job.is_submitted() && job.stock.lock().is_none() {
+            self.retire(job);
+            job.complete();
+        }
+    }
+
+    /// Tells a worker that has had its share of tasks to leave when it has done them.
+    pub(super) fn relieve(&mut self, at: usize) {
+        let worker = &mut self.workers[at];
+        match worker.send_stop() {
+            Ok(true) => worker.state = State::Leaving,
+            // No room can only be while frames are under way: tried again when they end.
+            Ok(false) => {}
+            Err(error) => worker.condemn(&error),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! [`AsyncResult`]: the result of a call, to be asked for later.
+
+use crate::engine::call::Served;
+use crate::engine::core::Engine;
+use crate::engine::gather::Gather;
+use crate::engine::job::{Halt, Job};
+use crate::error::TaskError;
+use crate::sys::time::Deadline;
+use parking_lot::{Condvar, Mutex};
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// The result of a call that goes on in the background: Python's `AsyncResult`.
+///
+/// Made by [`Pool::apply_async`](crate::Pool::apply_async) and its kind. Three ways to have the result: [`AsyncResult::get`]
+/// waits for it, [`AsyncResult::callback`] is called with it, and `.await` works under any runtime.
+///
+/// ```
+/// use multiproc::Pool;
+///
+/// let pool = Pool::new(2)?;
+/// let sum = pool.apply_async(|a: u64, b: u64| a + b, (1, 2))?;
+/// let squares = pool.map_async(|x: u64| x * x, 0..4)?;
+/// assert_eq!(sum.get()?, 3);
+/// assert_eq!(squares.get()?, [0, 1, 4, 9]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// **Dropping it cancels**: tasks that have not begun are not run, and the results of others are dropped. Call
+/// [`AsyncResult::detach`] to let the call run on.
+///
+/// # If a worker dies
+///
+/// As with the calls that block: the task that it was running fails, and everything else goes on. Whatever happens to
+/// the pool, every `AsyncResult` becomes ready.
+#[must_use = "dropping it cancels the call: `get` its result, or `detach` it"]
+pub struct AsyncResult<T> {
+    shared: Arc<Shared<T>>,
+    /// Dropping it does not cancel.
+    detached: bool,
+}
+
+type Callback<T> = Box<dyn FnOnce(&Result<T, TaskError>) + Send>;
+
+struct Shared<T> {
+    engine: Arc<Engine>,
+    job: Arc<Job>,
+    total: u64,
+    state: Mutex<State<T>>,
+    /// The result is there, after callbacks.
+    ready: Condvar,
+}
+
+struct State<T> {
+    /// Absent while a thread uses it, and when the result is there.
+    gather: Option<Box<dyn Gather<T>>>,
+    result: Option<Result<T, TaskError>>,
+    taken: bool,
+    callbacks: Vec<Callback<T>>,
+    /// A callback was ever set: the thread that runs callbacks takes the result.
+    by_courier: bool,
+    waker: Option<Waker>,
+    /// The job will wake the waker.
+    will_wake: bool,
+}
+
+impl<T: Send + 'static> AsyncResult<T> {
+    pub(crate) fn new(engine: Arc<Engine>, job: Arc<Job>, total: u64, gather: Box<dyn Gather<T>>) -> AsyncResult<T> {
+        let state = State {
+            gather: Some(gather),
+            result: None,
+            taken: false,
+            callbacks: Vec::new(),
+            by_courier: false,
+            waker: None,
+            will_wake: false,
+        };
+        let shared = Shared { engine, job, total, state: Mutex::new(state), ready: Condvar::new() };
+        AsyncResult { shared: Arc::new(shared), detached: false }
+    }
+
+    /// Waits for the result, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// The error of the task, or for several tasks the one with the lowest index.
+    ///
+    /// # Panics
+    ///
+    /// When [`AsyncResult::get_timeout`] has given the result already.
+    pub fn get(self) -> Result<T, TaskError> {
+        loop {
+            if let Some(result) = self.shared.take(Deadline::NEVER) {
+                return result;
+            }
+        }
+    }
+
+    /// Waits for the result for at most `timeout`; `None` if the call still goes on.
+    ///
+    /// The task's own time limit is another thing, see [`Job::timeout`](crate::Job::timeout).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let mut result = pool.apply_async(|| std::thread::sleep(Duration::from_millis(50)), ())?;
+    /// assert!(result.get_timeout(Duration::from_millis(1)).is_none());
+    /// assert!(result.get_timeout(Duration::from_secs(10)).unwrap().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it has given the result already.
+    pub fn get_timeout(&mut self, timeout: Duration) -> Option<Result<T, TaskError>> {
+        self.shared.take(Deadline::after(timeout))
+    }
+
+    /// Waits until the result is there.
+    pub fn wait(&self) {
+        while !self.shared.wait(Deadline::NEVER) {}
+    }
+
+    /// Waits until the result is there, for at most `timeout`; whether it is.
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.shared.wait(Deadline::after(timeout))
+    }
+
+    /// Whether the result is there. Inside of a callback it is not yet, as in Python.
+    pub fn ready(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.result.is_some() || !state.by_courier && self.shared.job.is_complete()
+    }
+
+    /// Whether the call went well; `None` while it goes on, and after its result was taken.
+    pub fn successful(&self) -> Option<bool> {
+        if !self.ready() {
+            return None;
+        }
+        self.shared.wait(Deadline::NEVER);
+        self.shared.state.lock().result.as_ref().map(Result::is_ok)
+    }
+
+    /// Calls `f` with the value once it is there, on a thread that this library keeps for such calls.
+    ///
+    /// Callbacks should be quick, since they all run on that one thread; one that panics hurts nobody else. It is called
+    /// before the result counts as [`AsyncResult::ready`]. If the call fails, it is not called.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let result = pool.apply_async(|x: i32| x + 1, (1,))?.callback(move |value| tell.send(*value).unwrap());
+    /// assert_eq!((told.recv().unwrap(), result.get()?), (2, 2));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn callback(self, f: impl FnOnce(&T) + Send + 'static) -> AsyncResult<T> {
+        self.shared.when_done(Box::new(|result| {
+            if let Ok(value) = result {
+                f(value);
+            }
+        }));
+        self
+    }
+
+    /// Calls `f` with the error if the call fails; otherwise as [`AsyncResult::callback`].
+    pub fn error_callback(self, f: impl FnOnce(&TaskError) + Send + 'static) -> AsyncResult<T> {
+        self.shared.when_done(Box::new(|result| {
+            if let Err(error) = result {
+                f(error);
+            }
+        }));
+        self
+    }
+
+    /// Cancels what has not begun; whether there was anything. The result is [`TaskError::is_cancelled`] then.
+    ///
+    /// A task that is running goes on; see [`AsyncResult::kill`].
+    pub fn cancel(&self) -> bool {
+        let engine = &self.shared.engine;
+        let mut core = engine.core.lock();
+        let cancelled = core.cancel(&self.shared.job);
+        engine.hand_over(&mut core);
+        cancelled
+    }
+
+    /// Cancels what has not begun, and stops the workers that run tasks of this call; they are replaced.
+    ///
+    /// A task that was running is [`TaskError::is_cancelled`] then. Tasks of other calls are not affected.
+    pub fn kill(&self) {
+        self.shared.engine.kill(&self.shared.job);
+    }
+
+    /// Lets the call run on without a handle; callbacks are still called.
+    pub fn detach(mut self) {
+        self.detached = true;
+        if !self.shared.state.lock().by_courier {
+            self.shared.job.discard();
+        }
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// Brings the result home; whether it is there.
+    fn wait(self: &Arc<Self>, until: Deadline) -> bool {
+        let mut state = self.state.lock();
+        loop {
+            if state.result.is_some() {
+                return true;
+            }
+            // Taken by a callback's thread, or by another one that waits.
+            let gather = if state.by_courier { None } else { state.gather.take() };
+            let Some(mut gather) = gather else {
+                match until.instant() {
+                    Some(_) if until.passed() => return false,
+                    Some(at) => drop(self.ready.wait_until(&mut state, at)),
+                    None => self.ready.wait(&mut state),
+                }
+                continue;
+            };
+            drop(state);
+            let served = self.engine.serve(&self.job, None, gather.sink(), until);
+            state = self.state.lock();
+            match served {
+                Served::Done => self.finish(&mut state, gather, None),
+                Served::Halted(halt) => self.finish(&mut state, gather, Some(halt)),
+                Served::Enough | Served::TimedOut => {
+                    // For another thread that waits with this one.
+                    state.gather = Some(gather);
+                    self.ready.notify_all();
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn finish(&self, state: &mut State<T>, mut gather: Box<dyn Gather<T>>, halted: Option<Halt>) {
+        state.result = Some(gather.finish(&self.job, self.total, halted));
+        self.ready.notify_all();
+    }
+
+    fn take(self: &Arc<Self>, until: Deadline) -> Option<Result<T, TaskError>> {
+        assert!(!self.state.lock().taken, "the result of this call was taken already");
+        if !self.wait(until) {
+            return None;
+        }
+        let mut state = self.state.lock();
+        state.taken = true;
+        state.result.take()
+    }
+
+    /// Has `callback` called with the result.
+    fn when_done(self: &Arc<Self>, callback: Callback<T>) {
+        let mut state = self.state.lock();
+        state.callbacks.push(callback);
+        if std::mem::replace(&mut state.by_courier, true) {
+            return;
+        }
+        drop(state);
+        let shared = Arc::clone(self);
+        if let Err(errand) = self.job.when_complete(Box::new(move || shared.call_back())) {
+            crate::engine::courier::send([errand]);
+        }
+    }
+
+    /// Takes the result of a call that has ended, and calls the callbacks; on the thread for that.
+    fn call_back(&self) {
+        let mut state = self.state.lock();
+        let result = match (state.result.take(), state.gather.take()) {
+            (Some(result), _) => result,
+            (None, Some(mut gather)) if self.job.is_complete() => {
+                drop(state);
+                let halted = match self.engine.serve(&self.job, None, gather.sink(), Deadline::NEVER) {
+                    Served::Halted(halt) => Some(halt),
+                    _ => None,
+                };
+                let result = gather.finish(&self.job, self.total, halted);
+                state = self.state.lock();
+                result
+            }
+            // Its result was taken before the callback was set.
+            (None, gather) => {
+                state.gather = gather;
+                return;
+            }
+        };
+        let callbacks = std::mem::take(&mut state.callbacks);
+        drop(state);
+        for callback in callbacks {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(&result))) {
+                // The panic hook has reported it on stderr. Its destructor is the user's code too.
+                std::mem::forget(payload);
+            }
+        }
+        let mut state = self.state.lock();
+        state.result = Some(result);
+        self.ready.notify_all();
+        if let Some(waker) = state.waker.take() {
+            drop(state);
+            waker.wake();
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.state.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for AsyncResult<T> {
+    type Output = Result<T, TaskError>;
+
+    /// # Panics
+    ///
+    /// When it has given the result already.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
+        let shared = &self.shared;
+        let mut state = shared.state.lock();
+        state.waker = Some(context.waker().clone());
+        let register = !state.by_courier && !std::mem::replace(&mut state.will_wake, true);
+        drop(state);
+        if register {
+            let later = Arc::clone(shared);
+            // If it is complete already there is nothing to be woken for.
+            let _ = shared.job.when_complete(Box::new(move || later.wake()));
+        }
+        if !self.ready() {
+            return Poll::Pending;
+        }
+        match shared.take(Deadline::NEVER) {
+            Some(result) => Poll::Ready(result),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for AsyncResult<T> {
+    fn drop(&mut self) {
+        let Shared { engine, job, .. } = &*self.shared;
+        if !self.detached && !job.is_complete() {
+            let mut core = engine.core.lock();
+            core.cancel(job);
+            engine.hand_over(&mut core);
+            job.discard();
+        }
+    }
+}
+
+impl<T> fmt::Debug for AsyncResult<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncResult").field("call", &self.shared.job).finish_non_exhaustive()
+    }
+}

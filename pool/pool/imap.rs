@@ -1,0 +1,306 @@
+//! [`Imap`]: results one by one, from tasks that are read as they are needed.
+
+use crate::codec::{self, CodecError, Payload, Reader};
+use crate::engine::call::{Input, Served};
+use crate::engine::core::Engine;
+use crate::engine::job::{Halt, Job};
+use crate::engine::results::{Feed, Filled, Sink};
+use crate::error::{TaskError, TaskKind};
+use crate::sys::time::Deadline;
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An iterator over results, from [`Pool::imap`](crate::Pool::imap) and
+/// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+///
+/// Input is read while results are taken, and only as far as there is room for: see
+/// [`Job::buffersize`](crate::Job::buffersize). So an endless input is fine, and memory stays bounded however slow the
+/// consumer is. A failed task is one `Err`; the iteration goes on behind it.
+///
+/// Dropping it cancels: tasks that have not begun are not run.
+///
+/// # Panics
+///
+/// A panic in the input iterator comes out of `next`, after the results of all tasks before it.
+#[must_use = "an iterator does nothing unless it is used"]
+pub struct Imap<'a, R> {
+    /// `None` when the pool has refused the call: the refusal is the only item.
+    call: Option<Call<'a>>,
+    ready: Ready<R>,
+}
+
+struct Call<'a> {
+    engine: Arc<Engine>,
+    job: Arc<Job>,
+    input: Input,
+    feed: Caught<'a>,
+    halted: Option<Halt>,
+}
+
+impl<'a, R: Payload> Imap<'a, R> {
+    pub(crate) fn new(engine: Arc<Engine>, job: Arc<Job>, feed: Box<dyn Feed + 'a>, ordered: bool) -> Imap<'a, R> {
+        let feed = Caught { feed, payload: None };
+        let mut imap = Imap {
+            call: Some(Call { engine, job, input: Input::new(), feed, halted: None }),
+            ready: Ready::new(ordered),
+        };
+        // The first tasks begin before the first result is asked for.
+        imap.top_up();
+        imap
+    }
+
+    pub(crate) fn refused(error: TaskError) -> Imap<'a, R> {
+        let mut ready = Ready::new(false);
+        ready.failure(0, error);
+        Imap { call: None, ready }
+    }
+
+    /// The next result, if it comes within `timeout`; `None` = not yet, `Some(None)` = there are no more.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let mut results = pool.imap(|ms: u64| std::thread::sleep(Duration::from_millis(ms)), [200]);
+    /// assert!(results.next_timeout(Duration::from_millis(1)).is_none());
+    /// assert!(results.next_timeout(Duration::from_secs(10)).unwrap().unwrap().is_ok());
+    /// assert!(results.next_timeout(Duration::from_secs(10)).unwrap().is_none());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As `next`.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Option<Result<R, TaskError>>> {
+        self.next_until(Deadline::after(timeout))
+    }
+
+    fn next_until(&mut self, until: Deadline) -> Option<Option<Result<R, TaskError>>> {
+        loop {
+            if let Some(result) = self.ready.pop() {
+                self.top_up();
+                return Some(Some(result));
+            }
+            let Some(call) = &mut self.call else { return Some(None) };
+            if let Some(halt) = &call.halted {
+                let kind = halt.task_kind();
+                return Some(self.ready.rest(call.input.next, |index| call.job.error(kind.clone(), index, None)));
+            }
+            let Call { engine, job, input, feed, .. } = call;
+            match engine.serve(job, Some((input, &mut *feed)), &mut self.ready, until) {
+                Served::Enough => {}
+                Served::TimedOut => return None,
+                Served::Halted(halt) => call.halted = Some(halt),
+                Served::Done => {
+                    if self.ready.has_next() {
+                        continue;
+                    }
+                    engine.leave(job);
+                    if let Some(payload) = call.feed.payload.take() {
+                        std::panic::resume_unwind(payload);
+                    }
+                    return Some(None);
+                }
+            }
+        }
+    }
+
+    /// Hands in more tasks if many results were taken since.
+    fn top_up(&mut self) {
+        let Some(Call { engine, job, input, feed, halted: None }) = &mut self.call else { return };
+        if !input.ended && self.ready.is_thirsty(job) {
+            engine.top_up(job, input, feed, &mut self.ready);
+        }
+    }
+}
+
+impl<R: Payload> Iterator for Imap<'_, R> {
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Result<R, TaskError>> {
+        loop {
+            if let Some(next) = self.next_until(Deadline::NEVER) {
+                return next;
+            }
+        }
+    }
+}
+
+impl<R> Drop for Imap<'_, R> {
+    fn drop(&mut self) {
+        if let Some(Call { engine, job, .. }) = &self.call {
+            let mut core = engine.core.lock();
+            core.cancel(job);
+            core.retire(job);
+            engine.hand_over(&mut core);
+        }
+    }
+}
+
+impl<R> fmt::Debug for Imap<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imap").field("call", &self.call.as_ref().map(|call| &call.job)).finish_non_exhaustive()
+    }
+}
+
+/// An input whose panic is kept until all results before it were taken.
+struct Caught<'a> {
+    feed: Box<dyn Feed + 'a>,
+    payload: Option<Box<dyn Any + Send>>,
+}
+
+impl Feed for Caught<'_> {
+    fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
+        let (start, mut count) = (out.len(), 0);
+        while count < most && (count == 0 || out.len() - start < bytes) {
+            // One by one, so that a panic costs none of those before it.
+            let before = out.len();
+            match catch_unwind(AssertUnwindSafe(|| self.feed.fill(out, 1, usize::MAX))) {
+                Ok(Filled { count: 1, failed: None, ended: false }) => count += 1,
+                Ok(filled) => return Filled { count: count + filled.count, ..filled },
+                Err(payload) => {
+                    out.truncate(before);
+                    self.payload = Some(payload);
+                    return Filled { count, failed: None, ended: true };
+                }
+            }
+        }
+        Filled { count, failed: None, ended: false }
+    }
+
+    fn left(&self) -> Option<u64> {
+        self.feed.left()
+    }
+}
+
+/// Results that have arrived and were not taken yet.
+#[derive(Debug)]
+struct Ready<R> {
+    /// Those that can be taken.
+    queue: VecDeque<Result<R, TaskError>>,
+    /// In order: those that wait for one before them; `next` is the one that comes behind the queue.
+    early: Option<BTreeMap<u64, Result<R, TaskError>>>,
+    next: u64,
+    /// How many were taken or are in the queue, for calls without an order.
+    seen: u64,
+    /// The room at the last look.
+    limit: Cell<u64>,
+}
+
+/// So much work may be under way or wait to be taken, in nanoseconds for each worker.
+const AHEAD: f64 = 50_000_000.0;
+
+/// At most so many results, and so many bytes of tasks.
+const MOST_ITEMS: u64 = 65_536;
+const MOST_BYTES: u64 = 64 << 20;
+
+impl<R> Ready<R> {
+    fn new(ordered: bool) -> Ready<R> {
+        Ready {
+            queue: VecDeque::new(),
+            early: ordered.then(BTreeMap::new),
+            next: 0,
+            seen: 0,
+            limit: Cell::new(u64::MAX),
+        }
+    }
+
+    fn put(&mut self, index: u64, result: Result<R, TaskError>) {
+        self.seen += 1;
+        let Some(early) = &mut self.early else { return self.queue.push_back(result) };
+        if index != self.next {
+            early.insert(index, result);
+            return;
+        }
+        self.queue.push_back(result);
+        self.next += 1;
+        while let Some(result) = early.remove(&self.next) {
+            self.queue.push_back(result);
+            self.next += 1;
+        }
+    }
+
+    fn has_next(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<Result<R, TaskError>> {
+        self.queue.pop_front()
+    }
+
+    /// In a call that has ended before its time: the next of what is left of `total` results.
+    fn rest(&mut self, total: u64, missing: impl Fn(u64) -> TaskError) -> Option<Result<R, TaskError>> {
+        let index = if self.early.is_some() { self.next } else { self.seen };
+        if index >= total {
+            return None;
+        }
+        let early = self.early.as_mut().and_then(|early| early.remove(&index));
+        if early.is_none() {
+            self.seen += 1;
+        }
+        self.next += 1;
+        Some(early.unwrap_or_else(|| Err(missing(index))))
+    }
+
+    fn held(&self) -> u64 {
+        (self.queue.len() + self.early.as_ref().map_or(0, BTreeMap::len)) as u64
+    }
+
+    /// Whether so few are left that more should be handed in.
+    fn is_thirsty(&self, job: &Job) -> bool {
+        job.outstanding() + self.held() <= self.limit.get() / 2
+    }
+}
+
+impl<R: Payload> Sink for Ready<R> {
+    fn values(&mut self, first: u64, count: u32, reader: &mut Reader<'_>, error: &dyn Fn(u64, TaskKind) -> TaskError) {
+        let user_code = self.runs_user_code();
+        for index in first..first + u64::from(count) {
+            let decoded = if user_code {
+                catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(reader))).unwrap_or_else(|payload| {
+                    std::mem::forget(payload);
+                    Err(CodecError("its `Deserialize` implementation panicked".to_owned()))
+                })
+            } else {
+                codec::decode::<R>(reader)
+            };
+            let result = decoded.map_err(|CodecError(text)| error(index, TaskKind::Decode { text }));
+            self.put(index, result);
+        }
+    }
+
+    fn failure(&mut self, index: u64, error: TaskError) {
+        self.put(index, Err(error));
+    }
+
+    fn runs_user_code(&self) -> bool {
+        codec::fixed_size::<R>().is_none() && !codec::is_bulk::<R>()
+    }
+
+    fn enough(&self) -> bool {
+        self.has_next()
+    }
+
+    fn room(&self, job: &Job, input: &Input, workers: usize) -> u64 {
+        let limit = limit(job, input, workers);
+        self.limit.set(limit);
+        limit.saturating_sub(job.outstanding() + self.held())
+    }
+}
+
+/// How many tasks may be under way or wait to be taken.
+fn limit(job: &Job, input: &Input, workers: usize) -> u64 {
+    if let Some(size) = job.options.buffersize {
+        return size as u64;
+    }
+    let workers = workers as u64;
+    let Some(nanos) = job.header.nanos() else { return 4 * workers };
+    let by_time = (AHEAD / nanos.max(1.0)) as u64 * workers;
+    let each = (input.total_bytes / input.next.max(1)).max(1);
+    by_time.min(MOST_BYTES / each).clamp(4 * workers, MOST_ITEMS)
+}

@@ -1,0 +1,238 @@
+//! Results that are asked for later: `apply_async`, `map_async`, callbacks, futures, cancelling.
+
+use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
+use super::common::proc::eventually;
+use multiproc::{Pool, RawValue};
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+fn sleep(ms: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(ms));
+    ms
+}
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn results_come_later_in_any_order() {
+    on_each_pool(2, 60, |pool| {
+        let mut results: Vec<_> = (0..500u64).map(|x| (x, pool.apply_async(|x: u64| x * x, (x,)).unwrap())).collect();
+        let many = pool.map_async(|x: u64| x + 1, 0..10_000).unwrap();
+        while let Some((x, result)) = results.pop() {
+            assert_eq!(result.get().unwrap(), x * x);
+        }
+        assert_eq!(many.get().unwrap(), (1..=10_000).collect::<Vec<_>>());
+        let words = pool.starmap_async(|a: String, n: usize| a.repeat(n), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+        assert_eq!(words.unwrap().get().unwrap(), ["a", "bb"]);
+        let empty = pool.map_async(|x: u64| x, []).unwrap();
+        assert!(empty.ready());
+        assert_eq!(empty.get().unwrap(), []);
+        let with = pool.with(&10).map_async(|ten: &i32, x: i32| ten * x, 0..3).unwrap();
+        assert_eq!(with.get().unwrap(), [0, 10, 20]);
+        let error = pool.try_apply_async(|x: i32| if x > 0 { Ok(x) } else { Err("no") }, (0,)).unwrap().get();
+        assert!(error.unwrap_err().is_error());
+    });
+}
+
+#[test]
+fn waiting_has_three_forms() {
+    on_each_pool(1, 60, |pool| {
+        let mut result = pool.apply_async(sleep, (300,)).unwrap();
+        assert!(!result.ready() && result.successful().is_none());
+        assert!(!result.wait_timeout(Duration::from_millis(1)));
+        assert!(result.get_timeout(Duration::from_millis(1)).is_none());
+        result.wait();
+        assert!(result.ready() && result.successful() == Some(true));
+        assert_eq!(result.get_timeout(Duration::ZERO).unwrap().unwrap(), 300);
+        let failed = pool.apply_async(|x: i32| assert!(x > 0), (0,)).unwrap();
+        failed.wait();
+        assert_eq!(failed.successful(), Some(false));
+        assert!(failed.get().unwrap_err().is_panic());
+    });
+}
+
+#[test]
+fn a_blocking_call_is_not_starved_by_a_long_one_in_the_background() {
+    on_ring_pool(2, 60, |pool| {
+        let long = pool.map_async(|_: u32| sleep(2), 0..2000).unwrap();
+        let start = Instant::now();
+        assert_eq!(pool.map(|x: u64| x, 0..20).unwrap().len(), 20);
+        let (took, busy) = (start.elapsed(), !long.ready());
+        assert!(busy && took < Duration::from_millis(1500), "{took:?}");
+        assert_eq!(long.get().unwrap().len(), 2000);
+    });
+}
+
+#[test]
+fn callbacks_come_before_ready_and_a_panic_in_one_hurts_nobody() {
+    on_each_pool(1, 60, |pool| {
+        let (tell, told) = mpsc::channel();
+        let tell_too = tell.clone();
+        let result = pool.apply_async(|x: i32| x + 1, (1,)).unwrap();
+        let result = result.callback(|_| panic!("a callback that panics, on purpose"));
+        let result = result.callback(move |value| tell.send(*value).unwrap()).error_callback(|_| unreachable!());
+        assert_eq!(told.recv_timeout(SOON).unwrap(), 2);
+        assert_eq!(result.get().unwrap(), 2);
+        let failed = pool.apply_async(|x: i32| assert!(x > 0), (0,)).unwrap();
+        let failed = failed.callback(|()| unreachable!()).error_callback(move |error| {
+            tell_too.send(if error.is_panic() { 7 } else { 8 }).unwrap();
+        });
+        assert_eq!(told.recv_timeout(SOON).unwrap(), 7);
+        assert!(failed.get().unwrap_err().is_panic());
+        // Set after the end, it is called as well.
+        let late = pool.apply_async(|| 5, ()).unwrap();
+        late.wait();
+        let (tell, told) = mpsc::channel();
+        drop(late.callback(move |value| tell.send(*value).unwrap()));
+        assert_eq!(told.recv_timeout(SOON).unwrap(), 5);
+    });
+}
+
+#[test]
+fn a_result_is_a_future() {
+    struct Flag(std::thread::Thread);
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    fn block_on<F: Future>(future: F) -> F::Output {
+        let mut future = Box::pin(future);
+        let waker = Waker::from(Arc::new(Flag(std::thread::current())));
+        let mut context = Context::from_waker(&waker);
+        loop {
+            match future.as_mut().poll(&mut context) {
+                Poll::Ready(value) => return value,
+                Poll::Pending => std::thread::park_timeout(SOON),
+            }
+        }
+    }
+    on_each_pool(2, 60, |pool| {
+        let (a, b) = (pool.apply_async(sleep, (30,)).unwrap(), pool.map_async(sleep, [1, 2, 3]).unwrap());
+        assert_eq!(block_on(async { (a.await.unwrap(), b.await.unwrap()) }), (30, vec![1, 2, 3]));
+        let called = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&called);
+        let c = pool.apply_async(sleep, (20,)).unwrap().callback(move |_| assert!(count.fetch_add(1, SeqCst) < 9));
+        assert_eq!((block_on(c).unwrap(), called.load(SeqCst)), (20, 1));
+        let lost = pool.apply_async(|| -> () { std::process::abort() }, ()).unwrap();
+        assert!(block_on(lost).unwrap_err().is_worker_lost());
+    });
+}
+
+#[test]
+fn what_has_not_begun_can_be_cancelled() {
+    on_each_pool(1, 60, |pool| {
+        let started = RawValue::new(0u32);
+        let hold = |started: RawValue<u32>| {
+            started.fetch_add(1);
+            sleep(300)
+        };
+        let running = pool.apply_async(hold, (started.clone(),)).unwrap();
+        let queued = pool.apply_async(hold, (started.clone(),)).unwrap();
+        assert!(eventually(SOON, || started.get() == 1));
+        assert!(!running.cancel());
+        assert!(queued.cancel());
+        assert!(!queued.cancel());
+        assert!(queued.get().unwrap_err().is_cancelled());
+        let dropped = pool.apply_async(hold, (started.clone(),)).unwrap();
+        drop(dropped);
+        let many = pool.map_async(|started: RawValue<u32>| started.fetch_add(1), vec![started.clone(); 1000]).unwrap();
+        assert!(many.cancel());
+        assert!(many.get().unwrap_err().is_cancelled());
+        assert_eq!(running.get().unwrap(), 300);
+        assert_eq!(pool.apply(|x: u32| x, (1,)).unwrap(), 1);
+        assert_eq!(started.get(), 1);
+    });
+}
+
+#[test]
+fn a_detached_call_runs_on() {
+    on_each_pool(1, 60, |pool| {
+        let count = RawValue::new(0u32);
+        let add = |count: RawValue<u32>| count.fetch_add(1);
+        pool.apply_async(add, (count.clone(),)).unwrap().detach();
+        pool.map_async(add, vec![count.clone(); 100]).unwrap().detach();
+        assert!(eventually(SOON, || count.get() == 101));
+    });
+}
+
+#[test]
+fn a_running_task_can_be_killed_and_nobody_else() {
+    on_each_pool(2, 60, |pool| {
+        let started = RawValue::new(0u32);
+        let hang = |started: RawValue<u32>| {
+            started.fetch_add(1);
+            sleep(1_000_000)
+        };
+        for round in 0..5 {
+            let hanging = pool.apply_async(hang, (started.clone(),)).unwrap();
+            let others: Vec<_> = (0..20).map(|_| pool.apply_async(sleep, (1,)).unwrap()).collect();
+            assert!(eventually(SOON, || started.get() == round + 1));
+            hanging.kill();
+            assert!(hanging.get().unwrap_err().is_cancelled());
+            for other in others {
+                assert_eq!(other.get().unwrap(), 1);
+            }
+        }
+        assert_eq!(pool.map(sleep, [1; 20]).unwrap(), [1; 20]);
+    });
+}
+
+#[test]
+fn every_handle_resolves_when_the_pool_ends() {
+    on_each_link(60, |builder| {
+        let pool = builder().processes(1).build().unwrap();
+        let mut all: Vec<_> = (0..20).map(|_| pool.apply_async(sleep, (100_000,)).unwrap()).collect();
+        let (tell, told) = mpsc::channel();
+        let last = all.pop().unwrap().error_callback(move |error| tell.send(error.is_terminated()).unwrap());
+        pool.terminate();
+        for result in all {
+            assert!(result.get().unwrap_err().is_terminated());
+        }
+        assert!(told.recv_timeout(SOON).unwrap());
+        assert!(last.get().unwrap_err().is_terminated());
+        assert!(pool.apply_async(sleep, (1,)).unwrap_err().is_terminated());
+        // Closing lets them all end.
+        let pool = builder().processes(2).build().unwrap();
+        let many = pool.map_async(sleep, [1; 200]).unwrap();
+        pool.close();
+        assert!(pool.apply_async(sleep, (1,)).unwrap_err().is_not_running());
+        pool.join().unwrap();
+        assert!(many.ready());
+        assert_eq!(many.get().unwrap(), [1; 200]);
+    });
+}
+
+#[test]
+fn a_lost_worker_fails_one_task_of_many_in_the_background() {
+    on_each_pool(2, 60, |pool| {
+        let many: Vec<_> = (0..100u32)
+            .map(|x| pool.apply_async(|x: u32| if x == 42 { std::process::abort() } else { x }, (x,)).unwrap())
+            .collect();
+        let errors: Vec<_> = many.into_iter().filter_map(|it| it.get().err()).collect();
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].is_worker_lost());
+    });
+}
+
+#[test]
+fn threads_share_a_pool() {
+    on_ring_pool(2, 60, |pool: &Pool| {
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                scope.spawn(move || {
+                    for round in 0..50 {
+                        let later = pool.map_async(|x: u64| x + 1, 0..100).unwrap();
+                        assert_eq!(pool.apply(|x: u64| x, (thread,)).unwrap(), thread);
+                        let streamed: Vec<u64> = pool.imap(|x: u64| x * 2, 0..50).map(Result::unwrap).collect();
+                        assert_eq!(streamed, (0..50).map(|x| x * 2).collect::<Vec<_>>(), "{round}");
+                        assert_eq!(later.get().unwrap(), (1..=100).collect::<Vec<_>>());
+                    }
+                });
+            }
+        });
+    });
+}

@@ -1,0 +1,159 @@
+//! `imap` and `imap_unordered`: lazily, in bounded memory.
+
+use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
+use multiproc::RawValue;
+use std::cell::Cell;
+use std::time::Duration;
+
+#[test]
+fn results_come_one_by_one() {
+    on_each_pool(2, 60, |pool| {
+        let all: Vec<u64> = pool.imap(|x: u64| x * x, 0..1000).map(Result::unwrap).collect();
+        assert_eq!(all, (0..1000).map(|x| x * x).collect::<Vec<_>>());
+        for chunk in [1, 7, 100] {
+            let job = pool.job().chunksize(chunk);
+            let all: Vec<u64> = job.imap(|x: u64| x * x, 0..200).map(Result::unwrap).collect();
+            assert_eq!(all, (0..200).map(|x| x * x).collect::<Vec<_>>());
+            let mut all: Vec<u64> = job.imap_unordered(|x: u64| x, 0..200).map(Result::unwrap).collect();
+            all.sort();
+            assert_eq!(all, (0..200).collect::<Vec<_>>());
+        }
+        let mut empty = pool.imap(|x: u64| x, []);
+        assert!(empty.next().is_none() && empty.next().is_none());
+        let mut texts = pool.imap(|text: String| text + "!", ["a".to_owned()]);
+        assert_eq!(texts.next().unwrap().unwrap(), "a!");
+        assert!(texts.next().is_none());
+    });
+}
+
+#[test]
+fn an_error_does_not_end_the_stream() {
+    on_each_pool(2, 60, |pool| {
+        let task = |x: u64| {
+            assert!(x % 10 != 3, "three");
+            if x == 15 {
+                std::process::abort();
+            }
+            x
+        };
+        let all: Vec<_> = pool.job().chunksize(4).imap(task, 0..40).collect();
+        assert_eq!(all.len(), 40);
+        for (x, result) in (0..).zip(&all) {
+            match result {
+                Ok(value) => assert_eq!(*value, x),
+                Err(error) if x == 15 => assert!(error.is_worker_lost(), "{error}"),
+                Err(error) => assert!(x % 10 == 3 && error.is_panic() && error.index() == x, "{error}"),
+            }
+        }
+        assert_eq!(all.iter().filter(|it| it.is_err()).count(), 5);
+        let all: Vec<_> = pool.try_imap(|x: u64| if x == 1 { Err("no") } else { Ok(x) }, 0..3).collect();
+        assert!(all[1].as_ref().unwrap_err().is_error());
+        let all: Vec<_> = pool.imap_unordered(task, 0..40).collect();
+        assert_eq!((all.len(), all.iter().filter(|it| it.is_err()).count()), (40, 5));
+    });
+}
+
+#[test]
+fn input_is_read_as_far_as_there_is_room() {
+    on_each_pool(2, 60, |pool| {
+        let read = Cell::new(0u64);
+        let endless = (0u64..).inspect(|_| read.set(read.get() + 1));
+        let mut results = pool.job().buffersize(10).imap(|x: u64| x, endless);
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(read.get() <= 10, "{}", read.get());
+        for x in 0..1000 {
+            assert_eq!(results.next().unwrap().unwrap(), x);
+            assert!(read.get() <= x + 11, "{} at {x}", read.get());
+        }
+        drop(results);
+        assert_eq!(pool.apply(|x: u64| x, (1,)).unwrap(), 1);
+    });
+}
+
+#[test]
+fn dropping_a_stream_cancels_what_has_not_begun() {
+    on_each_pool(1, 60, |pool| {
+        let count = RawValue::new(0u32);
+        let slow = |count: RawValue<u32>| {
+            count.fetch_add(1);
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let mut results = pool.job().chunksize(1).buffersize(50).imap(slow, std::iter::repeat(count.clone()));
+        results.next().unwrap().unwrap();
+        drop(results);
+        pool.apply(|| (), ()).unwrap();
+        let begun = count.get();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(count.get(), begun);
+        assert!(begun < 10, "{begun}");
+    });
+}
+
+#[test]
+fn a_panic_in_the_input_comes_after_the_good_results() {
+    on_each_pool(2, 60, |pool| {
+        for chunk in [1, 4] {
+            let input = (0..20u64).map(|x| if x == 7 { panic!("the input, on purpose") } else { x });
+            let mut results = pool.job().chunksize(chunk).imap(|x: u64| x * x, input);
+            for x in 0..7 {
+                assert_eq!(results.next().unwrap().unwrap(), x * x);
+            }
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| results.next()));
+            assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"the input, on purpose"));
+            assert!(results.next().is_none());
+        }
+        assert_eq!(pool.map(|x: u64| x, 0..3).unwrap(), [0, 1, 2]);
+    });
+}
+
+#[test]
+fn a_wait_for_the_next_result_can_time_out() {
+    on_each_pool(1, 60, |pool| {
+        let mut results = pool.imap(|ms: u64| std::thread::sleep(Duration::from_millis(ms)), [0, 500, 0]);
+        assert!(results.next().unwrap().is_ok());
+        assert!(results.next_timeout(Duration::from_millis(10)).is_none());
+        assert!(results.next_timeout(Duration::from_secs(30)).unwrap().unwrap().is_ok());
+        assert!(results.next().unwrap().is_ok());
+        assert!(results.next_timeout(Duration::ZERO).unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_stream_ends_with_its_pool() {
+    on_each_link(60, |builder| {
+        let pool = builder().processes(1).build().unwrap();
+        let results = pool.job().buffersize(5).imap(|_: u64| std::thread::sleep(Duration::from_secs(1000)), 0..);
+        pool.terminate();
+        let mut errors = 0;
+        for result in results {
+            assert!(result.unwrap_err().is_terminated());
+            errors += 1;
+        }
+        assert!((1..=5).contains(&errors), "{errors}");
+        let refused: Vec<_> = pool.imap(|x: u64| x, 0..5).collect();
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].as_ref().unwrap_err().is_terminated());
+    });
+}
+
+#[test]
+fn a_slow_consumer_of_an_endless_input_keeps_memory_flat() {
+    fn resident() -> u64 {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
+    on_ring_pool(2, 120, |pool| {
+        let mut results = pool.imap(|x: u64| x, 0..);
+        let mut early = 0;
+        for count in 0..1_000_000u64 {
+            assert_eq!(results.next().unwrap().unwrap(), count);
+            if count == 10_000 {
+                std::thread::sleep(Duration::from_millis(200));
+                early = resident();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        let late = resident();
+        assert!(late < early + early / 10 + (8 << 20), "{early} bytes after 10,000 items, {late} after a million");
+    });
+}
