@@ -159,7 +159,13 @@ impl Engine {
                 continue;
             }
             if let Some(halt) = job.halted() {
-                return Served::Halted(halt);
+                // A pool that ends takes nothing from a call whose tasks have all ended.
+                let all_ended = match &input {
+                    Some((input, feed)) => (input.ended || feed.left() == Some(0)) && job.outstanding() == 0,
+                    None => false,
+                };
+                let by_pool = !matches!(halt, Halt::Cancelled);
+                return if all_ended && by_pool { Served::Done } else { Served::Halted(halt) };
             }
             if sink.enough() {
                 return Served::Enough;

@@ -144,6 +144,11 @@ fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'
 fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: Exit) {
     let pid = gone.pid();
     let (Some(link), mut window) = (gone.link, gone.window) else { return };
+    // It was told to end with the pool, so that its end is no news.
+    let ending = match &core.phase {
+        Phase::Ending { halt, .. } if gone.condemned.is_none() => Some(halt.task_kind()),
+        _ => None,
+    };
     let mut resumed = Vec::new();
     for (seq, mut load, resume) in window.bury(link.progress()) {
         let Some(job) = load.job.clone() else { continue };
@@ -151,7 +156,7 @@ fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: 
             let index = load.index(place);
             let kind = match (gone.overdue, gone.limit) {
                 (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
-                _ => TaskKind::WorkerLost { exit, reason: gone.condemned.clone() },
+                _ => ending.clone().unwrap_or_else(|| TaskKind::WorkerLost { exit, reason: gone.condemned.clone() }),
             };
             if job.may_retry(index, &kind) {
                 let again = Load { next: place, count: place + 1, ..load.clone() };

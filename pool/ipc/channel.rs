@@ -17,6 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,8 +136,11 @@ impl Link for ChannelLink {
 
     fn connected(&mut self) -> io::Result<()> {
         let server = self.server.take().ok_or_else(|| damaged("a worker connected twice"))?;
-        // The worker has connected and sent its ends already, so this does not wait.
-        let (_, (frames, answers)) = server.accept().map_err(|error| damaged(&error.to_string()))?;
+        // The worker has connected and sent its ends already, so this does not wait. ipc-channel panics if they arrive
+        // without their descriptors, since this process may have no more.
+        let accepted = catch_unwind(AssertUnwindSafe(|| server.accept()));
+        let accepted = accepted.map_err(|_| damaged("a worker's ends of the link did not arrive"))?;
+        let (_, (frames, answers)) = accepted.map_err(|error| damaged(&error.to_string()))?;
         self.frames = Some(frames);
         let (received, bell) = (Arc::clone(&self.received), self.bell.clone());
         let thread = std::thread::Builder::new().name("multiproc-link".to_owned()).stack_size(256 * 1024);
