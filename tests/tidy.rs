@@ -31,7 +31,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("pool/ipc/lane.rs", "promises that its slots consist of atomics"),
     ("pool/ipc/bell.rs", "promises that its memory consists of atomics"),
     ("pool/ipc/ring.rs", "promises that its head consists of atomics"),
-    ("tests/common/signals.rs", "ignores a signal"),
+    ("tests/common/signals.rs", "ignores and handles signals, and handles exit"),
     ("benches/lock.rs", "measures the C library's robust mutex"),
     ("pool/process/identity.rs", "follows a checked reference to a function"),
     ("pool/process/bootstrap.rs", "runs before `main`"),

@@ -8,6 +8,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod beyond;
 mod pool;
 mod pool_streams;
 mod pool_workers;
+mod process;
