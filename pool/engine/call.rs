@@ -217,7 +217,7 @@ impl Engine {
             return;
         }
         // The answers that are there; the background thread goes on with it.
-        self.turn(&mut core, &mut Some((job, sink)));
+        self.drive_by(&mut core, Some((job, sink)));
         self.hand_over(&mut core);
     }
 

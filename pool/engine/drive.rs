@@ -53,8 +53,18 @@ impl Engine {
         core.driving = false;
     }
 
+    /// As [`Engine::drive`], but does not sleep.
+    pub(crate) fn drive_by(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, mut own: Own<'_>) {
+        // Large results are decoded without the lock, and nobody else may take answers meanwhile.
+        core.driving = true;
+        let seat = Seat;
+        self.turn(core, &mut own);
+        std::mem::forget(seat);
+        core.driving = false;
+    }
+
     /// Does what there is to do; whether there was anything.
-    pub(crate) fn turn(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>) -> bool {
+    fn turn(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>) -> bool {
         let mut busy = false;
         while let Some((at, incarnation, news)) = core.news.pop_front() {
             supervisor::hear(self, core, own, at, incarnation, news);

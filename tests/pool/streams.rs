@@ -157,3 +157,17 @@ fn a_slow_consumer_of_an_endless_input_keeps_memory_flat() {
         assert!(late < early + early / 10 + (8 << 20), "{early} bytes after 10,000 items, {late} after a million");
     });
 }
+
+#[test]
+fn large_results_are_taken_by_one_thread_at_a_time() {
+    // They are decoded without the pool's lock, while its own thread would like to be of use as well.
+    on_each_pool(1, 60, |pool| {
+        for round in 0..50 {
+            let results = pool.imap(|x: u64| vec![x; 1000], 0..500);
+            for (x, result) in (0..).zip(results) {
+                let values = result.unwrap();
+                assert!(values.len() == 1000 && values[999] == x, "{round}");
+            }
+        }
+    });
+}
