@@ -125,3 +125,65 @@ fn bank() {
     let out = printed_by("bank", &["--without-locks", "1000000"]);
     assert!(out.ends_with(", which is wrong\n"), "{out}");
 }
+
+/// The last line, without the figures of time before it.
+fn verdict(out: &str) -> &str {
+    out.lines().last().unwrap()
+}
+
+#[test]
+fn pi_monte_carlo() {
+    let out = printed_by("pi_monte_carlo", &["--size", "2000000", "--workers", "3"]);
+    assert!(verdict(&out).starts_with("pi is about 3.14"), "{out}");
+    assert!(verdict(&out).ends_with(" of 2000000 points, counted alike each time"), "{out}");
+    assert_eq!(out.lines().count(), 4, "{out}");
+    assert_eq!(example("pi_monte_carlo", &["--size", "many"]).status.code(), Some(1));
+}
+
+#[test]
+fn mandelbrot() {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("mandelbrot.pgm");
+    let out = printed_by("mandelbrot", &["--size", "200", "--workers", "3", "--out", path.to_str().unwrap()]);
+    assert!(verdict(&out).starts_with("200 rows, the same image each time: "), "{out}");
+    let image = std::fs::read(&path).unwrap();
+    let pixels = image.strip_prefix(b"P5 200 200 255\n").unwrap();
+    assert_eq!(pixels.len(), 200 * 200);
+    // The middle of the set, and a corner far from it.
+    assert!(pixels[100 * 200 + 140] == 0 && pixels[0] > 250);
+    assert_eq!(example("mandelbrot", &["--out", "/no such folder/image"]).status.code(), Some(1));
+}
+
+#[test]
+fn thumbnails() {
+    let out = printed_by("thumbnails", &["--size", "12", "--workers", "3"]);
+    assert_eq!(out.matches("\n11 thumbnails, 1 errors\n").count(), 2, "{out}");
+    let error = "error: task 7 of `thumbnails::shrink` failed: image-0007.pgm: 153592 pixels instead of 307200\n";
+    assert_eq!(out.matches(error).count(), 2, "{out}");
+}
+
+#[test]
+fn progress_bar() {
+    let out = printed_by("progress_bar", &["--size", "100000", "--workers", "3"]);
+    let (by_results, by_counter) = out.split_once("by a counter:\n").unwrap();
+    let tenths: String = (1..=10).map(|tenth| format!("{tenth}0 %\n")).collect();
+    assert_eq!(by_results, format!("by its results:\n{tenths}"));
+    assert!(by_counter.ends_with("100 %\nbelow 100000, the number 77031 needs the most steps: 350\n"), "{out}");
+}
+
+#[test]
+fn dir_hash() {
+    let out = printed_by("dir_hash", &[]);
+    assert!(verdict(&out).ends_with(" files") && !out.contains("error"), "{out}");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("dir_hash");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(folder.join("a/b")).unwrap();
+    for number in 0..100 {
+        std::fs::write(folder.join(format!("a/b/{number}")), number.to_string().repeat(1000)).unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere", folder.join("a/broken")).unwrap();
+    let path = folder.to_str().unwrap();
+    let out = printed_by("dir_hash", &["--workers", "3", path]);
+    assert!(verdict(&out).ends_with("  100 files"), "{out}");
+    assert!(out.contains(&format!("error: {path}/a/broken: No such file or directory")), "{out}");
+    assert_eq!(example("dir_hash", &["/no such folder"]).status.code(), Some(1));
+}
