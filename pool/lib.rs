@@ -83,4 +83,6 @@ mod _docs {
     mod architecture {}
     #[doc = include_str!("../docs/ordering.md")]
     mod ordering {}
+    #[doc = include_str!("../docs/from_python.md")]
+    mod from_python {}
 }

@@ -1,6 +1,7 @@
 //! Cases that CPython does not have, since it does not pass them: what it does instead is said at each.
 //!
-//! Values of 3 GiB and more are left out here: such a test would ask more memory of a machine than a test may.
+//! Values of 3 GiB, which older Pythons cannot send, pass here as well; but a test that proves it every time would ask for
+//! more memory than a test may.
 
 use super::common::alone::{is_program, program};
 use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
