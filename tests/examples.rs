@@ -187,3 +187,12 @@ fn dir_hash() {
     assert!(out.contains(&format!("error: {path}/a/broken: No such file or directory")), "{out}");
     assert_eq!(example("dir_hash", &["/no such folder"]).status.code(), Some(1));
 }
+
+#[test]
+fn timeouts() {
+    let out = printed_by("timeouts", &["--size", "20", "--workers", "3"]);
+    assert!(out.contains("error: task 1 of `timeouts::work` did not end within its time limit of 200ms\n"), "{out}");
+    assert!(out.contains("error: task 3 of `timeouts::work` failed: number 3 is not for me\n"), "{out}");
+    assert!(out.contains("of 20 tasks: 8 done, 4 timed out, 4 crashed, 4 failed\n"), "{out}");
+    assert!(out.ends_with("20 flaky tasks worked, each at its third try\n"), "{out}");
+}
