@@ -23,6 +23,8 @@
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
 //! | [`Lock`], [`LockGuard`] | one process at a time |
 //! | [`Value`], [`Array`] | data that processes share, with a lock; [`RawValue`], [`RawArray`] without |
+//! | [`SharedMemory`] | bytes that processes share, also with Python and C programs, by name |
+//! | [`ShareableList`], [`Item`] | a list of mixed values in it, as Python has it |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
 //! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`RemoteError`] | what can go wrong |
@@ -67,8 +69,11 @@ pub use crate::process::current::{CurrentProcess, ParentProcess, current_process
 pub use crate::process::handle::{Process, ProcessHandle, join_all};
 pub use crate::shared::array::{Array, ArrayGuard};
 pub use crate::shared::element::Element;
+pub use crate::shared::item::Item;
 pub use crate::shared::raw::{Integer, RawValue};
 pub use crate::shared::raw_array::RawArray;
+pub use crate::shared::shareable_list::ShareableList;
+pub use crate::shared::shared_memory::SharedMemory;
 pub use crate::shared::value::{Value, ValueGuard};
 pub use crate::sync::lock::{Lock, LockGuard};
 pub use crate::sys::cpu::cpu_count;

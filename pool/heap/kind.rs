@@ -22,4 +22,8 @@ pub(crate) enum Kind {
     Condition = 11,
     Barrier = 12,
     Queue = 13,
+    /// Bytes without a name: `SharedMemory::anonymous`.
+    SharedMemory = 14,
+    /// Stands for a name in the file system, which goes with it: see [`name`](crate::heap::name).
+    Name = 15,
 }

@@ -4,6 +4,7 @@ pub(crate) mod block;
 mod file;
 pub(crate) mod geometry;
 pub(crate) mod kind;
+pub(crate) mod name;
 pub(crate) mod parties;
 pub(crate) mod report;
 pub(crate) mod scope;

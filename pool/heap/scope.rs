@@ -62,13 +62,18 @@ pub(crate) fn take_reason() -> Option<String> {
     REASON.take()
 }
 
+/// Whether a message is being written in which handles can travel.
+pub(crate) fn is_writing() -> bool {
+    DEPTH.get() > 0 && COLLECTING.get()
+}
+
 /// Notes a block that is being written.
 ///
 /// # Errors
 ///
 /// It would not be looked after.
 pub(super) fn pin(block: &Block) -> Result<(), String> {
-    if DEPTH.get() == 0 || !COLLECTING.get() {
+    if !is_writing() {
         return Err(refuse(
             "a handle to shared memory can only travel in arguments, items, results and queues of multiproc: anywhere \
              else nobody would keep alive what it refers to",

@@ -1,8 +1,11 @@
 //! The heap of this process's tree: made by its first process, handed to every descendant, opened when first used.
 
 use crate::error::Error;
+use crate::heap::block::Memory;
 use crate::heap::file::HeapFile;
 use crate::heap::geometry::Geometry;
+use crate::heap::kind::Kind;
+use crate::heap::name;
 use crate::heap::parties::{self, PartyId};
 use crate::heap::table::{Damaged, Refusal, Site};
 use crate::sys::atomic::Ordering;
@@ -54,7 +57,7 @@ static HEAP: OnceLock<Heap> = OnceLock::new();
 
 /// What must be told of a process that has died, before others move into its row: called with the kind and the memory
 /// of each block that it held, and its row.
-pub(crate) type Mourn = fn(u8, &crate::heap::block::Memory, u32);
+pub(crate) type Mourn = fn(u8, &Memory, u32);
 
 static MOURN: OnceLock<Mourn> = OnceLock::new();
 
@@ -202,7 +205,7 @@ fn release_one(file: &HeapFile, mourn: &Mourn, row: u32, index: u32, generation:
         return;
     }
     if let Ok((mapping, at)) = file.memory(&site) {
-        mourn(site.kind, &crate::heap::block::Memory::new(mapping, at, site.len as usize), row);
+        mourn(site.kind, &Memory::new(mapping, at, site.len as usize), row);
     }
     leaving();
     // Memory that somebody has scribbled over: the block is lost, nothing else.
@@ -214,6 +217,11 @@ pub(super) fn release(file: &HeapFile, site: &Site) -> Result<(), Damaged> {
     let table = file.table();
     if !table.release(site.index, site.generation)? {
         return Ok(());
+    }
+    if site.kind == Kind::Name as u8 {
+        if let Ok((mapping, at)) = file.memory(site) {
+            name::remove(&Memory::new(mapping, at, site.len as usize));
+        }
     }
     if site.is_large() && file.punch(site).is_err() {
         // It would come back with its old contents: rather never again.

@@ -16,9 +16,9 @@ pub(crate) struct Mapping {
 impl Mapping {
     /// Everything that is mapped.
     pub(crate) fn bytes(&self) -> SharedBytes<'_> {
-        // SAFETY: the mapping is readable and writable and lives as long as `self`; the file cannot shrink (sealed, or
-        // its size checked in `map`), and no reference to the memory is ever made: all access is by `SharedBytes`,
-        // atomics, or `view`.
+        // SAFETY: the mapping is readable and writable and lives as long as `self`; the file cannot shrink (sealed), or
+        // else an access behind its end ends the process by SIGBUS, which is no undefined behaviour (`map_shrinkable`);
+        // and no reference to the memory is ever made: all access is by `SharedBytes`, atomics, or `view`.
         unsafe { SharedBytes::new(self.map.as_mut_ptr(), self.map.len()) }
     }
 
@@ -113,6 +113,24 @@ pub(crate) fn map_part(file: BorrowedFd<'_>, at: u64, len: usize) -> io::Result<
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "outside of the memory file"));
     }
     let map = MmapOptions::new().offset(at).len(len).map_raw(&file)?;
+    Ok(Mapping { map })
+}
+
+/// Maps a whole file that others may shrink, since it is not one of ours, shared and writable.
+///
+/// The mapping is as long as the file is now. What remains: if somebody makes the file shorter later, the next access
+/// behind its new end is a SIGBUS, and the process dies of it; nothing else can happen, and nothing can prevent it, since
+/// named shared memory cannot be sealed.
+///
+/// # Errors
+///
+/// The file is empty or cannot be mapped.
+pub(crate) fn map_shrinkable(file: BorrowedFd<'_>) -> io::Result<Mapping> {
+    let len = usize::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+    if len == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the shared memory is empty"));
+    }
+    let map = MmapOptions::new().len(len).map_raw(&file)?;
     Ok(Mapping { map })
 }
 

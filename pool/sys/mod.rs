@@ -14,6 +14,7 @@ pub(crate) mod memory;
 pub(crate) mod poll;
 pub(crate) mod reactor;
 pub(crate) mod robust;
+pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod time;

@@ -6,5 +6,6 @@ pub(crate) mod alone;
 pub(crate) mod journal;
 pub(crate) mod links;
 pub(crate) mod proc;
+pub(crate) mod python;
 pub(crate) mod signals;
 pub(crate) mod watchdog;

@@ -8,3 +8,5 @@ mod faults;
 mod handles;
 mod lock;
 mod processes;
+mod shareable_list;
+mod shared_memory;

@@ -1,0 +1,103 @@
+//! A name in the file system that goes when nobody of the tree holds it any more, however its holders end.
+//!
+//! The block says which name and which inode. Whoever releases the last reference to it (the last holder itself, or who
+//! buries it) removes the name. What is written there is only ever a hint: a name that means something else by now stays.
+
+use crate::error::Error;
+use crate::heap::block::{Block, Memory};
+use crate::heap::kind::Kind;
+use crate::sys::atomic::{AtomicU64, Ordering};
+use crate::sys::shm::{self, LONGEST_NAME, ShmId};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Where things are, in bytes. An inode of 0 says that there is no name to remove.
+const DEVICE: usize = 0;
+const INODE: usize = 8;
+const LEN: usize = 16;
+const NAME: usize = 24;
+
+/// A share in a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Name(Block);
+
+impl Name {
+    /// To be a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Block::new`].
+    pub(crate) fn new() -> Result<Name, Error> {
+        Ok(Name(Block::new(Kind::Name, NAME + LONGEST_NAME)?))
+    }
+
+    /// Says what is to be removed; before it exists.
+    pub(crate) fn record(&self, name: &str, id: ShmId) {
+        self.forget();
+        let bytes = self.0.memory().bytes();
+        let fits = bytes.write(NAME, name.as_bytes());
+        if fits {
+            let _ = bytes.write(LEN, &(name.len() as u64).to_ne_bytes());
+            let _ = bytes.write(DEVICE, &id.device.to_ne_bytes());
+            if let Some(inode) = inode(self.0.memory()) {
+                inode.store(id.inode, Ordering::Release);
+            }
+        }
+    }
+
+    /// Nothing is to be removed (any more).
+    pub(crate) fn forget(&self) {
+        if let Some(inode) = inode(self.0.memory()) {
+            inode.store(0, Ordering::Release);
+        }
+    }
+}
+
+fn inode(memory: &Memory) -> Option<&AtomicU64> {
+    memory.view(INODE)
+}
+
+/// What stands there; anything, if a process has written over it.
+fn read(memory: &Memory) -> Option<(String, ShmId)> {
+    let inode = inode(memory)?.load(Ordering::Acquire);
+    let word = |at: usize| memory.view::<AtomicU64>(at).map(|word| word.load(Ordering::Relaxed));
+    let len = usize::try_from(word(LEN)?).ok().filter(|len| *len <= LONGEST_NAME)?;
+    let mut name = Vec::new();
+    memory.bytes().slice(NAME, len)?.append_to(&mut name);
+    let name = String::from_utf8(name).ok().filter(|name| is_valid(name))?;
+    (inode != 0).then_some((name, ShmId { device: word(DEVICE)?, inode }))
+}
+
+/// Whether shared memory can be called this. `shm_overview(7)`.
+pub(crate) fn is_valid(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && name.len() <= LONGEST_NAME && !name.contains(['/', '\0'])
+}
+
+/// The last holder is gone.
+pub(super) fn remove(memory: &Memory) {
+    if let Some((name, id)) = read(memory) {
+        // It may have been removed already, or be called otherwise; and nobody is left to be told.
+        let _ = shm::unlink(&name, id);
+    }
+    if let Some(inode) = inode(memory) {
+        inode.store(0, Ordering::Release);
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        let block = Block::deserialize(deserializer)?;
+        if block.kind() != Kind::Name as u8 {
+            return Err(D::Error::custom(super::scope::refuse(
+                "the handle refers to something that is no shared memory",
+            )));
+        }
+        Ok(Name(block))
+    }
+}
