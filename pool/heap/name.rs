@@ -5,6 +5,7 @@
 
 use crate::error::Error;
 use crate::heap::block::{Block, Memory};
+use crate::heap::guardian;
 use crate::heap::kind::Kind;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::shm::{self, LONGEST_NAME, ShmId};
@@ -28,7 +29,9 @@ impl Name {
     ///
     /// As [`Block::new`].
     pub(crate) fn new() -> Result<Name, Error> {
-        Ok(Name(Block::new(Kind::Name, NAME + LONGEST_NAME)?))
+        let name = Name(Block::new(Kind::Name, NAME + LONGEST_NAME)?);
+        guardian::call();
+        Ok(name)
     }
 
     /// Says what is to be removed; before it exists.

@@ -54,7 +54,9 @@ pub(super) struct Head {
     /// The highest row of the process table that was ever used, and where to look for a free one next.
     pub(super) parties: AtomicU64,
     pub(super) next_party: AtomicU64,
-    _pad: [AtomicU64; 3],
+    /// Who removes the names that are left when everybody else is gone, as [`PartyId`](crate::heap::parties::PartyId).
+    pub(super) guardian: AtomicU64,
+    _pad: [AtomicU64; 2],
     /// The next block in the current span of each size.
     cut: [AtomicU64; CLASSES],
     /// The free blocks of each size: tag in the upper half, entry + 1 in the lower.

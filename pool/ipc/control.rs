@@ -23,6 +23,8 @@ pub(crate) struct Hello {
     pub(crate) parent: String,
     /// What the child is to be: the offset and signature of a function of this executable.
     pub(crate) role: (u64, u64),
+    /// Whether it stays when its parent is gone.
+    pub(crate) outlives: bool,
     /// What that function is told.
     pub(crate) setup: Vec<u8>,
     /// The shared memory of the tree, whose file is the first descriptor; or why there is none.

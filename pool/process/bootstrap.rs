@@ -1,8 +1,10 @@
 //! How a process finds out that it is a child of this library, and what it does then, before `main`.
 
 use crate::error::Error;
+use crate::heap::guardian::on_first_name;
 use crate::heap::tree::{self as heap, Origin};
 use crate::ipc::control::{Control, Hello, Reply, VERSION};
+use crate::process::guardian;
 use crate::process::identity::{Callable, FnRef};
 use crate::process::{children, current};
 use crate::sync::mourn;
@@ -55,13 +57,14 @@ pub(crate) struct Childhood {
 /// ```
 pub fn init() {
     if !BOOT_READY.swap(true, Relaxed) {
+        on_first_name(guardian::start);
         boot(None);
     }
 }
 
 #[cfg(all(feature = "auto", target_env = "gnu"))]
 mod auto {
-    use super::{BOOT_READY, Relaxed, StartArguments, boot};
+    use super::{BOOT_READY, Relaxed, StartArguments, boot, guardian, on_first_name};
     use crate::sys::executable::Constructor;
     use std::ffi::c_char;
 
@@ -73,6 +76,7 @@ mod auto {
 
     extern "C" fn on_load(argc: i32, argv: *const *const c_char, envp: *const *const c_char) {
         BOOT_READY.store(true, Relaxed);
+        on_first_name(guardian::start);
         boot(Some(StartArguments { argc, argv, envp }));
     }
 }
@@ -83,14 +87,24 @@ mod auto {
 ///
 /// See [`Error::is_foreign_host`], [`Error::is_not_initialized`] and [`Error::is_daemonic`].
 pub(crate) fn check_host() -> Result<(), Error> {
+    check_program()?;
+    if current::is_daemon() {
+        return Err(Error::daemonic());
+    }
+    Ok(())
+}
+
+/// Whether this program can recognise its children: [`check_host`] without the rules for users.
+///
+/// # Errors
+///
+/// See [`Error::is_foreign_host`] and [`Error::is_not_initialized`].
+pub(crate) fn check_program() -> Result<(), Error> {
     if !executable::is_main() {
         return Err(Error::foreign_host());
     }
     if !BOOT_READY.load(Relaxed) || IN_CONSTRUCTORS.load(Relaxed) {
         return Err(Error::not_initialized());
-    }
-    if current::is_daemon() {
-        return Err(Error::daemonic());
     }
     Ok(())
 }
@@ -172,8 +186,12 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
     signal::set_worker_dispositions();
     signal::set_thread_name(&hello.name);
     current::be_child(&hello.name, child::parent_pid(), hello.parent);
+    // On this thread, which has asked to die with the parent.
+    if hello.outlives && signal::stay_behind().is_err() {
+        signal::exit_now(1);
+    }
     #[cfg(all(feature = "auto", target_env = "gnu"))]
-    if let Some(start) = start {
+    if let Some(start) = start.filter(|_| !hello.outlives) {
         // Registries that other crates fill before `main` would be incomplete otherwise.
         IN_CONSTRUCTORS.store(true, Relaxed);
         executable::run_constructors_after(auto::CONSTRUCTOR, start);
@@ -205,6 +223,10 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
     // This thread stays to the end: it notices when the parent is gone without having been killed (its socket closes
     // then), and it is the thread whose life stands for the life of the process.
     loop {
+        if hello.outlives {
+            std::thread::park();
+            continue;
+        }
         match poll::wait(&[(lifeline.as_fd(), Interest::HangUp)], Deadline::NEVER) {
             Ok(ready) if ready.first() == Some(&true) => signal::exit_now(1),
             _ => {}

@@ -7,6 +7,7 @@ pub(crate) mod bootstrap;
 pub(crate) mod builder;
 pub(crate) mod children;
 pub(crate) mod current;
+mod guardian;
 pub(crate) mod handle;
 #[allow(unsafe_code)]
 pub(crate) mod identity;

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::heap::tree::{self as heap, Origin};
 use crate::ipc::control::{Control, HeapGrant, Hello, Reply, VERSION};
-use crate::process::bootstrap::{Role, STDIN_URL, VARIABLE, check_host};
+use crate::process::bootstrap::{Role, STDIN_URL, VARIABLE, check_host, check_program};
 use crate::process::current;
 use crate::process::identity::{Entry, FnRef};
 use crate::sync::mourn::mourn;
@@ -86,6 +86,20 @@ impl Start {
     /// Nothing was started: this process cannot have children, see [`check_host`], or has no reactor.
     pub(crate) fn start(self, tell: impl Fn(News) + Send + Sync + 'static) -> Result<(), Error> {
         check_host()?;
+        self.post(false, tell)
+    }
+
+    /// As [`Start::start`], for a child that does not end with its parent; daemonic processes may have one, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Start::start`].
+    pub(crate) fn start_outliving(self, tell: impl Fn(News) + Send + Sync + 'static) -> Result<(), Error> {
+        check_program()?;
+        self.post(true, tell)
+    }
+
+    fn post(self, outlives: bool, tell: impl Fn(News) + Send + Sync + 'static) -> Result<(), Error> {
         let role = match FnRef::of(self.role)? {
             FnRef::Offset { delta, signature } => (delta, signature),
             FnRef::Name { .. } => return Err(Error::foreign_host()),
@@ -93,7 +107,7 @@ impl Start {
         heap::on_death(mourn);
         let heap = heap::for_child();
         let reactor = reactor()?;
-        reactor.post(move || self.start_here(reactor, role, heap, Box::new(tell)));
+        reactor.post(move || self.start_here(reactor, role, outlives, heap, Box::new(tell)));
         Ok(())
     }
 
@@ -101,6 +115,7 @@ impl Start {
         self,
         reactor: &'static Reactor,
         role: (u64, u64),
+        outlives: bool,
         heap: Result<Origin, String>,
         tell: Box<dyn Fn(News) + Send + Sync>,
     ) {
@@ -114,6 +129,7 @@ impl Start {
             name: self.name,
             parent: current::name().to_owned(),
             role,
+            outlives,
             setup: self.setup,
             heap: heap.as_ref().map(|it| HeapGrant { id: it.id, parent: it.parent }).map_err(String::clone),
         };

@@ -55,8 +55,10 @@ use std::sync::Arc;
 /// # If a process dies
 ///
 /// that created the memory, be it by SIGKILL, its parent removes the name, unless another process of this program has a
-/// handle. If the first process of the program is killed (or leaves by [`std::process::exit`] with handles that were not
-/// dropped) nobody is left to do that, and the name stays in `/dev/shm`.
+/// handle. If the first process of the program is killed, or leaves by [`std::process::exit`] with handles that were not
+/// dropped, a guardian does: a small process that `create` starts when the first name is made, and that ends with the
+/// program. There is none in programs that cannot start themselves again (a Python extension, a plugin), and it is lost
+/// if somebody kills it together with the program; then the name stays in `/dev/shm`.
 ///
 /// # Panics
 ///

@@ -12,6 +12,33 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
 }
 
+/// Lets this process outlive its parent and what ends the parent's group and terminal, and gives back what it has got from
+/// it: the opposite of [`die_with_parent`], on the same thread, for a process that tidies up.
+pub(crate) fn stay_behind() -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(None)?;
+    // Not possible for the leader of a group, which has a group of its own already.
+    let _ = rustix::process::setsid();
+    for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: sets a standard disposition; no handler code is involved.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    // Whoever reads what the program writes must see its end.
+    let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, 0.into())?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    let open = std::fs::read_dir("/proc/self/fd")?;
+    let open: Vec<i32> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // What has come through exec lacks the flag; all that this process has opened itself has it.
+        // SAFETY: F_GETFD only asks; a closed descriptor is the error EBADF.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == 0 {
+            // SAFETY: nothing in this process knows a descriptor that the program before it has left open.
+            unsafe { libc::close(fd) };
+        }
+    }
+    Ok(())
+}
+
 /// The signal dispositions of a worker: SIGINT ignored (the parent decides what Ctrl-C means), SIGPIPE ignored (a
 /// broken pipe is an error value, as in every Rust program), SIGTERM ends it even if the parent ignores that signal.
 pub(crate) fn set_worker_dispositions() {

@@ -7,6 +7,7 @@ mod data;
 mod faults;
 mod handles;
 mod lock;
+mod names;
 mod processes;
 mod shareable_list;
 mod shared_memory;

@@ -4,19 +4,19 @@ use super::common::links::on_each_pool;
 use super::common::proc::{eventually, kill};
 use super::common::python::Python;
 use super::common::watchdog::watchdog;
-use multiproc::{Pool, SharedMemory, shared_memory_report};
+use multiproc::{Pool, Process, SharedMemory, shared_memory_report};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 /// A name that no other test uses.
-fn name(what: &str) -> String {
+pub(super) fn name(what: &str) -> String {
     format!("multiproc-{}-{what}", std::process::id())
 }
 
-fn exists(name: &str) -> bool {
+pub(super) fn exists(name: &str) -> bool {
     Path::new("/dev/shm").join(name).exists()
 }
 
@@ -346,6 +346,24 @@ fn a_name_can_be_written_anywhere_and_anonymous_memory_only_in_messages() {
     gone.unlink().unwrap();
     let error = pool.apply(|memory: SharedMemory| memory.size(), (gone,)).unwrap_err();
     assert!(error.task().unwrap().is_decode() && error.to_string().contains("there is no shared memory"), "{error}");
+}
+
+#[test]
+fn it_travels_to_processes_and_back() {
+    let _watchdog = watchdog(60);
+    for memory in [SharedMemory::create(None, 100).unwrap(), SharedMemory::anonymous(100).unwrap()] {
+        let process = Process::spawn(|memory: SharedMemory| memory.write(5, b"here"), (memory.clone(),)).unwrap();
+        process.join().unwrap();
+        assert_eq!(memory.read(5..9), b"here");
+    }
+    // A daemonic process, which may have no children, makes one as well.
+    let make = || SharedMemory::create(None, 7).unwrap();
+    let memory = Process::builder().daemon(true).spawn(make, ()).unwrap().join().unwrap();
+    assert_eq!(memory.size(), 7);
+    let made = memory.name().unwrap().to_owned();
+    assert!(exists(&made));
+    drop(memory);
+    assert!(eventually(SOON, || !exists(&made)));
 }
 
 #[test]
