@@ -1,8 +1,10 @@
 //! `imap` and `imap_unordered`: lazily, in bounded memory.
 
 use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
+use super::common::proc::kill;
 use multiproc::RawValue;
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 #[test]
@@ -169,5 +171,71 @@ fn large_results_are_taken_by_one_thread_at_a_time() {
                 assert!(values.len() == 1000 && values[999] == x, "{round}");
             }
         }
+    });
+}
+
+#[test]
+fn threads_share_a_pool_for_large_results() {
+    on_each_pool(2, 60, |pool| {
+        let large = |x: u64| vec![x; 1000];
+        let check = |x: u64, values: Vec<u64>| assert!(values.len() == 1000 && values[0] == x && values[999] == x);
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                scope.spawn(move || {
+                    for round in 0..10 {
+                        let first = 1000 * thread + 100 * round;
+                        let later = pool.map_async(large, first..first + 20).unwrap();
+                        let streamed = pool.imap(large, first..first + 50).map(Result::unwrap);
+                        (first..).zip(streamed).for_each(|(x, values)| check(x, values));
+                        let together = pool.map(large, first..first + 50).unwrap();
+                        (first..).zip(together).for_each(|(x, values)| check(x, values));
+                        check(7, pool.apply(large, (7,)).unwrap());
+                        (first..).zip(later.get().unwrap()).for_each(|(x, values)| check(x, values));
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn a_stream_survives_the_death_of_workers() {
+    on_each_pool(2, 100, |pool| {
+        let work = |x: u64| {
+            std::thread::sleep(Duration::from_micros(200));
+            vec![x; 1000]
+        };
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut killed = 0;
+                while !over.load(Relaxed) {
+                    killed += pool.worker_pids().first().map_or(0, |pid| usize::from(kill(*pid)));
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                assert!(killed > 0);
+            });
+            for ordered in [true, false] {
+                let job = pool.job().chunksize(3);
+                let results = if ordered { job.imap(work, 0..2000) } else { job.imap_unordered(work, 0..2000) };
+                let mut indices: Vec<u64> = results
+                    .map(|result| match result {
+                        Ok(values) => {
+                            assert!(values.len() == 1000 && values[0] == values[999]);
+                            values[0]
+                        }
+                        Err(error) => {
+                            assert!(error.is_worker_lost() && error.signal() == Some(9), "{error}");
+                            error.index()
+                        }
+                    })
+                    .collect();
+                if !ordered {
+                    indices.sort();
+                }
+                assert!(indices.into_iter().eq(0..2000));
+            }
+            over.store(true, Relaxed);
+        });
     });
 }

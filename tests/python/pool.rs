@@ -13,9 +13,10 @@
 use super::common::links::{on_each_link, on_each_pool};
 use super::common::proc::eventually;
 use multiproc::{Pool, RawValue, RemoteError};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -352,6 +353,45 @@ fn test_map_no_failfast() {
         assert_eq!((error.task().unwrap().index(), error.task().unwrap().message().unwrap().len()), (0, 1 << 20));
         pool.close();
         assert!(pool.join_timeout(SOON).unwrap());
+    });
+}
+
+static LIVING: AtomicI64 = AtomicI64::new(0);
+
+/// Counts how many of its kind there are in this process.
+#[derive(Serialize)]
+struct Counted(u64);
+
+impl Counted {
+    fn new(x: u64) -> Counted {
+        LIVING.fetch_add(1, SeqCst);
+        Counted(x)
+    }
+}
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Counted, D::Error> {
+        // The format of a newtype struct is that of what is in it.
+        u64::deserialize(deserializer).map(Counted::new)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        LIVING.fetch_sub(1, SeqCst);
+    }
+}
+
+#[test]
+fn test_release_task_refs() {
+    on_each_pool(1, 60, |pool| {
+        let results = pool.map(|it: Counted| Counted::new(it.0 + 1), (0..10).map(Counted::new)).unwrap();
+        assert_eq!(results.iter().map(|it| it.0).sum::<u64>(), 55);
+        // Only the results are left here, and nothing is left in the worker.
+        assert_eq!(LIVING.load(SeqCst), 10);
+        drop(results);
+        assert_eq!(LIVING.load(SeqCst), 0);
+        assert_eq!(pool.apply(|| LIVING.load(SeqCst), ()).unwrap(), 0);
     });
 }
 
