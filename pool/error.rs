@@ -334,6 +334,11 @@ impl fmt::Display for Exit {
 }
 
 impl Exit {
+    /// Whether a failed allocation may be behind it: Rust aborts then, others stumble over a null pointer.
+    fn may_be_memory(self) -> bool {
+        matches!(self, Exit::Signal(6 | 7 | 9 | 11))
+    }
+
     /// What is probably behind it, to be appended to a message.
     fn hint(self) -> &'static str {
         match self {
@@ -411,7 +416,7 @@ struct TaskInner {
 pub(crate) enum TaskKind {
     Panicked { message: String, location: Option<String>, backtrace: Option<String> },
     Failed { source: RemoteError },
-    WorkerLost { exit: Exit, reason: Option<String> },
+    WorkerLost { exit: Exit, reason: Option<String>, memory: Option<u64> },
     TimedOut { limit: Duration },
     Cancelled,
     Decode { text: String },
@@ -548,12 +553,17 @@ impl fmt::Display for TaskError {
                 write!(f, ": {message}")
             }
             TaskKind::Failed { source } => write!(f, "failed: {source}"),
-            TaskKind::WorkerLost { exit, reason } => {
+            TaskKind::WorkerLost { exit, reason, memory } => {
                 write!(f, "lost its worker: process {} ", worker.unwrap_or_default())?;
                 if let Some(reason) = reason {
                     return write!(f, "wrote garbage into its link ({reason}) and was killed");
                 }
-                write!(f, "{exit}{}", exit.hint())
+                match memory {
+                    Some(bytes) if exit.may_be_memory() => {
+                        write!(f, "{exit}; its memory is limited to {} MiB more than a fresh worker has", bytes >> 20)
+                    }
+                    _ => write!(f, "{exit}{}", exit.hint()),
+                }
             }
             TaskKind::TimedOut { limit } => write!(f, "did not end within its time limit of {limit:?}"),
             TaskKind::Cancelled => f.write_str("was cancelled"),
@@ -708,7 +718,12 @@ mod tests {
 
     #[test]
     fn a_lost_worker_names_the_signal() {
-        let error = TaskError::new(TaskKind::WorkerLost { exit: Exit::Signal(9), reason: None }, "f", 7, Some(1234));
+        let error = TaskError::new(
+            TaskKind::WorkerLost { exit: Exit::Signal(9), reason: None, memory: None },
+            "f",
+            7,
+            Some(1234),
+        );
         assert!(
             error
                 .to_string()

@@ -12,13 +12,15 @@
 //!
 //! | what | for |
 //! |---|---|
-//! | [`Pool::builder`], [`PoolBuilder`] | the number of workers, an initializer, a name, the kind of link |
+//! | [`Pool::builder`], [`PoolBuilder`] | the number of workers and their life: initializer, finalizer, limits, a name, the kind of link |
 //! | [`Pool::map`], [`Pool::map_each`], [`Pool::try_map`], [`Pool::starmap`], [`Pool::apply`] | calls that block |
 //! | [`Pool::apply_async`], [`Pool::map_async`], [`AsyncResult`] | calls whose results are asked for later |
 //! | [`Pool::imap`], [`Pool::imap_unordered`], [`Imap`] | results one by one, endless inputs |
 //! | [`Pool::map_ref`] | borrowed items: `&str`, slices |
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
+//! | [`PoolBuilder::state`], [`Pool::on_state`], [`OnState`] | data of each worker that its tasks change |
 //! | [`Pool::job`], [`Job`] | options of a call |
+//! | [`Pool::resize`] | more or fewer workers |
 //! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
 //! | [`Lock`], [`LockGuard`] | one process at a time |
@@ -60,8 +62,8 @@ pub use crate::codec::Payload;
 pub use crate::error::{Error, LockError, ProcessError, RemoteError, Result, TaskError};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::link::LinkKind;
-pub use crate::pool::{AsyncResult, Imap, Job, Pool, PoolBuilder, With};
-pub use crate::process::args::{Args, Task, TaskWith};
+pub use crate::pool::{AsyncResult, Imap, Job, OnState, Pool, PoolBuilder, With};
+pub use crate::process::args::{Args, Task, TaskOn, TaskWith};
 pub use crate::process::bootstrap::init;
 pub use crate::process::builder::ProcessBuilder;
 pub use crate::process::children::active_children;

@@ -5,27 +5,30 @@ mod builder;
 mod calls;
 mod imap;
 mod job;
+mod on_state;
 mod with;
 
 pub use async_result::AsyncResult;
 pub use builder::PoolBuilder;
 pub use imap::Imap;
 pub use job::Job;
+pub use on_state::OnState;
 pub use with::With;
 
 use crate::codec::Payload;
 use crate::engine::core::Engine;
 use crate::engine::job::Options;
-use crate::error::{Result, TaskError};
+use crate::error::{Error, Result, TaskError};
 use crate::process::args::{Args, Task};
+#[cfg(doc)]
+use crate::sys::cpu::cpu_count;
 use crate::sys::reactor::fork_generation;
 use crate::sys::time::Deadline;
-#[cfg(doc)]
-use crate::{error::Error, sys::cpu::cpu_count};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error as StdError;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,8 +76,14 @@ use std::time::Duration;
 ///
 /// Pass what it captures with [`Pool::with`]. (A capture without a size, such as a token type, cannot be told from no
 /// capture; the worker then makes one out of nothing.)
-pub struct Pool {
+///
+/// # State
+///
+/// `Pool<S>` has workers that each keep an `S`, which tasks may change: see [`PoolBuilder::state`]. For all others `S`
+/// is `()`.
+pub struct Pool<S = ()> {
     engine: Arc<Engine>,
+    state: PhantomData<fn() -> S>,
 }
 
 impl Pool {
@@ -102,6 +111,27 @@ impl Pool {
         PoolBuilder::default()
     }
 
+    /// Runs `work` with a pool of `processes` workers, then closes the pool and waits for the workers to leave.
+    ///
+    /// ```
+    /// let sum = multiproc::Pool::scope(2, |pool| pool.map(|x: u32| x + 1, 0..3))?;
+    /// assert_eq!(sum?, [1, 2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::new`].
+    pub fn scope<R>(processes: impl Into<Option<usize>>, work: impl FnOnce(&Pool) -> R) -> Result<R> {
+        let pool = Pool::new(processes)?;
+        let result = work(&pool);
+        pool.close();
+        pool.join()?;
+        Ok(result)
+    }
+}
+
+impl<S> Pool<S> {
     /// Calls `f` in a worker for each item, and returns the results in the order of the items.
     ///
     /// Blocks until every task has ended. Items are pulled from the iterator on this thread and only as fast as the
@@ -508,13 +538,66 @@ impl Pool {
     /// assert_eq!(pool.job().chunksize(2).map(|x: i32| -x, 0..3)?, [0, -1, -2]);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn job(&self) -> Job<'_> {
-        Job { pool: self, options: Options::default() }
+    pub fn job(&self) -> Job<'_, S> {
+        Job { engine: &self.engine, options: Options::default(), state: PhantomData }
     }
 
-    /// How many workers the pool has.
+    /// Calls of functions that get the state of their worker first, as `&mut S`; see [`PoolBuilder::state`].
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    /// use std::collections::HashMap;
+    ///
+    /// let cache = |name: String| HashMap::from([(0, name)]);
+    /// let pool = Pool::builder().processes(1).state(cache, ("zero".to_owned(),)).build()?;
+    /// let lengths = pool.on_state().map(
+    ///     |names, n: u32| {
+    ///         names.insert(n, "x".repeat(n as usize));
+    ///         names.len()
+    ///     },
+    ///     [1, 2, 2],
+    /// )?;
+    /// assert_eq!(lengths, [2, 3, 3]);
+    /// assert_eq!(pool.on_state().apply(|names: &mut HashMap<u32, String>| names.remove(&0), ())?.unwrap(), "zero");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// A task has the state for itself: a worker runs one task at a time. Which worker runs a task is the pool's affair.
+    pub fn on_state(&self) -> OnState<'_, S>
+    where
+        S: 'static,
+    {
+        self.job().on_state()
+    }
+
+    /// How many workers the pool has, or is about to have: the number it was made with, or that of the last
+    /// [`Pool::resize`].
     pub fn processes(&self) -> usize {
-        self.engine.core.lock().workers.len()
+        self.engine.core.lock().target
+    }
+
+    /// Changes the number of workers, and returns at once.
+    ///
+    /// New workers take tasks as soon as they are ready. Workers that are too many leave after what they are at; what
+    /// waits for them goes to others. No task is lost or run twice.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// pool.resize(3)?;
+    /// assert_eq!(pool.processes(), 3);
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_argument`]: 0 workers. The error of a pool that was closed or terminated. New workers that
+    /// cannot start do not show here; five in a row that cannot break the pool.
+    pub fn resize(&self, processes: usize) -> Result<()> {
+        if processes == 0 {
+            return Err(Error::invalid_argument("a pool needs at least 1 process, not 0"));
+        }
+        self.engine.resize(processes)
     }
 
     /// The process ids of the workers that are ready, in no particular order.
@@ -572,29 +655,10 @@ impl Pool {
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
         self.engine.join(Deadline::after(timeout))
     }
-
-    /// Runs `work` with a pool of `processes` workers, then closes the pool and waits for the workers to leave.
-    ///
-    /// ```
-    /// let sum = multiproc::Pool::scope(2, |pool| pool.map(|x: u32| x + 1, 0..3))?;
-    /// assert_eq!(sum?, [1, 2, 3]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::new`].
-    pub fn scope<R>(processes: impl Into<Option<usize>>, work: impl FnOnce(&Pool) -> R) -> Result<R> {
-        let pool = Pool::new(processes)?;
-        let result = work(&pool);
-        pool.close();
-        pool.join()?;
-        Ok(result)
-    }
 }
 
 /// Terminates the pool and waits until its workers have ended, which is bounded: who ignores SIGTERM is killed.
-impl Drop for Pool {
+impl<S> Drop for Pool<S> {
     fn drop(&mut self) {
         // In a fork of the process that made the pool the workers are not ours to end.
         if self.engine.generation == fork_generation() {
@@ -605,7 +669,7 @@ impl Drop for Pool {
     }
 }
 
-impl fmt::Debug for Pool {
+impl<S> fmt::Debug for Pool<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (state, processes) = self.engine.describe();
         f.debug_struct("Pool").field("state", &state).field("processes", &processes).finish()

@@ -3,7 +3,7 @@
 //! iterator, `Serialize`, `Deserialize`) runs on the thread that makes the call, and never under the core's lock.
 
 use crate::codec::Packed;
-use crate::engine::core::{Core, Engine, Phase};
+use crate::engine::core::{Core, Engine};
 use crate::engine::drive::{is_decoding, open};
 use crate::engine::job::{Delivery, Halt, Job, Options};
 use crate::engine::ledger::Load;
@@ -14,10 +14,8 @@ use crate::engine::{chunk, courier};
 use crate::error::{Error, TaskKind};
 use crate::heap::scope::{self, Pins};
 use crate::process::identity::Entry;
-use crate::sys::reactor::fork_generation;
 use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
-use std::io;
 use std::sync::Arc;
 
 /// The most frames that are made ready before they are handed over.
@@ -135,6 +133,7 @@ impl Engine {
         core.schedule();
         core.flush();
         self.dispatched(&mut core);
+        self.recall(&mut core);
         if core.driving {
             self.bell.ring();
         }
@@ -239,17 +238,9 @@ impl Engine {
         if is_decoding() {
             return Err(Error::reentrant());
         }
-        if self.generation != fork_generation() {
-            return Err(
-                io::Error::other("this process was forked from the one that made the pool: make a pool here").into()
-            );
-        }
+        self.check_generation()?;
         let mut core = self.core.lock();
-        match &core.phase {
-            Phase::Running => {}
-            Phase::Closing => return Err(Error::not_running()),
-            Phase::Ending { halt, .. } => return Err(halt.error()),
-        }
+        core.check_open()?;
         let job = Arc::new(Job::new(core.header(entry, context)?, options, stock));
         core.jobs.push(Arc::clone(&job));
         Ok(job)
@@ -257,15 +248,15 @@ impl Engine {
 
     /// Makes frames of the next tasks and hands them over, if there is room; whether anything came of it.
     fn feed(
-        &self,
+        self: &Arc<Self>,
         core: &mut MutexGuard<'_, Core>,
         job: &Arc<Job>,
         input: &mut Input,
         feed: &mut dyn Feed,
         sink: &dyn Sink,
     ) -> bool {
-        let wanted = sink.room(job, input, core.workers.len());
-        let count = job.chunk(input.last_count, feed.left(), core.workers.len());
+        let wanted = sink.room(job, input, core.target);
+        let count = job.chunk(input.last_count, feed.left(), core.target);
         let count = count.min(u32::try_from(wanted).unwrap_or(u32::MAX));
         if count == 0 {
             return false;
@@ -273,6 +264,7 @@ impl Engine {
         let room = core.room(job, count).min(BATCH).min(usize::try_from(wanted / u64::from(count)).unwrap_or(BATCH));
         if room == 0 {
             core.note_hunger(job, true);
+            self.recall(core);
             return false;
         }
         core.note_hunger(job, false);

@@ -5,17 +5,18 @@
 use crate::codec::Packed;
 use crate::engine::job::{Halt, Header, Job};
 use crate::engine::launch::launcher::Launcher;
-use crate::engine::ledger::{Flight, Load, Window};
+use crate::engine::ledger::Load;
+use crate::engine::place::Dismissal;
+pub(crate) use crate::engine::place::{State, Worker};
 use crate::engine::work::Run;
 use crate::error::Error;
 use crate::ipc::bell::{Bell, Spinner};
-use crate::ipc::link::{Frame, FrameKind, Link, Progress};
 use crate::process::identity::Entry;
 use crate::process::start::News;
-use crate::sys::child::Child;
+use crate::sys::reactor::fork_generation;
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,7 +49,10 @@ pub(crate) struct Engine {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) phase: Phase,
+    /// As many places as the pool has ever had workers.
     pub(crate) workers: Vec<Worker>,
+    /// How many workers it is to have: those in the places behind leave.
+    pub(crate) target: usize,
     /// Tasks that belong to no worker at the moment.
     pub(crate) backlog: VecDeque<Parcel>,
     /// Calls that are under way.
@@ -61,8 +65,8 @@ pub(crate) struct Core {
     pub(super) kept_since: Option<Instant>,
     /// A task with a time limit was handed out.
     pub(crate) new_deadline: bool,
-    /// After so many tasks a worker is replaced.
-    pub(crate) quota: Option<u32>,
+    /// When workers leave.
+    pub(crate) terms: Terms,
     /// Calls whose threads wait for their condition variable; the first of them gets the driver's seat.
     pub(crate) waiting: Vec<Arc<Job>>,
     /// Headers of calls without context, by the address of the function's descriptor.
@@ -99,44 +103,17 @@ pub(crate) enum Phase {
     Ending { halt: Halt, kill_at: Deadline },
 }
 
-/// One place for a worker, and who has it.
-#[derive(Debug)]
-pub(crate) struct Worker {
-    /// Counts the processes that have had this place: news of an earlier one are not about this one.
-    pub(crate) incarnation: u64,
-    pub(crate) state: State,
-    pub(crate) child: Option<Arc<Child>>,
-    pub(crate) link: Option<Box<dyn Link>>,
-    pub(crate) window: Window,
-    /// Headers it knows.
-    pub(crate) known: HashSet<u64>,
-    /// Headers it need not know any more.
-    pub(crate) forget: Vec<u64>,
-    /// Frames were sent since the last flush.
-    pub(crate) unflushed: bool,
-    /// Since when it has been seen to wait although it has frames, and how far it was then.
-    pub(crate) stalled: Option<(Instant, Progress)>,
-    /// Why it was killed, if by us for what it did.
-    pub(crate) condemned: Option<String>,
-    /// What it said, or was said of it, before it was ready.
-    pub(crate) complaint: Option<Error>,
-    /// The time limit of the task that it has, when that has one, and when it is over.
-    pub(crate) limit: Option<(Duration, Deadline)>,
-    /// It was told to end since that was over, and will be killed then.
-    pub(crate) overdue: Option<Deadline>,
-    /// How many more tasks it may be given.
-    pub(crate) left: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Its process was started and has not said yet that it is ready.
-    Starting,
-    Ready,
-    /// It was told that there are no more frames, or to end.
-    Leaving,
-    /// There is no process.
-    Vacant,
+/// When a worker leaves although the pool goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    /// After so many tasks.
+    pub(crate) tasks: Option<u32>,
+    /// When its own memory is larger than this many bytes.
+    pub(crate) memory: Option<u64>,
+    /// More than so many bytes it cannot have, which ends it at once.
+    pub(crate) memory_limit: Option<u64>,
+    /// When it has had nothing to do for so long, and is not the last.
+    pub(crate) idle: Option<Duration>,
 }
 
 /// Tasks on their way to a worker.
@@ -146,96 +123,23 @@ pub(crate) struct Parcel {
     pub(crate) bytes: Vec<u8>,
 }
 
-impl Worker {
-    /// A place without a link, for its next process or none.
-    pub(crate) fn new(incarnation: u64, state: State) -> Worker {
-        Worker {
-            incarnation,
-            state,
-            child: None,
-            link: None,
-            window: Window::default(),
-            known: HashSet::new(),
-            forget: Vec::new(),
-            unflushed: false,
-            stalled: None,
-            condemned: None,
-            complaint: None,
-            limit: None,
-            overdue: None,
-            left: None,
-        }
-    }
-
-    pub(crate) fn pid(&self) -> Option<i32> {
-        self.child.as_ref().map(|child| child.pid())
-    }
-
-    /// Sends one frame of tasks, and before it what the worker must know; `Ok(false)` when there is no room now.
-    fn send(&mut self, load: &Load, bytes: &[u8]) -> io::Result<bool> {
-        let (Some(link), Some(job)) = (&mut self.link, &load.job) else { return Ok(false) };
-        if self.window.len() == 0 {
-            // No answer will make room, but a header that the worker has read may.
-            link.release_below(self.window.retire(link.progress().seq, link.sent()));
-        }
-        let header = &job.header;
-        let frame = |kind| Frame { kind, header: header.id, first: 0, count: 0, skip: 0 };
-        while let Some(id) = self.forget.pop() {
-            let Some(seq) = link.send(&Frame { header: id, ..frame(FrameKind::Forget) }, &[])? else {
-                self.forget.push(id);
-                return Ok(false);
-            };
-            self.window.push(Flight { seq, load: None });
-        }
-        if !self.known.contains(&header.id) {
-            let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
-            let told = crate::engine::worker::encode_header(&header.function, context);
-            let Some(seq) = link.send(&frame(FrameKind::Header), &told)? else { return Ok(false) };
-            self.window.push(Flight { seq, load: None });
-            self.known.insert(header.id);
-            // Even if the tasks do not fit behind it: reading it is what makes room for them.
-            self.unflushed = true;
-        }
-        let tasks = Frame { first: load.first, count: load.count, skip: load.next, ..frame(FrameKind::Tasks) };
-        let Some(seq) = link.send(&tasks, bytes)? else { return Ok(false) };
-        self.window.push(Flight { seq, load: Some(load.clone()) });
-        self.limit = job.options.timeout.map(|limit| (limit, Deadline::after(limit)));
-        self.unflushed = true;
-        Ok(true)
-    }
-
-    /// Tells the worker that there are no more frames.
-    pub(super) fn send_stop(&mut self) -> io::Result<bool> {
-        let Some(link) = &mut self.link else { return Ok(true) };
-        let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[])?;
-        self.unflushed |= sent.is_some();
-        Ok(sent.is_some())
-    }
-
-    pub(crate) fn flush(&mut self) {
-        if std::mem::take(&mut self.unflushed) {
-            if let Some(link) = &mut self.link {
-                link.flush();
-            }
-        }
-    }
-
-    /// Kills it for what it did; its end is then reported like any other.
-    pub(crate) fn condemn(&mut self, cause: &io::Error) {
-        if self.condemned.is_none() {
-            self.condemned = Some(cause.to_string());
-        }
-        if let Some(child) = &self.child {
-            child.signal(crate::sys::child::ChildSignal::Kill);
-        }
-    }
-}
-
 impl Engine {
     /// The process ids of the workers that are ready.
     pub(crate) fn worker_pids(&self) -> Vec<i32> {
         let core = self.core.lock();
         core.workers.iter().filter(|worker| worker.state == State::Ready).filter_map(Worker::pid).collect()
+    }
+
+    /// Whether this process may use the pool.
+    ///
+    /// # Errors
+    ///
+    /// It is a fork of the one that made it.
+    pub(crate) fn check_generation(&self) -> Result<(), Error> {
+        if self.generation == fork_generation() {
+            return Ok(());
+        }
+        Err(io::Error::other("this process was forked from the one that made the pool: make a pool here").into())
     }
 
     /// The phase and the number of workers, for people.
@@ -246,22 +150,23 @@ impl Engine {
             Phase::Closing => "closing",
             Phase::Ending { .. } => "ended",
         };
-        (phase, core.workers.len())
+        (phase, core.target)
     }
 }
 
 impl Core {
-    pub(crate) fn new(workers: usize, quota: Option<u32>) -> Core {
+    pub(crate) fn new(workers: usize, terms: Terms) -> Core {
         Core {
             phase: Phase::Running,
             workers: (0..workers).map(|_| Worker::new(0, State::Vacant)).collect(),
+            target: workers,
             backlog: VecDeque::new(),
             jobs: Vec::new(),
             stocked: VecDeque::new(),
             hungry: 0,
             kept_since: None,
             new_deadline: false,
-            quota,
+            terms,
             waiting: Vec::new(),
             headers: HashMap::new(),
             next_header: 0,
@@ -275,6 +180,19 @@ impl Core {
             built: false,
             start_failure: None,
             large_at: None,
+        }
+    }
+
+    /// Whether the pool takes calls.
+    ///
+    /// # Errors
+    ///
+    /// It was closed, or is at its end.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        match &self.phase {
+            Phase::Running => Ok(()),
+            Phase::Closing => Err(Error::not_running()),
+            Phase::Ending { halt, .. } => Err(halt.error()),
         }
     }
 
@@ -354,7 +272,7 @@ impl Core {
                     if let Some(left) = &mut worker.left {
                         *left -= given;
                         if *left == 0 {
-                            self.relieve(at);
+                            self.dismiss(at, Dismissal::Spent);
                         }
                     }
                     if part.count < load.count {
@@ -393,13 +311,19 @@ impl Core {
         if !self.backlog.is_empty() || !self.workers.iter().any(|it| it.state == State::Ready && it.window.len() == 0) {
             return false;
         }
-        let busiest = self.workers.iter_mut().filter(|it| it.window.len() > 1).max_by_key(|it| it.window.len());
-        let Some(worker) = busiest else { return false };
+        let loaded = self.workers.iter().enumerate().filter(|(_, it)| it.window.len() > 1);
+        let Some((busiest, worker)) = loaded.max_by_key(|(_, it)| it.window.len()) else { return false };
+        let share = worker.window.waiting().len().div_ceil(2);
+        let moved = self.take_back(busiest, share);
+        self.schedule() || moved
+    }
+
+    /// Takes up to `most` frames that a worker has not begun back into the backlog; whether there were any.
+    pub(super) fn take_back(&mut self, at: usize, most: usize) -> bool {
+        let worker = &mut self.workers[at];
         let Some(link) = &mut worker.link else { return false };
-        let waiting = worker.window.waiting();
-        let share = waiting.len().div_ceil(2);
         let mut taken = Vec::new();
-        for seq in waiting.into_iter().take(share) {
+        for seq in worker.window.waiting().into_iter().take(most) {
             if !link.revoke(seq) {
                 break;
             }
@@ -412,7 +336,7 @@ impl Core {
         for parcel in taken {
             self.backlog.push_front(parcel);
         }
-        self.schedule() || moved
+        moved
     }
 
     /// Ends workers that have lost sight of their frames, which only one can that wrote into its own link: a sent frame
@@ -479,18 +403,6 @@ impl Core {
             }
             worker.state = State::Leaving;
             worker.flush();
-        }
-    }
-}
-
-impl Worker {
-    /// How many more frames it can take if `depth` of them may wait.
-    fn room(&self, depth: usize) -> usize {
-        match &self.link {
-            Some(link) if self.state == State::Ready && self.limit.is_none() && self.left != Some(0) => {
-                depth.min(link.depth()).saturating_sub(self.window.len())
-            }
-            _ => 0,
         }
     }
 }

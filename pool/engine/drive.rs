@@ -76,6 +76,7 @@ impl Engine {
         busy |= core.schedule();
         core.flush();
         self.dispatched(core);
+        self.recall(core);
         core.fresh |= busy;
         if busy {
             // Whoever has more input looks whether there is room for it now.
@@ -226,7 +227,7 @@ impl Engine {
         loop {
             core.trim();
             let trim_at = if core.trim_at().passed() { Deadline::NEVER } else { core.trim_at() };
-            let until = supervisor::enforce(&mut core, self.grace).earlier(trim_at);
+            let until = supervisor::enforce(&mut core, self.grace).earlier(trim_at).earlier(core.let_idle_go());
             if !matches!(core.phase, Phase::Running) && core.workers.iter().all(|it| it.state == State::Vacant) {
                 return;
             }
@@ -267,8 +268,14 @@ impl Core {
         let worker = &mut self.workers[at];
         let Some(link) = &mut worker.link else { return };
         link.consumed();
+        let before = worker.window.len();
         link.release_below(worker.window.retire(link.progress().seq, link.sent()));
-        if worker.window.len() == 0 {
+        let after = worker.window.len();
+        if after < before {
+            self.weigh(at);
+        }
+        if after == 0 {
+            self.vacate(at);
             self.maybe_stop();
         }
     }

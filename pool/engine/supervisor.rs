@@ -4,6 +4,7 @@ use crate::engine::core::{Core, Engine, Parcel, Phase, State, Worker};
 use crate::engine::drive::{Own, settle_failure};
 use crate::engine::job::{Halt, Job};
 use crate::engine::ledger::Load;
+use crate::engine::place::Dismissal;
 use crate::error::{Error, Exit, TaskKind};
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Answer, Progress};
@@ -20,7 +21,7 @@ const FAILED_STARTS: u32 = 5;
 impl Engine {
     /// Starts a process for a vacant place.
     pub(crate) fn fill(self: &Arc<Self>, core: &mut Core, at: usize) {
-        let left = core.quota;
+        let left = core.terms.tasks;
         let worker = &mut core.workers[at];
         let incarnation = worker.incarnation + 1;
         *worker = Worker { left, ..Worker::new(incarnation, State::Starting) };
@@ -73,6 +74,10 @@ pub(crate) fn hear(
             if core.workers[at].state == State::Starting {
                 core.workers[at].state = State::Ready;
                 core.failed_starts = 0;
+                if at >= core.target {
+                    core.dismiss(at, Dismissal::Surplus);
+                    core.workers[at].flush();
+                }
                 core.maybe_stop();
             }
         }
@@ -117,6 +122,7 @@ fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'
     let failed_start = gone.state == State::Starting;
     let pid = gone.pid();
     let complaint = gone.complaint.clone();
+    let idle = gone.dismissed == Some(Dismissal::Idle);
     bury(core, own, gone, exit);
     if failed_start {
         let error = complaint.unwrap_or_else(|| {
@@ -130,12 +136,12 @@ fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'
     }
     let wanted = match core.phase {
         // While the pool is being built a failed start is the error of `build`.
-        Phase::Running => core.built || !failed_start,
+        Phase::Running => (core.built || !failed_start) && !idle,
         // Tasks of calls that are still under way need somebody to run them.
         Phase::Closing => !core.jobs.is_empty(),
         Phase::Ending { .. } => false,
     };
-    if wanted {
+    if wanted && at < core.target {
         engine.fill(core, at);
     }
 }
@@ -156,7 +162,11 @@ fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: 
             let index = load.index(place);
             let kind = match (gone.overdue, gone.limit) {
                 (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
-                _ => ending.clone().unwrap_or_else(|| TaskKind::WorkerLost { exit, reason: gone.condemned.clone() }),
+                _ => ending.clone().unwrap_or_else(|| TaskKind::WorkerLost {
+                    exit,
+                    reason: gone.condemned.clone(),
+                    memory: core.terms.memory_limit,
+                }),
             };
             if job.may_retry(index, &kind) {
                 let again = Load { next: place, count: place + 1, ..load.clone() };

@@ -1,7 +1,7 @@
 //! Calls that nobody waits in: when their tasks are handed out, and how such a call ends.
 
 use crate::engine::chunk;
-use crate::engine::core::{Core, State};
+use crate::engine::core::Core;
 use crate::engine::job::{Halt, Job};
 use crate::engine::ledger::Load;
 use crate::sys::time::Deadline;
@@ -50,7 +50,7 @@ impl Core {
             }
         };
         let Some(rest) = &mut *stock else { return false };
-        let count = job.chunk(u32::MAX / 8, Some(left), self.workers.len());
+        let count = job.chunk(u32::MAX / 8, Some(left), self.target);
         if self.room(job, count) == 0 || !self.is_turn_of_stock() {
             return false;
         }
@@ -151,17 +151,6 @@ impl Core {
         if job.outstanding() == 0 && job.is_submitted() && job.stock.lock().is_none() {
             self.retire(job);
             job.complete();
-        }
-    }
-
-    /// Tells a worker that has had its share of tasks to leave when it has done them.
-    pub(super) fn relieve(&mut self, at: usize) {
-        let worker = &mut self.workers[at];
-        match worker.send_stop() {
-            Ok(true) => worker.state = State::Leaving,
-            // No room can only be while frames are under way: tried again when they end.
-            Ok(false) => {}
-            Err(error) => worker.condemn(&error),
         }
     }
 }

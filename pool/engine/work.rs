@@ -1,10 +1,11 @@
 //! What a task is, seen from both sides: how its input is read, what is called, what comes back.
 
 use crate::codec::{self, CodecError, Packed, Payload, Reader};
+use crate::engine::state::Keeper;
 use crate::error::{RemoteError, TaskKind};
 use crate::heap::scope;
 use crate::ipc::link::{Frame, WorkerLink};
-use crate::process::args::{Args, Task, TaskWith};
+use crate::process::args::{Args, Task, TaskOn, TaskWith};
 use crate::process::identity::{Callable, Entry};
 use crate::process::panic;
 use crate::process::returns::Returns;
@@ -22,12 +23,14 @@ pub(crate) trait Work: 'static {
     type Input;
     type Output: Payload;
     type Context: 'static;
+    /// What of the worker it may change; `()` = nothing.
+    type State: 'static;
 
     fn name() -> &'static str;
     fn context(reader: &mut Reader<'_>) -> Result<Self::Context, CodecError>;
     fn decode(reader: &mut Reader<'_>) -> Result<Self::Input, CodecError>;
     fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError>;
-    fn call(context: &Self::Context, input: Self::Input) -> Result<Self::Output, RemoteError>;
+    fn call(context: &Self::Context, state: &mut Self::State, input: Self::Input) -> Result<Self::Output, RemoteError>;
 }
 
 /// `f(item)`.
@@ -44,6 +47,7 @@ where
     type Input = T;
     type Output = J::Value;
     type Context = ();
+    type State = ();
 
     fn name() -> &'static str {
         type_name::<F>()
@@ -59,7 +63,7 @@ where
         codec::skip::<T>(reader)
     }
     #[inline]
-    fn call((): &(), item: T) -> Result<J::Value, RemoteError> {
+    fn call((): &(), (): &mut (), item: T) -> Result<J::Value, RemoteError> {
         J::judge(conjure::<F>()(item))
     }
 }
@@ -77,6 +81,7 @@ where
     type Input = T::Owned;
     type Output = R;
     type Context = ();
+    type State = ();
 
     fn name() -> &'static str {
         type_name::<F>()
@@ -90,7 +95,7 @@ where
     fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
         codec::skip::<T>(reader)
     }
-    fn call((): &(), item: T::Owned) -> Result<R, RemoteError> {
+    fn call((): &(), (): &mut (), item: T::Owned) -> Result<R, RemoteError> {
         Ok(conjure::<F>()(item.borrow()))
     }
 }
@@ -108,6 +113,7 @@ where
     type Input = A;
     type Output = J::Value;
     type Context = ();
+    type State = ();
 
     fn name() -> &'static str {
         type_name::<F>()
@@ -123,7 +129,7 @@ where
         A::skip(reader)
     }
     #[inline]
-    fn call((): &(), args: A) -> Result<J::Value, RemoteError> {
+    fn call((): &(), (): &mut (), args: A) -> Result<J::Value, RemoteError> {
         J::judge(conjure::<F>().call(args))
     }
 }
@@ -144,6 +150,7 @@ where
     type Input = T;
     type Output = J::Value;
     type Context = C::Owned;
+    type State = ();
 
     fn name() -> &'static str {
         type_name::<F>()
@@ -159,7 +166,7 @@ where
         codec::skip::<T>(reader)
     }
     #[inline]
-    fn call(context: &C::Owned, item: T) -> Result<J::Value, RemoteError> {
+    fn call(context: &C::Owned, (): &mut (), item: T) -> Result<J::Value, RemoteError> {
         J::judge(conjure::<F>()(context.borrow(), item))
     }
 }
@@ -178,6 +185,7 @@ where
     type Input = A;
     type Output = J::Value;
     type Context = C::Owned;
+    type State = ();
 
     fn name() -> &'static str {
         type_name::<F>()
@@ -191,8 +199,78 @@ where
     fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
         A::skip(reader)
     }
-    fn call(context: &C::Owned, args: A) -> Result<J::Value, RemoteError> {
+    fn call(context: &C::Owned, (): &mut (), args: A) -> Result<J::Value, RemoteError> {
         J::judge(conjure::<F>().call(context.borrow(), args))
+    }
+}
+
+/// `f(&mut state, item)`.
+#[derive(Debug)]
+#[allow(clippy::type_complexity, reason = "a list of type parameters, not a type that anybody reads")]
+pub(crate) struct EachOn<F, S, T, R, J>(PhantomData<fn(F, S, T, R, J)>);
+
+impl<F, S, T, R, J> Work for EachOn<F, S, T, R, J>
+where
+    F: Fn(&mut S, T) -> R + Copy + 'static,
+    S: 'static,
+    T: Payload,
+    R: 'static,
+    J: Returns<R>,
+{
+    type Input = T;
+    type Output = J::Value;
+    type Context = ();
+    type State = S;
+
+    fn name() -> &'static str {
+        type_name::<F>()
+    }
+    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
+        Ok(())
+    }
+    #[inline]
+    fn decode(reader: &mut Reader<'_>) -> Result<T, CodecError> {
+        codec::decode(reader)
+    }
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        codec::skip::<T>(reader)
+    }
+    #[inline]
+    fn call((): &(), state: &mut S, item: T) -> Result<J::Value, RemoteError> {
+        J::judge(conjure::<F>()(state, item))
+    }
+}
+
+/// `f(&mut state, a, b, ..)`.
+#[derive(Debug)]
+pub(crate) struct StarOn<F, S, A, J>(PhantomData<fn(F, S, A, J)>);
+
+impl<F, S, A, J> Work for StarOn<F, S, A, J>
+where
+    F: TaskOn<S, A>,
+    S: 'static,
+    A: Args,
+    J: Returns<F::Output>,
+{
+    type Input = A;
+    type Output = J::Value;
+    type Context = ();
+    type State = S;
+
+    fn name() -> &'static str {
+        type_name::<F>()
+    }
+    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
+        Ok(())
+    }
+    fn decode(reader: &mut Reader<'_>) -> Result<A, CodecError> {
+        A::decode(reader)
+    }
+    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        A::skip(reader)
+    }
+    fn call((): &(), state: &mut S, args: A) -> Result<J::Value, RemoteError> {
+        J::judge(conjure::<F>().call(state, args))
     }
 }
 
@@ -223,6 +301,7 @@ pub(crate) struct Invocation<'b, 'c> {
     pub(crate) input: &'b mut Reader<'c>,
     pub(crate) link: &'b mut dyn WorkerLink,
     pub(crate) context: &'b mut Context,
+    pub(crate) keeper: &'b mut Keeper,
     pub(crate) scratch: &'b mut Vec<u8>,
 }
 
@@ -235,7 +314,7 @@ pub(crate) enum Context {
 }
 
 fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
-    let Invocation { frame, input, link, context, scratch } = call;
+    let Invocation { frame, input, link, context, keeper, scratch } = call;
     if let Context::Bytes(bytes) = &**context {
         let decoded = catch_unwind(AssertUnwindSafe(|| W::context(&mut Reader::new(bytes))));
         **context = match decoded {
@@ -251,7 +330,9 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
     };
     let skipped = (0..frame.skip).try_for_each(|_| W::skip(input));
     let mut at = frame.skip;
+    let state = keeper.lend::<W::State>(&mut ()).is_some();
     let ready = match (context, skipped) {
+        (Ok(_), Ok(())) if !state => Err("the state of the worker has another type".to_owned()),
         (Ok(context), Ok(())) => Ok(context),
         (Err(text), _) => Err(text.to_owned()),
         (_, Err(error)) => Err(error.0),
@@ -267,12 +348,16 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
             return Ok(());
         }
     };
+    let mut none = ();
     while at < frame.count {
+        let Some(state) = keeper.lend::<W::State>(&mut none) else {
+            return Err(io::Error::other("the state of the worker is gone"));
+        };
         // One guard for as many tasks as go well, so that a task that does not panic pays nothing for it.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             while at < frame.count {
                 link.start(at);
-                match W::decode(input).map(|item| W::call(context, item)) {
+                match W::decode(input).map(|item| W::call(context, state, item)) {
                     Ok(Ok(value)) => answer(*link, at, value, scratch)?,
                     Ok(Err(source)) => link.failure(at, &codec::to_bytes(&TaskKind::Failed { source }))?,
                     Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Decode { text: error.0 }))?,
@@ -286,6 +371,11 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
             Err(payload) => {
                 link.failure(at, &codec::to_bytes(&TaskKind::from(panic::describe(payload))))?;
                 at += 1;
+                if let Err(error) = keeper.renew::<W::State>() {
+                    // What was answered is to be heard before this worker ends.
+                    link.flush();
+                    return Err(error);
+                }
             }
         }
     }

@@ -1,27 +1,23 @@
 //! A worker: takes frames, runs their tasks, answers.
 
-use crate::codec::{self, Reader};
+use crate::codec;
+use crate::engine::routines::Routines;
+use crate::engine::state::Keeper;
 use crate::engine::work::{Context, Invocation, Run};
-use crate::error::{TaskError, TaskKind};
+use crate::error::TaskKind;
 use crate::ipc::bell::Bell;
 use crate::ipc::channel::ChannelWorker;
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
 use crate::ipc::ring_worker::RingWorker;
-use crate::process::args::Args;
-use crate::process::args::Task;
 use crate::process::bootstrap::{Childhood, Role};
-use crate::process::identity::{Callable, Entry, FnRef};
+use crate::process::identity::{Entry, FnRef};
 use crate::process::panic::{self, guarded};
-use crate::sys::copy::conjure;
-use crate::sys::memory;
+use crate::sys::{memory, usage};
 use serde::{Deserialize, Serialize};
-use std::any::type_name;
 use std::collections::HashMap;
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,42 +29,28 @@ pub(crate) struct Setup {
     pub(crate) server: Option<String>,
     /// Its number among the parties of the pool's bell.
     pub(crate) party: u32,
-    pub(crate) startup: Option<Startup>,
+    pub(crate) routines: Routines,
+    pub(crate) limits: Limits,
 }
 
-/// The initializer and its serialised arguments.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Startup {
-    pub(crate) function: FnRef,
-    pub(crate) args: Vec<u8>,
+/// What a worker may use.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// So many bytes of memory more than a fresh one has.
+    pub(crate) memory: Option<u64>,
+}
+
+impl Limits {
+    /// Sets them for this process.
+    fn apply(&self) -> io::Result<()> {
+        self.memory.map_or(Ok(()), usage::limit_memory)
+    }
 }
 
 /// The descriptor by which a child finds [`live`].
 pub(crate) fn entry() -> &'static Entry<Role> {
     static ENTRY: Entry<Role> = Entry::new(|| "multiproc pool worker", live);
     &ENTRY
-}
-
-/// Runs an initializer.
-pub(crate) type Initialize = fn(&mut Reader<'_>) -> Result<(), TaskKind>;
-
-impl Callable for Initialize {
-    const TAG: u64 = 3;
-}
-
-/// The descriptor of an initializer.
-pub(crate) fn initializer_entry<F: Task<A>, A: Args>() -> &'static Entry<Initialize> {
-    struct Holder<F, A>(PhantomData<(F, A)>);
-    impl<F: Task<A>, A: Args> Holder<F, A> {
-        const ENTRY: &'static Entry<Initialize> = &Entry::new(type_name::<F>, initialize::<F, A>);
-    }
-    Holder::<F, A>::ENTRY
-}
-
-fn initialize<F: Task<A>, A: Args>(reader: &mut Reader<'_>) -> Result<(), TaskKind> {
-    let args = A::decode(reader).map_err(|error| TaskKind::Decode { text: error.0 })?;
-    catch_unwind(AssertUnwindSafe(|| drop(conjure::<F>().call(args))))
-        .map_err(|payload| panic::describe(payload).into())
 }
 
 /// Writes a job header: the function, and behind it the context as it is.
@@ -106,7 +88,7 @@ impl Known {
 /// A worker's life; the result is its exit code.
 fn live(childhood: Childhood) -> i32 {
     let control = childhood.control.clone();
-    let (mut link, startup) = match open_link(childhood) {
+    let (mut link, routines) = match open_link(childhood) {
         Ok(open) => open,
         Err(error) => {
             let _ = control.send(&Reply::Refused(format!("its link: {error}")), &[]);
@@ -114,20 +96,22 @@ fn live(childhood: Childhood) -> i32 {
         }
     };
     panic::note();
-    if let Some(startup) = startup {
-        if let Err(error) = start_up(&startup) {
+    let mut keeper = match Keeper::start(&routines) {
+        Ok(keeper) => keeper,
+        Err(error) => {
             let _ = control.send(&Reply::Initializer(error), &[]);
             return 1;
         }
-    }
-    // An error of either means that the pool is gone, and nobody is left to hear of it.
-    if control.send(&Reply::Ready, &[]).is_err() || work(&mut *link).is_err() {
+    };
+    // An error of either means that the pool is gone, and nobody is left to hear of it; or that the state is.
+    if control.send(&Reply::Ready, &[]).is_err() || work(&mut *link, &mut keeper).is_err() {
         return 1;
     }
+    keeper.finish(&routines);
     0
 }
 
-fn open_link(childhood: Childhood) -> io::Result<(Box<dyn WorkerLink>, Option<Startup>)> {
+fn open_link(childhood: Childhood) -> io::Result<(Box<dyn WorkerLink>, Routines)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
     let link: Box<dyn WorkerLink> = match (setup.link, setup.server, &childhood.fds[..]) {
@@ -142,22 +126,12 @@ fn open_link(childhood: Childhood) -> io::Result<(Box<dyn WorkerLink>, Option<St
         }
         _ => return Err(damaged()),
     };
-    Ok((link, setup.startup))
-}
-
-fn start_up(startup: &Startup) -> Result<(), TaskError> {
-    let pid = crate::sys::child::own_pid();
-    let entry = startup.function.resolve::<Initialize>();
-    let name = entry.as_ref().map_or("initializer", |entry| entry.name());
-    let outcome = match &entry {
-        Ok(entry) => guarded(|| entry.call()(&mut Reader::new(&startup.args))),
-        Err(text) => Err(TaskKind::Decode { text: text.clone() }),
-    };
-    outcome.map_err(|kind| TaskError::new(kind, name, 0, Some(pid)))
+    setup.limits.apply()?;
+    Ok((link, setup.routines))
 }
 
 /// Takes and runs frames until there are no more.
-fn work(link: &mut dyn WorkerLink) -> io::Result<()> {
+fn work(link: &mut dyn WorkerLink, keeper: &mut Keeper) -> io::Result<()> {
     let mut known: HashMap<u64, Known> = HashMap::new();
     let (mut scratch, mut copy) = (Vec::new(), Vec::new());
     let mut ended: Option<Instant> = None;
@@ -176,7 +150,7 @@ fn work(link: &mut dyn WorkerLink) -> io::Result<()> {
             FrameKind::Stop => return Ok(()),
             FrameKind::Tasks => {
                 let start = ended.filter(|_| !waited).unwrap_or_else(Instant::now);
-                run(link, &frame, &incoming.payload, &mut known, &mut scratch, &mut copy)?;
+                run(link, &frame, &incoming.payload, &mut known, keeper, &mut scratch, &mut copy)?;
                 let end = Instant::now();
                 let nanos = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX).max(1);
                 link.finish(frame.count, nanos)?;
@@ -191,6 +165,7 @@ fn run(
     frame: &Frame,
     payload: &Payload,
     known: &mut HashMap<u64, Known>,
+    keeper: &mut Keeper,
     scratch: &mut Vec<u8>,
     copy: &mut Vec<u8>,
 ) -> io::Result<()> {
@@ -198,7 +173,7 @@ fn run(
         Some(Known { function: Ok(entry), context }) => {
             let entry = *entry;
             return payload.read(copy, |input| {
-                let mut call = Invocation { frame: *frame, input, link, context, scratch };
+                let mut call = Invocation { frame: *frame, input, link, context, keeper, scratch };
                 guarded(|| entry.call()(&mut call))
             });
         }

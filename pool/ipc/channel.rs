@@ -297,5 +297,10 @@ impl WorkerLink for ChannelWorker {
         self.say(None, Some(nanos))
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self) {
+        if self.outcome.is_some() {
+            // As in `start`.
+            let _ = self.say(None, None);
+        }
+    }
 }

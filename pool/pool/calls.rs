@@ -10,11 +10,11 @@ use crate::error::{Error, Result, TaskError, TaskKind};
 use crate::pool::{AsyncResult, Imap, Job};
 use std::sync::Arc;
 
-impl Job<'_> {
+impl<S> Job<'_, S> {
     /// Runs all tasks; the results, or the first error.
     pub(super) fn all<W: Work>(&self, context: Option<codec::Packed>, feed: &mut dyn Feed) -> Result<Vec<W::Output>> {
         let mut results = Results::<W::Output>::new();
-        let outcome = self.pool.engine.run(entry::<W>(), context, self.options, feed, &mut results)?;
+        let outcome = self.engine.run(entry::<W>(), context, self.options, feed, &mut results)?;
         let Outcome { total, halted, job } = outcome;
         match halted {
             Some(halt) if !matches!(halt, Halt::Cancelled) => Err(halt.error()),
@@ -44,7 +44,7 @@ impl Job<'_> {
     ) -> Vec<Result<W::Output, TaskError>> {
         let mut results = Results::<W::Output>::new();
         let mut feed = Items::new(items.by_ref(), encode);
-        match self.pool.engine.run(entry::<W>(), context, self.options, &mut feed, &mut results) {
+        match self.engine.run(entry::<W>(), context, self.options, &mut feed, &mut results) {
             Ok(Outcome { total, halted, job }) => {
                 let left = items.count() as u64;
                 let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
@@ -67,7 +67,7 @@ impl Job<'_> {
     where
         W: Work<Output: Send>,
     {
-        let engine = &self.pool.engine;
+        let engine = self.engine;
         let (job, total) = engine.submit(entry::<W>(), context, self.options, feed)?;
         Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<W::Output>::new()))))
     }
@@ -81,7 +81,7 @@ impl Job<'_> {
     where
         W: Work<Output: Send>,
     {
-        let engine = &self.pool.engine;
+        let engine = self.engine;
         let options = Options { chunksize: Some(1), ..self.options };
         let (job, total) = engine.submit(entry::<W>(), context, options, feed)?;
         Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(One(Results::<W::Output>::new()))))
@@ -94,7 +94,7 @@ impl Job<'_> {
         feed: impl Feed + 'i,
         ordered: bool,
     ) -> Imap<'i, W::Output> {
-        let engine = &self.pool.engine;
+        let engine = self.engine;
         match engine.enter(entry::<W>(), context, self.options, None) {
             Ok(job) => Imap::new(Arc::clone(engine), job, Box::new(feed), ordered),
             Err(error) => Imap::refused(TaskError::new(error.refusal(), W::name(), 0, None)),

@@ -1,36 +1,56 @@
 //! [`Job`]: the options of a call, and the calls themselves.
 
 use crate::codec::{self, Payload};
+use crate::engine::core::Engine;
 use crate::engine::job::Options;
 use crate::engine::results::Items;
 use crate::engine::work::{Each, EachRef, Star};
 use crate::error::{Result, TaskError};
-use crate::pool::{AsyncResult, Imap, Pool, With};
+#[cfg(doc)]
+use crate::pool::Pool;
+use crate::pool::{AsyncResult, Imap, OnState, With};
 use crate::process::args::{Args, Task};
 use crate::process::returns::{Fallible, Plain, assert_captures_nothing};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::error::Error as StdError;
+use std::fmt;
+use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call with options, made by [`Pool::job`]. It can be used again.
-#[derive(Clone, Copy, Debug)]
 #[must_use = "options do nothing until a call such as `map`"]
-pub struct Job<'a> {
-    pub(super) pool: &'a Pool,
+pub struct Job<'a, S = ()> {
+    pub(super) engine: &'a Arc<Engine>,
     pub(super) options: Options,
+    pub(super) state: PhantomData<fn() -> S>,
 }
 
-impl<'a> Job<'a> {
+impl<S> Clone for Job<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Job<'_, S> {}
+
+impl<S> fmt::Debug for Job<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<'a, S> Job<'a, S> {
     /// Lets exactly `n` items travel together, the last ones excepted. Default: as many as make about 1 millisecond of
     /// work, by measurement.
     ///
     /// # Panics
     ///
     /// When `n` is 0 or more than 2^30.
-    pub fn chunksize(mut self, n: usize) -> Job<'a> {
+    pub fn chunksize(mut self, n: usize) -> Self {
         let n = u32::try_from(n).ok().filter(|n| *n <= crate::engine::chunk::MOST).and_then(NonZeroU32::new);
         let Some(n) = n else { panic!("the chunk size must be at least 1 and at most 2^30") };
         self.options.chunksize = Some(n.get());
@@ -51,7 +71,7 @@ impl<'a> Job<'a> {
     /// assert!(results[0].is_ok() && results[1].as_ref().unwrap_err().is_timeout() && results[2].is_ok());
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn timeout(mut self, limit: Duration) -> Job<'a> {
+    pub fn timeout(mut self, limit: Duration) -> Self {
         self.options.timeout = Some(limit);
         self
     }
@@ -67,7 +87,7 @@ impl<'a> Job<'a> {
     /// pool.job().retries(2).apply(flaky, (attempts,))?;
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn retries(mut self, n: u32) -> Job<'a> {
+    pub fn retries(mut self, n: u32) -> Self {
         self.options.retries = n;
         self
     }
@@ -82,7 +102,7 @@ impl<'a> Job<'a> {
     /// assert!(results[999_999].as_ref().unwrap_err().is_cancelled());
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn fail_fast(mut self, on: bool) -> Job<'a> {
+    pub fn fail_fast(mut self, on: bool) -> Self {
         self.options.fail_fast = on;
         self
     }
@@ -93,7 +113,7 @@ impl<'a> Job<'a> {
     /// # Panics
     ///
     /// When `n` is 0.
-    pub fn buffersize(mut self, n: usize) -> Job<'a> {
+    pub fn buffersize(mut self, n: usize) -> Self {
         assert!(n > 0, "the buffer must hold at least 1 item");
         self.options.buffersize = Some(n);
         self
@@ -104,7 +124,19 @@ impl<'a> Job<'a> {
     where
         C: Serialize + ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
     {
-        With { job: self, context }
+        With { job: self.stateless(), context }
+    }
+
+    /// See [`Pool::on_state`].
+    pub fn on_state(self) -> OnState<'a, S>
+    where
+        S: 'static,
+    {
+        OnState { job: self.stateless(), state: PhantomData }
+    }
+
+    fn stateless(self) -> Job<'a> {
+        Job { engine: self.engine, options: self.options, state: PhantomData }
     }
 
     /// See [`Pool::map`].

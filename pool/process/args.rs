@@ -17,6 +17,7 @@ mod sealed {
 
     pub trait Sealed<Args> {}
     pub trait SealedWith<C: ?Sized, Args> {}
+    pub trait SealedOn<S, Args> {}
 }
 
 /// The arguments of a task: a tuple of 0 to 12 values that can travel.
@@ -60,6 +61,20 @@ pub trait TaskWith<C: ?Sized, A>: sealed::SealedWith<C, A> + Copy + Send + 'stat
 
     #[doc(hidden)]
     fn call(self, context: &C, args: A) -> Self::Output;
+}
+
+/// A [`Task`] that is called with the state of its worker in front of its arguments, see
+/// [`Pool::on_state`](crate::Pool::on_state).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be called with a mutable reference to the state and the arguments `{A}`",
+    note = "the first parameter is the state by mutable reference: `|db: &mut Db, key: u32| db.get(key)`"
+)]
+pub trait TaskOn<S, A>: sealed::SealedOn<S, A> + Copy + Send + 'static {
+    /// What it returns.
+    type Output: 'static;
+
+    #[doc(hidden)]
+    fn call(self, state: &mut S, args: A) -> Self::Output;
 }
 
 macro_rules! tuples {
@@ -113,6 +128,20 @@ macro_rules! tuples {
             #[allow(non_snake_case)]
             fn call(self, context: &Ctx, ($($name,)*): ($($name,)*)) -> Out {
                 self(context, $($name),*)
+            }
+        }
+        impl<Func, State, Out, $($name),*> sealed::SealedOn<State, ($($name,)*)> for Func
+        where Func: Fn(&mut State, $($name),*) -> Out {}
+        impl<Func, State, Out, $($name),*> TaskOn<State, ($($name,)*)> for Func
+        where
+            Func: Fn(&mut State, $($name),*) -> Out + Copy + Send + 'static,
+            Out: 'static,
+        {
+            type Output = Out;
+            #[inline]
+            #[allow(non_snake_case)]
+            fn call(self, state: &mut State, ($($name,)*): ($($name,)*)) -> Out {
+                self(state, $($name),*)
             }
         }
     };

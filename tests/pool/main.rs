@@ -8,6 +8,7 @@ mod errors;
 mod faults;
 mod later;
 mod leaks;
+mod life;
 mod limits;
 mod scheduling;
 mod streams;

@@ -2,7 +2,8 @@
 
 use crate::codec;
 use crate::engine::launch::launcher::Launcher;
-use crate::engine::worker::{self, Setup, Startup};
+use crate::engine::routines::Routines;
+use crate::engine::worker::{self, Limits, Setup};
 use crate::error::Error;
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
@@ -20,10 +21,11 @@ pub(crate) struct Spawn {
     /// The memory of the bell, if workers ring it themselves.
     pub(crate) bell_file: Option<Arc<OwnedFd>>,
     pub(crate) name: String,
-    pub(crate) startup: Option<Startup>,
-    /// What the arguments of the initializer refer to: every worker that is ever started reads them.
+    pub(crate) routines: Routines,
+    /// What the arguments of the routines refer to: every worker that is ever started reads them.
     #[allow(dead_code, reason = "held, not read")]
     pub(crate) pins: Pins,
+    pub(crate) limits: Limits,
 }
 
 impl Launcher for Spawn {
@@ -41,7 +43,8 @@ impl Launcher for Spawn {
                 (Box::new(link), Some(server), Vec::new())
             }
         };
-        let setup = Setup { link: self.link, server, party, startup: self.startup.clone() };
+        let setup =
+            Setup { link: self.link, server, party, routines: self.routines.clone(), limits: self.limits.clone() };
         let start = Start {
             name: format!("{}-{}", self.name, place + 1),
             role: worker::entry(),

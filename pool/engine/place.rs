@@ -1,0 +1,169 @@
+//! One place for a worker in the pool: who has it, what was sent there, and how it is told to leave.
+
+use crate::engine::ledger::{Flight, Load, Window};
+use crate::error::Error;
+use crate::ipc::link::{Frame, FrameKind, Link, Progress};
+use crate::sys::child::{Child, ChildSignal};
+use crate::sys::time::Deadline;
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One place for a worker, and who has it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Counts the processes that have had this place: news of an earlier one are not about this one.
+    pub(crate) incarnation: u64,
+    pub(crate) state: State,
+    pub(crate) child: Option<Arc<Child>>,
+    pub(crate) link: Option<Box<dyn Link>>,
+    pub(crate) window: Window,
+    /// Headers it knows.
+    pub(crate) known: HashSet<u64>,
+    /// Headers it need not know any more.
+    pub(crate) forget: Vec<u64>,
+    /// Frames were sent since the last flush.
+    pub(crate) unflushed: bool,
+    /// Since when it has been seen to wait although it has frames, and how far it was then.
+    pub(crate) stalled: Option<(Instant, Progress)>,
+    /// Why it was killed, if by us for what it did.
+    pub(crate) condemned: Option<String>,
+    /// What it said, or was said of it, before it was ready.
+    pub(crate) complaint: Option<Error>,
+    /// The time limit of the task that it has, when that has one, and when it is over.
+    pub(crate) limit: Option<(Duration, Deadline)>,
+    /// It was told to end since that was over, and will be killed then.
+    pub(crate) overdue: Option<Deadline>,
+    /// How many more tasks it may be given.
+    pub(crate) left: Option<u32>,
+    /// Why it is to leave, once it is.
+    pub(crate) dismissed: Option<Dismissal>,
+    /// When its memory was last looked at.
+    pub(crate) weighed: Option<Instant>,
+    /// Since when it has had nothing to do, in a pool whose idle workers leave.
+    pub(crate) idle_since: Option<Instant>,
+}
+
+/// Why a worker is to leave although the pool goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dismissal {
+    /// It has had its share of tasks.
+    Spent,
+    /// It has grown too large.
+    Large,
+    /// The pool has become smaller.
+    Surplus,
+    /// It had nothing to do.
+    Idle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its process was started and has not said yet that it is ready.
+    Starting,
+    Ready,
+    /// It was told that there are no more frames, or to end.
+    Leaving,
+    /// There is no process.
+    Vacant,
+}
+
+impl Worker {
+    /// A place without a link, for its next process or none.
+    pub(crate) fn new(incarnation: u64, state: State) -> Worker {
+        Worker {
+            incarnation,
+            state,
+            child: None,
+            link: None,
+            window: Window::default(),
+            known: HashSet::new(),
+            forget: Vec::new(),
+            unflushed: false,
+            stalled: None,
+            condemned: None,
+            complaint: None,
+            limit: None,
+            overdue: None,
+            left: None,
+            dismissed: None,
+            weighed: None,
+            idle_since: None,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.child.as_ref().map(|child| child.pid())
+    }
+
+    /// Sends one frame of tasks, and before it what the worker must know; `Ok(false)` when there is no room now.
+    pub(super) fn send(&mut self, load: &Load, bytes: &[u8]) -> io::Result<bool> {
+        let (Some(link), Some(job)) = (&mut self.link, &load.job) else { return Ok(false) };
+        if self.window.len() == 0 {
+            // No answer will make room, but a header that the worker has read may.
+            link.release_below(self.window.retire(link.progress().seq, link.sent()));
+        }
+        let header = &job.header;
+        let frame = |kind| Frame { kind, header: header.id, first: 0, count: 0, skip: 0 };
+        while let Some(id) = self.forget.pop() {
+            let Some(seq) = link.send(&Frame { header: id, ..frame(FrameKind::Forget) }, &[])? else {
+                self.forget.push(id);
+                return Ok(false);
+            };
+            self.window.push(Flight { seq, load: None });
+        }
+        if !self.known.contains(&header.id) {
+            let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
+            let told = crate::engine::worker::encode_header(&header.function, context);
+            let Some(seq) = link.send(&frame(FrameKind::Header), &told)? else { return Ok(false) };
+            self.window.push(Flight { seq, load: None });
+            self.known.insert(header.id);
+            // Even if the tasks do not fit behind it: reading it is what makes room for them.
+            self.unflushed = true;
+        }
+        let tasks = Frame { first: load.first, count: load.count, skip: load.next, ..frame(FrameKind::Tasks) };
+        let Some(seq) = link.send(&tasks, bytes)? else { return Ok(false) };
+        self.window.push(Flight { seq, load: Some(load.clone()) });
+        self.idle_since = None;
+        self.limit = job.options.timeout.map(|limit| (limit, Deadline::after(limit)));
+        self.unflushed = true;
+        Ok(true)
+    }
+
+    /// Tells the worker that there are no more frames; `Ok(false)` when there is no room now.
+    pub(super) fn send_stop(&mut self) -> io::Result<bool> {
+        let Some(link) = &mut self.link else { return Ok(true) };
+        let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[])?;
+        self.unflushed |= sent.is_some();
+        Ok(sent.is_some())
+    }
+
+    pub(crate) fn flush(&mut self) {
+        if std::mem::take(&mut self.unflushed) {
+            if let Some(link) = &mut self.link {
+                link.flush();
+            }
+        }
+    }
+
+    /// Kills it for what it did; its end is then reported like any other.
+    pub(crate) fn condemn(&mut self, cause: &io::Error) {
+        if self.condemned.is_none() {
+            self.condemned = Some(cause.to_string());
+        }
+        if let Some(child) = &self.child {
+            child.signal(ChildSignal::Kill);
+        }
+    }
+
+    /// How many more frames it can take if `depth` of them may wait.
+    pub(super) fn room(&self, depth: usize) -> usize {
+        match &self.link {
+            Some(link) if self.state == State::Ready && self.limit.is_none() && self.dismissed.is_none() => {
+                depth.min(link.depth()).saturating_sub(self.window.len())
+            }
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! How many workers there are: the pool grows and shrinks, workers leave for a reason of their own, and come back.
+
+use crate::engine::core::{Core, Engine, Phase, State, Worker};
+use crate::engine::place::Dismissal;
+use crate::error::Error;
+use crate::sys::time::Deadline;
+use crate::sys::usage;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often the memory of a worker is looked at, at most.
+const WEIGH_EVERY: Duration = Duration::from_millis(1);
+
+impl Engine {
+    /// Changes the number of workers.
+    ///
+    /// # Errors
+    ///
+    /// The pool takes no calls any more, or belongs to another process.
+    pub(crate) fn resize(self: &Arc<Self>, workers: usize) -> Result<(), Error> {
+        self.check_generation()?;
+        let mut core = self.core.lock();
+        core.check_open()?;
+        core.target = workers;
+        while core.workers.len() < workers {
+            core.workers.push(Worker::new(0, State::Vacant));
+        }
+        self.fill_up(&mut core);
+        for at in workers..core.workers.len() {
+            if core.workers[at].state == State::Ready {
+                core.dismiss(at, Dismissal::Surplus);
+            }
+        }
+        core.schedule();
+        core.flush();
+        self.dispatched(&mut core);
+        if core.driving {
+            self.bell.ring();
+        }
+        self.hand_over(&mut core);
+        // Its next look at the clock may have come nearer.
+        self.background.notify_one();
+        Ok(())
+    }
+
+    /// Starts workers again that have left for want of work, once there is more than those that stayed can take.
+    pub(crate) fn recall(self: &Arc<Self>, core: &mut Core) {
+        let open = match core.phase {
+            Phase::Running => core.built,
+            Phase::Closing => true,
+            Phase::Ending { .. } => false,
+        };
+        if core.terms.idle.is_some() && open && core.is_work_waiting() && self.fill_up(core) {
+            self.background.notify_one();
+        }
+    }
+
+    /// Starts a process for each vacant place; whether there was any.
+    fn fill_up(self: &Arc<Self>, core: &mut Core) -> bool {
+        let vacant = |core: &Core, at: &usize| core.workers[*at].state == State::Vacant;
+        let places: Vec<usize> = (0..core.target).filter(|at| vacant(core, at)).collect();
+        places.iter().for_each(|at| self.fill(core, *at));
+        !places.is_empty()
+    }
+}
+
+impl Core {
+    /// Tells a worker to leave when it has done what it is at. What waits there goes elsewhere, unless it is its share.
+    pub(super) fn dismiss(&mut self, at: usize, why: Dismissal) {
+        let worker = &mut self.workers[at];
+        if worker.state != State::Ready || worker.dismissed.is_some() {
+            return;
+        }
+        worker.dismissed = Some(why);
+        if why != Dismissal::Spent {
+            self.take_back(at, usize::MAX);
+        }
+        self.send_off(at);
+    }
+
+    /// A worker has answered all its frames.
+    pub(super) fn vacate(&mut self, at: usize) {
+        if self.terms.idle.is_some() {
+            self.workers[at].idle_since = Some(Instant::now());
+        }
+        if self.workers[at].dismissed.is_some() {
+            self.send_off(at);
+        }
+    }
+
+    /// Tells a worker that was dismissed that there are no more frames, if it does not know yet.
+    fn send_off(&mut self, at: usize) {
+        let worker = &mut self.workers[at];
+        if worker.state != State::Ready {
+            return;
+        }
+        match worker.send_stop() {
+            Ok(true) => worker.state = State::Leaving,
+            // No room can only be while frames are under way: tried again when they end.
+            Ok(false) => {}
+            Err(error) => worker.condemn(&error),
+        }
+    }
+
+    /// Dismisses a worker that has grown too large.
+    pub(super) fn weigh(&mut self, at: usize) {
+        let Some(most) = self.terms.memory else { return };
+        let worker = &mut self.workers[at];
+        let now = Instant::now();
+        if worker.weighed.is_some_and(|last| now - last < WEIGH_EVERY) {
+            return;
+        }
+        worker.weighed = Some(now);
+        if worker.pid().and_then(usage::anonymous_memory).is_some_and(|bytes| bytes > most) {
+            self.dismiss(at, Dismissal::Large);
+        }
+    }
+
+    /// Whether tasks wait that another worker could begin.
+    fn is_work_waiting(&self) -> bool {
+        !self.backlog.is_empty()
+            || self.hungry > 0
+            || !self.stocked.is_empty()
+            || self.workers.iter().any(|worker| worker.window.len() > 1)
+    }
+
+    /// Dismisses workers that have had nothing to do for too long, all but one; when to look again.
+    pub(crate) fn let_idle_go(&mut self) -> Deadline {
+        let Some(patience) = self.terms.idle.filter(|_| matches!(self.phase, Phase::Running)) else {
+            return Deadline::NEVER;
+        };
+        let stays = |worker: &Worker| match worker.state {
+            State::Starting => true,
+            State::Ready => worker.dismissed.is_none(),
+            State::Leaving | State::Vacant => false,
+        };
+        let mut staying = self.workers.iter().filter(|worker| stays(worker)).count();
+        let now = Instant::now();
+        let mut next = Deadline::NEVER;
+        for at in (0..self.workers.len()).rev() {
+            let worker = &mut self.workers[at];
+            if staying <= 1 {
+                return Deadline::NEVER;
+            }
+            if !stays(worker) {
+                continue;
+            }
+            // Who is busy now cannot have been idle for that long earlier than this.
+            let mut since = now;
+            if worker.state == State::Ready && worker.window.len() == 0 {
+                since = *worker.idle_since.get_or_insert(now);
+            }
+            if now - since >= patience {
+                self.dismiss(at, Dismissal::Idle);
+                self.workers[at].flush();
+                staying -= 1;
+            } else {
+                next = next.earlier(Deadline::at(since + patience));
+            }
+        }
+        next
+    }
+}
