@@ -416,7 +416,7 @@ struct TaskInner {
 pub(crate) enum TaskKind {
     Panicked { message: String, location: Option<String>, backtrace: Option<String> },
     Failed { source: RemoteError },
-    WorkerLost { exit: Exit, reason: Option<String>, memory: Option<u64> },
+    WorkerLost { exit: Exit, reason: Option<String>, memory: Option<u64>, output: Option<String> },
     TimedOut { limit: Duration },
     Cancelled,
     Decode { text: String },
@@ -531,6 +531,15 @@ impl TaskError {
         }
     }
 
+    /// The last lines that the lost worker has written to stderr, if the pool was to read them: see
+    /// [`PoolBuilder::capture_output`](crate::PoolBuilder::capture_output).
+    pub fn output(&self) -> Option<&str> {
+        match &self.inner.kind {
+            TaskKind::WorkerLost { output, .. } => output.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The code with which the worker exited in the middle of the task.
     pub fn exit_code(&self) -> Option<i32> {
         match self.inner.kind {
@@ -553,7 +562,7 @@ impl fmt::Display for TaskError {
                 write!(f, ": {message}")
             }
             TaskKind::Failed { source } => write!(f, "failed: {source}"),
-            TaskKind::WorkerLost { exit, reason, memory } => {
+            TaskKind::WorkerLost { exit, reason, memory, .. } => {
                 write!(f, "lost its worker: process {} ", worker.unwrap_or_default())?;
                 if let Some(reason) = reason {
                     return write!(f, "wrote garbage into its link ({reason}) and was killed");
@@ -719,7 +728,7 @@ mod tests {
     #[test]
     fn a_lost_worker_names_the_signal() {
         let error = TaskError::new(
-            TaskKind::WorkerLost { exit: Exit::Signal(9), reason: None, memory: None },
+            TaskKind::WorkerLost { exit: Exit::Signal(9), reason: None, memory: None, output: None },
             "f",
             7,
             Some(1234),

@@ -21,6 +21,7 @@
 //! | [`PoolBuilder::state`], [`Pool::on_state`], [`OnState`] | data of each worker that its tasks change |
 //! | [`Pool::job`], [`Job`] | options of a call |
 //! | [`Pool::resize`] | more or fewer workers |
+//! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
 //! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
 //! | [`Lock`], [`LockGuard`] | one process at a time |
@@ -59,10 +60,11 @@ mod sync;
 mod sys;
 
 pub use crate::codec::Payload;
+pub use crate::engine::output::OutputLine;
 pub use crate::error::{Error, LockError, ProcessError, RemoteError, Result, TaskError};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::link::LinkKind;
-pub use crate::pool::{AsyncResult, Imap, Job, OnState, Pool, PoolBuilder, With};
+pub use crate::pool::{AsyncResult, CpuAffinity, Imap, Job, OnState, Pool, PoolBuilder, With};
 pub use crate::process::args::{Args, Task, TaskOn, TaskWith};
 pub use crate::process::bootstrap::init;
 pub use crate::process::builder::ProcessBuilder;

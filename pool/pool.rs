@@ -6,6 +6,8 @@ mod calls;
 mod imap;
 mod job;
 mod on_state;
+mod outfit;
+mod terms;
 mod with;
 
 pub use async_result::AsyncResult;
@@ -13,6 +15,7 @@ pub use builder::PoolBuilder;
 pub use imap::Imap;
 pub use job::Job;
 pub use on_state::OnState;
+pub use outfit::CpuAffinity;
 pub use with::With;
 
 use crate::codec::Payload;

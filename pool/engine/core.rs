@@ -6,6 +6,7 @@ use crate::codec::Packed;
 use crate::engine::job::{Halt, Header, Job};
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::ledger::Load;
+use crate::engine::output::Capture;
 use crate::engine::place::Dismissal;
 pub(crate) use crate::engine::place::{State, Worker};
 use crate::engine::work::Run;
@@ -42,6 +43,8 @@ pub(crate) struct Engine {
     pub(crate) workforce: Condvar,
     /// How long a worker may take to end after SIGTERM.
     pub(crate) grace: Duration,
+    /// What workers write, if the pool reads that.
+    pub(crate) capture: Option<Arc<Capture>>,
     /// The fork generation of the process that made it.
     pub(crate) generation: u32,
 }

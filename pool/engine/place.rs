@@ -1,6 +1,7 @@
 //! One place for a worker in the pool: who has it, what was sent there, and how it is told to leave.
 
 use crate::engine::ledger::{Flight, Load, Window};
+use crate::engine::output::Captured;
 use crate::error::Error;
 use crate::ipc::link::{Frame, FrameKind, Link, Progress};
 use crate::sys::child::{Child, ChildSignal};
@@ -19,6 +20,8 @@ pub(crate) struct Worker {
     pub(crate) child: Option<Arc<Child>>,
     pub(crate) link: Option<Box<dyn Link>>,
     pub(crate) window: Window,
+    /// What it writes, if the pool reads that.
+    pub(crate) output: Option<Captured>,
     /// Headers it knows.
     pub(crate) known: HashSet<u64>,
     /// Headers it need not know any more.
@@ -78,6 +81,7 @@ impl Worker {
             child: None,
             link: None,
             window: Window::default(),
+            output: None,
             known: HashSet::new(),
             forget: Vec::new(),
             unflushed: false,

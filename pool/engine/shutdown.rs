@@ -70,6 +70,10 @@ impl Engine {
                 None => self.workforce.wait(&mut core),
             }
         }
+        drop(core);
+        if let Some(capture) = &self.capture {
+            capture.flush();
+        }
         Ok(true)
     }
 

@@ -3,7 +3,9 @@
 use crate::engine::core::{Core, Engine, Parcel, Phase, State, Worker};
 use crate::engine::drive::{Own, settle_failure};
 use crate::engine::job::{Halt, Job};
+use crate::engine::launch::launcher::Launched;
 use crate::engine::ledger::Load;
+use crate::engine::output::Captured;
 use crate::engine::place::Dismissal;
 use crate::error::{Error, Exit, TaskKind};
 use crate::ipc::control::Reply;
@@ -28,7 +30,10 @@ impl Engine {
         let engine = Arc::clone(self);
         let tell = move |news| engine.tell(at, incarnation, news);
         match self.launcher.launch(at, Box::new(tell)) {
-            Ok(link) => worker.link = Some(link),
+            Ok(Launched { link, output }) => {
+                worker.link = Some(link);
+                worker.output = output;
+            }
             Err(error) => core.news.push_back((at, incarnation, News::Impossible(error))),
         }
     }
@@ -123,10 +128,13 @@ fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'
     let pid = gone.pid();
     let complaint = gone.complaint.clone();
     let idle = gone.dismissed == Some(Dismissal::Idle);
-    bury(core, own, gone, exit);
+    let output = gone.output.as_ref().and_then(Captured::last_lines);
+    let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
+    bury(core, own, gone, exit, output);
     if failed_start {
         let error = complaint.unwrap_or_else(|| {
-            Error::start(format!("worker process {} {exit} before it was ready", pid.unwrap_or_default()))
+            let (pid, said) = (pid.unwrap_or_default(), last_line.unwrap_or_default());
+            Error::start(format!("worker process {pid} {exit} before it was ready{said}"))
         });
         core.failed_starts += 1;
         if core.failed_starts >= FAILED_STARTS && core.built {
@@ -147,13 +155,16 @@ fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'
 }
 
 /// Settles the frames of a dead worker.
-fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: Exit) {
+fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: Exit, output: Option<String>) {
     let pid = gone.pid();
     let (Some(link), mut window) = (gone.link, gone.window) else { return };
     // It was told to end with the pool, so that its end is no news.
     let ending = match &core.phase {
-        Phase::Ending { halt, .. } if gone.condemned.is_none() => Some(halt.task_kind()),
-        _ => None,
+        Phase::Ending { halt, .. } if gone.condemned.is_none() => halt.task_kind(),
+        _ => {
+            let (reason, memory) = (gone.condemned.clone(), core.terms.memory_limit);
+            TaskKind::WorkerLost { exit, reason, memory, output }
+        }
     };
     let mut resumed = Vec::new();
     for (seq, mut load, resume) in window.bury(link.progress()) {
@@ -162,11 +173,7 @@ fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: 
             let index = load.index(place);
             let kind = match (gone.overdue, gone.limit) {
                 (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
-                _ => ending.clone().unwrap_or_else(|| TaskKind::WorkerLost {
-                    exit,
-                    reason: gone.condemned.clone(),
-                    memory: core.terms.memory_limit,
-                }),
+                _ => ending.clone(),
             };
             if job.may_retry(index, &kind) {
                 let again = Load { next: place, count: place + 1, ..load.clone() };

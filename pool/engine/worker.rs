@@ -13,7 +13,7 @@ use crate::ipc::ring_worker::RingWorker;
 use crate::process::bootstrap::{Childhood, Role};
 use crate::process::identity::{Entry, FnRef};
 use crate::process::panic::{self, guarded};
-use crate::sys::{memory, usage};
+use crate::sys::{cpu, memory, usage};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
@@ -34,15 +34,18 @@ pub(crate) struct Setup {
 }
 
 /// What a worker may use.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Limits {
     /// So many bytes of memory more than a fresh one has.
     pub(crate) memory: Option<u64>,
+    /// The only CPU that it may use.
+    pub(crate) cpu: Option<usize>,
 }
 
 impl Limits {
     /// Sets them for this process.
     fn apply(&self) -> io::Result<()> {
+        self.cpu.map_or(Ok(()), cpu::pin)?;
         self.memory.map_or(Ok(()), usage::limit_memory)
     }
 }

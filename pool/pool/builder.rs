@@ -1,16 +1,15 @@
-//! [`PoolBuilder`]: a pool with options.
+//! [`PoolBuilder`]: a pool with options. What its workers are given stands in `outfit.rs`, when they leave in `terms.rs`.
 
 use crate::engine::core::{Core, Engine, Terms};
 use crate::engine::launch::spawn::Spawn;
 use crate::engine::routines::{self, Routine, Routines};
 use crate::engine::worker::Limits;
-#[cfg(doc)]
-use crate::error::TaskError;
 use crate::error::{Error, Result};
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::LinkKind;
 use crate::pool::Pool;
+use crate::pool::outfit::Outfit;
 use crate::process::args::{Args, Task};
 use crate::process::bootstrap::check_host;
 use crate::process::returns::assert_captures_nothing;
@@ -20,7 +19,6 @@ use crate::sys::reactor::fork_generation;
 use parking_lot::{Condvar, Mutex};
 use std::error::Error as StdError;
 use std::marker::PhantomData;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +43,9 @@ pub struct PoolBuilder<S = ()> {
     pins: Pins,
     /// The first routine that cannot be had.
     refused: Option<Error>,
-    terms: Terms,
-    limits: Limits,
+    pub(super) terms: Terms,
+    pub(super) limits: Limits,
+    pub(super) outfit: Outfit,
     state: PhantomData<fn() -> S>,
 }
 
@@ -62,6 +61,7 @@ impl Default for PoolBuilder {
             refused: None,
             terms: Terms::default(),
             limits: Limits::default(),
+            outfit: Outfit::default(),
             state: PhantomData,
         }
     }
@@ -225,6 +225,7 @@ impl<S> PoolBuilder<S> {
             refused: self.refused,
             terms: self.terms,
             limits: self.limits,
+            outfit: self.outfit,
             state: PhantomData,
         }
     }
@@ -243,83 +244,6 @@ impl<S> PoolBuilder<S> {
         }
     }
 
-    /// Replaces each worker after `n` tasks: items, not chunks. Python's `maxtasksperchild`.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::builder().processes(1).max_tasks_per_child(2).build()?;
-    /// let pids = pool.map(|_: u32| std::process::id(), 0..6)?;
-    /// assert!(pids[0] == pids[1] && pids[1] != pids[2] && pids[3] != pids[4]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// When `n` is 0 or more than 2^32.
-    pub fn max_tasks_per_child(mut self, n: usize) -> Self {
-        let n = u32::try_from(n).ok().and_then(NonZeroU32::new);
-        let Some(n) = n else { panic!("a worker must be allowed at least 1 task, and at most 2^32") };
-        self.terms.tasks = Some(n.get());
-        self
-    }
-
-    /// Replaces each worker whose own memory is larger than `bytes` after a task, or after tasks that travelled together.
-    /// What it frees counts as far as the allocator has given it back.
-    ///
-    /// Counted is what is resident and belongs to no file and no shared memory; a fresh worker has some hundred KiB.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::builder().processes(1).max_memory_per_child(32 << 20).build()?;
-    /// let leak = |bytes: usize| {
-    ///     std::mem::forget(vec![1u8; bytes]);
-    ///     std::process::id()
-    /// };
-    /// let pids = pool.job().chunksize(1).map(leak, [1 << 10, 64 << 20])?;
-    /// assert_eq!(pids[0], pids[1]);
-    /// assert_ne!(pids[1], pool.apply(leak, (1 << 10,))?);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
-        self.terms.memory = Some(bytes);
-        self
-    }
-
-    /// Lets workers leave that have had nothing to do for `patience`, all but one. They come back when there is work for
-    /// them. [`Pool::processes`] stays.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let pool = multiproc::Pool::builder().processes(3).idle_timeout(Duration::from_millis(1)).build()?;
-    /// while pool.worker_pids().len() > 1 {
-    ///     std::thread::sleep(Duration::from_millis(1));
-    /// }
-    /// assert_eq!(pool.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn idle_timeout(mut self, patience: Duration) -> Self {
-        self.terms.idle = Some(patience);
-        self
-    }
-
-    /// Limits the memory of each worker: `bytes` more than a fresh one has. An allocation beyond that aborts the worker,
-    /// as allocations that fail do in Rust, and its task's error is [`TaskError::is_worker_lost`] with the limit in its text.
-    ///
-    /// The system counts what is writable, used or not (`RLIMIT_DATA`), so also stacks of threads; not shared memory.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::builder().processes(1).memory_limit(64 << 20).build()?;
-    /// let fill = |bytes: usize| vec![1u8; bytes].len();
-    /// assert_eq!(pool.apply(fill, (1 << 20,))?, 1 << 20);
-    /// let error = pool.apply(fill, (1 << 30,)).unwrap_err();
-    /// assert!(error.task().unwrap().is_worker_lost() && error.to_string().contains("memory"), "{error}");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.limits.memory = Some(bytes);
-        self.terms.memory_limit = Some(bytes);
-        self
-    }
-
     /// Starts the workers and waits until each is ready.
     ///
     /// # Errors
@@ -334,6 +258,7 @@ impl<S> PoolBuilder<S> {
         if let Some(error) = self.refused {
             return Err(error);
         }
+        let (cpus, variables, capture) = self.outfit.unpack()?;
         let (file, memory) = match self.link {
             LinkKind::Ring => {
                 let (file, memory) = memory::create_mapped("multiproc-bell", Bell::LEN)?;
@@ -350,6 +275,9 @@ impl<S> PoolBuilder<S> {
             routines: self.routines,
             pins: self.pins,
             limits: self.limits,
+            cpus,
+            variables,
+            capture: capture.clone(),
         };
         let engine = Arc::new(Engine {
             core: Mutex::new(Core::new(processes, self.terms)),
@@ -358,6 +286,7 @@ impl<S> PoolBuilder<S> {
             background: Condvar::new(),
             workforce: Condvar::new(),
             grace: self.grace,
+            capture,
             generation: fork_generation(),
         });
         engine.build()?;

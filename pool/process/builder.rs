@@ -13,6 +13,7 @@ use crate::process::identity::{Entry, FnRef};
 use crate::process::returns::{Fallible, Plain, assert_captures_nothing};
 use crate::process::start::{News, Start, control_pair};
 use crate::process::{children, current};
+use crate::sys::child::Outfit;
 use parking_lot::{Condvar, Mutex};
 use std::error::Error as StdError;
 use std::io;
@@ -192,6 +193,7 @@ impl ProcessBuilder {
             fds: file.into_iter().map(Arc::new).collect(),
             socket,
             control: control.clone(),
+            outfit: Outfit::default(),
         };
         let birth = Arc::new(Birth::default());
         let told = Arc::clone(&birth);

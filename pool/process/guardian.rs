@@ -9,7 +9,7 @@ use crate::ipc::control::Reply;
 use crate::process::bootstrap::{Childhood, Role};
 use crate::process::identity::Entry;
 use crate::process::start::{News, Start, control_pair};
-use crate::sys::child::open_pidfd;
+use crate::sys::child::{Outfit, open_pidfd};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
 use parking_lot::Mutex;
@@ -38,7 +38,8 @@ pub(crate) fn start() {
     let Ok((control, socket)) = control_pair() else { return };
     let (tell, told) = mpsc::channel();
     let name = "multiproc-guard".to_owned();
-    let start = Start { name, role: entry(), setup: Vec::new(), fds: Vec::new(), socket, control };
+    let (setup, fds, outfit) = (Vec::new(), Vec::new(), Outfit::default());
+    let start = Start { name, role: entry(), setup, fds, socket, control, outfit };
     let tell = Mutex::new(Some(tell));
     let started = start.start_outliving(move |news| {
         if !matches!(news, News::Started(_)) {

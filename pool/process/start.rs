@@ -7,7 +7,7 @@ use crate::process::bootstrap::{Role, STDIN_URL, VARIABLE, check_host, check_pro
 use crate::process::current;
 use crate::process::identity::{Entry, FnRef};
 use crate::sync::mourn::mourn;
-use crate::sys::child::{Child, ChildSignal, Ending, own_pid};
+use crate::sys::child::{Child, ChildSignal, Ending, Outfit, own_pid};
 use crate::sys::poll::Interest;
 use crate::sys::reactor::{Event, Reactor, reactor};
 use crate::sys::time::Deadline;
@@ -60,6 +60,7 @@ pub(crate) struct Start {
     pub(crate) socket: OwnedFd,
     /// The parent's end.
     pub(crate) control: Control,
+    pub(crate) outfit: Outfit,
 }
 
 /// A new control socket: the parent's end, and the child's.
@@ -134,7 +135,9 @@ impl Start {
             heap: heap.as_ref().map(|it| HeapGrant { id: it.id, parent: it.parent }).map_err(String::clone),
         };
         // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
-        let child = match Child::start("/proc/self/exe".as_ref(), self.socket, (VARIABLE, &variable)) {
+        let mut outfit = self.outfit;
+        outfit.variables.push((VARIABLE.into(), variable.into()));
+        let child = match Child::start("/proc/self/exe".as_ref(), self.socket, outfit) {
             Ok(child) => Arc::new(child),
             Err(error) => {
                 return tell(News::Impossible(Error::start(format!("a process could not be started: {error}"))));

@@ -3,7 +3,7 @@
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -22,6 +22,22 @@ pub(crate) enum Ending {
     Unknown,
 }
 
+/// What a child gets that its parent has otherwise.
+#[derive(Debug, Default)]
+pub(crate) struct Outfit {
+    /// Environment variables, later ones before earlier ones of the same name.
+    pub(crate) variables: Vec<(OsString, OsString)>,
+    /// Where it writes; if not given, where its parent does.
+    pub(crate) output: Option<Output>,
+}
+
+/// Descriptors to write to.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
 /// A child process of this process, known by a descriptor, so that no signal can ever hit a stranger with a reused pid.
 #[derive(Debug)]
 pub(crate) struct Child {
@@ -32,17 +48,20 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts `program` with this process's arguments, `stdin` as its standard input and one more environment variable.
+    /// Starts `program` with this process's arguments, `stdin` as its standard input and some more environment variables.
     ///
     /// Nothing runs between fork and exec (no `pre_exec`), so that std takes `posix_spawn(3)`: its cost does not grow
     /// with the memory of this process.
-    pub(crate) fn start(program: &OsStr, stdin: OwnedFd, variable: (&str, &str)) -> io::Result<Child> {
+    pub(crate) fn start(program: &OsStr, stdin: OwnedFd, outfit: Outfit) -> io::Result<Child> {
         let mut arguments = std::env::args_os();
         let mut command = Command::new(program);
         if let Some(name) = arguments.next() {
             command.arg0(name);
         }
-        command.args(arguments).env(variable.0, variable.1).stdin(Stdio::from(stdin));
+        command.args(arguments).envs(outfit.variables).stdin(Stdio::from(stdin));
+        if let Some(Output { stdout, stderr }) = outfit.output {
+            command.stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
+        }
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).unwrap_or(-1);
         match open_pidfd(pid) {

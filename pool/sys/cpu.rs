@@ -1,4 +1,7 @@
-//! How many CPUs this process may use.
+//! How many CPUs this process may use, and which.
+
+use rustix::thread::CpuSet;
+use std::io;
 
 /// The number of CPUs that this process may use at the same time: the smallest of its affinity mask, its cgroup quota
 /// (v1 or v2) and the CPUs that are online; at least 1.
@@ -11,6 +14,24 @@
 pub fn cpu_count() -> usize {
     // std reads the affinity mask and the cgroup quota, see the docs of `available_parallelism`.
     std::thread::available_parallelism().map_or(1, |count| count.get())
+}
+
+/// The numbers of the CPUs that this process may run on. `sched_getaffinity(2)`.
+pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
+    let set = rustix::thread::sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
+}
+
+/// Lets this process, at its start, run on one CPU only: the calling thread and the main one, and threads that these start.
+/// `sched_setaffinity(2)`.
+pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    rustix::thread::sched_setaffinity(None, &set)?;
+    Ok(rustix::thread::sched_setaffinity(Some(rustix::process::getpid()), &set)?)
 }
 
 /// Whether another process can run while this one spins, as far as known at the first call: [`cpu_count`] takes some

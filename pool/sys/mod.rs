@@ -11,6 +11,7 @@ pub(crate) mod cpu;
 pub(crate) mod executable;
 pub(crate) mod futex;
 pub(crate) mod memory;
+pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod reactor;
 pub(crate) mod robust;

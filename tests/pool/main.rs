@@ -10,5 +10,6 @@ mod later;
 mod leaks;
 mod life;
 mod limits;
+mod outfit;
 mod scheduling;
 mod streams;

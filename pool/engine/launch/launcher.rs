@@ -1,16 +1,25 @@
 //! What a launcher is.
 
+use crate::engine::output::Captured;
 use crate::error::Error;
 use crate::ipc::link::Link;
 use crate::process::start::News;
 
 /// Makes worker processes, wherever they are to run.
 pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
-    /// Starts a worker for a place and gives the pool's end of its link; `tell` hears what becomes of it, on another
+    /// Starts a worker for a place and gives the pool's ends of it; `tell` hears what becomes of it, on another
     /// thread. The worker takes frames from the moment it is ready.
     ///
     /// # Errors
     ///
     /// Nothing was started, and `tell` will hear nothing.
-    fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Box<dyn Link>, Error>;
+    fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error>;
+}
+
+/// The pool's ends of a worker that is being started.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) link: Box<dyn Link>,
+    /// What it writes, if the pool reads that.
+    pub(crate) output: Option<Captured>,
 }

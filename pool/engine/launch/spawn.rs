@@ -1,7 +1,8 @@
 //! Workers on this machine: this executable, started afresh.
 
 use crate::codec;
-use crate::engine::launch::launcher::Launcher;
+use crate::engine::launch::launcher::{Launched, Launcher};
+use crate::engine::output::Capture;
 use crate::engine::routines::Routines;
 use crate::engine::worker::{self, Limits, Setup};
 use crate::error::Error;
@@ -10,6 +11,8 @@ use crate::ipc::bell::Bell;
 use crate::ipc::link::{Link, LinkKind};
 use crate::ipc::{channel, ring};
 use crate::process::start::{News, Start, control_pair};
+use crate::sys::child::Outfit;
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -26,10 +29,15 @@ pub(crate) struct Spawn {
     #[allow(dead_code, reason = "held, not read")]
     pub(crate) pins: Pins,
     pub(crate) limits: Limits,
+    /// Workers are pinned to these CPUs, in turn.
+    pub(crate) cpus: Vec<usize>,
+    /// Environment variables of workers.
+    pub(crate) variables: Vec<(OsString, OsString)>,
+    pub(crate) capture: Option<Arc<Capture>>,
 }
 
 impl Launcher for Spawn {
-    fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Box<dyn Link>, Error> {
+    fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
         let (control, socket) = control_pair()?;
         let party = u32::try_from(place + 1).unwrap_or(u32::MAX);
         let (link, server, fds): (Box<dyn Link>, _, _) = match &self.bell_file {
@@ -43,17 +51,21 @@ impl Launcher for Spawn {
                 (Box::new(link), Some(server), Vec::new())
             }
         };
-        let setup =
-            Setup { link: self.link, server, party, routines: self.routines.clone(), limits: self.limits.clone() };
+        let name = format!("{}-{}", self.name, place + 1);
+        let (captured, output) = self.capture.as_ref().map(|it| it.open(&name)).transpose()?.unzip();
+        let cpu = place.checked_rem(self.cpus.len()).map(|at| self.cpus[at]);
+        let limits = Limits { cpu, ..self.limits };
+        let setup = Setup { link: self.link, server, party, routines: self.routines.clone(), limits };
         let start = Start {
-            name: format!("{}-{}", self.name, place + 1),
+            name,
             role: worker::entry(),
             setup: codec::to_bytes(&setup),
             fds,
             socket,
             control,
+            outfit: Outfit { variables: self.variables.clone(), output },
         };
         start.start(tell)?;
-        Ok(link)
+        Ok(Launched { link, output: captured })
     }
 }

@@ -1,0 +1,198 @@
+//! Options of a pool: what its workers are given: an environment, CPUs, and where they write.
+
+use crate::engine::output::{Capture, Handler, OutputLine};
+#[cfg(doc)]
+use crate::error::TaskError;
+use crate::error::{Error, Result};
+use crate::pool::PoolBuilder;
+use crate::sys::cpu::allowed_cpus;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+/// The variables by which libraries that start threads of their own are told how many.
+const THREADS: [&str; 9] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "GOTO_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+];
+
+/// Which CPUs workers are pinned to, see [`PoolBuilder::cpu_affinity`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CpuAffinity(Kind);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Free,
+    All,
+    These(Vec<usize>),
+}
+
+/// `true`: the CPUs that this process may use. `false`: workers are not pinned.
+impl From<bool> for CpuAffinity {
+    fn from(on: bool) -> CpuAffinity {
+        CpuAffinity(if on { Kind::All } else { Kind::Free })
+    }
+}
+
+/// These CPUs, by their numbers.
+impl From<Vec<usize>> for CpuAffinity {
+    fn from(cpus: Vec<usize>) -> CpuAffinity {
+        CpuAffinity(Kind::These(cpus))
+    }
+}
+
+/// These CPUs, by their numbers.
+impl<const N: usize> From<[usize; N]> for CpuAffinity {
+    fn from(cpus: [usize; N]) -> CpuAffinity {
+        Vec::from(cpus).into()
+    }
+}
+
+impl CpuAffinity {
+    /// The numbers of the CPUs.
+    fn cpus(self) -> Result<Vec<usize>> {
+        let wanted = match self.0 {
+            Kind::Free => return Ok(Vec::new()),
+            Kind::All => return Ok(allowed_cpus()?),
+            Kind::These(cpus) => cpus,
+        };
+        if wanted.is_empty() {
+            return Err(Error::invalid_argument("there must be at least 1 CPU to pin workers to"));
+        }
+        let allowed = allowed_cpus()?;
+        match wanted.iter().find(|cpu| !allowed.contains(cpu)) {
+            Some(cpu) => Err(Error::invalid_argument(format!("this process may not use CPU {cpu}, only {allowed:?}"))),
+            None => Ok(wanted),
+        }
+    }
+}
+
+/// What the workers of a pool are given.
+#[derive(Debug, Default)]
+pub(super) struct Outfit {
+    affinity: CpuAffinity,
+    variables: Vec<(OsString, OsString)>,
+    output: Option<Handler>,
+}
+
+/// The CPUs, the variables, and what reads the output.
+type Unpacked = (Vec<usize>, Vec<(OsString, OsString)>, Option<Arc<Capture>>);
+
+impl Outfit {
+    /// Makes of the options what a launcher needs.
+    ///
+    /// # Errors
+    ///
+    /// There is no such CPU, a variable that no environment can have, or no descriptor left.
+    pub(super) fn unpack(self) -> Result<Unpacked> {
+        let bad = |text: &OsString| text.as_encoded_bytes().contains(&0);
+        for (key, value) in &self.variables {
+            if key.is_empty() || key.as_encoded_bytes().contains(&b'=') || bad(key) || bad(value) {
+                return Err(Error::invalid_argument(format!("{key:?} cannot be an environment variable, or not so")));
+            }
+        }
+        let capture = self.output.map(Capture::start).transpose()?.map(Arc::new);
+        Ok((self.affinity.cpus()?, self.variables, capture))
+    }
+}
+
+impl<S> PoolBuilder<S> {
+    /// An environment variable of the workers. It is there before any code of theirs runs.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).env("STAGE", "worker").build()?;
+    /// assert_eq!(pool.apply(|| std::env::var("STAGE").ok(), ())?.as_deref(), Some("worker"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// A name or a value that no environment can have is [`Error::is_invalid_argument`] of [`PoolBuilder::build`].
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.outfit.variables.push((key.into(), value.into()));
+        self
+    }
+
+    /// Tells libraries that start threads of their own (OpenMP, BLAS, rayon, numba) to start `n` in each worker, since
+    /// otherwise each takes the machine for its own.
+    ///
+    /// Sets `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS`, `GOTO_NUM_THREADS`, `MKL_NUM_THREADS`, `BLIS_NUM_THREADS`,
+    /// `VECLIB_MAXIMUM_THREADS`, `NUMEXPR_NUM_THREADS`, `NUMBA_NUM_THREADS` and `RAYON_NUM_THREADS`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).thread_env(1).build()?;
+    /// assert_eq!(pool.apply(|| std::env::var("OMP_NUM_THREADS").ok(), ())?.as_deref(), Some("1"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `n` is 0.
+    pub fn thread_env(mut self, n: usize) -> Self {
+        assert!(n > 0, "each worker must be allowed at least 1 thread");
+        self.outfit.variables.extend(THREADS.map(|key| (key.into(), n.to_string().into())));
+        self
+    }
+
+    /// Pins workers to CPUs: with `true` worker `i` to number `i` of those that this process may use, from the first again
+    /// when there are more workers; with a list, to the CPUs in it in the same way.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(2).cpu_affinity(true).build()?;
+    /// assert_eq!(pool.apply(multiproc::cpu_count, ())?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// A CPU that this process may not use is [`Error::is_invalid_argument`] of [`PoolBuilder::build`].
+    pub fn cpu_affinity(mut self, cpus: impl Into<CpuAffinity>) -> Self {
+        self.outfit.affinity = cpus.into();
+        self
+    }
+
+    /// Reads what the workers write to stdout and stderr, and writes it line by line to this process's own, with the name
+    /// of the worker in front. The last lines on stderr of a worker that was lost are [`TaskError::output`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).capture_output(true).build()?;
+    /// let fail = || {
+    ///     eprintln!("the disk is full"); // Shown as `[worker-1] the disk is full`.
+    ///     std::process::exit(1)
+    /// };
+    /// let error = pool.apply(fail, ()).map(|(): ()| ()).unwrap_err();
+    /// assert_eq!(error.task().unwrap().output(), Some("the disk is full"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// Lines of different workers do not mix. If nobody takes what this process writes, the workers wait for at most a
+    /// second, and then lines are dropped and counted.
+    pub fn capture_output(mut self, on: bool) -> Self {
+        self.outfit.output = on.then(Handler::forward);
+        self
+    }
+
+    /// Like [`PoolBuilder::capture_output`], but hands the lines to `handle`, on a thread of its own.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// let (lines, written) = mpsc::channel();
+    /// let pool = multiproc::Pool::builder()
+    ///     .processes(1)
+    ///     .on_output(move |line| drop(lines.send(line.to_string())))
+    ///     .build()?;
+    /// pool.apply(|| println!("hello"), ())?;
+    /// assert_eq!(written.recv().unwrap(), "[worker-1] hello");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// If it panics, that is reported on stderr, and the next line is handed to it.
+    pub fn on_output(mut self, handle: impl Fn(&OutputLine) + Send + Sync + 'static) -> Self {
+        self.outfit.output = Some(Handler::new(handle));
+        self
+    }
+}

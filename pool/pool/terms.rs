@@ -1,0 +1,88 @@
+//! Options of a pool: when its workers leave.
+
+#[cfg(doc)]
+use crate::error::TaskError;
+#[cfg(doc)]
+use crate::pool::Pool;
+use crate::pool::PoolBuilder;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+impl<S> PoolBuilder<S> {
+    /// Replaces each worker after `n` tasks: items, not chunks. Python's `maxtasksperchild`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).max_tasks_per_child(2).build()?;
+    /// let pids = pool.map(|_: u32| std::process::id(), 0..6)?;
+    /// assert!(pids[0] == pids[1] && pids[1] != pids[2] && pids[3] != pids[4]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When `n` is 0 or more than 2^32.
+    pub fn max_tasks_per_child(mut self, n: usize) -> Self {
+        let n = u32::try_from(n).ok().and_then(NonZeroU32::new);
+        let Some(n) = n else { panic!("a worker must be allowed at least 1 task, and at most 2^32") };
+        self.terms.tasks = Some(n.get());
+        self
+    }
+
+    /// Replaces each worker whose own memory is larger than `bytes` after a task, or after tasks that travelled together.
+    /// What it frees counts as far as the allocator has given it back.
+    ///
+    /// Counted is what is resident and belongs to no file and no shared memory; a fresh worker has some hundred KiB.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).max_memory_per_child(32 << 20).build()?;
+    /// let leak = |bytes: usize| {
+    ///     std::mem::forget(vec![1u8; bytes]);
+    ///     std::process::id()
+    /// };
+    /// let pids = pool.job().chunksize(1).map(leak, [1 << 10, 64 << 20])?;
+    /// assert_eq!(pids[0], pids[1]);
+    /// assert_ne!(pids[1], pool.apply(leak, (1 << 10,))?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
+        self.terms.memory = Some(bytes);
+        self
+    }
+
+    /// Lets workers leave that have had nothing to do for `patience`, all but one. They come back when there is work for
+    /// them. [`Pool::processes`] stays.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::builder().processes(3).idle_timeout(Duration::from_millis(1)).build()?;
+    /// while pool.worker_pids().len() > 1 {
+    ///     std::thread::sleep(Duration::from_millis(1));
+    /// }
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn idle_timeout(mut self, patience: Duration) -> Self {
+        self.terms.idle = Some(patience);
+        self
+    }
+
+    /// Limits the memory of each worker: `bytes` more than a fresh one has. An allocation beyond that aborts the worker,
+    /// as allocations that fail do in Rust, and its task's error is [`TaskError::is_worker_lost`] with the limit in its text.
+    ///
+    /// The system counts what is writable, used or not (`RLIMIT_DATA`), so also stacks of threads; not shared memory.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).memory_limit(64 << 20).build()?;
+    /// let fill = |bytes: usize| vec![1u8; bytes].len();
+    /// assert_eq!(pool.apply(fill, (1 << 20,))?, 1 << 20);
+    /// let error = pool.apply(fill, (1 << 30,)).unwrap_err();
+    /// assert!(error.task().unwrap().is_worker_lost() && error.to_string().contains("memory"), "{error}");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.limits.memory = Some(bytes);
+        self.terms.memory_limit = Some(bytes);
+        self
+    }
+}

@@ -1,0 +1,35 @@
+//! Pipes that are read without waiting.
+
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// A pipe: the end to read from, which never waits, and the end to write to, which does. `pipe(2)`.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+    Ok((reader, writer))
+}
+
+/// Reads what is there; `Ok(0)` when every end to write to is closed, `WouldBlock` when there is nothing now.
+pub(crate) fn read(pipe: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *into))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn an_empty_pipe_does_not_block_and_a_closed_one_ends() {
+        let (reader, writer) = pipe().unwrap();
+        let mut bytes = [0; 8];
+        assert_eq!(read(reader.as_fd(), &mut bytes).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        rustix::io::write(&writer, b"abc").unwrap();
+        assert_eq!(read(reader.as_fd(), &mut bytes).unwrap(), 3);
+        drop(writer);
+        assert_eq!(read(reader.as_fd(), &mut bytes).unwrap(), 0);
+    }
+}
