@@ -196,3 +196,11 @@ fn timeouts() {
     assert!(out.contains("of 20 tasks: 8 done, 4 timed out, 4 crashed, 4 failed\n"), "{out}");
     assert!(out.ends_with("20 flaky tasks worked, each at its third try\n"), "{out}");
 }
+
+#[test]
+fn soak() {
+    let out = printed_by("soak", &["--seconds", "3"]);
+    let last = out.lines().last().unwrap();
+    assert!(last.starts_with("soak: 3 s, ") || last.starts_with("soak: 4 s, "), "{out}");
+    assert!(last.contains(" 0 wrong, ") && last.contains(" 0 hangs; left behind: 0 processes, 0 descriptors"), "{out}");
+}

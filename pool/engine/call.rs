@@ -146,15 +146,31 @@ impl Engine {
     pub(crate) fn serve(
         self: &Arc<Self>,
         job: &Arc<Job>,
-        mut input: Option<(&mut Input, &mut dyn Feed)>,
+        input: Option<(&mut Input, &mut dyn Feed)>,
         sink: &mut dyn Sink,
         until: Deadline,
     ) -> Served {
         let mut core = self.core.lock();
+        let served = self.serve_on(&mut core, job, input, sink, until);
+        // Whoever takes results one by one comes back for the seat, unless others need it meanwhile.
+        if !matches!(served, Served::Enough) || core.jobs.len() > 1 {
+            self.hand_over(&mut core);
+        }
+        served
+    }
+
+    fn serve_on(
+        self: &Arc<Self>,
+        core: &mut MutexGuard<'_, Core>,
+        job: &Arc<Job>,
+        mut input: Option<(&mut Input, &mut dyn Feed)>,
+        sink: &mut dyn Sink,
+        until: Deadline,
+    ) -> Served {
         loop {
             let deliveries = job.take_deliveries();
             if !deliveries.is_empty() {
-                MutexGuard::unlocked(&mut core, || accept(job, sink, deliveries));
+                MutexGuard::unlocked(core, || accept(job, sink, deliveries));
                 continue;
             }
             if let Some(halt) = job.halted() {
@@ -171,7 +187,7 @@ impl Engine {
             }
             let done = match &mut input {
                 Some((input, feed)) => {
-                    if !input.ended && self.feed(&mut core, job, input, *feed, sink) {
+                    if !input.ended && self.feed(core, job, input, *feed, sink) {
                         for (index, text) in input.failed.drain(..) {
                             sink.failure(index, job.error(TaskKind::Encode { text }, index, None));
                         }
@@ -188,9 +204,9 @@ impl Engine {
                 return Served::TimedOut;
             }
             if core.driving {
-                wait_for_change(&mut core, job, until);
+                wait_for_change(core, job, until);
             } else {
-                self.drive(&mut core, Some((job, sink)), until);
+                self.drive(core, Some((job, sink)), until);
             }
         }
     }

@@ -178,7 +178,7 @@ fn large_items_that_are_taken_back_go_elsewhere_whole() {
         std::thread::sleep(std::time::Duration::from_millis(nap));
         (item[0], item.len())
     }
-    on_ring_pool(2, 120, |pool| {
+    on_ring_pool(2, 300, |pool| {
         pool.map(work, vec![(0, vec![1]); 1000]).unwrap();
         // One long task, behind which others wait until the other worker is idle.
         for round in 0..2 {

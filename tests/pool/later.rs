@@ -29,7 +29,7 @@ fn results_come_later_in_any_order() {
         assert_eq!(words.unwrap().get().unwrap(), ["a", "bb"]);
         let empty = pool.map_async(|x: u64| x, []).unwrap();
         assert!(empty.ready());
-        assert_eq!(empty.get().unwrap(), []);
+        assert!(empty.get().unwrap().is_empty());
         let with = pool.with(&10).map_async(|ten: &i32, x: i32| ten * x, 0..3).unwrap();
         assert_eq!(with.get().unwrap(), [0, 10, 20]);
         let error = pool.try_apply_async(|x: i32| if x > 0 { Ok(x) } else { Err("no") }, (0,)).unwrap().get();

@@ -12,4 +12,5 @@ mod life;
 mod limits;
 mod outfit;
 mod scheduling;
+mod seats;
 mod streams;
