@@ -21,6 +21,7 @@ pub use with::With;
 use crate::codec::Payload;
 use crate::engine::core::Engine;
 use crate::engine::job::Options;
+use crate::engine::stats::PoolStats;
 use crate::error::{Error, Result, TaskError};
 use crate::process::args::{Args, Task};
 #[cfg(doc)]
@@ -612,6 +613,23 @@ impl<S> Pool<S> {
     /// ```
     pub fn worker_pids(&self) -> Vec<i32> {
         self.engine.worker_pids()
+    }
+
+    /// What the pool and its workers have done so far; to be printed, or looked into.
+    ///
+    /// The counters are always kept; asking for them costs a few microseconds, most of it for the memory of each worker.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// pool.map_each(|x: u32| assert!(x != 3), 0..100);
+    /// let stats = pool.stats();
+    /// assert_eq!((stats.tasks, stats.failed, stats.queued, stats.running), (100, 1, 0, 0));
+    /// assert_eq!(stats.workers.iter().map(|worker| worker.tasks).sum::<u64>(), 100);
+    /// assert!(stats.to_string().starts_with("100 tasks done (1 failed, 0 run again), 0 running, 0 queued; 2 workers"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn stats(&self) -> PoolStats {
+        self.engine.stats()
     }
 
     /// Takes no more calls. Calls under way go on; the workers leave when the last has ended.

@@ -9,6 +9,7 @@ use crate::engine::ledger::Load;
 use crate::engine::output::Capture;
 use crate::engine::place::Dismissal;
 pub(crate) use crate::engine::place::{State, Worker};
+use crate::engine::stats::Totals;
 use crate::engine::work::Run;
 use crate::error::Error;
 use crate::ipc::bell::{Bell, Spinner};
@@ -93,6 +94,7 @@ pub(crate) struct Core {
     pub(crate) start_failure: Option<Error>,
     /// When something large last went through a link whose memory was not given back since.
     pub(crate) large_at: Option<Instant>,
+    pub(crate) totals: Totals,
 }
 
 /// The life of a pool.
@@ -183,6 +185,7 @@ impl Core {
             built: false,
             start_failure: None,
             large_at: None,
+            totals: Totals::new(),
         }
     }
 

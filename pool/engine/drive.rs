@@ -161,6 +161,7 @@ impl Engine {
         load.next += answer.count;
         let finished = load.left() == 0;
         let worker = &mut core.workers[at];
+        worker.record.answered(answer.count, answer.nanos);
         let overdue = worker.overdue.is_some();
         let limit = worker.limit.filter(|_| overdue).map(|(limit, _)| limit);
         if finished && !overdue {
@@ -214,6 +215,7 @@ impl Engine {
         let Failed { kind, load, pid, seq } = failed;
         let index = load.index(load.next);
         if job.may_retry(index, &kind) {
+            core.totals.retried += 1;
             let bytes = core.workers[at].link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
             core.backlog.push_back(Parcel { load: Load { count: load.next + 1, ..load.clone() }, bytes });
             return;
@@ -276,6 +278,7 @@ impl Core {
         }
         if after == 0 {
             self.vacate(at);
+            self.workers[at].record.vacant();
             self.maybe_stop();
         }
     }
@@ -298,6 +301,7 @@ pub(crate) fn settle_failure(
     error: TaskError,
 ) {
     give(core, job, own, Delivery::Failure { index, error });
+    core.totals.failed += 1;
     core.settle(job, 1);
     if job.options.fail_fast {
         core.give_up(job);

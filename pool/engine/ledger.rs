@@ -118,6 +118,20 @@ impl Window {
         self.flights.iter().find(|flight| flight.seq == seq)?.load.as_ref()
     }
 
+    /// How many tasks have not ended, for a worker that says it has finished those of frame `seq` below `done`.
+    pub(crate) fn left(&self, seq: u64, done: u32) -> u64 {
+        let left = |flight: &Flight| {
+            let load = flight.load.as_ref()?;
+            let ended = match flight.seq.cmp(&seq) {
+                std::cmp::Ordering::Less => load.count,
+                std::cmp::Ordering::Equal => done,
+                std::cmp::Ordering::Greater => 0,
+            };
+            Some(u64::from(load.count - load.next.max(ended.min(load.count))))
+        };
+        self.flights.iter().filter_map(left).sum()
+    }
+
     /// Takes the load off a frame that was taken back.
     pub(crate) fn unload(&mut self, seq: u64) -> Option<Load> {
         let flight = self.flights.iter_mut().find(|flight| flight.seq == seq)?;

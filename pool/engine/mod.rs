@@ -16,6 +16,7 @@ pub(crate) mod routines;
 pub(crate) mod shutdown;
 pub(crate) mod staff;
 pub(crate) mod state;
+pub(crate) mod stats;
 pub(crate) mod stock;
 pub(crate) mod supervisor;
 pub(crate) mod supply;

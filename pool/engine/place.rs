@@ -2,6 +2,7 @@
 
 use crate::engine::ledger::{Flight, Load, Window};
 use crate::engine::output::Captured;
+use crate::engine::stats::Record;
 use crate::error::Error;
 use crate::ipc::link::{Frame, FrameKind, Link, Progress};
 use crate::sys::child::{Child, ChildSignal};
@@ -46,6 +47,7 @@ pub(crate) struct Worker {
     pub(crate) weighed: Option<Instant>,
     /// Since when it has had nothing to do, in a pool whose idle workers leave.
     pub(crate) idle_since: Option<Instant>,
+    pub(crate) record: Record,
 }
 
 /// Why a worker is to leave although the pool goes on.
@@ -94,6 +96,7 @@ impl Worker {
             dismissed: None,
             weighed: None,
             idle_since: None,
+            record: Record::new(),
         }
     }
 
@@ -129,6 +132,7 @@ impl Worker {
         let tasks = Frame { first: load.first, count: load.count, skip: load.next, ..frame(FrameKind::Tasks) };
         let Some(seq) = link.send(&tasks, bytes)? else { return Ok(false) };
         self.window.push(Flight { seq, load: Some(load.clone()) });
+        self.record.sent(self.window.len());
         self.idle_since = None;
         self.limit = job.options.timeout.map(|limit| (limit, Deadline::after(limit)));
         self.unflushed = true;

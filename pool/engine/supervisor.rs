@@ -78,6 +78,7 @@ pub(crate) fn hear(
         News::Replied(Reply::Ready) => {
             if core.workers[at].state == State::Starting {
                 core.workers[at].state = State::Ready;
+                core.workers[at].record.ready();
                 core.failed_starts = 0;
                 if at >= core.target {
                     core.dismiss(at, Dismissal::Surplus);
@@ -176,6 +177,7 @@ fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: 
                 _ => ending.clone(),
             };
             if job.may_retry(index, &kind) {
+                core.totals.retried += 1;
                 let again = Load { next: place, count: place + 1, ..load.clone() };
                 resumed.push(Parcel { bytes: link.payload(seq), load: again });
             } else {

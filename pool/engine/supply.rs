@@ -92,6 +92,7 @@ impl Core {
 
     /// Counts tasks as ended, and tells whoever waits for the last of them.
     pub(crate) fn settle(&mut self, job: &Arc<Job>, count: u64) {
+        self.totals.tasks += count;
         if job.settle(count) {
             job.changed.notify_all();
             self.finish(job);

@@ -6,6 +6,7 @@ mod common;
 mod calls;
 mod errors;
 mod faults;
+mod insight;
 mod later;
 mod leaks;
 mod life;

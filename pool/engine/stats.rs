@@ -1,0 +1,214 @@
+//! What a pool and its workers have done so far: counters that the driver keeps up under the core's lock, and the
+//! picture of them that people see.
+
+use crate::engine::core::{Core, Engine, State, Worker};
+use crate::engine::job::Job;
+use crate::ipc::link::Progress;
+use crate::sys::usage::anonymous_memory;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a pool and its workers have done so far, from [`Pool::stats`](crate::Pool::stats).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// One entry for each place of a worker.
+    pub workers: Vec<WorkerStats>,
+    /// Tasks that have an outcome.
+    pub tasks: u64,
+    /// Those whose outcome is an error.
+    pub failed: u64,
+    /// How often a task was run again after it had failed: see [`Job::retries`](crate::Job::retries).
+    pub retried: u64,
+    /// Workers that have ended and were replaced.
+    pub restarts: u64,
+    /// Tasks that wait: here, or at a worker behind others. Input that was not read yet does not count.
+    pub queued: u64,
+    /// Tasks that are running.
+    pub running: u64,
+    /// How old the pool is.
+    pub uptime: Duration,
+}
+
+/// What one worker has done so far.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WorkerStats {
+    /// Its process, if there is one.
+    pub pid: Option<i32>,
+    /// How many tasks it has run to their end.
+    pub tasks: u64,
+    /// How long it has run tasks.
+    pub busy: Duration,
+    /// How long it has waited for tasks.
+    pub idle: Duration,
+    /// How long it took to become ready; `None` as long as it is not.
+    pub startup: Option<Duration>,
+    /// The memory of its own that it has in use, in bytes: shared memory and files do not count.
+    pub memory: Option<u64>,
+    /// How many processes have had its place before it.
+    pub restarts: u64,
+}
+
+impl fmt::Display for PoolStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PoolStats { workers, tasks, failed, retried, restarts, queued, running, uptime } = self;
+        write!(
+            f,
+            "{tasks} tasks done ({failed} failed, {retried} run again), {running} running, {queued} queued; {} workers, \
+             {restarts} replaced; up {uptime:.1?}",
+            workers.len()
+        )?;
+        workers.iter().try_for_each(|worker| write!(f, "\n  {worker}"))
+    }
+}
+
+impl fmt::Display for WorkerStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WorkerStats { pid, tasks, busy, idle, startup, memory, restarts } = self;
+        match pid {
+            Some(pid) => write!(f, "process {pid}")?,
+            None => f.write_str("no process")?,
+        }
+        write!(f, ": {tasks} tasks, busy {busy:.1?}, idle {idle:.1?}")?;
+        match startup {
+            Some(startup) => write!(f, ", started in {startup:.1?}")?,
+            None => f.write_str(", not ready")?,
+        }
+        if let Some(memory) = memory {
+            write!(f, ", {:.1} MiB", *memory as f64 / f64::from(1 << 20))?;
+        }
+        write!(f, ", {restarts} before it")
+    }
+}
+
+/// What a pool has done so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    pub(crate) tasks: u64,
+    pub(crate) failed: u64,
+    pub(crate) retried: u64,
+    since: Instant,
+}
+
+impl Totals {
+    pub(crate) fn new() -> Totals {
+        Totals { tasks: 0, failed: 0, retried: 0, since: Instant::now() }
+    }
+}
+
+/// What a worker has done so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    started: Instant,
+    ready: Option<Instant>,
+    tasks: u64,
+    /// The time of all frames that have ended, by the worker's clock.
+    busy: Duration,
+    /// Since when it has had something to do without a break, and what `busy` was then.
+    occupied: Option<(Instant, Duration)>,
+}
+
+impl Record {
+    pub(crate) fn new() -> Record {
+        Record { started: Instant::now(), ready: None, tasks: 0, busy: Duration::ZERO, occupied: None }
+    }
+
+    /// It can take tasks from now on.
+    pub(crate) fn ready(&mut self) {
+        self.ready = Some(Instant::now());
+    }
+
+    /// It was sent a frame, and has `frames` now.
+    pub(crate) fn sent(&mut self, frames: usize) {
+        if frames == 1 {
+            self.occupied = Some((Instant::now(), self.busy));
+        }
+    }
+
+    /// It has answered `count` tasks; `nanos` is the time of their frame if that has ended.
+    pub(crate) fn answered(&mut self, count: u32, nanos: u64) {
+        self.tasks += u64::from(count);
+        self.busy += Duration::from_nanos(nanos);
+    }
+
+    /// It has nothing to do any more.
+    pub(crate) fn vacant(&mut self) {
+        self.occupied = None;
+    }
+
+    /// How long it has run tasks: a frame that has not ended counts as well.
+    fn busy(&self, now: Instant) -> Duration {
+        match self.occupied {
+            Some((since, before)) => self.busy.max(before + now.saturating_duration_since(since)),
+            None => self.busy,
+        }
+    }
+}
+
+impl Worker {
+    /// How many of its tasks wait, and how many run.
+    fn load(&self) -> (u64, u64) {
+        let Some(link) = &self.link else { return (0, 0) };
+        let Progress { seq, started, done } = link.progress();
+        let left = self.window.left(seq, done);
+        // A link that carries one frame at a time tells its progress later.
+        let running = left > 0 && (started > done || link.depth() == 1);
+        (left - u64::from(running), u64::from(running))
+    }
+
+    fn stats(&self, now: Instant) -> WorkerStats {
+        let record = &self.record;
+        let busy = record.busy(now);
+        let lives = self.state != State::Vacant;
+        let since_ready = record.ready.filter(|_| lives).map(|ready| now.saturating_duration_since(ready));
+        WorkerStats {
+            pid: self.pid(),
+            tasks: record.tasks,
+            busy,
+            idle: since_ready.unwrap_or_default().saturating_sub(busy),
+            startup: record.ready.map(|ready| ready - record.started),
+            memory: None,
+            restarts: self.incarnation.saturating_sub(1),
+        }
+    }
+}
+
+impl Engine {
+    /// What the pool and its workers have done so far.
+    pub(crate) fn stats(&self) -> PoolStats {
+        let mut stats = self.core.lock().stats();
+        for worker in &mut stats.workers {
+            worker.memory = worker.pid.and_then(anonymous_memory);
+        }
+        stats
+    }
+}
+
+impl Core {
+    fn stats(&self) -> PoolStats {
+        let now = Instant::now();
+        let waiting = self.backlog.iter().map(|parcel| u64::from(parcel.load.left())).sum::<u64>();
+        let in_stock = |job: &Arc<Job>| job.stock.lock().as_ref().map_or(0, |it| it.left());
+        let stocked = self.stocked.iter().map(in_stock).sum::<u64>();
+        let (mut queued, mut running) = (waiting + stocked, 0);
+        for worker in &self.workers {
+            let (waits, runs) = worker.load();
+            queued += waits;
+            running += runs;
+        }
+        let workers: Vec<WorkerStats> = self.workers.iter().map(|worker| worker.stats(now)).collect();
+        PoolStats {
+            tasks: self.totals.tasks,
+            failed: self.totals.failed,
+            retried: self.totals.retried,
+            restarts: workers.iter().map(|worker| worker.restarts).sum(),
+            queued,
+            running,
+            uptime: now - self.totals.since,
+            workers,
+        }
+    }
+}
