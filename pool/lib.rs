@@ -22,6 +22,7 @@
 //! | [`Pool::job`], [`Job`] | options of a call |
 //! | [`Pool::resize`] | more or fewer workers |
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
+//! | [`Job::progress`], [`Progress`] | how far a call has come; `Job::progress_bar` with the feature `indicatif` |
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`] | what a pool and its workers have done so far |
 //! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
@@ -62,6 +63,7 @@ mod sys;
 
 pub use crate::codec::Payload;
 pub use crate::engine::output::OutputLine;
+pub use crate::engine::progress::Progress;
 pub use crate::engine::stats::{PoolStats, WorkerStats};
 pub use crate::error::{Error, LockError, ProcessError, RemoteError, Result, TaskError};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};

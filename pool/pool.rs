@@ -1,6 +1,8 @@
 //! The face of the library: [`Pool`], its builder, and the options of a call.
 
 mod async_result;
+#[cfg(feature = "indicatif")]
+mod bar;
 mod builder;
 mod calls;
 mod imap;

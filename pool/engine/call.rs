@@ -10,7 +10,7 @@ use crate::engine::ledger::Load;
 use crate::engine::results::{Feed, Sink};
 use crate::engine::stock::{Stock, Stocked, stock_up};
 use crate::engine::work::Run;
-use crate::engine::{chunk, courier};
+use crate::engine::{chunk, courier, progress};
 use crate::error::{Error, TaskKind};
 use crate::heap::scope::{self, Pins};
 use crate::process::identity::Entry;
@@ -125,7 +125,11 @@ impl Engine {
         let (Stocked { mut stock, total, failed }, pins) = scope::collect(|| stock_up(feed));
         stock.pins = (!pins.is_empty()).then(|| Arc::new(pins));
         let job = self.enter(entry, context, options, Some(stock))?;
+        progress::tell_later(&job, total);
         for (index, text) in failed {
+            if let Some(reporter) = &job.reporter {
+                reporter.refused();
+            }
             job.deliver(Delivery::Failure { index, error: job.error(TaskKind::Encode { text }, index, None) });
         }
         let mut core = self.core.lock();
@@ -146,12 +150,15 @@ impl Engine {
     pub(crate) fn serve(
         self: &Arc<Self>,
         job: &Arc<Job>,
-        input: Option<(&mut Input, &mut dyn Feed)>,
+        mut input: Option<(&mut Input, &mut dyn Feed)>,
         sink: &mut dyn Sink,
         until: Deadline,
     ) -> Served {
         let mut core = self.core.lock();
-        let served = self.serve_on(&mut core, job, input, sink, until);
+        let served = self.serve_on(&mut core, job, &mut input, sink, until);
+        if let (Some((input, feed)), Served::Done | Served::Halted(_)) = (&input, &served) {
+            progress::tell(&mut core, job, true, || input.total(*feed));
+        }
         // Whoever takes results one by one comes back for the seat, unless others need it meanwhile.
         if !matches!(served, Served::Enough) || core.jobs.len() > 1 {
             self.hand_over(&mut core);
@@ -163,7 +170,7 @@ impl Engine {
         self: &Arc<Self>,
         core: &mut MutexGuard<'_, Core>,
         job: &Arc<Job>,
-        mut input: Option<(&mut Input, &mut dyn Feed)>,
+        input: &mut Option<(&mut Input, &mut dyn Feed)>,
         sink: &mut dyn Sink,
         until: Deadline,
     ) -> Served {
@@ -185,10 +192,14 @@ impl Engine {
             if sink.enough() {
                 return Served::Enough;
             }
-            let done = match &mut input {
+            let done = match input {
                 Some((input, feed)) => {
+                    progress::tell(core, job, false, || input.total(*feed));
                     if !input.ended && self.feed(core, job, input, *feed, sink) {
                         for (index, text) in input.failed.drain(..) {
+                            if let Some(reporter) = &job.reporter {
+                                reporter.refused();
+                            }
                             sink.failure(index, job.error(TaskKind::Encode { text }, index, None));
                         }
                         continue;
@@ -310,6 +321,11 @@ impl Engine {
 impl Input {
     pub(crate) fn new() -> Input {
         Input::default()
+    }
+
+    /// How many tasks there are, as far as the input knows.
+    fn total(&self, feed: &dyn Feed) -> Option<u64> {
+        if self.ended { Some(self.next) } else { feed.left().map(|left| left.saturating_add(self.next)) }
     }
 
     /// Makes up to `room` frames of up to `count` tasks.

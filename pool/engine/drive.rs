@@ -302,6 +302,9 @@ pub(crate) fn settle_failure(
 ) {
     give(core, job, own, Delivery::Failure { index, error });
     core.totals.failed += 1;
+    if let Some(reporter) = &job.reporter {
+        reporter.failed();
+    }
     core.settle(job, 1);
     if job.options.fail_fast {
         core.give_up(job);

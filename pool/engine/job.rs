@@ -3,6 +3,7 @@
 use crate::codec::Packed;
 use crate::engine::chunk;
 use crate::engine::courier::{self, Errand};
+use crate::engine::progress::{Listener, Reporter};
 use crate::engine::stock::Stock;
 use crate::engine::work::Run;
 use crate::error::{Error, TaskError, TaskKind};
@@ -47,7 +48,7 @@ impl Header {
 }
 
 /// What a call may be told.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Tasks per frame; by measurement if not given.
     pub(crate) chunksize: Option<u32>,
@@ -59,6 +60,8 @@ pub(crate) struct Options {
     pub(crate) fail_fast: bool,
     /// The most tasks that may be under way or wait to be taken, for calls that are consumed piece by piece.
     pub(crate) buffersize: Option<usize>,
+    /// Who is told how far it has come.
+    pub(crate) progress: Option<Listener>,
 }
 
 /// Why a job ends before all its tasks have ended.
@@ -119,6 +122,7 @@ pub(crate) struct Job {
     /// Tasks that were run before, and how often. Changed under the core's lock only.
     attempts: Mutex<HashMap<u64, u32>>,
     submitted: bool,
+    pub(crate) reporter: Option<Reporter>,
     /// Of a call that nobody waits in: the input that was not handed in yet. Taken under the core's lock only.
     pub(crate) stock: Mutex<Option<Stock>>,
     /// What is to be done when it is complete; `None` once it is.
@@ -137,6 +141,7 @@ impl std::fmt::Debug for Job {
 
 impl Job {
     pub(crate) fn new(header: Arc<Header>, options: Options, stock: Option<Stock>) -> Job {
+        let reporter = options.progress.clone().map(Reporter::new);
         Job {
             header,
             options,
@@ -147,6 +152,7 @@ impl Job {
             hungry: AtomicBool::new(false),
             attempts: Mutex::default(),
             submitted: stock.is_some(),
+            reporter,
             stock: Mutex::new(stock),
             errands: Mutex::new(Some(Vec::new())),
             changed: Condvar::new(),

@@ -11,6 +11,7 @@ pub(crate) mod launch;
 pub(crate) mod ledger;
 pub(crate) mod output;
 pub(crate) mod place;
+pub(crate) mod progress;
 pub(crate) mod results;
 pub(crate) mod routines;
 pub(crate) mod shutdown;

@@ -1,9 +1,9 @@
 //! Calls that nobody waits in: when their tasks are handed out, and how such a call ends.
 
-use crate::engine::chunk;
 use crate::engine::core::Core;
 use crate::engine::job::{Halt, Job};
 use crate::engine::ledger::Load;
+use crate::engine::{chunk, progress};
 use crate::sys::time::Deadline;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -93,6 +93,7 @@ impl Core {
     /// Counts tasks as ended, and tells whoever waits for the last of them.
     pub(crate) fn settle(&mut self, job: &Arc<Job>, count: u64) {
         self.totals.tasks += count;
+        progress::settled(job, count);
         if job.settle(count) {
             job.changed.notify_all();
             self.finish(job);

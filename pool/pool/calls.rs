@@ -14,7 +14,7 @@ impl<S> Job<'_, S> {
     /// Runs all tasks; the results, or the first error.
     pub(super) fn all<W: Work>(&self, context: Option<codec::Packed>, feed: &mut dyn Feed) -> Result<Vec<W::Output>> {
         let mut results = Results::<W::Output>::new();
-        let outcome = self.engine.run(entry::<W>(), context, self.options, feed, &mut results)?;
+        let outcome = self.engine.run(entry::<W>(), context, self.options.clone(), feed, &mut results)?;
         let Outcome { total, halted, job } = outcome;
         match halted {
             Some(halt) if !matches!(halt, Halt::Cancelled) => Err(halt.error()),
@@ -27,7 +27,7 @@ impl<S> Job<'_, S> {
 
     /// Runs one task.
     pub(super) fn one<W: Work>(&self, context: Option<codec::Packed>, feed: &mut dyn Feed) -> Result<W::Output> {
-        let options = Options { chunksize: Some(1), ..self.options };
+        let options = Options { chunksize: Some(1), ..self.options.clone() };
         match (Job { options, ..*self }).all::<W>(context, feed)?.pop() {
             Some(value) => Ok(value),
             // One task went in; it has a value or was an error.
@@ -44,7 +44,7 @@ impl<S> Job<'_, S> {
     ) -> Vec<Result<W::Output, TaskError>> {
         let mut results = Results::<W::Output>::new();
         let mut feed = Items::new(items.by_ref(), encode);
-        match self.engine.run(entry::<W>(), context, self.options, &mut feed, &mut results) {
+        match self.engine.run(entry::<W>(), context, self.options.clone(), &mut feed, &mut results) {
             Ok(Outcome { total, halted, job }) => {
                 let left = items.count() as u64;
                 let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
@@ -68,7 +68,7 @@ impl<S> Job<'_, S> {
         W: Work<Output: Send>,
     {
         let engine = self.engine;
-        let (job, total) = engine.submit(entry::<W>(), context, self.options, feed)?;
+        let (job, total) = engine.submit(entry::<W>(), context, self.options.clone(), feed)?;
         Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<W::Output>::new()))))
     }
 
@@ -82,7 +82,7 @@ impl<S> Job<'_, S> {
         W: Work<Output: Send>,
     {
         let engine = self.engine;
-        let options = Options { chunksize: Some(1), ..self.options };
+        let options = Options { chunksize: Some(1), ..self.options.clone() };
         let (job, total) = engine.submit(entry::<W>(), context, options, feed)?;
         Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(One(Results::<W::Output>::new()))))
     }
@@ -95,7 +95,7 @@ impl<S> Job<'_, S> {
         ordered: bool,
     ) -> Imap<'i, W::Output> {
         let engine = self.engine;
-        match engine.enter(entry::<W>(), context, self.options, None) {
+        match engine.enter(entry::<W>(), context, self.options.clone(), None) {
             Ok(job) => Imap::new(Arc::clone(engine), job, Box::new(feed), ordered),
             Err(error) => Imap::refused(TaskError::new(error.refusal(), W::name(), 0, None)),
         }

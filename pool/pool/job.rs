@@ -3,6 +3,7 @@
 use crate::codec::{self, Payload};
 use crate::engine::core::Engine;
 use crate::engine::job::Options;
+use crate::engine::progress::{Listener, Progress};
 use crate::engine::results::Items;
 use crate::engine::work::{Each, EachRef, Star};
 use crate::error::{Result, TaskError};
@@ -31,11 +32,9 @@ pub struct Job<'a, S = ()> {
 
 impl<S> Clone for Job<'_, S> {
     fn clone(&self) -> Self {
-        *self
+        Job { engine: self.engine, options: self.options.clone(), state: PhantomData }
     }
 }
-
-impl<S> Copy for Job<'_, S> {}
 
 impl<S> fmt::Debug for Job<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,8 +118,42 @@ impl<'a, S> Job<'a, S> {
         self
     }
 
+    /// Calls `f` now and then, at most 20 times a second, and once more at the end, with how far the call has come.
+    ///
+    /// Calls that block, and [`Job::imap`] and its kind, do that on their own thread, between two results; those that do
+    /// not (`*_async`) on the thread where callbacks run. What `f` panics with comes out of a call that blocks.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let last = Arc::new(Mutex::new(None));
+    /// let told = Arc::clone(&last);
+    /// pool.job().progress(move |progress| *told.lock().unwrap() = Some(progress)).map(|x: u64| x, 0..1000)?;
+    /// let last = last.lock().unwrap().unwrap();
+    /// assert_eq!((last.done, last.failed, last.total), (1000, 0, Some(1000)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn progress(mut self, f: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.options.progress = Some(Listener(Arc::new(f)));
+        self
+    }
+
+    /// Shows the progress of the call on stderr, if that is a terminal, by a bar of the crate `indicatif`. Needs the feature
+    /// `indicatif`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.job().progress_bar().map(|x: u64| x + 1, 0..3)?, [1, 2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "indicatif")]
+    pub fn progress_bar(self) -> Self {
+        self.progress(crate::pool::bar::listener())
+    }
+
     /// See [`Pool::with`].
-    pub fn with<C>(self, context: &'a C) -> With<'a, C>
+    pub fn with<C>(&self, context: &'a C) -> With<'a, C>
     where
         C: Serialize + ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
     {
@@ -128,15 +161,15 @@ impl<'a, S> Job<'a, S> {
     }
 
     /// See [`Pool::on_state`].
-    pub fn on_state(self) -> OnState<'a, S>
+    pub fn on_state(&self) -> OnState<'a, S>
     where
         S: 'static,
     {
         OnState { job: self.stateless(), state: PhantomData }
     }
 
-    fn stateless(self) -> Job<'a> {
-        Job { engine: self.engine, options: self.options, state: PhantomData }
+    fn stateless(&self) -> Job<'a> {
+        Job { engine: self.engine, options: self.options.clone(), state: PhantomData }
     }
 
     /// See [`Pool::map`].

@@ -2,8 +2,9 @@
 
 use super::common::links::on_each_pool;
 use super::common::proc::{self, eventually};
-use multiproc::PoolStats;
-use std::time::Duration;
+use multiproc::{PoolStats, Progress};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 fn sleep(ms: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(ms));
@@ -86,5 +87,95 @@ fn stats_tell_of_workers_that_were_lost_and_tasks_that_ran_again() {
         let json = serde_json::to_string(&stats).unwrap();
         let read: PoolStats = serde_json::from_str(&json).unwrap();
         assert_eq!(read.restarts, 4);
+    });
+}
+
+/// Notes when, on which thread and with what it was called.
+type Reports = Arc<Mutex<Vec<(Instant, String, Progress)>>>;
+
+fn reports() -> (Reports, impl Fn(Progress) + Send + Sync + 'static) {
+    let reports = Reports::default();
+    let notes = Arc::clone(&reports);
+    let note = move |progress| {
+        let thread = std::thread::current().name().unwrap_or_default().to_owned();
+        notes.lock().unwrap().push((Instant::now(), thread, progress));
+    };
+    (reports, note)
+}
+
+/// Checks what holds of every call, and returns the last report.
+fn check(reports: &Reports, is_own_thread: bool) -> Progress {
+    let reports = std::mem::take(&mut *reports.lock().unwrap());
+    let own = std::thread::current().name().unwrap_or_default().to_owned();
+    let threads_fit = reports.iter().all(|(_, thread, _)| (*thread == own) == is_own_thread);
+    assert!(threads_fit, "{reports:?}");
+    assert!(reports.windows(2).all(|pair| pair[0].2.done <= pair[1].2.done && pair[0].2 != pair[1].2), "{reports:?}");
+    // But for the last, which comes when all is done.
+    let due = &reports[..reports.len() - 1];
+    let gaps = due.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    let on_average = gaps.sum::<Duration>() / u32::try_from(due.len().max(2) - 1).unwrap();
+    assert!(due.len() < 2 || on_average > seconds(40), "{reports:?}");
+    reports.last().unwrap().2
+}
+
+#[test]
+fn progress_is_told_now_and_then_and_at_the_end() {
+    on_each_pool(2, 60, |pool| {
+        let (told, note) = reports();
+        let job = pool.job().chunksize(1).progress(note);
+        job.map(sleep, [20; 40]).unwrap();
+        assert!(told.lock().unwrap().len() >= 4, "{told:?}");
+        let last = check(&told, true);
+        assert_eq!((last.done, last.failed, last.total), (40, 0, Some(40)));
+
+        // The same job once more, where some fail and the input does not know its length.
+        let mut next = 0;
+        let items = std::iter::from_fn(|| {
+            next += 1;
+            (next <= 100).then_some(next)
+        });
+        job.map_each(|x: u64| assert!(x % 4 != 0), items);
+        let last = check(&told, true);
+        assert_eq!((last.done, last.failed, last.total), (100, 25, Some(100)));
+
+        job.apply(sleep, (1,)).unwrap();
+        assert_eq!(check(&told, true).total, Some(1));
+        assert_eq!(job.imap(sleep, [20; 20]).count(), 20);
+        assert_eq!(check(&told, true).done, 20);
+        job.map(sleep, []).unwrap();
+        assert_eq!(check(&told, true).done, 0);
+    });
+}
+
+#[test]
+fn progress_of_calls_that_nobody_waits_in_is_told_where_callbacks_run() {
+    on_each_pool(2, 60, |pool| {
+        let (told, note) = reports();
+        let job = pool.job().chunksize(1).progress(note);
+        let result = job.map_async(sleep, [20; 40]).unwrap();
+        assert!(eventually(SOON, || !told.lock().unwrap().is_empty()), "nobody needs to wait for it");
+        result.get().unwrap();
+        assert!(eventually(SOON, || told.lock().unwrap().last().unwrap().2.done == 40));
+        let last = check(&told, false);
+        assert_eq!((last.done, last.failed, last.total), (40, 0, Some(40)));
+        // Before the other callbacks.
+        let (tell, is_there) = std::sync::mpsc::channel();
+        let seen = Arc::clone(&told);
+        let callback = move |_: &Vec<u64>| tell.send(seen.lock().unwrap().last().unwrap().2.done).unwrap();
+        let result = job.map_async(sleep, [1; 3]).unwrap().callback(callback);
+        assert_eq!(is_there.recv_timeout(SOON), Ok(3));
+        result.get().unwrap();
+    });
+}
+
+#[test]
+fn a_panic_in_a_progress_report_goes_to_the_caller() {
+    on_each_pool(2, 60, |pool| {
+        let call = || pool.job().progress(|_| panic!("no more")).map(|x: u64| x, 0..10);
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
+        assert_eq!(*panic.downcast::<&str>().unwrap(), "no more");
+        assert_eq!(pool.map(|x: u64| x + 1, 0..3).unwrap(), [1, 2, 3]);
+        let result = pool.job().progress(|_| panic!("no more")).map_async(|x: u64| x, 0..10).unwrap();
+        assert_eq!(result.get().unwrap().len(), 10);
     });
 }
