@@ -24,6 +24,7 @@
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
 //! | [`Job::progress`], [`Progress`] | how far a call has come; `Job::progress_bar` with the feature `indicatif` |
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`] | what a pool and its workers have done so far |
+//! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
 //! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
 //! | [`Lock`], [`LockGuard`] | one process at a time |

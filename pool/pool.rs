@@ -688,6 +688,9 @@ impl<S> Drop for Pool<S> {
             self.engine.terminate();
             // Cannot fail: it was just terminated.
             let _ = self.engine.join(Deadline::NEVER);
+            let trace = self.engine.core.lock().trace.take();
+            // Waits until all is written.
+            drop(trace);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::engine::output::Capture;
 use crate::engine::place::Dismissal;
 pub(crate) use crate::engine::place::{State, Worker};
 use crate::engine::stats::Totals;
+use crate::engine::trace::Trace;
 use crate::engine::work::Run;
 use crate::error::Error;
 use crate::ipc::bell::{Bell, Spinner};
@@ -95,6 +96,7 @@ pub(crate) struct Core {
     /// When something large last went through a link whose memory was not given back since.
     pub(crate) large_at: Option<Instant>,
     pub(crate) totals: Totals,
+    pub(crate) trace: Option<Trace>,
 }
 
 /// The life of a pool.
@@ -186,6 +188,7 @@ impl Core {
             start_failure: None,
             large_at: None,
             totals: Totals::new(),
+            trace: None,
         }
     }
 

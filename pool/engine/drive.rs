@@ -133,6 +133,10 @@ impl Engine {
                 Err(error) => core.workers[at].condemn(&error),
             }
         }
+        if any {
+            let worker = &mut core.workers[at];
+            worker.record.seen(worker.window.len());
+        }
         any
     }
 
@@ -161,11 +165,16 @@ impl Engine {
         load.next += answer.count;
         let finished = load.left() == 0;
         let worker = &mut core.workers[at];
-        worker.record.answered(answer.count, answer.nanos);
+        worker.record.answered(before.next, answer.count);
+        let span = finished.then(|| worker.record.ended(all, answer.nanos));
         let overdue = worker.overdue.is_some();
         let limit = worker.limit.filter(|_| overdue).map(|(limit, _)| limit);
         if finished && !overdue {
             worker.limit = None;
+        }
+        if let Some(span) = span {
+            let name = before.job.as_ref().map_or("cancelled", |job| job.header.name);
+            core.note_tasks(pid, name, before.index(span.from), span, false);
         }
         let Some(job) = before.job.clone() else { return Ok(()) };
         if answer.nanos > 0 {
@@ -278,7 +287,6 @@ impl Core {
         }
         if after == 0 {
             self.vacate(at);
-            self.workers[at].record.vacant();
             self.maybe_stop();
         }
     }

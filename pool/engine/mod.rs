@@ -21,5 +21,6 @@ pub(crate) mod stats;
 pub(crate) mod stock;
 pub(crate) mod supervisor;
 pub(crate) mod supply;
+pub(crate) mod trace;
 pub(crate) mod work;
 pub(crate) mod worker;

@@ -107,13 +107,32 @@ pub(crate) struct Record {
     tasks: u64,
     /// The time of all frames that have ended, by the worker's clock.
     busy: Duration,
-    /// Since when it has had something to do without a break, and what `busy` was then.
-    occupied: Option<(Instant, Duration)>,
+    /// When it began what it is at, if it has something to do; not earlier, and about [`LAG`] too early at most.
+    since: Option<Instant>,
+    /// The end of the last frame, as far as it is known.
+    until: Instant,
+    /// The first task of the frame whose answers are coming in.
+    from: Option<u32>,
 }
+
+/// A frame of tasks that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// The place of its first task in the payload.
+    pub(crate) from: u32,
+    pub(crate) count: u32,
+    pub(crate) start: Instant,
+    pub(crate) lasted: Duration,
+}
+
+/// Workers tell how long a frame has lasted, and not when it began: that is put behind the one before. So far behind the
+/// clock it may fall if the worker has paused in between.
+const LAG: Duration = Duration::from_millis(10);
 
 impl Record {
     pub(crate) fn new() -> Record {
-        Record { started: Instant::now(), ready: None, tasks: 0, busy: Duration::ZERO, occupied: None }
+        let now = Instant::now();
+        Record { started: now, ready: None, tasks: 0, busy: Duration::ZERO, since: None, until: now, from: None }
     }
 
     /// It can take tasks from now on.
@@ -124,27 +143,56 @@ impl Record {
     /// It was sent a frame, and has `frames` now.
     pub(crate) fn sent(&mut self, frames: usize) {
         if frames == 1 {
-            self.occupied = Some((Instant::now(), self.busy));
+            self.since = Some(Instant::now());
         }
     }
 
-    /// It has answered `count` tasks; `nanos` is the time of their frame if that has ended.
-    pub(crate) fn answered(&mut self, count: u32, nanos: u64) {
+    /// It has answered `count` tasks from the place `at` of a frame.
+    pub(crate) fn answered(&mut self, at: u32, count: u32) {
         self.tasks += u64::from(count);
-        self.busy += Duration::from_nanos(nanos);
+        self.from.get_or_insert(at);
     }
 
-    /// It has nothing to do any more.
-    pub(crate) fn vacant(&mut self) {
-        self.occupied = None;
+    /// It has ended a frame, before the place `end`; `nanos` is the time that it took, if the worker has told.
+    pub(crate) fn ended(&mut self, end: u32, nanos: u64) -> Span {
+        let from = self.from.take().unwrap_or(end);
+        let start = self.start();
+        let lasted = if nanos > 0 { Duration::from_nanos(nanos) } else { start.elapsed() };
+        self.busy += lasted;
+        self.until = start + lasted;
+        self.since = Some(self.until);
+        Span { from, count: end - from, start, lasted }
+    }
+
+    /// All answers that were there were taken; it has `frames` now.
+    pub(crate) fn seen(&mut self, frames: usize) {
+        match &mut self.since {
+            // In the middle of a frame nothing is known of its begin.
+            Some(since) if frames > 0 => {
+                if self.from.is_some() {
+                    return;
+                }
+                if let Some(late) = Instant::now().checked_sub(LAG) {
+                    *since = late.max(*since);
+                }
+            }
+            since => *since = None,
+        }
+    }
+
+    fn start(&self) -> Instant {
+        self.since.map_or_else(Instant::now, |since| since.max(self.until))
+    }
+
+    /// What it was at when it died, after the place `at` of a frame.
+    pub(crate) fn lost(&self, at: u32) -> Span {
+        let start = self.start();
+        Span { from: at, count: 1, start, lasted: start.elapsed() }
     }
 
     /// How long it has run tasks: a frame that has not ended counts as well.
     fn busy(&self, now: Instant) -> Duration {
-        match self.occupied {
-            Some((since, before)) => self.busy.max(before + now.saturating_duration_since(since)),
-            None => self.busy,
-        }
+        self.busy + self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn hear(
         News::Replied(Reply::Ready) => {
             if core.workers[at].state == State::Starting {
                 core.workers[at].state = State::Ready;
-                core.workers[at].record.ready();
+                core.note_ready(at);
                 core.failed_starts = 0;
                 if at >= core.target {
                     core.dismiss(at, Dismissal::Surplus);
@@ -172,6 +172,7 @@ fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: 
         let Some(job) = load.job.clone() else { continue };
         for place in load.next..resume {
             let index = load.index(place);
+            core.note_tasks(pid, job.header.name, index, gone.record.lost(place), true);
             let kind = match (gone.overdue, gone.limit) {
                 (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
                 _ => ending.clone(),

@@ -3,6 +3,7 @@
 use crate::engine::core::{Core, Engine, Terms};
 use crate::engine::launch::spawn::Spawn;
 use crate::engine::routines::{self, Routine, Routines};
+use crate::engine::trace::Trace;
 use crate::engine::worker::Limits;
 use crate::error::{Error, Result};
 use crate::heap::scope::Pins;
@@ -19,6 +20,7 @@ use crate::sys::reactor::fork_generation;
 use parking_lot::{Condvar, Mutex};
 use std::error::Error as StdError;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +48,7 @@ pub struct PoolBuilder<S = ()> {
     pub(super) terms: Terms,
     pub(super) limits: Limits,
     pub(super) outfit: Outfit,
+    trace: Option<PathBuf>,
     state: PhantomData<fn() -> S>,
 }
 
@@ -62,6 +65,7 @@ impl Default for PoolBuilder {
             terms: Terms::default(),
             limits: Limits::default(),
             outfit: Outfit::default(),
+            trace: None,
             state: PhantomData,
         }
     }
@@ -226,6 +230,7 @@ impl<S> PoolBuilder<S> {
             terms: self.terms,
             limits: self.limits,
             outfit: self.outfit,
+            trace: self.trace,
             state: PhantomData,
         }
     }
@@ -242,6 +247,33 @@ impl<S> PoolBuilder<S> {
                 None
             }
         }
+    }
+
+    /// Writes a trace of which worker ran what when into a file, for [Perfetto](https://ui.perfetto.dev) or
+    /// `chrome://tracing`.
+    ///
+    /// Each worker is a row; each frame of tasks is a box with the name of the function, the number of its first task and
+    /// how many there were. Frames that come faster than they can be written are left out, and their number stands at the
+    /// end. The trace is complete when the pool is dropped.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// let path = std::env::temp_dir().join(format!("trace-{}.json", std::process::id()));
+    /// let pool = Pool::builder().processes(2).trace_to(&path).build()?;
+    /// pool.map(|x: u64| x * x, 0..100)?;
+    /// drop(pool);
+    /// let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?).unwrap();
+    /// let counts = trace.as_array().unwrap().iter().filter_map(|event| event["args"]["count"].as_u64());
+    /// assert_eq!(counts.sum::<u64>(), 100);
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// A file that cannot be created is an error of [`PoolBuilder::build`].
+    pub fn trace_to(mut self, path: impl Into<PathBuf>) -> Self {
+        self.trace = Some(path.into());
+        self
     }
 
     /// Starts the workers and waits until each is ready.
@@ -279,8 +311,10 @@ impl<S> PoolBuilder<S> {
             variables,
             capture: capture.clone(),
         };
+        let mut core = Core::new(processes, self.terms);
+        core.trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
         let engine = Arc::new(Engine {
-            core: Mutex::new(Core::new(processes, self.terms)),
+            core: Mutex::new(core),
             bell,
             launcher: Box::new(launcher),
             background: Condvar::new(),

@@ -1,6 +1,6 @@
 //! What can be seen of a pool: `stats`, progress, traces.
 
-use super::common::links::on_each_pool;
+use super::common::links::{on_each_link, on_each_pool};
 use super::common::proc::{self, eventually};
 use multiproc::{PoolStats, Progress};
 use std::sync::{Arc, Mutex};
@@ -177,5 +177,55 @@ fn a_panic_in_a_progress_report_goes_to_the_caller() {
         assert_eq!(pool.map(|x: u64| x + 1, 0..3).unwrap(), [1, 2, 3]);
         let result = pool.job().progress(|_| panic!("no more")).map_async(|x: u64| x, 0..10).unwrap();
         assert_eq!(result.get().unwrap().len(), 10);
+    });
+}
+
+/// The events of a trace, and the file is gone.
+fn read_trace(path: &std::path::Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read(path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+fn crash_at(x: u64) -> u64 {
+    if x == 70 {
+        std::process::abort();
+    }
+    sleep(1)
+}
+
+#[test]
+fn a_trace_shows_all_tasks_and_is_whole_although_a_worker_crashed() {
+    on_each_link(60, |builder| {
+        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("trace.json");
+        let pool = builder().processes(2).trace_to(&path).build().unwrap();
+        let start = Instant::now();
+        pool.job().chunksize(10).map_each(crash_at, 0..100);
+        let lasted = start.elapsed();
+        pool.apply_async(sleep, (1,)).unwrap().get().unwrap();
+        drop(pool);
+        let events = read_trace(&path);
+        let of = |kind: &str| events.iter().filter(|event| event["cat"] == kind).collect::<Vec<_>>();
+        let (tasks, lost) = (of("tasks"), of("lost"));
+        let count = |event: &serde_json::Value| event["args"]["count"].as_u64().unwrap();
+        // What was done of the frame before the crash is answered, but the frame has not ended.
+        let done = tasks.iter().map(|event| count(event)).sum::<u64>();
+        assert!((90..=100).contains(&done), "{events:?}");
+        assert_eq!((lost.len(), &lost[0]["args"]["first"]), (1, &70.into()), "{events:?}");
+        assert!(lost[0]["name"].as_str().unwrap().ends_with("insight::crash_at"));
+        assert_eq!(events.iter().filter(|event| event["name"] == "ready").count(), 3);
+        let mut workers: Vec<i64> = tasks.iter().map(|event| event["tid"].as_i64().unwrap()).collect();
+        workers.sort();
+        workers.dedup();
+        assert!((2..=3).contains(&workers.len()));
+        for worker in workers {
+            let own = tasks.iter().filter(|event| event["tid"] == worker);
+            let times = own.map(|event| (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap()));
+            let times: Vec<_> = times.collect();
+            // One after the other, and not longer than it all took. (The times are rounded to a nanosecond.)
+            assert!(times.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0 + 0.002), "{times:?}");
+            assert!(times.iter().map(|(_, lasted)| lasted).sum::<f64>() < 2.0 * lasted.as_micros() as f64 + 5e4);
+        }
+        assert!(builder().processes(1).trace_to("/no such folder/trace.json").build().is_err());
     });
 }
