@@ -249,7 +249,7 @@ struct Soak {
 
 type Call = fn(&Soak, &Pool, &mut Dice);
 
-const KINDS: [(&str, Call); 14] = [
+const KINDS: [(&str, Call); 16] = [
     ("apply", apply),
     ("map", map),
     ("map_each", map_each),
@@ -263,6 +263,8 @@ const KINDS: [(&str, Call); 14] = [
     ("imap_unordered", imap_unordered),
     ("timeout", timeout),
     ("retries", retries),
+    ("state", state),
+    ("insight", insight),
     ("own pool", own_pool),
 ];
 
@@ -554,6 +556,51 @@ fn retries(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     }
 }
 
+/// In a pool whose workers keep a count, and are made again after each panic.
+fn state(soak: &Soak, _pool: &Pool, dice: &mut Dice) {
+    let orders = dice.orders(1_000);
+    soak.tally.submit(orders.len());
+    soak.tally.pools.fetch_add(1, Relaxed);
+    let built = Pool::builder().processes(1 + dice.throw(3) as usize).state(|| 0u64, ()).finalizer(|| (), ()).build();
+    let own = match built {
+        Ok(own) => own,
+        Err(error) => return soak.tally.wrong(format_args!("a pool with state could not be made: {error}")),
+    };
+    let count = |count: &mut u64, order: Order| {
+        *count += 1;
+        if *count == 0 { 0 } else { work(order) }
+    };
+    let results = own.on_state().map_each(count, orders.iter().copied());
+    for (order, result) in orders.iter().zip(&results) {
+        soak.tally.check(*order, result.as_ref().copied(), May::default());
+    }
+    if dice.chance(2) {
+        own.close();
+        if !own.join_timeout(PATIENCE).unwrap_or_default() {
+            soak.tally.wrong("a closed pool with a finalizer does not end");
+        }
+    }
+}
+
+/// Looks at the statistics in between, and listens to the progress.
+fn insight(soak: &Soak, pool: &Pool, dice: &mut Dice) {
+    let orders = dice.orders(5_000);
+    soak.tally.submit(orders.len());
+    let done = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&done);
+    let job = pool.job().progress(move |progress| told.store(progress.done, Relaxed));
+    let before = pool.stats();
+    let outcome = job.map(work, orders.iter().copied());
+    let after = pool.stats();
+    if outcome.is_ok() && done.load(Relaxed) != orders.len() as u64 {
+        soak.tally.wrong(format_args!("the last report of {} tasks says {done:?}", orders.len()));
+    }
+    if after.tasks < before.tasks || outcome.is_ok() && after.tasks < before.tasks + orders.len() as u64 {
+        soak.tally.wrong(format_args!("{} tasks became {}", before.tasks, after.tasks));
+    }
+    soak.tally.check_call(&orders, outcome, May::default());
+}
+
 /// A pool of this thread's, which ends while calls are under way; also one inside of a worker.
 fn own_pool(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     let orders = dice.orders(2_000);
@@ -602,6 +649,18 @@ fn new_pool(soak: &Soak, dice: &mut Dice) -> Pool {
     if dice.chance(4) {
         builder = builder.initializer(|number: u64| number + 1, (1,));
     }
+    if dice.chance(5) {
+        builder = builder.idle_timeout(Duration::from_millis(1 + dice.throw(50)));
+    }
+    if dice.chance(5) {
+        builder = builder.max_memory_per_child(4 << 20);
+    }
+    if dice.chance(6) {
+        builder = builder.on_output(|_| ());
+    }
+    if dice.chance(6) {
+        builder = builder.trace_to("/dev/null");
+    }
     match builder.build() {
         Ok(pool) => pool,
         Err(error) => {
@@ -638,6 +697,10 @@ fn kill_again_and_again(soak: &Soak, seed: u64) {
             continue;
         }
         let pool = Arc::clone(&soak.pool.lock().unwrap());
+        if dice.chance(10) {
+            // A pool that takes no calls cannot be resized.
+            let _ = pool.resize(1 + dice.throw(4) as usize);
+        }
         let pids = pool.worker_pids();
         if pids.is_empty() {
             continue;
