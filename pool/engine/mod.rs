@@ -9,6 +9,7 @@ pub(crate) mod gather;
 pub(crate) mod job;
 pub(crate) mod launch;
 pub(crate) mod ledger;
+pub(crate) mod logs;
 pub(crate) mod output;
 pub(crate) mod place;
 pub(crate) mod progress;

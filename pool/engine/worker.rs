@@ -1,6 +1,7 @@
 //! A worker: takes frames, runs their tasks, answers.
 
 use crate::codec;
+use crate::engine::logs::{self, Level};
 use crate::engine::routines::Routines;
 use crate::engine::state::Keeper;
 use crate::engine::work::{Context, Invocation, Run};
@@ -17,7 +18,7 @@ use crate::sys::{cpu, memory, usage};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) party: u32,
     pub(crate) routines: Routines,
     pub(crate) limits: Limits,
+    /// Its log records are wanted: the last descriptor is where they go.
+    pub(crate) log: Option<Level>,
 }
 
 /// What a worker may use.
@@ -91,7 +94,7 @@ impl Known {
 /// A worker's life; the result is its exit code.
 fn live(childhood: Childhood) -> i32 {
     let control = childhood.control.clone();
-    let (mut link, routines) = match open_link(childhood) {
+    let (mut link, routines, log) = match open_link(childhood) {
         Ok(open) => open,
         Err(error) => {
             let _ = control.send(&Reply::Refused(format!("its link: {error}")), &[]);
@@ -106,6 +109,10 @@ fn live(childhood: Childhood) -> i32 {
             return 1;
         }
     };
+    // Not before the initializer, which may have installed a logger.
+    if let Some((level, socket)) = log {
+        logs::forward(level, socket);
+    }
     // An error of either means that the pool is gone, and nobody is left to hear of it; or that the state is.
     if control.send(&Reply::Ready, &[]).is_err() || work(&mut *link, &mut keeper).is_err() {
         return 1;
@@ -114,9 +121,13 @@ fn live(childhood: Childhood) -> i32 {
     0
 }
 
-fn open_link(childhood: Childhood) -> io::Result<(Box<dyn WorkerLink>, Routines)> {
+/// Where log records go.
+type LogEnd = Option<(Level, OwnedFd)>;
+
+fn open_link(mut childhood: Childhood) -> io::Result<(Box<dyn WorkerLink>, Routines, LogEnd)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
+    let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));
     let link: Box<dyn WorkerLink> = match (setup.link, setup.server, &childhood.fds[..]) {
         (LinkKind::Ring, None, [bell, link]) => {
             let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
@@ -130,7 +141,7 @@ fn open_link(childhood: Childhood) -> io::Result<(Box<dyn WorkerLink>, Routines)
         _ => return Err(damaged()),
     };
     setup.limits.apply()?;
-    Ok((link, setup.routines))
+    Ok((link, setup.routines, log))
 }
 
 /// Takes and runs frames until there are no more.

@@ -11,6 +11,8 @@ mod later;
 mod leaks;
 mod life;
 mod limits;
+#[cfg(feature = "log")]
+mod logs;
 mod outfit;
 mod scheduling;
 mod seats;

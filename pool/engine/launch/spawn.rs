@@ -2,6 +2,7 @@
 
 use crate::codec;
 use crate::engine::launch::launcher::{Launched, Launcher};
+use crate::engine::logs;
 use crate::engine::output::Capture;
 use crate::engine::routines::Routines;
 use crate::engine::worker::{self, Limits, Setup};
@@ -40,7 +41,7 @@ impl Launcher for Spawn {
     fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
         let (control, socket) = control_pair()?;
         let party = u32::try_from(place + 1).unwrap_or(u32::MAX);
-        let (link, server, fds): (Box<dyn Link>, _, _) = match &self.bell_file {
+        let (link, server, mut fds): (Box<dyn Link>, _, _) = match &self.bell_file {
             Some(bell) => {
                 let link = ring::create(control.clone())?;
                 let fds = vec![Arc::clone(bell), Arc::clone(link.file())];
@@ -53,9 +54,10 @@ impl Launcher for Spawn {
         };
         let name = format!("{}-{}", self.name, place + 1);
         let (captured, output) = self.capture.as_ref().map(|it| it.open(&name)).transpose()?.unzip();
+        let log = logs::open(&name, &mut fds)?;
         let cpu = place.checked_rem(self.cpus.len()).map(|at| self.cpus[at]);
         let limits = Limits { cpu, ..self.limits };
-        let setup = Setup { link: self.link, server, party, routines: self.routines.clone(), limits };
+        let setup = Setup { link: self.link, server, party, routines: self.routines.clone(), limits, log };
         let start = Start {
             name,
             role: worker::entry(),
