@@ -291,10 +291,7 @@ impl Core {
                     return true;
                 }
                 // A socket that broke: the worker is dying. It gets nothing more, and its end is on its way.
-                Err(error) => {
-                    worker.condemn(&error);
-                    worker.state = State::Leaving;
-                }
+                Err(_) => worker.abandon(),
             }
         }
         false
@@ -407,10 +404,9 @@ impl Core {
             match worker.send_stop() {
                 // No room can only be while tasks of an abandoned call are under way: tried again when they end.
                 Ok(false) => continue,
-                Ok(true) => {}
-                Err(error) => worker.condemn(&error),
+                Ok(true) => worker.state = State::Leaving,
+                Err(_) => worker.abandon(),
             }
-            worker.state = State::Leaving;
             worker.flush();
         }
     }

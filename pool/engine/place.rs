@@ -155,6 +155,14 @@ impl Worker {
         }
     }
 
+    /// Ends it since nothing can be sent to it any more: as a rule, since it has died already. What it has answered counts.
+    pub(super) fn abandon(&mut self) {
+        self.state = State::Leaving;
+        if let Some(child) = &self.child {
+            child.signal(ChildSignal::Kill);
+        }
+    }
+
     /// Kills it for what it did; its end is then reported like any other.
     pub(crate) fn condemn(&mut self, cause: &io::Error) {
         if self.condemned.is_none() {

@@ -98,7 +98,7 @@ impl Core {
             Ok(true) => worker.state = State::Leaving,
             // No room can only be while frames are under way: tried again when they end.
             Ok(false) => {}
-            Err(error) => worker.condemn(&error),
+            Err(_) => worker.abandon(),
         }
     }
 

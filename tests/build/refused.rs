@@ -37,6 +37,21 @@ multiproc = { workspace = true, features = ["auto"] }
          multiproc::Pool::builder().initializer(move || assert_eq!(factor, 1), ()).build().unwrap(); }\n",
     ),
     (
+        "refused/src/bin/captures_in_finalizer.rs",
+        "use refused::*;\nfn main() { let factor = number(); \
+         multiproc::Pool::builder().finalizer(move || assert_eq!(factor, 1), ()).build().unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/captures_in_state.rs",
+        "use refused::*;\nfn main() { let factor = number(); \
+         multiproc::Pool::builder().state(move || factor, ()).build().unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/captures_on_state.rs",
+        "use refused::*;\nfn main() { let factor = number(); let pool = multiproc::Pool::builder().state(number, ()); \
+         pool.build().unwrap().on_state().map(move |state, x: u64| *state * factor * x, 0..3).unwrap(); }\n",
+    ),
+    (
         "refused/src/bin/owns_in_map.rs",
         "use refused::*;\nfn main() { let table = vec![number()]; pool().map(move |i: usize| table[i], 0..1).unwrap(); }\n",
     ),
@@ -120,6 +135,9 @@ fn the_compiler_refuses_what_cannot_work_and_tells_the_cure() {
         ("captures_in_apply", WITH),
         ("captures_in_with", WITH),
         ("captures_in_initializer", WITH),
+        ("captures_in_finalizer", WITH),
+        ("captures_in_state", WITH),
+        ("captures_on_state", WITH),
         // This is found while types are checked, where the library has no say.
         ("owns_in_map", &["`Vec<u64>: Copy` is not satisfied"]),
         ("pointer_in_map", WITH),

@@ -3,10 +3,11 @@
 use crate::common::alone::alone;
 use crate::common::links::on_each_link;
 use crate::common::proc::{children_of, eventually, kill, own_pid};
-use multiproc::{Array, Pool, PoolBuilder, RawValue};
+use multiproc::{Array, Pool, PoolBuilder, RawArray, RawValue};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -328,6 +329,68 @@ fn workers_with_nothing_to_do_leave_and_come_back() {
         }
         pool.resize(2).unwrap();
         assert!(has_workers(&pool, 1));
+        pool.close();
+        pool.join().unwrap();
+    });
+}
+
+/// Everything that makes workers come and go, at once, on top of tasks that panic and workers that are killed.
+#[test]
+fn whatever_makes_workers_leave_each_task_has_one_outcome() {
+    const TASKS: u32 = 4000;
+    on_each_link(120, |builder| {
+        let builder = builder().processes(3).max_tasks_per_child(50).max_memory_per_child(64 << 20);
+        let builder = builder.idle_timeout(Duration::from_millis(2)).finalizer(|| println!("bye"), ());
+        let pool = builder.on_output(|_| ()).state(|| 0u32, ()).build().unwrap();
+        let started = RawArray::<u32>::new(TASKS as usize);
+        let task = |state: &mut u32, started: RawArray<u32>, x: u32| {
+            started.fetch_add(x as usize, 1);
+            *state += 1;
+            assert!(x % 97 != 0, "a panic");
+            if x % 50 == 0 {
+                leak(16 << 20);
+            }
+            std::thread::sleep(Duration::from_micros(u64::from(x % 7) * 50));
+            println!("task {x}, {state} of this worker");
+            x
+        };
+        let done = AtomicBool::new(false);
+        let (mut lost, mut panicked) = (Vec::new(), 0);
+        std::thread::scope(|scope| {
+            let size = scope.spawn(|| {
+                for size in [1, 4, 2, 3].iter().cycle() {
+                    if done.load(Relaxed) {
+                        break;
+                    }
+                    pool.resize(*size).unwrap();
+                    std::thread::sleep(Duration::from_millis(7));
+                    pool.worker_pids().first().map(|pid| kill(*pid));
+                }
+            });
+            for call in 0..8 {
+                let items = (0..TASKS / 8).map(|n| (started.clone(), call * TASKS / 8 + n));
+                let results: Vec<_> = items.map(|args| pool.on_state().apply_async(task, args).unwrap()).collect();
+                std::thread::sleep(Duration::from_millis(5));
+                for (n, result) in results.into_iter().enumerate() {
+                    match result.get() {
+                        Ok(x) => assert_eq!(x, call * TASKS / 8 + n as u32),
+                        Err(error) if error.is_panic() => panicked += 1,
+                        Err(error) => {
+                            assert!(error.is_worker_lost(), "{error}");
+                            lost.push(call * TASKS / 8 + n as u32);
+                        }
+                    }
+                }
+            }
+            done.store(true, Relaxed);
+            size.join().unwrap();
+        });
+        for x in 0..TASKS {
+            let count = started.get(x as usize);
+            // A worker may be killed on the way into the function.
+            assert!(count == 1 || count == 0 && lost.contains(&x), "task {x} was run {count} times");
+        }
+        assert!(panicked + lost.len() >= TASKS.div_ceil(97) as usize, "{panicked} {}", lost.len());
         pool.close();
         pool.join().unwrap();
     });
