@@ -337,7 +337,7 @@ fn workers_with_nothing_to_do_leave_and_come_back() {
 /// Everything that makes workers come and go, at once, on top of tasks that panic and workers that are killed.
 #[test]
 fn whatever_makes_workers_leave_each_task_has_one_outcome() {
-    const TASKS: u32 = 4000;
+    const TASKS: u32 = 1600;
     on_each_link(120, |builder| {
         let builder = builder().processes(3).max_tasks_per_child(50).max_memory_per_child(64 << 20);
         let builder = builder.idle_timeout(Duration::from_millis(2)).finalizer(|| println!("bye"), ());
