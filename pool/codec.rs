@@ -7,7 +7,7 @@
 //! compile time. The format depends on neither pointer width nor byte order.
 
 use crate::heap::scope::{self, Pins};
-use crate::sys::copy::{SharedBytes, into_same_type, same_type};
+use crate::sys::copy::{SharedBytes, into_same_type, same_type, same_type_mut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
@@ -64,6 +64,17 @@ pub(crate) fn fixed_size<T: ?Sized + 'static>() -> Option<usize> {
     is(std::any::TypeId::of::<()>()).then_some(0)
 }
 
+/// Whether a type is a plain number, of which any bytes are a value.
+#[inline]
+pub(crate) fn is_number<T: 'static>() -> bool {
+    for_each_number!(N => {
+        if is_same::<T, N>() {
+            return true;
+        }
+    });
+    is_same::<T, usize>() && cfg!(target_pointer_width = "64")
+}
+
 /// Whether a type is a vector of plain numbers, so that reading it runs no code of the user's.
 #[inline]
 pub(crate) fn is_bulk<T: 'static>() -> bool {
@@ -98,25 +109,8 @@ pub(crate) fn bulk<T: ?Sized + 'static>(value: &T) -> Option<&[u8]> {
 /// Appends a value. On an error `out` is as it was before.
 #[inline]
 pub(crate) fn encode<T: Serialize + ?Sized + 'static>(value: &T, out: &mut Vec<u8>) -> Result<()> {
-    for_each_number!(N => {
-        if let Some(number) = same_type::<T, N>(value) {
-            out.extend_from_slice(&number.to_le_bytes());
-            return Ok(());
-        }
-    });
-    if let Some(number) = same_type::<T, usize>(value) {
-        out.extend_from_slice(&(*number as u64).to_le_bytes());
-        return Ok(());
-    }
-    if let Some(number) = same_type::<T, isize>(value) {
-        out.extend_from_slice(&(*number as i64).to_le_bytes());
-        return Ok(());
-    }
-    if let Some(value) = same_type::<T, bool>(value) {
-        out.push(u8::from(*value));
-        return Ok(());
-    }
-    if same_type::<T, ()>(value).is_some() {
+    if let Some((bytes, len)) = fixed(value) {
+        out.extend_from_slice(&bytes[..len]);
         return Ok(());
     }
     let at = out.len();
@@ -130,6 +124,32 @@ pub(crate) fn encode<T: Serialize + ?Sized + 'static>(value: &T, out: &mut Vec<u
     let len = (out.len() - at - PREFIX) as u64;
     out[at..at + PREFIX].copy_from_slice(&len.to_le_bytes());
     Ok(())
+}
+
+/// The bytes of a fixed value, and how many they are; `None` for a value with a body. A number cannot refuse, and refers to
+/// nothing.
+#[inline]
+pub(crate) fn fixed<T: ?Sized + 'static>(value: &T) -> Option<([u8; 16], usize)> {
+    let mut bytes = [0; 16];
+    for_each_number!(N => {
+        if let Some(number) = same_type::<T, N>(value) {
+            bytes[..size_of::<N>()].copy_from_slice(&number.to_le_bytes());
+            return Some((bytes, size_of::<N>()));
+        }
+    });
+    if let Some(number) = same_type::<T, usize>(value) {
+        bytes[..8].copy_from_slice(&(*number as u64).to_le_bytes());
+        return Some((bytes, 8));
+    }
+    if let Some(number) = same_type::<T, isize>(value) {
+        bytes[..8].copy_from_slice(&(*number as i64).to_le_bytes());
+        return Some((bytes, 8));
+    }
+    if let Some(value) = same_type::<T, bool>(value) {
+        bytes[0] = u8::from(*value);
+        return Some((bytes, 1));
+    }
+    same_type::<T, ()>(value).map(|()| (bytes, 0))
 }
 
 /// The prefix of a body of `len` bytes.
@@ -209,6 +229,7 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    #[inline]
     fn len(&self) -> usize {
         match self.bytes {
             Bytes::Own(bytes) => bytes.len(),
@@ -222,6 +243,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The position of the next `len` bytes, which are then read.
+    #[inline]
     fn advance(&mut self, len: usize) -> Result<usize> {
         let end = self.at.checked_add(len).filter(|end| *end <= self.len()).ok_or_else(cut_short)?;
         Ok(std::mem::replace(&mut self.at, end))
@@ -281,32 +303,32 @@ impl<'a> Body<'a> {
 #[inline]
 pub(crate) fn decode<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> Result<T> {
     for_each_number!(N => {
-        if fixed::<T, N>() {
+        if is_same::<T, N>() {
             return same(N::from_le_bytes(reader.array()?));
         }
     });
-    if fixed::<T, usize>() {
+    if is_same::<T, usize>() {
         let number = u64::from_le_bytes(reader.array()?);
         return same(usize::try_from(number).map_err(|_| CodecError(format!("{number} does not fit a usize")))?);
     }
-    if fixed::<T, isize>() {
+    if is_same::<T, isize>() {
         let number = i64::from_le_bytes(reader.array()?);
         return same(isize::try_from(number).map_err(|_| CodecError(format!("{number} does not fit an isize")))?);
     }
-    if fixed::<T, bool>() {
+    if is_same::<T, bool>() {
         return match reader.array()? {
             [0] => same(false),
             [1] => same(true),
             [other] => Err(CodecError(format!("{other} is not a bool"))),
         };
     }
-    if fixed::<T, ()>() {
+    if is_same::<T, ()>() {
         return same(());
     }
     let body = reader.body()?;
     if cfg!(target_endian = "little") {
         for_each_number!(N => {
-            if fixed::<T, Vec<N>>() {
+            if is_same::<T, Vec<N>>() {
                 return same(body.to_vec::<N>()?);
             }
         });
@@ -319,6 +341,50 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> 
     }
 }
 
+/// Reads `count` values and appends them; plain numbers move as a whole. On an error those before it were appended.
+pub(crate) fn decode_all<T: DeserializeOwned + 'static>(
+    reader: &mut Reader<'_>,
+    count: u32,
+    out: &mut Vec<T>,
+) -> Result<()> {
+    for_each_number!(N => {
+        if let Some(out) = same_type_mut::<Vec<T>, Vec<N>>(out) {
+            return decode_numbers(reader, count, out, N::from_le_bytes);
+        }
+    });
+    #[cfg(target_pointer_width = "64")]
+    if let Some(out) = same_type_mut::<Vec<T>, Vec<usize>>(out) {
+        return decode_numbers(reader, count, out, usize::from_le_bytes);
+    }
+    for _ in 0..count {
+        out.push(decode(reader)?);
+    }
+    Ok(())
+}
+
+fn decode_numbers<N: bytemuck::Pod, const SIZE: usize>(
+    reader: &mut Reader<'_>,
+    count: u32,
+    out: &mut Vec<N>,
+    read: impl Fn([u8; SIZE]) -> N,
+) -> Result<()> {
+    let whole = usize::try_from(count).unwrap_or(usize::MAX).min((reader.len() - reader.at) / SIZE);
+    let at = reader.advance(whole * SIZE)?;
+    let end = at + whole * SIZE;
+    let mut append = |bytes: &[u8]| {
+        out.extend(bytes.chunks_exact(SIZE).map(|it| read(it.try_into().unwrap_or([0; SIZE]))));
+    };
+    match reader.bytes {
+        Bytes::Own(bytes) => append(&bytes[at..end]),
+        Bytes::Shared(bytes) => {
+            let mut copy = Vec::new();
+            bytes.slice(at, end - at).ok_or_else(cut_short)?.append_to(&mut copy);
+            append(&copy);
+        }
+    }
+    if whole < count as usize { Err(cut_short()) } else { Ok(()) }
+}
+
 /// Steps over a value without decoding it.
 #[inline]
 pub(crate) fn skip<T: ?Sized + 'static>(reader: &mut Reader<'_>) -> Result<()> {
@@ -329,7 +395,7 @@ pub(crate) fn skip<T: ?Sized + 'static>(reader: &mut Reader<'_>) -> Result<()> {
 }
 
 #[inline]
-fn fixed<T: 'static, N: 'static>() -> bool {
+fn is_same<T: 'static, N: 'static>() -> bool {
     std::any::TypeId::of::<T>() == std::any::TypeId::of::<N>()
 }
 
@@ -368,117 +434,4 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-    use std::fmt::Debug;
-
-    fn round<T: Payload + PartialEq + Debug>(value: T) {
-        let mut bytes = vec![9];
-        encode(&value, &mut bytes).unwrap();
-        encode(&value, &mut bytes).unwrap();
-        let mut reader = Reader::new(&bytes);
-        assert_eq!(decode::<u8>(&mut reader).unwrap(), 9);
-        skip::<T>(&mut reader).unwrap();
-        assert_eq!(decode::<T>(&mut reader).unwrap(), value);
-        assert_eq!(reader.position(), bytes.len());
-        // Whatever is cut off is an error, never a panic.
-        for len in 1..bytes.len() / 2 {
-            assert!(decode::<T>(&mut Reader::new(&bytes[1..len])).is_err());
-        }
-    }
-
-    #[test]
-    fn every_form_comes_back() {
-        round(7u8);
-        round(-7i64);
-        round(u128::MAX);
-        round(1.5f32);
-        round(usize::MAX);
-        round(-1isize);
-        round(true);
-        round('x');
-        round(String::from("hällo"));
-        round(vec![1u8, 2, 3]);
-        round(vec![1.5f64, -2.0]);
-        round(vec![String::from("a")]);
-        round((1u8, vec![2u16], Some("x".to_owned())));
-        round(BTreeMap::from([(1, "one".to_owned())]));
-        round(Err::<u8, String>("no".to_owned()));
-        let mut bytes = Vec::new();
-        encode(&(), &mut bytes).unwrap();
-        assert!(bytes.is_empty());
-        decode::<()>(&mut Reader::new(&bytes)).unwrap();
-    }
-
-    #[test]
-    fn a_slice_is_read_as_its_owned_form() {
-        let mut bytes = Vec::new();
-        encode(&[1.0f64, 2.0][..], &mut bytes).unwrap();
-        encode("text", &mut bytes).unwrap();
-        let mut reader = Reader::new(&bytes);
-        assert_eq!(decode::<Vec<f64>>(&mut reader).unwrap(), [1.0, 2.0]);
-        assert_eq!(decode::<String>(&mut reader).unwrap(), "text");
-    }
-
-    #[test]
-    fn a_bad_value_leaves_its_neighbour_alone() {
-        let mut bytes = Vec::new();
-        encode(&vec![0xffu8, 0xff], &mut bytes).unwrap();
-        encode(&"next".to_owned(), &mut bytes).unwrap();
-        let mut reader = Reader::new(&bytes);
-        assert!(decode::<String>(&mut reader).is_err());
-        assert_eq!(decode::<String>(&mut reader).unwrap(), "next");
-        assert!(decode::<bool>(&mut Reader::new(&[2])).is_err());
-        assert!(decode::<Vec<u8>>(&mut Reader::new(&[0xff; 9])).is_err());
-    }
-
-    #[test]
-    fn an_error_of_the_system_keeps_kind_and_text() {
-        use std::io;
-        let error = crate::error::Error::from(io::Error::new(io::ErrorKind::TimedOut, "too slow"));
-        let back: crate::error::Error = from_bytes(&to_bytes(&error)).unwrap();
-        assert_eq!(back.io_kind(), Some(io::ErrorKind::TimedOut));
-        assert_eq!(back.to_string(), "too slow");
-    }
-
-    #[test]
-    fn a_refusal_leaves_no_bytes() {
-        let mut bytes = vec![1];
-        let refused = std::path::PathBuf::from(std::ffi::OsStr::new("x"));
-        encode(&refused, &mut bytes).unwrap();
-        bytes.truncate(1);
-        struct Refuses;
-        impl Serialize for Refuses {
-            fn serialize<S: serde::Serializer>(&self, _: S) -> std::result::Result<S::Ok, S::Error> {
-                Err(serde::ser::Error::custom("no"))
-            }
-        }
-        assert!(encode(&Refuses, &mut bytes).is_err());
-        assert_eq!(bytes, [1]);
-    }
-
-    #[test]
-    fn a_handle_travels_in_messages_alone() {
-        use crate::heap::block::{Block, Shared};
-        use crate::heap::kind::Kind;
-        use crate::sys::atomic::{AtomicU64, Ordering};
-        let block = Block::new(Kind::Test, 64).unwrap();
-        block.memory().view::<AtomicU64>(8).unwrap().store(42, Ordering::Relaxed);
-        let mut bytes = Vec::new();
-        assert!(encode(&block, &mut bytes).unwrap_err().0.contains("can only travel in"));
-        let (written, pins) = scope::collect(|| encode(&block, &mut bytes));
-        written.unwrap();
-        assert_eq!(pins.len(), 1);
-        let read = || decode::<Block>(&mut Reader::new(&bytes));
-        let other = read().unwrap();
-        assert_eq!(other.memory().view::<AtomicU64>(8).unwrap().load(Ordering::Relaxed), 42);
-        assert!(Shared::<AtomicU64>::new(other.clone(), &[Kind::Lock]).is_none());
-        assert_eq!(Shared::<AtomicU64>::new(other.clone(), &[Kind::Test]).unwrap().load(Ordering::Relaxed), 0);
-        drop((block, other, pins));
-        assert!(read().unwrap_err().0.contains("exists no longer"));
-        let newer = Block::new(Kind::Test, 64).unwrap();
-        assert!(read().is_err());
-        drop(newer);
-    }
-}
+mod tests;

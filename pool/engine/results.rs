@@ -30,27 +30,38 @@ pub(crate) trait Sink {
 }
 
 /// Results in the order of their tasks.
+///
+/// Most arrive in order, or nearly: they are kept as runs without gaps, of which the first usually becomes the whole.
 #[derive(Debug)]
 pub(crate) struct Results<R> {
-    values: Vec<Option<R>>,
+    /// The values of the first tasks.
+    front: Vec<R>,
+    /// Runs behind a gap, by the number of their first task.
+    runs: BTreeMap<u64, Vec<R>>,
     errors: BTreeMap<u64, TaskError>,
 }
 
 impl<R: Payload> Results<R> {
     pub(crate) fn new() -> Results<R> {
-        Results { values: Vec::new(), errors: BTreeMap::new() }
+        Results { front: Vec::new(), runs: BTreeMap::new(), errors: BTreeMap::new() }
     }
 
-    fn put(&mut self, index: usize, value: R) {
-        // Most results arrive in order.
-        if index == self.values.len() {
-            self.values.push(Some(value));
-            return;
+    /// The run that ends before task `index`; a new one if there is none.
+    fn run_before(&mut self, index: u64) -> &mut Vec<R> {
+        if index == self.front.len() as u64 {
+            return &mut self.front;
         }
-        if index > self.values.len() {
-            self.values.resize_with(index + 1, || None);
+        let last = self.runs.range(..index).next_back().map(|(first, run)| (*first, *first + run.len() as u64));
+        let first = last.filter(|(_, end)| *end == index).map_or(index, |(first, _)| first);
+        self.runs.entry(first).or_default()
+    }
+
+    /// Joins what has become one run.
+    fn join(&mut self) {
+        while let Some(run) = self.runs.first_entry().filter(|run| *run.key() == self.front.len() as u64) {
+            let mut run = run.remove();
+            self.front.append(&mut run);
         }
-        self.values[index] = Some(value);
     }
 
     /// All values of `total` tasks, or the error with the lowest index; `missing` tells why a task has neither.
@@ -58,43 +69,56 @@ impl<R: Payload> Results<R> {
         if let Some((_, error)) = self.errors.pop_first() {
             return Err(error);
         }
-        let gap = self.values.iter().position(Option::is_none).unwrap_or(self.values.len()) as u64;
-        if gap < total {
-            return Err(missing(gap));
-        }
-        Ok(self.values.into_iter().flatten().collect())
+        self.join();
+        let gap = self.front.len() as u64;
+        if gap < total { Err(missing(gap)) } else { Ok(self.front) }
     }
 
     /// One result a task; `missing` tells why a task of the `total` has neither value nor error.
     pub(crate) fn each(mut self, total: u64, missing: impl Fn(u64) -> TaskError) -> Vec<Result<R, TaskError>> {
-        self.values.resize_with(usize::try_from(total).unwrap_or(usize::MAX), || None);
-        let results = self.values.into_iter().zip(0u64..).map(|(value, index)| match value {
-            Some(value) => Ok(value),
-            None => Err(self.errors.remove(&index).unwrap_or_else(|| missing(index))),
-        });
-        results.collect()
+        let mut all: Vec<Result<R, TaskError>> = self.front.into_iter().map(Ok).collect();
+        let mut fill = |all: &mut Vec<_>, end: u64| {
+            for index in all.len() as u64..end {
+                all.push(Err(self.errors.remove(&index).unwrap_or_else(|| missing(index))));
+            }
+        };
+        for (first, run) in self.runs {
+            fill(&mut all, first);
+            // Nothing arrives twice, so this skips nothing.
+            let known = (all.len() as u64).saturating_sub(first);
+            all.extend(run.into_iter().skip(usize::try_from(known).unwrap_or(usize::MAX)).map(Ok));
+        }
+        fill(&mut all, total);
+        all
     }
 }
 
 impl<R: Payload> Sink for Results<R> {
     fn values(&mut self, first: u64, count: u32, reader: &mut Reader<'_>, error: &dyn Fn(u64, TaskKind) -> TaskError) {
-        let user_code = self.runs_user_code();
+        if codec::is_number::<R>() {
+            let run = self.run_before(first);
+            let before = run.len();
+            let decoded = codec::decode_all(reader, count, run);
+            let arrived = (run.len() - before) as u64;
+            if let Err(CodecError(text)) = decoded {
+                for index in first + arrived..first + u64::from(count) {
+                    self.failure(index, error(index, TaskKind::Decode { text: text.clone() }));
+                }
+            }
+            return self.join();
+        }
         for index in first..first + u64::from(count) {
-            let decoded = if user_code {
-                catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(reader))).unwrap_or_else(|payload| {
-                    // What it panicked with is not dropped: its destructor is the user's code too.
-                    std::mem::forget(payload);
-                    Err(CodecError("its `Deserialize` implementation panicked".to_owned()))
-                })
-            } else {
-                codec::decode::<R>(reader)
-            };
-            match (decoded, usize::try_from(index)) {
-                (Ok(value), Ok(index)) => self.put(index, value),
-                (Err(CodecError(text)), _) => self.failure(index, error(index, TaskKind::Decode { text })),
-                (Ok(_), Err(_)) => {}
+            let decoded = catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(reader))).unwrap_or_else(|payload| {
+                // What it panicked with is not dropped: its destructor is the user's code too.
+                std::mem::forget(payload);
+                Err(CodecError("its `Deserialize` implementation panicked".to_owned()))
+            });
+            match decoded {
+                Ok(value) => self.run_before(index).push(value),
+                Err(CodecError(text)) => self.failure(index, error(index, TaskKind::Decode { text })),
             }
         }
+        self.join();
     }
 
     fn failure(&mut self, index: u64, error: TaskError) {

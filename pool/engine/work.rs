@@ -5,6 +5,7 @@ use crate::engine::state::Keeper;
 use crate::error::{RemoteError, TaskKind};
 use crate::heap::scope;
 use crate::ipc::link::{Frame, WorkerLink};
+use crate::ipc::worker_end::WorkerEnd;
 use crate::process::args::{Args, Task, TaskOn, TaskWith};
 use crate::process::identity::{Callable, Entry};
 use crate::process::panic;
@@ -299,7 +300,7 @@ impl Callable for Run {
 pub(crate) struct Invocation<'b, 'c> {
     pub(crate) frame: Frame,
     pub(crate) input: &'b mut Reader<'c>,
-    pub(crate) link: &'b mut dyn WorkerLink,
+    pub(crate) link: &'b mut WorkerEnd,
     pub(crate) context: &'b mut Context,
     pub(crate) keeper: &'b mut Keeper,
     pub(crate) scratch: &'b mut Vec<u8>,
@@ -358,7 +359,7 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
             while at < frame.count {
                 link.start(at);
                 match W::decode(input).map(|item| W::call(context, state, item)) {
-                    Ok(Ok(value)) => answer(*link, at, value, scratch)?,
+                    Ok(Ok(value)) => answer(link, at, value, scratch)?,
                     Ok(Err(source)) => link.failure(at, &codec::to_bytes(&TaskKind::Failed { source }))?,
                     Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Decode { text: error.0 }))?,
                 }
@@ -383,18 +384,14 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
 }
 
 #[inline]
-fn answer<T: Payload>(link: &mut dyn WorkerLink, at: u32, value: T, scratch: &mut Vec<u8>) -> io::Result<()> {
+fn answer<T: Payload>(link: &mut WorkerEnd, at: u32, value: T, scratch: &mut Vec<u8>) -> io::Result<()> {
     if let Some(bytes) = codec::bulk(&value) {
         return link.value(at, &codec::prefix(bytes.len()), bytes);
     }
-    scratch.clear();
-    if codec::fixed_size::<T>().is_some() {
-        // Plain numbers: they cannot refuse, and refer to nothing.
-        return match codec::encode(&value, scratch) {
-            Ok(()) => link.value(at, scratch, &[]),
-            Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Encode { text: error.0 })),
-        };
+    if let Some((bytes, len)) = codec::fixed(&value) {
+        return link.value(at, &bytes[..len], &[]);
     }
+    scratch.clear();
     let (encoded, pins) = scope::collect(|| codec::encode(&value, scratch));
     // Its destructor is the user's code: if that panics, the task has panicked, and must not have its value published.
     drop(value);

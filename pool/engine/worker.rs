@@ -11,6 +11,7 @@ use crate::ipc::channel::ChannelWorker;
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
 use crate::ipc::ring_worker::RingWorker;
+use crate::ipc::worker_end::WorkerEnd;
 use crate::process::bootstrap::{Childhood, Role};
 use crate::process::identity::{Entry, FnRef};
 use crate::process::panic::{self, guarded};
@@ -114,7 +115,7 @@ fn live(childhood: Childhood) -> i32 {
         logs::forward(level, socket);
     }
     // An error of either means that the pool is gone, and nobody is left to hear of it; or that the state is.
-    if control.send(&Reply::Ready, &[]).is_err() || work(&mut *link, &mut keeper).is_err() {
+    if control.send(&Reply::Ready, &[]).is_err() || work(&mut link, &mut keeper).is_err() {
         return 1;
     }
     keeper.finish(&routines);
@@ -124,19 +125,19 @@ fn live(childhood: Childhood) -> i32 {
 /// Where log records go.
 type LogEnd = Option<(Level, OwnedFd)>;
 
-fn open_link(mut childhood: Childhood) -> io::Result<(Box<dyn WorkerLink>, Routines, LogEnd)> {
+fn open_link(mut childhood: Childhood) -> io::Result<(WorkerEnd, Routines, LogEnd)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
     let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));
-    let link: Box<dyn WorkerLink> = match (setup.link, setup.server, &childhood.fds[..]) {
+    let link = match (setup.link, setup.server, &childhood.fds[..]) {
         (LinkKind::Ring, None, [bell, link]) => {
             let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
-            Box::new(RingWorker::new(memory::map(link.as_fd())?, childhood.control, bell)?)
+            WorkerEnd::Ring(RingWorker::new(memory::map(link.as_fd())?, childhood.control, bell)?)
         }
         (LinkKind::Channel, Some(server), []) => {
             let link = ChannelWorker::connect(server)?;
             childhood.control.send(&Reply::Connected, &[])?;
-            Box::new(link)
+            WorkerEnd::Channel(link)
         }
         _ => return Err(damaged()),
     };
@@ -145,7 +146,7 @@ fn open_link(mut childhood: Childhood) -> io::Result<(Box<dyn WorkerLink>, Routi
 }
 
 /// Takes and runs frames until there are no more.
-fn work(link: &mut dyn WorkerLink, keeper: &mut Keeper) -> io::Result<()> {
+fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> {
     let mut known: HashMap<u64, Known> = HashMap::new();
     let (mut scratch, mut copy) = (Vec::new(), Vec::new());
     let mut ended: Option<Instant> = None;
@@ -175,7 +176,7 @@ fn work(link: &mut dyn WorkerLink, keeper: &mut Keeper) -> io::Result<()> {
 }
 
 fn run(
-    link: &mut dyn WorkerLink,
+    link: &mut WorkerEnd,
     frame: &Frame,
     payload: &Payload,
     known: &mut HashMap<u64, Known>,

@@ -11,3 +11,4 @@ pub(crate) mod link;
 pub(crate) mod parcel;
 pub(crate) mod ring;
 pub(crate) mod ring_worker;
+pub(crate) mod worker_end;

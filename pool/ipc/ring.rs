@@ -57,6 +57,7 @@ unsafe impl Atomics for Head {}
 pub(super) struct Shared(pub(super) Arc<Mapping>);
 
 impl Shared {
+    #[inline]
     pub(super) fn head(&self) -> &Head {
         self.0.view(0)
     }
@@ -69,6 +70,7 @@ impl Shared {
         self.0.view(ANSWER_SLOTS)
     }
 
+    #[inline]
     pub(super) fn data(&self, at: usize) -> SharedBytes<'_> {
         // The length was checked when the file was mapped; an empty piece would refuse every access.
         let all = self.0.bytes();

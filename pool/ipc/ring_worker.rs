@@ -77,6 +77,7 @@ impl RingWorker {
         })
     }
 
+    #[inline]
     fn at(&self, seq: u64, step: u32) -> u64 {
         (seq & 0xffff_ffff) << 32 | u64::from(step)
     }
@@ -176,10 +177,16 @@ impl RingWorker {
     }
 
     /// Room for `len` more bytes in the open answer, opening one if need be; `None` when it must go elsewhere.
+    #[inline]
     fn make_room(&mut self, at: u32, len: usize) -> Option<()> {
         if self.open.as_ref().is_some_and(|open| open.room - open.len >= len) {
             return Some(());
         }
+        self.open_answer(at, len)
+    }
+
+    #[cold]
+    fn open_answer(&mut self, at: u32, len: usize) -> Option<()> {
         self.close(0);
         if len > self.arena.capacity() {
             return None;

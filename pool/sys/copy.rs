@@ -31,6 +31,7 @@ impl<'a> SharedBytes<'a> {
     /// # Safety
     ///
     /// `start .. start + len` stays mapped, readable and writable for `'a`, and no Rust reference to it exists.
+    #[inline]
     pub(crate) unsafe fn new(start: *mut u8, len: usize) -> Self {
         SharedBytes { start, len, mapping: PhantomData }
     }
@@ -41,11 +42,13 @@ impl<'a> SharedBytes<'a> {
     }
 
     /// Its length in bytes.
+    #[inline]
     pub(crate) fn len(self) -> usize {
         self.len
     }
 
     /// `len` bytes from `at` on; `None` when they do not lie inside.
+    #[inline]
     pub(crate) fn slice(self, at: usize, len: usize) -> Option<SharedBytes<'a>> {
         if at.checked_add(len)? > self.len {
             return None;
@@ -56,6 +59,7 @@ impl<'a> SharedBytes<'a> {
     }
 
     /// Copies `bytes` to `at`; `false`, and nothing is done, when they do not fit.
+    #[inline]
     #[must_use]
     pub(crate) fn write(self, at: usize, bytes: &[u8]) -> bool {
         let Some(target) = self.slice(at, bytes.len()) else { return false };
@@ -131,6 +135,13 @@ pub(crate) fn same_type<A: ?Sized + 'static, B: ?Sized + 'static>(value: &A) -> 
     }
     // SAFETY: the type ids are equal, so `A` and `B` are one type, and `&A` and `&B` have one size and meaning.
     Some(unsafe { std::mem::transmute_copy::<&A, &B>(&value) })
+}
+
+/// `value` seen as a `B` that may be changed, when `A` and `B` are the same type.
+#[inline]
+pub(crate) fn same_type_mut<A: 'static, B: 'static>(value: &mut A) -> Option<&mut B> {
+    let value: &mut dyn std::any::Any = value;
+    value.downcast_mut()
 }
 
 /// `value` as a `B`, when `A` and `B` are the same type, else given back.

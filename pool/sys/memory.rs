@@ -15,6 +15,7 @@ pub(crate) struct Mapping {
 
 impl Mapping {
     /// Everything that is mapped.
+    #[inline]
     pub(crate) fn bytes(&self) -> SharedBytes<'_> {
         // SAFETY: the mapping is readable and writable and lives as long as `self`; the file cannot shrink (sealed), or
         // else an access behind its end ends the process by SIGBUS, which is no undefined behaviour (`map_shrinkable`);
@@ -27,6 +28,7 @@ impl Mapping {
     /// # Panics
     ///
     /// When it does not lie inside or is not aligned.
+    #[inline]
     pub(crate) fn view<T: Atomics>(&self, at: usize) -> &T {
         assert!(at.checked_add(size_of::<T>()).is_some_and(|end| end <= self.map.len()), "outside the mapping");
         // SAFETY: `at` lies inside the mapping (just checked).

@@ -1,0 +1,46 @@
+//! The worker's end of whichever link it has, known by its type: what a worker does for every single task is then inlined
+//! into the loop that runs the task.
+
+use crate::heap::scope::Pins;
+use crate::ipc::channel::ChannelWorker;
+use crate::ipc::link::{Incoming, WorkerLink};
+use crate::ipc::ring_worker::RingWorker;
+use std::io;
+
+/// The worker's end of a link.
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
+pub(crate) enum WorkerEnd {
+    Ring(RingWorker),
+    Channel(ChannelWorker),
+}
+
+macro_rules! pass_on {
+    ($(fn $name:ident(&mut self $(, $argument:ident: $type:ty)*) $(-> $result:ty)?;)*) => { $(
+        #[inline]
+        fn $name(&mut self $(, $argument: $type)*) $(-> $result)? {
+            match self {
+                WorkerEnd::Ring(link) => link.$name($($argument),*),
+                WorkerEnd::Channel(link) => link.$name($($argument),*),
+            }
+        }
+    )* };
+}
+
+impl WorkerLink for WorkerEnd {
+    pass_on! {
+        fn next(&mut self) -> io::Result<Incoming>;
+        fn start(&mut self, at: u32);
+        fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()>;
+        fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()>;
+        fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()>;
+        fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()>;
+        fn flush(&mut self);
+    }
+
+    fn has_next(&self) -> bool {
+        match self {
+            WorkerEnd::Ring(link) => link.has_next(),
+            WorkerEnd::Channel(link) => link.has_next(),
+        }
+    }
+}
