@@ -25,6 +25,7 @@
 //! | [`Job::progress`], [`Progress`] | how far a call has come; `Job::progress_bar` with the feature `indicatif` |
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`] | what a pool and its workers have done so far |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
+//! | [`ThreadPool`] | the same calls on threads |
 //! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
 //! | [`Lock`], [`LockGuard`] | one process at a time |
@@ -69,7 +70,7 @@ pub use crate::engine::stats::{PoolStats, WorkerStats};
 pub use crate::error::{Error, LockError, ProcessError, RemoteError, Result, TaskError};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::link::LinkKind;
-pub use crate::pool::{AsyncResult, CpuAffinity, Imap, Job, OnState, Pool, PoolBuilder, With};
+pub use crate::pool::{AsyncResult, CpuAffinity, Imap, Job, OnState, Pool, PoolBuilder, ThreadPool, With};
 pub use crate::process::args::{Args, Task, TaskOn, TaskWith};
 pub use crate::process::bootstrap::init;
 pub use crate::process::builder::ProcessBuilder;

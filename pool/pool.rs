@@ -10,6 +10,7 @@ mod job;
 mod on_state;
 mod outfit;
 mod terms;
+mod thread_pool;
 mod with;
 
 pub use async_result::AsyncResult;
@@ -18,6 +19,7 @@ pub use imap::Imap;
 pub use job::Job;
 pub use on_state::OnState;
 pub use outfit::CpuAffinity;
+pub use thread_pool::ThreadPool;
 pub use with::With;
 
 use crate::codec::Payload;

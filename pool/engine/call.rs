@@ -266,6 +266,9 @@ impl Engine {
             return Err(Error::reentrant());
         }
         self.check_generation()?;
+        if options.timeout.is_some() && !self.launcher.can_stop_tasks() {
+            return Err(Error::invalid_argument("a thread cannot be stopped: a time limit needs a pool of processes"));
+        }
         let mut core = self.core.lock();
         core.check_open()?;
         let job = Arc::new(Job::new(core.header(entry, context)?, options, stock));

@@ -113,6 +113,11 @@ impl Window {
         self.flights.iter().filter(|flight| flight.load.as_ref().is_some_and(is_its)).map(|flight| flight.seq).collect()
     }
 
+    /// All loaded frames, newest first.
+    pub(crate) fn all(&self) -> Vec<u64> {
+        self.flights.iter().rev().filter(|flight| flight.load.is_some()).map(|flight| flight.seq).collect()
+    }
+
     /// The load of a frame.
     pub(crate) fn load(&self, seq: u64) -> Option<&Load> {
         self.flights.iter().find(|flight| flight.seq == seq)?.load.as_ref()

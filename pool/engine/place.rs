@@ -147,6 +147,20 @@ impl Worker {
         Ok(sent.is_some())
     }
 
+    /// Tells a worker that is no process, or not yet, to leave before it begins anything else.
+    pub(super) fn send_away(&mut self) {
+        if let Some(link) = &mut self.link {
+            for seq in self.window.all() {
+                if link.revoke(seq) {
+                    self.window.unload(seq);
+                }
+            }
+        }
+        // Without room for it a process is killed soon; a thread answers first, and is told then.
+        let _ = self.send_stop();
+        self.flush();
+    }
+
     pub(crate) fn flush(&mut self) {
         if std::mem::take(&mut self.unflushed) {
             if let Some(link) = &mut self.link {

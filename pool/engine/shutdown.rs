@@ -40,8 +40,9 @@ impl Engine {
         }
         for worker in core.workers.iter_mut().filter(|worker| worker.state != State::Vacant) {
             worker.state = State::Leaving;
-            if let Some(child) = &worker.child {
-                child.signal(ChildSignal::Terminate);
+            match &worker.child {
+                Some(child) => child.signal(ChildSignal::Terminate),
+                None => worker.send_away(),
             }
         }
         if core.driving {

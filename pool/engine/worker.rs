@@ -146,7 +146,7 @@ fn open_link(mut childhood: Childhood) -> io::Result<(WorkerEnd, Routines, LogEn
 }
 
 /// Takes and runs frames until there are no more.
-fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> {
+pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> {
     let mut known: HashMap<u64, Known> = HashMap::new();
     let (mut scratch, mut copy) = (Vec::new(), Vec::new());
     let mut ended: Option<Instant> = None;

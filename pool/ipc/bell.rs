@@ -58,6 +58,11 @@ impl Bell {
         self.memory.view(0)
     }
 
+    /// The same bell, for another party of this process.
+    pub(crate) fn of_party(&self, party: usize) -> Bell {
+        Bell::new(Arc::clone(&self.memory), party)
+    }
+
     fn word(&self, party: usize) -> Option<(&AtomicU64, u64)> {
         self.shared().awake.get(party / 64).map(|word| (word, 1 << (party % 64)))
     }

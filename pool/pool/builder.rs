@@ -1,7 +1,9 @@
 //! [`PoolBuilder`]: a pool with options. What its workers are given stands in `outfit.rs`, when they leave in `terms.rs`.
 
 use crate::engine::core::{Core, Engine, Terms};
+use crate::engine::launch::launcher::Launcher;
 use crate::engine::launch::spawn::Spawn;
+use crate::engine::launch::threads::Threads;
 use crate::engine::routines::{self, Routine, Routines};
 use crate::engine::trace::Trace;
 use crate::engine::worker::Limits;
@@ -49,6 +51,7 @@ pub struct PoolBuilder<S = ()> {
     pub(super) limits: Limits,
     pub(super) outfit: Outfit,
     trace: Option<PathBuf>,
+    on_threads: bool,
     state: PhantomData<fn() -> S>,
 }
 
@@ -66,6 +69,7 @@ impl Default for PoolBuilder {
             limits: Limits::default(),
             outfit: Outfit::default(),
             trace: None,
+            on_threads: false,
             state: PhantomData,
         }
     }
@@ -230,6 +234,7 @@ impl<S> PoolBuilder<S> {
             terms: self.terms,
             limits: self.limits,
             outfit: self.outfit,
+            on_threads: self.on_threads,
             trace: self.trace,
             state: PhantomData,
         }
@@ -276,6 +281,12 @@ impl<S> PoolBuilder<S> {
         self
     }
 
+    /// Makes the workers threads.
+    pub(super) fn on_threads(mut self) -> Self {
+        self.on_threads = true;
+        self
+    }
+
     /// Starts the workers and waits until each is ready.
     ///
     /// # Errors
@@ -299,24 +310,29 @@ impl<S> PoolBuilder<S> {
             LinkKind::Channel => (None, memory::private(Bell::LEN)?),
         };
         let bell = Bell::new(Arc::new(memory), 0);
-        let launcher = Spawn {
-            link: self.link,
-            bell: bell.clone(),
-            bell_file: file,
-            name: self.name,
-            routines: self.routines,
-            pins: self.pins,
-            limits: self.limits,
-            cpus,
-            variables,
-            capture: capture.clone(),
+        let (name, routines, pins) = (self.name, self.routines, self.pins);
+        let launcher: Box<dyn Launcher> = if self.on_threads {
+            Box::new(Threads { bell: bell.clone(), name, routines, pins })
+        } else {
+            Box::new(Spawn {
+                link: self.link,
+                bell: bell.clone(),
+                bell_file: file,
+                name,
+                routines,
+                pins,
+                limits: self.limits,
+                cpus,
+                variables,
+                capture: capture.clone(),
+            })
         };
         let mut core = Core::new(processes, self.terms);
         core.trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
         let engine = Arc::new(Engine {
             core: Mutex::new(core),
             bell,
-            launcher: Box::new(launcher),
+            launcher,
             background: Condvar::new(),
             workforce: Condvar::new(),
             grace: self.grace,

@@ -43,9 +43,18 @@ pub(crate) enum News {
 #[derive(Debug)]
 pub(crate) struct Remains(u64);
 
+impl Remains {
+    /// Of a worker that was no process.
+    pub(crate) fn nothing() -> Remains {
+        Remains(0)
+    }
+}
+
 impl Drop for Remains {
     fn drop(&mut self) {
-        heap::bury(self.0);
+        if self.0 != 0 {
+            heap::bury(self.0);
+        }
     }
 }
 

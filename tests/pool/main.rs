@@ -17,3 +17,4 @@ mod outfit;
 mod scheduling;
 mod seats;
 mod streams;
+mod threads;

@@ -14,6 +14,11 @@ pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
     ///
     /// Nothing was started, and `tell` will hear nothing.
     fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error>;
+
+    /// Whether a worker can be ended while it runs a task.
+    fn can_stop_tasks(&self) -> bool {
+        true
+    }
 }
 
 /// The pool's ends of a worker that is being started.

@@ -2,3 +2,4 @@
 
 pub(crate) mod launcher;
 pub(crate) mod spawn;
+pub(crate) mod threads;

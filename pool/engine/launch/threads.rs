@@ -1,0 +1,69 @@
+//! Workers that are threads of this process, for comparison and debugging. Everything else is as with processes: links,
+//! ledger, scheduling; and values travel as bytes.
+
+use crate::engine::launch::launcher::{Launched, Launcher};
+use crate::engine::routines::Routines;
+use crate::engine::state::Keeper;
+use crate::engine::worker;
+use crate::error::Error;
+use crate::heap::scope::Pins;
+use crate::ipc::bell::Bell;
+use crate::ipc::control::{Control, Reply};
+use crate::ipc::ring;
+use crate::ipc::ring_worker::RingWorker;
+use crate::ipc::worker_end::WorkerEnd;
+use crate::process::panic;
+use crate::process::start::{News, Remains, control_pair};
+use crate::sys::child::Ending;
+use crate::sys::memory;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Once};
+
+/// Starts workers as threads.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    pub(crate) bell: Bell,
+    pub(crate) name: String,
+    pub(crate) routines: Routines,
+    /// What the arguments of the routines refer to.
+    #[allow(dead_code, reason = "held, not read")]
+    pub(crate) pins: Pins,
+}
+
+impl Launcher for Threads {
+    fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
+        static NOTE: Once = Once::new();
+        NOTE.call_once(panic::note);
+        let (control, socket) = control_pair()?;
+        let link = ring::create(control)?;
+        let theirs = memory::map(link.file().as_fd())?;
+        let end = RingWorker::new(theirs, Control::new(Arc::new(socket)), self.bell.of_party(place + 1))?;
+        let routines = self.routines.clone();
+        let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, place + 1));
+        thread.spawn(move || {
+            let code = live(&mut WorkerEnd::Ring(end), &routines, &*tell);
+            tell(News::Exited(Ending::Code(code), Remains::nothing()));
+        })?;
+        Ok(Launched { link: Box::new(link), output: None })
+    }
+
+    fn can_stop_tasks(&self) -> bool {
+        false
+    }
+}
+
+fn live(link: &mut WorkerEnd, routines: &Routines, tell: &dyn Fn(News)) -> i32 {
+    let mut keeper = match Keeper::start(routines) {
+        Ok(keeper) => keeper,
+        Err(error) => {
+            tell(News::Replied(Reply::Initializer(error)));
+            return 1;
+        }
+    };
+    tell(News::Replied(Reply::Ready));
+    if worker::work(link, &mut keeper).is_err() {
+        return 1;
+    }
+    keeper.finish(routines);
+    0
+}

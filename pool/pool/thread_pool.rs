@@ -1,0 +1,55 @@
+//! [`ThreadPool`]: the same calls on threads.
+
+use crate::error::Result;
+use crate::pool::Pool;
+use std::ops::Deref;
+
+/// A pool whose workers are threads of this process: Python's `ThreadPool`.
+///
+/// It dereferences to [`Pool`], so it has the same calls, and a function that takes a `&Pool` runs on either. For
+/// comparison and debugging: a debugger sees all tasks, and a `static` is the same in all of them.
+///
+/// ```
+/// use multiproc::{Pool, ThreadPool};
+///
+/// fn program(pool: &Pool) -> multiproc::Result<u64> {
+///     Ok(pool.map(|x: u64| x * x, 0..10)?.into_iter().sum())
+/// }
+///
+/// let (threads, processes) = (ThreadPool::new(2)?, Pool::new(2)?);
+/// assert_eq!(program(&threads)?, program(&processes)?);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// What differs, since a thread is no process:
+///
+/// - A task that crashes or exits takes the whole program with it; a panic is the error of its task, as in a process.
+/// - A running task cannot be stopped: [`Job::timeout`](crate::Job::timeout) is refused, and
+///   [`AsyncResult::kill`](crate::AsyncResult::kill) stops nothing. [`Pool::terminate`], and dropping the pool, wait for
+///   the tasks that are running; what has not begun is dropped.
+/// - [`Pool::worker_pids`] is empty.
+///
+/// Arguments and results travel as bytes all the same, so that a program that runs on threads runs on processes.
+#[derive(Debug)]
+pub struct ThreadPool {
+    pool: Pool,
+}
+
+impl ThreadPool {
+    /// Starts a pool of `threads` threads; `None` means as many as [`cpu_count`](crate::cpu_count).
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::new`].
+    pub fn new(threads: impl Into<Option<usize>>) -> Result<ThreadPool> {
+        Ok(ThreadPool { pool: Pool::builder().processes(threads).on_threads().build()? })
+    }
+}
+
+impl Deref for ThreadPool {
+    type Target = Pool;
+
+    fn deref(&self) -> &Pool {
+        &self.pool
+    }
+}

@@ -1,0 +1,96 @@
+//! `ThreadPool`: the same calls on threads.
+
+use super::common::watchdog::watchdog;
+use multiproc::{Pool, ThreadPool};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+#[test]
+fn one_program_runs_on_either() {
+    fn program(pool: &Pool) -> (Vec<u64>, Vec<String>, u64, Vec<bool>, Vec<u64>) {
+        let squares = pool.map(|x: u64| x * x, 0..1000).unwrap();
+        let words = pool.starmap(|word: String, n: usize| word.repeat(n), [("a".to_owned(), 3)]).unwrap();
+        let sum = pool.with(&7).apply(|seven: &u64, x: u64| seven + x, (1,)).unwrap();
+        let each = pool.map_each(|x: u32| assert!(x != 3), 0..5).into_iter().map(|it| it.is_ok()).collect();
+        let later = pool.map_async(|x: u64| x + 1, 0..100).unwrap();
+        let streamed: Vec<u64> = pool.imap(|x: u64| x * 2, 0..).take(50).map(Result::unwrap).collect();
+        assert_eq!(later.get().unwrap(), (1..=100).collect::<Vec<_>>());
+        assert_eq!(pool.apply(|bytes: Vec<u8>| bytes.len(), (vec![1; 70 << 20],)).unwrap(), 70 << 20);
+        (squares, words, sum, each, streamed)
+    }
+    let _watchdog = watchdog(120);
+    assert_eq!(program(&ThreadPool::new(2).unwrap()), program(&Pool::new(2).unwrap()));
+}
+
+#[test]
+fn tasks_run_on_several_threads_of_this_process() {
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+    let _watchdog = watchdog(60);
+    let pool = ThreadPool::new(3).unwrap();
+    let task = |_: u32| {
+        SEEN.fetch_add(1, SeqCst);
+        std::thread::sleep(Duration::from_millis(5));
+        (std::process::id(), format!("{:?}", std::thread::current().id()))
+    };
+    let seen = pool.job().chunksize(1).map(task, 0..60).unwrap();
+    assert_eq!(SEEN.load(SeqCst), 60);
+    assert!(seen.iter().all(|(pid, _)| *pid == std::process::id()));
+    assert_eq!(seen.iter().map(|(_, thread)| thread).collect::<HashSet<_>>().len(), 3);
+    assert!(pool.worker_pids().is_empty());
+    pool.close();
+    pool.join().unwrap();
+}
+
+#[test]
+fn a_panic_is_an_error_of_its_task() {
+    let _watchdog = watchdog(60);
+    let pool = ThreadPool::new(2).unwrap();
+    let error = pool.apply(|x: u32| assert_eq!(x, 1, "not one"), (2,)).unwrap_err();
+    let task = error.task().unwrap();
+    assert!(task.is_panic() && task.message().unwrap().contains("not one") && task.location().is_some());
+    assert_eq!(pool.map(|x: u32| x, 0..3).unwrap(), [0, 1, 2]);
+}
+
+#[test]
+fn a_time_limit_is_refused() {
+    let _watchdog = watchdog(60);
+    let pool = ThreadPool::new(1).unwrap();
+    let error = pool.job().timeout(Duration::from_secs(1)).map(|x: u32| x, 0..3).unwrap_err();
+    assert!(error.is_invalid_argument() && error.to_string().contains("a thread cannot be stopped"), "{error}");
+}
+
+#[test]
+fn the_end_waits_for_what_runs_and_drops_the_rest() {
+    static RAN: AtomicU32 = AtomicU32::new(0);
+    let _watchdog = watchdog(60);
+    let pool = ThreadPool::new(1).unwrap();
+    let started = Instant::now();
+    let slow = |ms: u64| {
+        RAN.fetch_add(1, SeqCst);
+        std::thread::sleep(Duration::from_millis(ms));
+    };
+    let all: Vec<_> = (0..20).map(|_| pool.apply_async(slow, (300,)).unwrap()).collect();
+    while RAN.load(SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    drop(pool);
+    assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < Duration::from_secs(3));
+    assert_eq!(RAN.load(SeqCst), 1);
+    // What was running has ended, and its result was there in time or was not.
+    for result in all.into_iter().skip(1) {
+        assert!(result.get().unwrap_err().is_terminated());
+    }
+}
+
+#[test]
+fn a_thread_may_use_its_own_pool_and_others() {
+    let _watchdog = watchdog(60);
+    let nested = |x: u64| {
+        let inner = ThreadPool::new(2).unwrap();
+        let processes = Pool::new(1).unwrap();
+        inner.map(|x: u64| x + 1, 0..x).unwrap().len() as u64 + processes.apply(|x: u64| x, (x,)).unwrap()
+    };
+    let pool = ThreadPool::new(2).unwrap();
+    assert_eq!(pool.map(nested, 0..6).unwrap(), (0..6).map(|x| 2 * x).collect::<Vec<_>>());
+}
