@@ -298,6 +298,9 @@ impl<S> PoolBuilder<S> {
         if processes == 0 {
             return Err(Error::invalid_argument("a pool needs at least 1 process, not 0"));
         }
+        if self.name.contains('\0') {
+            return Err(Error::invalid_argument("the name of a pool's workers cannot contain a NUL"));
+        }
         if let Some(error) = self.refused {
             return Err(error);
         }

@@ -81,6 +81,14 @@ fn assert_whole(pool: &Pool, pids: &[i32]) {
 }
 
 #[test]
+fn a_name_with_a_nul_is_refused() {
+    on_each_link(60, |builder| {
+        let error = builder().processes(1).name("a\0b").build().unwrap_err();
+        assert!(error.is_invalid_argument(), "{error}");
+    });
+}
+
+#[test]
 fn a_panic_is_the_error_of_its_task() {
     on_each_pool(2, 60, |pool| {
         let pids = pool.worker_pids();
