@@ -89,6 +89,12 @@ impl RingWorker {
             if found != Found::Revoked {
                 return found;
             }
+            // The slot is ours until we have passed it. What a frame has sent beside the ring must not be taken for the
+            // payload of the next one that does.
+            let place = self.shared.tasks().read(self.next_frame, DATA).map(|(_, place)| place);
+            if matches!(place, Some(Place::Elsewhere)) && self.control.receive_bytes().is_err() {
+                return Found::Garbage;
+            }
             self.next_frame += 1;
             self.shared.head().progress.store(self.at(self.next_frame, 0), Release);
         }

@@ -174,17 +174,22 @@ fn a_context_may_fill_the_link() {
 #[test]
 fn large_items_that_are_taken_back_go_elsewhere_whole() {
     const MIB: usize = 1 << 20;
-    fn work((nap, item): (u64, Vec<u8>)) -> (u8, usize) {
-        std::thread::sleep(std::time::Duration::from_millis(nap));
+    // Its second byte is how long it takes, in hundredths of a second. (Plain bytes: quick in a debug build, too.)
+    fn work(item: Vec<u8>) -> (u8, usize) {
+        std::thread::sleep(std::time::Duration::from_millis(10 * u64::from(item[1])));
         (item[0], item.len())
     }
-    on_ring_pool(2, 300, |pool| {
-        pool.map(work, vec![(0, vec![1]); 1000]).unwrap();
+    on_ring_pool(2, 120, |pool| {
+        pool.map(work, vec![vec![1, 0]; 1000]).unwrap();
         // One long task, behind which others wait until the other worker is idle.
         for round in 0..2 {
-            let items = (0..4u8).map(|n| (if n == round { 300 } else { 0 }, vec![n; 66 * MIB + n as usize]));
-            let done = pool.job().chunksize(1).map(work, items).unwrap();
-            assert_eq!(done, (0..4u8).map(|n| (n, 66 * MIB + n as usize)).collect::<Vec<_>>());
+            let item = |n: u8| {
+                let mut item = vec![n; 66 * MIB + n as usize];
+                item[1] = if n == round { 30 } else { 0 };
+                item
+            };
+            let done = pool.job().chunksize(1).map(work, (0..6u8).map(item)).unwrap();
+            assert_eq!(done, (0..6u8).map(|n| (n, 66 * MIB + n as usize)).collect::<Vec<_>>());
         }
     });
 }
