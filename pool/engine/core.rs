@@ -93,7 +93,7 @@ pub(crate) struct Core {
     pub(crate) built: bool,
     /// The first start that failed.
     pub(crate) start_failure: Option<Error>,
-    /// When something large last went through a link whose memory was not given back since.
+    /// When something was last used that was not given back since: room for something large, or the context of a call.
     pub(crate) large_at: Option<Instant>,
     pub(crate) totals: Totals,
     pub(crate) trace: Option<Trace>,
@@ -254,7 +254,13 @@ impl Core {
     pub(crate) fn trim(&mut self) {
         if self.trim_at().passed() && !self.is_busy() {
             self.large_at = None;
-            self.workers.iter_mut().filter_map(|worker| worker.link.as_mut()).for_each(|link| link.trim());
+            for worker in self.workers.iter_mut().filter(|worker| worker.state == State::Ready) {
+                if let Some(link) = &mut worker.link {
+                    link.trim();
+                }
+                // The context of the last call may hold shared memory, or a lot of its own.
+                worker.send_forgets();
+            }
         }
     }
 
@@ -386,6 +392,7 @@ impl Core {
             self.workers.iter_mut().for_each(|worker| worker.window.abandon(job));
         }
         if job.header.context.is_some() {
+            self.large_at = Some(Instant::now());
             for worker in &mut self.workers {
                 if worker.known.remove(&job.header.id) {
                     worker.forget.push(job.header.id);

@@ -113,12 +113,8 @@ impl Worker {
         }
         let header = &job.header;
         let frame = |kind| Frame { kind, header: header.id, first: 0, count: 0, skip: 0 };
-        while let Some(id) = self.forget.pop() {
-            let Some(seq) = link.send(&Frame { header: id, ..frame(FrameKind::Forget) }, &[])? else {
-                self.forget.push(id);
-                return Ok(false);
-            };
-            self.window.push(Flight { seq, load: None });
+        if !send_forgets(&mut **link, &mut self.forget, &mut self.window)? {
+            return Ok(false);
         }
         if !self.known.contains(&header.id) {
             let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
@@ -137,6 +133,16 @@ impl Worker {
         self.limit = job.options.timeout.map(|limit| (limit, Deadline::after(limit)));
         self.unflushed = true;
         Ok(true)
+    }
+
+    /// Tells the worker which contexts it need not keep any more.
+    pub(super) fn send_forgets(&mut self) {
+        let Some(link) = self.link.as_mut().filter(|_| !self.forget.is_empty()) else { return };
+        match send_forgets(&mut **link, &mut self.forget, &mut self.window) {
+            Ok(_) => self.unflushed = true,
+            Err(error) => self.condemn(&error),
+        }
+        self.flush();
     }
 
     /// Tells the worker that there are no more frames; `Ok(false)` when there is no room now.
@@ -196,4 +202,17 @@ impl Worker {
             _ => 0,
         }
     }
+}
+
+/// Whether there was room for all of it.
+fn send_forgets(link: &mut dyn Link, forget: &mut Vec<u64>, window: &mut Window) -> io::Result<bool> {
+    while let Some(id) = forget.pop() {
+        let frame = Frame { kind: FrameKind::Forget, header: id, first: 0, count: 0, skip: 0 };
+        let Some(seq) = link.send(&frame, &[])? else {
+            forget.push(id);
+            return Ok(false);
+        };
+        window.push(Flight { seq, load: None });
+    }
+    Ok(true)
 }

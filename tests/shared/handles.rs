@@ -1,5 +1,6 @@
 //! Handles travel: in arguments, items, contexts and results, however deep; and nowhere else.
 
+use super::common::alone::alone;
 use super::common::links::on_each_pool;
 use super::common::proc::{eventually, kill};
 use super::common::watchdog::watchdog;
@@ -126,4 +127,22 @@ fn a_handle_keeps_its_type() {
     let pool = Pool::new(1).unwrap();
     let error = pool.apply(|_: Liar| (), (Liar(RawValue::new(1)),)).unwrap_err();
     assert!(error.to_string().contains("the handle refers to something that is no lock"), "{error}");
+}
+
+#[test]
+fn an_idle_worker_lets_go_of_the_last_context() {
+    if !alone("handles::an_idle_worker_lets_go_of_the_last_context") {
+        return;
+    }
+    on_each_pool(2, 60, |pool| {
+        let before = multiproc::shared_memory_report().unwrap().blocks;
+        let value = Value::new(1u64);
+        assert_eq!(
+            pool.with(&value).map(|value: &Value<u64>, x: u64| value.get().unwrap() + x, 0..9).unwrap().len(),
+            9
+        );
+        drop(value);
+        let blocks = || multiproc::shared_memory_report().unwrap().blocks;
+        assert!(eventually(Duration::from_secs(20), || blocks() <= before), "{} blocks, {before} before", blocks());
+    });
 }
