@@ -204,3 +204,9 @@ fn soak() {
     assert!(last.starts_with("soak: 3 s, ") || last.starts_with("soak: 4 s, "), "{out}");
     assert!(last.contains(" 0 wrong, ") && last.contains(" 0 hangs; left behind: 0 processes, 0 descriptors"), "{out}");
 }
+
+#[test]
+fn churn() {
+    let out = printed_by("churn", &["--millions", "0.1"]);
+    assert!(out.contains(" kills\n") && out.ends_with(" 0 complaints\n"), "{out}");
+}

@@ -140,7 +140,7 @@ impl Worker {
         let Some(link) = self.link.as_mut().filter(|_| !self.forget.is_empty()) else { return };
         match send_forgets(&mut **link, &mut self.forget, &mut self.window) {
             Ok(_) => self.unflushed = true,
-            Err(error) => self.condemn(&error),
+            Err(_) => self.abandon(),
         }
         self.flush();
     }
