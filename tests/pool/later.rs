@@ -123,6 +123,29 @@ fn a_result_is_a_future() {
 }
 
 #[test]
+fn a_result_is_a_future_under_tokio() {
+    on_each_pool(2, 60, |pool| {
+        let current = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+        for runtime in [current, threads] {
+            let sum = runtime.block_on(async {
+                let later = |ms| pool.apply_async(sleep, (ms,)).unwrap();
+                let spawned: Vec<_> = (1..20).map(|ms| tokio::spawn(later(ms))).collect();
+                let mut sum = 0;
+                for task in spawned {
+                    sum += task.await.unwrap().unwrap();
+                }
+                // A future that loses against the clock is dropped, and its task cancelled or left alone.
+                let slow = tokio::time::timeout(Duration::from_millis(1), later(200)).await;
+                assert!(slow.is_err());
+                sum + later(5).await.unwrap()
+            });
+            assert_eq!(sum, (1..20).sum::<u64>() + 5);
+        }
+    });
+}
+
+#[test]
 fn what_has_not_begun_can_be_cancelled() {
     on_each_pool(1, 60, |pool| {
         let started = RawValue::new(0u32);
