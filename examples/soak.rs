@@ -750,6 +750,20 @@ fn holdings() -> [usize; 3] {
     [children, entries("/proc/self/fd"), entries("/proc/self/task")]
 }
 
+/// The children and descriptors of this process, for people.
+fn list_holdings() {
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)).unwrap_or_default();
+        if parent == std::process::id().to_string() {
+            eprintln!("soak: a child: {}", stat.chars().take(80).collect::<String>());
+        }
+    }
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        eprintln!("soak: a descriptor: {:?}", fs::read_link(entry.path()).unwrap_or_default());
+    }
+}
+
 /// Resident memory of this process in MiB.
 fn memory() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -853,6 +867,9 @@ fn main() {
     let left = processes + descriptors + threads;
     if submitted != outcomes || count(&tally.wrong) > 0 || left > 0 || !flat || !blocks {
         eprintln!("soak: something is wrong: {memory:?}");
+        if left > 0 {
+            list_holdings();
+        }
         std::process::exit(1);
     }
 }
