@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 const CALLERS: usize = 5;
 
 /// No call here takes nearly as long; one that does has hung.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A storm, in which workers are killed, pools replaced, and tasks do harm, and a calm follow each other, in seconds.
 /// The calm is for what a storm hides: the end of a worker wakes the whole pool, also one that slept by mistake.
 const STORM: u64 = 15;
-const CALM: u64 = 25;
+const CALM: u64 = 45;
 
 /// Whether there is a calm now.
 static IS_CALM: AtomicBool = AtomicBool::new(false);
