@@ -9,6 +9,10 @@ pub(crate) use process::ProcessKind;
 mod lock;
 
 pub use lock::LockError;
+
+mod barrier;
+
+pub use barrier::BrokenBarrierError;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -50,6 +54,7 @@ enum Kind {
     Cancelled,
     SharedMemory { text: String },
     Lock { source: LockError },
+    Barrier { source: BrokenBarrierError },
     Task { source: TaskError },
     Process { source: ProcessError },
     Io { kind: IoKind, text: String },
@@ -124,6 +129,11 @@ impl Error {
     #[cold]
     fn of_lock(source: LockError) -> Error {
         Kind::Lock { source }.into()
+    }
+
+    #[cold]
+    fn of_barrier(source: BrokenBarrierError) -> Error {
+        Kind::Barrier { source }.into()
     }
 
     /// What a task's error is when this error has refused the whole call.
@@ -210,6 +220,11 @@ impl Error {
         }
     }
 
+    /// Whether a barrier is broken, see [`BrokenBarrierError`].
+    pub fn is_broken_barrier(&self) -> bool {
+        matches!(*self.kind, Kind::Barrier { .. })
+    }
+
     /// The failure of a task, if that is what this error is.
     pub fn task(&self) -> Option<&TaskError> {
         match &*self.kind {
@@ -285,6 +300,7 @@ impl fmt::Display for Error {
                 "the pool was called from inside a `Deserialize` implementation while it was reading a result",
             ),
             Kind::Lock { source } => source.fmt(f),
+            Kind::Barrier { source } => source.fmt(f),
             Kind::Task { source } => source.fmt(f),
             Kind::Process { source } => source.fmt(f),
         }

@@ -28,13 +28,16 @@
 //! | [`ThreadPool`] | the same calls on threads |
 //! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
-//! | [`Lock`], [`LockGuard`] | one process at a time |
+//! | [`Lock`], [`RLock`], [`LockGuard`], [`RLockGuard`] | one process at a time |
+//! | [`RwLock`], [`RwLockReadGuard`], [`RwLockWriteGuard`] | many readers or one writer |
+//! | [`Semaphore`], [`BoundedSemaphore`], [`Permit`] | a number of permits |
+//! | [`Event`], [`Condition`], [`ConditionGuard`], [`Barrier`] | waiting for others |
 //! | [`Value`], [`Array`] | data that processes share, with a lock; [`RawValue`], [`RawArray`] without |
 //! | [`SharedMemory`] | bytes that processes share, also with Python and C programs, by name |
 //! | [`ShareableList`], [`Item`] | a list of mixed values in it, as Python has it |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
-//! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`RemoteError`] | what can go wrong |
+//! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`RemoteError`] | what can go wrong |
 //! | [`Payload`], [`Args`], [`Task`] | what can travel, and what can be called |
 //! | [`cpu_count`], [`init`] | how many CPUs there are; programs without the feature `auto` |
 //!
@@ -54,11 +57,12 @@ mod engine;
 mod error;
 #[allow(unsafe_code)]
 mod heap;
+#[allow(unsafe_code)]
+mod identity;
 mod ipc;
 mod pool;
 mod process;
 mod shared;
-#[allow(dead_code, reason = "the other primitives are built upon it next")]
 mod sync;
 #[allow(unsafe_code)]
 mod sys;
@@ -67,7 +71,7 @@ pub use crate::codec::Payload;
 pub use crate::engine::output::OutputLine;
 pub use crate::engine::progress::Progress;
 pub use crate::engine::stats::{PoolStats, WorkerStats};
-pub use crate::error::{Error, LockError, ProcessError, RemoteError, Result, TaskError};
+pub use crate::error::{BrokenBarrierError, Error, LockError, ProcessError, RemoteError, Result, TaskError};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::link::LinkKind;
 pub use crate::pool::{AsyncResult, CpuAffinity, Imap, Job, OnState, Pool, PoolBuilder, ThreadPool, With};
@@ -86,6 +90,13 @@ pub use crate::shared::shareable_list::ShareableList;
 pub use crate::shared::shared_memory::SharedMemory;
 pub use crate::shared::value::{Value, ValueGuard};
 pub use crate::sync::lock::{Lock, LockGuard};
+pub use crate::sync::public::barrier::Barrier;
+pub use crate::sync::public::bounded::BoundedSemaphore;
+pub use crate::sync::public::condition::{Condition, ConditionGuard};
+pub use crate::sync::public::event::Event;
+pub use crate::sync::public::rlock::{RLock, RLockGuard};
+pub use crate::sync::public::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use crate::sync::public::semaphore::{Permit, Semaphore};
 pub use crate::sys::cpu::cpu_count;
 pub use bytemuck::{self, Pod};
 

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["error"],
     &["sys"],
     &["heap"],
-    &["codec"],
+    &["codec", "identity"],
     &["sync"],
     &["shared", "ipc"],
     &["process"],
@@ -33,7 +33,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("pool/ipc/ring.rs", "promises that its head consists of atomics"),
     ("tests/common/signals.rs", "ignores and handles signals, and handles exit"),
     ("benches/lock.rs", "measures the C library's robust mutex"),
-    ("pool/process/identity.rs", "follows a checked reference to a function"),
+    ("pool/identity.rs", "follows a checked reference to a function"),
     ("pool/process/bootstrap.rs", "runs before `main`"),
 ];
 

@@ -25,6 +25,11 @@ enum LockKind {
     WouldDeadlock,
     NotHeld,
     HeldByGuard,
+    NotOwner,
+    NotInside,
+    Full,
+    Lent,
+    TooMany,
     Damaged,
     SharedMemory { text: String },
 }
@@ -34,6 +39,11 @@ impl LockError {
     pub(crate) const WOULD_DEADLOCK: LockError = LockError { kind: LockKind::WouldDeadlock };
     pub(crate) const NOT_HELD: LockError = LockError { kind: LockKind::NotHeld };
     pub(crate) const HELD_BY_GUARD: LockError = LockError { kind: LockKind::HeldByGuard };
+    pub(crate) const NOT_OWNER: LockError = LockError { kind: LockKind::NotOwner };
+    pub(crate) const NOT_INSIDE: LockError = LockError { kind: LockKind::NotInside };
+    pub(crate) const FULL: LockError = LockError { kind: LockKind::Full };
+    pub(crate) const LENT: LockError = LockError { kind: LockKind::Lent };
+    pub(crate) const TOO_MANY: LockError = LockError { kind: LockKind::TooMany };
     pub(crate) const DAMAGED: LockError = LockError { kind: LockKind::Damaged };
 
     /// Whether a process died while it held the lock: what the lock protects may be half changed. See
@@ -47,9 +57,23 @@ impl LockError {
         self.kind == LockKind::WouldDeadlock
     }
 
-    /// Whether something was to be released that the caller does not hold.
+    /// Whether something was to be released that the caller does not hold, or a condition was used by a thread that does
+    /// not hold its lock.
     pub fn is_not_held(&self) -> bool {
-        matches!(self.kind, LockKind::NotHeld | LockKind::HeldByGuard)
+        use LockKind::{Full, HeldByGuard, NotHeld, NotInside, NotOwner};
+        matches!(self.kind, NotHeld | HeldByGuard | NotOwner | NotInside | Full)
+    }
+
+    /// Whether a condition was to let go of a lock that this thread holds through the guard of a
+    /// [`Value`](crate::Value) or [`Array`](crate::Array).
+    pub fn is_lent(&self) -> bool {
+        self.kind == LockKind::Lent
+    }
+
+    /// Whether a limit was reached: 960 threads wait for one condition, or a thread has taken a recursive lock 65535
+    /// times.
+    pub fn is_too_many(&self) -> bool {
+        self.kind == LockKind::TooMany
     }
 
     /// Whether the bytes in shared memory are no value of the type: a process has written over them.
@@ -84,12 +108,23 @@ impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {
             LockKind::OwnerDied => {
-                "a process died while it held the lock: take it with `lock_poisoned()`, repair what it protects, and call \
-                 `clear_poison()`"
+                "a process died while it held the lock: take it with `lock_poisoned()` (`write_poisoned()` for a `RwLock`), \
+                 repair what it protects, and call `clear_poison()`"
             }
             LockKind::WouldDeadlock => "this thread holds the lock already, and would wait for itself for ever",
             LockKind::NotHeld => "the lock is released too many times: nobody holds it",
             LockKind::HeldByGuard => "the lock is held through a guard, and only dropping that releases it",
+            LockKind::NotOwner => "the lock is held by another thread, which alone can release it",
+            LockKind::NotInside => {
+                "this thread does not hold the lock of the condition: take it before `wait()` and `notify()`"
+            }
+            LockKind::Full => "the semaphore is released too many times: it would have more permits than it may have",
+            LockKind::Lent => {
+                "this thread holds the lock through the guard of a value or array: drop that before it waits for the condition"
+            }
+            LockKind::TooMany => {
+                "too many wait for the condition, or this thread has taken the lock too many times without giving it back"
+            }
             LockKind::Damaged => "the bytes in shared memory are no value of this type: a process has written over them",
             LockKind::SharedMemory { text } => text,
         })

@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 /// The memory of a block.
@@ -56,6 +57,8 @@ pub(super) struct Inner {
     site: Site,
     place: u32,
     memory: Memory,
+    /// See [`Block::lend`].
+    lent: AtomicBool,
 }
 
 // A panic in between leaves the books of the heap as they were: nothing of the user's runs while they are changed.
@@ -95,7 +98,7 @@ impl Block {
             let _ = memory.bytes().write(0, &vec![0; len]);
         }
         heap.hold(place, site.index, site.generation);
-        let inner = Arc::new(Inner { heap, site, place, memory });
+        let inner = Arc::new(Inner { heap, site, place, memory, lent: AtomicBool::new(false) });
         places.blocks.insert(site.index, Arc::downgrade(&inner));
         Ok(Block(inner))
     }
@@ -134,7 +137,7 @@ impl Block {
                 return Err(format!("shared memory could not be mapped: {error}"));
             }
         };
-        let inner = Arc::new(Inner { heap, site, place, memory });
+        let inner = Arc::new(Inner { heap, site, place, memory, lent: AtomicBool::new(false) });
         places.blocks.insert(index, Arc::downgrade(&inner));
         Ok(Block(inner))
     }
@@ -153,6 +156,17 @@ impl Block {
     /// Its memory.
     pub(crate) fn memory(&self) -> &Memory {
         &self.0.memory
+    }
+
+    /// Notes whether what the lock in this block protects is lent to somebody of this process as a reference or copy,
+    /// so that whoever holds the lock must not let go of it in between. Only the holder of the lock may say so, and ask.
+    pub(crate) fn lend(&self, lent: bool) {
+        self.0.lent.store(lent, Relaxed);
+    }
+
+    /// See [`Block::lend`].
+    pub(crate) fn is_lent(&self) -> bool {
+        self.0.lent.load(Relaxed)
     }
 
     /// A number that no other block has, of all that ever live in its place. Never 0.

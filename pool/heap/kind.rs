@@ -1,6 +1,5 @@
 //! What a block was made for: a handle of one type never opens a block of another.
 
-#[allow(dead_code, reason = "the other primitives are built upon the heap next")]
 /// The kinds of blocks. Those with a lock word have it at their start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -21,9 +20,19 @@ pub(crate) enum Kind {
     Event = 10,
     Condition = 11,
     Barrier = 12,
-    Queue = 13,
     /// Bytes without a name: `SharedMemory::anonymous`.
     SharedMemory = 14,
     /// Stands for a name in the file system, which goes with it: see [`name`](crate::heap::name).
     Name = 15,
+    BoundedSemaphore = 16,
+}
+
+impl Kind {
+    /// Whether blocks of this kind must be opened to take a dead process off them, which only a process can that has a
+    /// row in the process table itself.
+    pub(crate) fn is_opened(kind: u8) -> bool {
+        [Kind::RwLock, Kind::Semaphore, Kind::BoundedSemaphore, Kind::Condition, Kind::Barrier]
+            .iter()
+            .any(|it| *it as u8 == kind)
+    }
 }

@@ -142,8 +142,14 @@ impl Parties {
         living.filter(|(_, party)| !party.mark.is_orphaned()).map(|(row, _)| row).collect()
     }
 
-    /// Takes over, for releasing what they hold, the rows of dead processes of which `which` says so.
-    pub(super) fn take_dead(&self, own: PartyId, which: impl Fn(&Party) -> bool) -> Vec<PartyId> {
+    /// Takes over, for releasing what they hold, the rows of dead processes of which `which` says so, as far as `can`
+    /// says that it is possible here.
+    pub(super) fn take_dead(
+        &self,
+        own: PartyId,
+        which: impl Fn(&Party) -> bool,
+        can: impl Fn(u32) -> bool,
+    ) -> Vec<PartyId> {
         let dead = self.used().filter_map(|(row, party)| {
             let state @ (standing, by, generation) = party.standing();
             let abandoned = match standing {
@@ -153,7 +159,8 @@ impl Parties {
                 Standing::Released => self.is_dead(by),
             };
             let to = (Standing::Released, own.row, generation);
-            (abandoned && party.mark.is_orphaned() && party.change(state, to)).then_some(PartyId { row, generation })
+            let is_it = abandoned && party.mark.is_orphaned() && can(row);
+            (is_it && party.change(state, to)).then_some(PartyId { row, generation })
         });
         dead.collect()
     }

@@ -124,7 +124,8 @@ fn open() -> Result<&'static Heap, Error> {
     let file = HeapFile::open(Arc::clone(&origin.fd))?;
     let parties = file.parties();
     let own = parties.reserve().or_else(|| {
-        release_dead(&file, PartyId { row: 0, generation: 0 }, |_| false);
+        // Without a row of its own this process cannot open what it would have to take the dead off.
+        release_dead(&file, PartyId { row: 0, generation: 0 }, |_| false, |row| !holds_opened(&file, row));
         parties.reserve()
     });
     let own = own.ok_or_else(|| Error::shared_memory("too many processes share the memory of this program"))?;
@@ -144,7 +145,7 @@ pub(crate) fn bury(token: u64) {
         of == parent && party.token.load(Ordering::Relaxed) == token
             || PartyId::from_bits(of).is_some_and(|of| of != heap.own && parties.has_ended(of))
     };
-    release_dead(&heap.file, heap.own, is_it);
+    release_dead(&heap.file, heap.own, is_it, |_| true);
 }
 
 /// Whether the process in a row of the process table has ended. One load.
@@ -168,15 +169,27 @@ pub(crate) fn pid_of(row: u32) -> u64 {
     party.map_or(0, |party| party.pid.load(Ordering::Relaxed))
 }
 
-/// Releases what dead processes held of which `which` says so, and of those without a living parent.
-fn release_dead(file: &HeapFile, own: PartyId, which: impl Fn(&parties::Party) -> bool) {
+/// Whether a process holds blocks of those kinds of which [`Kind::is_opened`] speaks.
+fn holds_opened(file: &HeapFile, row: u32) -> bool {
+    let Ok(registry) = file.registry(row) else { return true };
+    let high = file.parties().rows[row as usize].high.load(Ordering::Acquire).min(file.geometry.row);
+    let places = registry.views::<crate::sys::atomic::AtomicU64>(0, high as usize);
+    let table = file.table();
+    places.iter().filter_map(|place| parties::held(place.load(Ordering::Acquire))).any(|(index, generation)| {
+        table.site(index).is_ok_and(|site| site.generation == generation && Kind::is_opened(site.kind))
+    })
+}
+
+/// Releases what dead processes held of which `which` says so, and of those without a living parent; of those alone of
+/// which `can` says so.
+fn release_dead(file: &HeapFile, own: PartyId, which: impl Fn(&parties::Party) -> bool, can: impl Fn(u32) -> bool) {
     let Some(mourn) = MOURN.get() else { return };
     let parties = file.parties();
     let orphan = |party: &parties::Party| {
         let parent = party.parent.load(Ordering::Relaxed);
         PartyId::from_bits(parent).is_some_and(|parent| parties.has_ended(parent))
     };
-    for id in parties.take_dead(own, |party| which(party) || orphan(party)) {
+    for id in parties.take_dead(own, |party| which(party) || orphan(party), can) {
         let party = &parties.rows[id.row as usize];
         let high = party.high.load(Ordering::Acquire).min(file.geometry.row) as usize;
         if high > 0 {

@@ -9,8 +9,8 @@ pub(crate) mod children;
 pub(crate) mod current;
 mod guardian;
 pub(crate) mod handle;
-#[allow(unsafe_code)]
-pub(crate) mod identity;
 pub(crate) mod panic;
 pub(crate) mod returns;
 pub(crate) mod start;
+
+pub(crate) use crate::identity;

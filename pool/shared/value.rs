@@ -211,6 +211,8 @@ pub struct ValueGuard<'a, T: Element> {
 impl<'a, T: Element> ValueGuard<'a, T> {
     fn new(value: &'a Value<T>, held: LockGuard<'a>) -> Result<ValueGuard<'a, T>, LockError> {
         let copy = element::read(value.data.memory(), DATA)?;
+        // What somebody else changed while a condition has let go of the lock would be lost.
+        held.lend();
         Ok(ValueGuard { value, held, copy, changed: false })
     }
 
@@ -245,6 +247,7 @@ impl<T: Element> Drop for ValueGuard<'_, T> {
         if self.changed {
             element::write(self.value.data.memory(), DATA, &self.copy);
         }
+        self.held.take_back();
     }
 }
 

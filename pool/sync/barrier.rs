@@ -64,6 +64,8 @@ enum Arrived {
 }
 
 impl Barrier {
+    /// In real life it is memory that was zero.
+    #[cfg(test)]
     pub(crate) fn new() -> Barrier {
         Barrier { cells: Cells::new() }
     }

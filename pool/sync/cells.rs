@@ -21,7 +21,6 @@ use crate::sync::word::{NotReleased, Outcome, Owner, Parties, Word, kill};
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::futex;
 use Ordering::{Acquire, Relaxed, Release};
-use std::array;
 
 /// The most changes of one commit.
 const LOG: usize = 8;
@@ -50,12 +49,14 @@ pub(crate) struct Line {
 }
 
 impl<const N: usize> Cells<N> {
+    /// In real life it is memory that was zero.
+    #[cfg(test)]
     pub(crate) fn new() -> Cells<N> {
         Cells {
             word: Word::new(),
             pending: AtomicU32::new(0),
-            log: array::from_fn(|_| AtomicU64::new(0)),
-            numbers: array::from_fn(|_| AtomicU32::new(0)),
+            log: std::array::from_fn(|_| AtomicU64::new(0)),
+            numbers: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 

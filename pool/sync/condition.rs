@@ -91,6 +91,8 @@ pub(crate) enum NotWaited {
 }
 
 impl Condition {
+    /// In real life it is memory that was zero.
+    #[cfg(test)]
     pub(crate) fn new() -> Condition {
         Condition { cells: Cells::new() }
     }
@@ -206,16 +208,17 @@ impl Condition {
     #[cold]
     fn sweep(&self, parties: &impl Parties) {
         if LIST.peek(&self.cells).any(|entry| entry.is_dead(parties)) {
-            let mut open = self.cells.open(parties);
-            let ended = self.see_to_the_dead(&mut open, parties);
-            open.commit();
-            LIST.wake(&self.cells, &ended);
+            self.bury(parties);
         }
     }
 
-    /// For whoever clears up after a dead process, before its slot has a new owner.
+    /// For whoever clears up after a dead process, before its slot has a new owner. It opens the cells in any case: the
+    /// dead one may have had them open, without any entry.
     pub(crate) fn bury(&self, parties: &impl Parties) {
-        self.sweep(parties);
+        let mut open = self.cells.open(parties);
+        let ended = self.see_to_the_dead(&mut open, parties);
+        open.commit();
+        LIST.wake(&self.cells, &ended);
     }
 
     /// How many wait, those included who died waiting and were not noticed yet.

@@ -79,6 +79,10 @@ impl Lock {
         Shared::new(block, &[Kind::Lock, Kind::Value, Kind::Array]).map(|word| Lock { word })
     }
 
+    pub(crate) fn word(&self) -> &Word {
+        &self.word
+    }
+
     /// The block that it is in.
     pub(crate) fn block(&self) -> &Block {
         self.word.block()
@@ -316,9 +320,25 @@ impl<'a> LockGuard<'a> {
         LockGuard { lock, me, poisoned, here: PhantomData }
     }
 
+    /// Says that a reference to what the lock protects, or a copy that will be written back, is about: nobody may let go
+    /// of the lock as long as [`LockGuard::take_back`] has not been called.
+    pub(crate) fn lend(&self) {
+        self.lock.block().lend(true);
+    }
+
+    /// See [`LockGuard::lend`].
+    pub(crate) fn take_back(&self) {
+        self.lock.block().lend(false);
+    }
+
     /// Whether a holder had died when this guard was taken, see [`Lock::lock_poisoned`].
     pub fn is_poisoned(&self) -> bool {
         self.poisoned && self.lock.is_poisoned()
+    }
+
+    /// Whether a holder has died, be it before this guard was taken or while it waited for a condition.
+    pub(crate) fn lock_is_poisoned(&self) -> bool {
+        self.lock.is_poisoned()
     }
 
     /// Says that what the lock protects is sound again: [`Lock::lock`] works as before from now on.

@@ -9,6 +9,7 @@ pub(crate) mod layout;
 pub(crate) mod lock;
 pub(crate) mod mourn;
 pub(crate) mod party;
+pub(crate) mod public;
 pub(crate) mod rlock;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;

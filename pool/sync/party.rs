@@ -40,6 +40,11 @@ impl Here {
         ME.set((Some(me), fork_generation()));
         Ok(Here { me })
     }
+
+    /// Whether the number of the thread is surely its alone, see [`Number`].
+    pub(crate) fn is_unique(self) -> bool {
+        self.me.thread() < LAST
+    }
 }
 
 impl Parties for Here {
@@ -62,6 +67,9 @@ pub(crate) fn pid_of(owner: Owner) -> u64 {
 /// The number of a thread in its process, from 1; free for another when the thread ends.
 struct Number(u16);
 
+/// The last number that is given to a thread; that behind it is for threads that are ending.
+const LAST: u16 = u16::MAX - 1;
+
 static FREE: Mutex<(Vec<u16>, u16)> = Mutex::new((Vec::new(), 0));
 
 impl Number {
@@ -70,7 +78,7 @@ impl Number {
         let number = free.0.pop().unwrap_or_else(|| {
             // Beyond that many threads at a time some share the last number: they lock each other out correctly, but
             // one that waits for another of them is told that it would deadlock.
-            free.1 = free.1.saturating_add(1).min(u16::MAX - 1);
+            free.1 = free.1.saturating_add(1).min(LAST);
             free.1
         });
         Number(number)

@@ -1,7 +1,8 @@
 //! A recursive lock: the thread that holds it may take it again, and gives it back as often as it took it.
 //!
-//! A lock word, and how deep its holder is in. Only the holder touches the depth. Who takes the word anew, be it from a
-//! dead holder, begins with a depth of 1, so what a dead one has left there does not matter.
+//! A lock word, and how deep its holder is in: how often through guards, and how often raw, so that a raw release never
+//! takes away what a guard stands for. Only the holder touches the depth. Who takes the word anew, be it from a dead
+//! holder, begins with a depth of 1, so what a dead one has left there does not matter.
 //!
 //! ## Memory ordering
 //!
@@ -12,6 +13,26 @@ use crate::sys::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::sys::time::Deadline;
 use std::fmt;
 
+/// The part of the depth that counts guards, or raw acquisitions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Field(u32);
+
+const GUARD: Field = Field(0);
+const RAW: Field = Field(16);
+
+/// The most of each.
+const MOST: u32 = 0xffff;
+
+impl Field {
+    fn one(self) -> u32 {
+        1 << self.0
+    }
+
+    fn of(self, depth: u32) -> u32 {
+        depth >> self.0 & MOST
+    }
+}
+
 /// The shared part. All zero is a free lock.
 #[repr(C)]
 pub(crate) struct RLock {
@@ -20,32 +41,48 @@ pub(crate) struct RLock {
 }
 
 impl RLock {
+    /// In real life it is memory that was zero.
+    #[cfg(test)]
     pub(crate) fn new() -> RLock {
         RLock { word: Word::new(), depth: AtomicU32::new(0) }
     }
 
-    /// Takes the lock, or takes it once more.
+    /// Takes the lock for a guard, or takes it once more.
     ///
-    /// Who takes it once more is not told of poison again. 2^32 times in a row are refused as [`Outcome::Busy`].
+    /// Who takes it once more is not told of poison again. More than 65535 times in a row are refused as
+    /// [`Outcome::Busy`].
     pub(crate) fn lock_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(self.word.lock_until(parties, deadline), parties.me())
+        self.enter(self.word.lock_until(parties, deadline), parties.me(), GUARD)
     }
 
     /// Like [`RLock::lock_until`], without waiting.
     pub(crate) fn try_lock(&self, parties: &impl Parties) -> Outcome {
-        self.enter(self.word.try_lock(parties), parties.me())
+        self.enter(self.word.try_lock(parties), parties.me(), GUARD)
     }
 
-    fn enter(&self, outcome: Outcome, me: Owner) -> Outcome {
+    /// Like [`RLock::lock_until`], but raw.
+    pub(crate) fn acquire_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
+        self.enter(self.word.lock_until(parties, deadline), parties.me(), RAW)
+    }
+
+    /// Like [`RLock::acquire_until`], without waiting.
+    pub(crate) fn try_acquire(&self, parties: &impl Parties) -> Outcome {
+        self.enter(self.word.try_lock(parties), parties.me(), RAW)
+    }
+
+    fn enter(&self, outcome: Outcome, me: Owner, how: Field) -> Outcome {
         match outcome {
             Outcome::Acquired | Outcome::AcquiredPoisoned => {
-                self.depth.store(1, Relaxed);
+                self.depth.store(how.one(), Relaxed);
                 kill::point();
                 outcome
             }
             Outcome::WouldDeadlock | Outcome::Busy if self.word.owner() == Some(me) => {
-                let Some(depth) = self.depth.load(Relaxed).checked_add(1) else { return Outcome::Busy };
-                self.depth.store(depth, Relaxed);
+                let depth = self.depth.load(Relaxed);
+                if how.of(depth) == MOST {
+                    return Outcome::Busy;
+                }
+                self.depth.store(depth + how.one(), Relaxed);
                 kill::point();
                 Outcome::Acquired
             }
@@ -53,25 +90,40 @@ impl RLock {
         }
     }
 
-    /// Gives it back once.
+    /// Gives it back once, for a guard.
     ///
     /// # Errors
     ///
-    /// The thread `me` does not hold it.
+    /// The thread `me` does not hold it through a guard.
     pub(crate) fn unlock(&self, me: Owner) -> Result<(), NotReleased> {
+        self.give_back(me, GUARD)
+    }
+
+    /// Gives it back once, raw.
+    ///
+    /// # Errors
+    ///
+    /// The thread `me` does not hold it raw.
+    pub(crate) fn release(&self, me: Owner) -> Result<(), NotReleased> {
+        self.give_back(me, RAW)
+    }
+
+    fn give_back(&self, me: Owner, how: Field) -> Result<(), NotReleased> {
         match self.word.owner() {
             Some(owner) if owner == me => {}
             Some(_) => return Err(NotReleased::NotYours),
             None => return Err(NotReleased::Free),
         }
-        match self.depth.load(Relaxed) {
-            0 | 1 => self.word.unlock(me),
-            depth => {
-                self.depth.store(depth - 1, Relaxed);
-                kill::point();
-                Ok(())
-            }
+        let depth = self.depth.load(Relaxed);
+        if how.of(depth) == 0 {
+            return Err(NotReleased::NotYours);
         }
+        if depth == how.one() {
+            return self.word.unlock(me);
+        }
+        self.depth.store(depth - how.one(), Relaxed);
+        kill::point();
+        Ok(())
     }
 
     /// Gives it back as often as it was taken; how often that was.
@@ -101,7 +153,13 @@ impl RLock {
 
     /// Who holds it, and how deep.
     pub(crate) fn owner(&self) -> Option<(Owner, u32)> {
-        self.word.owner().map(|owner| (owner, self.depth.load(Relaxed)))
+        let depth = self.depth.load(Relaxed);
+        self.word.owner().map(|owner| (owner, GUARD.of(depth) + RAW.of(depth)))
+    }
+
+    /// See [`Word::poisoned`].
+    pub(crate) fn poisoned(&self) -> bool {
+        self.word.poisoned()
     }
 }
 
@@ -139,6 +197,23 @@ mod tests {
         }
         assert_eq!(lock.unlock(a.me()), Err(NotReleased::Free));
         assert_eq!(lock.try_lock(&b), Acquired);
+    }
+
+    #[test]
+    fn guards_and_raw_acquisitions_are_counted_apart() {
+        let crowd = Crowd::new();
+        let lock = RLock::new();
+        let a = crowd.party(1, 1);
+        assert_eq!((lock.lock_until(&a, Deadline::NEVER), lock.try_acquire(&a)), (Acquired, Acquired));
+        assert_eq!(lock.owner(), Some((a.me(), 2)));
+        assert_eq!((lock.release(a.me()), lock.release(a.me())), (Ok(()), Err(NotReleased::NotYours)));
+        assert_eq!((lock.acquire_until(&a, Deadline::NEVER), lock.unlock(a.me())), (Acquired, Ok(())));
+        assert_eq!((lock.unlock(a.me()), lock.release(a.me())), (Err(NotReleased::NotYours), Ok(())));
+        assert_eq!(lock.release(a.me()), Err(NotReleased::Free));
+        for _ in 0..MOST {
+            assert_eq!(lock.try_lock(&a), Acquired);
+        }
+        assert_eq!((lock.try_lock(&a), lock.try_acquire(&a)), (Busy, Acquired));
     }
 
     #[test]

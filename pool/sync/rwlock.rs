@@ -55,6 +55,8 @@ struct Patience {
 }
 
 impl RwLock {
+    /// In real life it is memory that was zero.
+    #[cfg(test)]
     pub(crate) fn new() -> RwLock {
         RwLock { cells: Cells::new() }
     }

@@ -36,7 +36,7 @@ pub(crate) struct Semaphore {
     cells: Cells<CELLS>,
 }
 
-/// Whether the permit belongs to the process, or to nobody.
+/// Whether a permit belongs to the process, or to nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
     /// Through a guard: it comes back if the process dies.
@@ -46,6 +46,8 @@ pub(crate) enum Hold {
 }
 
 impl Semaphore {
+    /// In real life it is memory that was zero.
+    #[cfg(test)]
     pub(crate) fn new() -> Semaphore {
         Semaphore { cells: Cells::new() }
     }
@@ -120,26 +122,44 @@ impl Semaphore {
     /// Through a guard: this process holds none. Raw: there would be more than the bound allows, those counted that
     /// guards hold.
     pub(crate) fn release(&self, parties: &impl Parties, hold: Hold) -> Result<(), NotReleased> {
-        let mut open = self.cells.open(parties);
-        match hold {
-            Hold::Guard => {
-                let own = HELD_BY + usize::from(parties.me().slot());
-                if open.get(own) == 0 {
-                    return Err(NotReleased::NotYours);
-                }
-                open.add(HELD, -1);
-                open.add(own, -1);
-            }
-            Hold::Raw if open.get(COUNT) + open.get(HELD) >= open.get(BOUND) => return Err(NotReleased::Free),
-            Hold::Raw => {}
+        if hold == Hold::Raw {
+            return self.release_many(parties, 1);
         }
-        open.add(COUNT, 1);
+        let mut open = self.cells.open(parties);
+        let own = HELD_BY + usize::from(parties.me().slot());
+        if open.get(own) == 0 {
+            return Err(NotReleased::NotYours);
+        }
+        open.add(HELD, -1);
+        open.add(own, -1);
+        self.put_back(open, 1);
+        Ok(())
+    }
+
+    /// Gives so many permits back raw, or none.
+    ///
+    /// # Errors
+    ///
+    /// There would be more than the bound allows, those counted that guards hold.
+    pub(crate) fn release_many(&self, parties: &impl Parties, count: u32) -> Result<(), NotReleased> {
+        let open = self.cells.open(parties);
+        let all = [open.get(COUNT), open.get(HELD), count].iter().try_fold(0_u32, |sum, it| sum.checked_add(*it));
+        if all.is_none_or(|all| all > open.get(BOUND)) {
+            return Err(NotReleased::Free);
+        }
+        if count > 0 {
+            self.put_back(open, count);
+        }
+        Ok(())
+    }
+
+    fn put_back(&self, mut open: Open<'_, CELLS>, count: u32) {
+        open.add(COUNT, count as i32);
         let call = open.call(LINE);
         open.commit();
         if call {
-            self.cells.wake(LINE, 1);
+            self.cells.wake(LINE, count);
         }
-        Ok(())
     }
 
     /// Returns the permits that the dead process of this slot holds; whether there were any. For whoever clears up after

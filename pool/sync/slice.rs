@@ -9,7 +9,8 @@ use std::ops::{Deref, DerefMut};
 ///
 /// This is the one place where memory that other processes map is seen through a Rust reference. It rests on the lock:
 /// whoever reaches these bytes in safe code, in any process, holds the same lock meanwhile, since a block of an array
-/// can be opened as nothing else. A process that breaks into the memory by other means can change plain numbers under
+/// can be opened as nothing else, and the one thing that lets go of a lock that a guard holds, waiting for a condition,
+/// refuses while it is lent. A process that breaks into the memory by other means can change plain numbers under
 /// our hands; it cannot make an invalid value of them (`Pod`).
 #[derive(Debug)]
 pub(crate) struct LockedSlice<'a, T> {
@@ -23,6 +24,8 @@ impl<'a, T: Pod> LockedSlice<'a, T> {
     /// not aligned. `guard` holds the lock that all access to them takes.
     pub(crate) fn new(guard: LockGuard<'a>, memory: &'a Memory, at: usize, len: usize) -> Option<LockedSlice<'a, T>> {
         let start = memory.start_of::<T>(at, len)?;
+        // A condition that belongs to the same lock must not let go of it meanwhile.
+        guard.lend();
         Some(LockedSlice { start, len, guard })
     }
 
@@ -45,5 +48,11 @@ impl<T: Pod> DerefMut for LockedSlice<'_, T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`; and nobody reads meanwhile either, in this process since `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
+    }
+}
+
+impl<T> Drop for LockedSlice<'_, T> {
+    fn drop(&mut self) {
+        self.guard.take_back();
     }
 }

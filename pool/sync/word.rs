@@ -141,6 +141,8 @@ pub(crate) enum NotReleased {
 pub(crate) struct Word(AtomicU32);
 
 impl Word {
+    /// In real life it is memory that was zero.
+    #[cfg(test)]
     pub(crate) fn new() -> Word {
         Word(AtomicU32::new(0))
     }

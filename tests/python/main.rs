@@ -8,8 +8,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod barrier;
 mod beyond;
 mod pool;
 mod pool_streams;
 mod pool_workers;
 mod process;
+mod sync;

@@ -1,0 +1,251 @@
+//! [`Barrier`]: so many parties wait for each other.
+
+use crate::error::{BrokenBarrierError, Error};
+use crate::heap::block::Shared;
+use crate::heap::kind::Kind;
+use crate::heap::scope::refuse;
+use crate::identity::{Callable, Entry, FnRef};
+use crate::sync::barrier::{self, Broken, MOST_PARTIES};
+use crate::sync::party::Here;
+use crate::sync::public::handle::{expect, make, read};
+use crate::sys::copy::conjure;
+use crate::sys::time::Deadline;
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::any::type_name;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// A place where so many processes or threads wait for each other: Python's `multiprocessing.Barrier`.
+///
+/// A handle, as [`Lock`](crate::Lock): clones, and what arrives in another process, are the same barrier.
+///
+/// ```
+/// use multiproc::{Barrier, Pool};
+///
+/// let barrier = Barrier::new(3);
+/// let pool = Pool::new(2)?;
+/// let others = pool.map_async(|barrier: Barrier| barrier.wait(), vec![barrier.clone(); 2])?;
+/// let mut indices = vec![barrier.wait()?];
+/// indices.extend(others.get()?.into_iter().flatten());
+/// indices.sort();
+/// assert_eq!(indices, [0, 1, 2]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// When all have come they go on together, and the barrier is ready for the next round. What a party wrote before
+/// [`Barrier::wait`] is seen by all behind it.
+///
+/// # If a process dies
+///
+/// that waits here or runs the action, the barrier *breaks*: within about 50 ms all who wait get [`BrokenBarrierError`],
+/// and so do all who come, until somebody calls [`Barrier::reset`]. Of a process that dies before it has come nobody can
+/// know that it was a party: use a timeout.
+#[derive(Clone)]
+pub struct Barrier {
+    shared: Shared<barrier::Barrier>,
+    action: Option<&'static Entry<Action>>,
+    timeout: Option<Duration>,
+}
+
+/// What one of them does before all go on.
+type Action = fn();
+
+impl Callable for Action {
+    const TAG: u64 = 6;
+}
+
+fn entry<F: Fn() + Copy + Send + 'static>() -> &'static Entry<Action> {
+    struct Holder<F>(PhantomData<F>);
+    impl<F: Fn() + Copy + Send + 'static> Holder<F> {
+        const ENTRY: &'static Entry<Action> = &Entry::new(type_name::<F>, run::<F>);
+    }
+    Holder::<F>::ENTRY
+}
+
+fn run<F: Fn() + Copy + Send + 'static>() {
+    conjure::<F>()();
+}
+
+impl Barrier {
+    /// A barrier for so many parties.
+    ///
+    /// # Panics
+    ///
+    /// As [`Barrier::try_new`] fails.
+    pub fn new(parties: usize) -> Barrier {
+        expect(Barrier::try_new(parties), "barrier")
+    }
+
+    /// A barrier for so many parties.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_argument`]: there must be 1 to 960. [`Error::is_shared_memory`]: it is exhausted, or this process
+    /// has none.
+    pub fn try_new(parties: usize) -> Result<Barrier, Error> {
+        let count = u32::try_from(parties).ok().filter(|_| (1..=MOST_PARTIES).contains(&parties));
+        let count = count.ok_or_else(|| {
+            Error::invalid_argument(format!("a barrier has 1 to {MOST_PARTIES} parties, not {parties}"))
+        })?;
+        let shared: Shared<barrier::Barrier> = make(Kind::Barrier)?;
+        shared.init(count);
+        Ok(Barrier { shared, action: None, timeout: None })
+    }
+
+    /// A barrier at which the last party to come runs `action` before all go on: Python's `Barrier(parties, action)`.
+    ///
+    /// The action is a function or a closure that captures nothing, since any of the processes may be the one. If it
+    /// panics, the barrier breaks, and the panic goes on in the party that ran it.
+    ///
+    /// ```
+    /// use multiproc::Barrier;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// static ROUNDS: AtomicU32 = AtomicU32::new(0);
+    /// let barrier = Barrier::with_action(1, || _ = ROUNDS.fetch_add(1, Ordering::Relaxed));
+    /// assert_eq!(barrier.wait()?, 0);
+    /// assert_eq!(ROUNDS.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`Barrier::try_new`] fails.
+    pub fn with_action<F: Fn() + Copy + Send + 'static>(parties: usize, action: F) -> Barrier {
+        expect(Barrier::try_with_action(parties, action), "barrier")
+    }
+
+    /// Like [`Barrier::with_action`], with an error instead of a panic.
+    ///
+    /// # Errors
+    ///
+    /// As [`Barrier::try_new`].
+    pub fn try_with_action<F: Fn() + Copy + Send + 'static>(parties: usize, _action: F) -> Result<Barrier, Error> {
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "the action of a barrier must not capture anything: any of the processes may have to run it"
+            );
+        }
+        Ok(Barrier { action: Some(entry::<F>()), ..Barrier::try_new(parties)? })
+    }
+
+    /// The same barrier, at which [`Barrier::wait`] waits for at most `timeout`: Python's `Barrier(.., timeout=..)`. Applies
+    /// to this handle, its clones, and where they travel.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Barrier {
+        Barrier { timeout: Some(timeout), ..self }
+    }
+
+    /// Waits until all parties have come; how many of this round had come before this one: 0 to `parties() - 1`, each once.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenBarrierError`]: the barrier is broken, or breaks or is reset while this party waits.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as parties are missing, unless the barrier has a [timeout](Barrier::with_timeout).
+    pub fn wait(&self) -> Result<usize, BrokenBarrierError> {
+        self.wait_until(self.timeout.map_or(Deadline::NEVER, Deadline::after))
+    }
+
+    /// Like [`Barrier::wait`], for at most `timeout`; if it passes, the barrier breaks for all.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let barrier = multiproc::Barrier::new(2);
+    /// assert!(barrier.wait_timeout(Duration::from_millis(5)).is_err());
+    /// assert!(barrier.broken());
+    /// barrier.reset()?;
+    /// assert!(!barrier.broken());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Barrier::wait`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BrokenBarrierError> {
+        self.wait_until(Deadline::after(timeout))
+    }
+
+    fn wait_until(&self, deadline: Deadline) -> Result<usize, BrokenBarrierError> {
+        let action = self.action.map(Entry::call);
+        let waited = self.shared.wait_until(&Here::new()?, deadline, action);
+        waited.map(|index| index as usize).map_err(|Broken| BrokenBarrierError::BROKEN)
+    }
+
+    /// Breaks the barrier: all who wait and all who come get [`BrokenBarrierError`].
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenBarrierError::is_shared_memory`] in a process that was forked from one that uses the shared memory.
+    pub fn abort(&self) -> Result<(), BrokenBarrierError> {
+        self.shared.abort(&Here::new()?);
+        Ok(())
+    }
+
+    /// Makes the barrier as new. Those who wait at this moment get [`BrokenBarrierError`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Barrier::abort`].
+    pub fn reset(&self) -> Result<(), BrokenBarrierError> {
+        self.shared.reset(&Here::new()?);
+        Ok(())
+    }
+
+    /// Whether it is broken.
+    pub fn broken(&self) -> bool {
+        // For a process that has no part in it, it is.
+        Here::new().map_or(true, |here| self.shared.broken(&here))
+    }
+
+    /// How many wait, at this moment.
+    pub fn n_waiting(&self) -> usize {
+        self.shared.n_waiting()
+    }
+
+    /// How many make a round.
+    pub fn parties(&self) -> usize {
+        self.shared.parties() as usize
+    }
+}
+
+/// Shows how many have come, or that it is broken.
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.broken() { "broken".to_owned() } else { format!("waiting={}", self.n_waiting()) };
+        write!(f, "Barrier(parties={}, {state})", self.parties())
+    }
+}
+
+impl Serialize for Barrier {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let action =
+            self.action.map(FnRef::of).transpose().map_err(|error| S::Error::custom(refuse(error.to_string())))?;
+        (self.shared.block(), action, self.timeout).serialize(serializer)
+    }
+}
+
+/// The structure of a barrier, as it travels in front of its action.
+struct Wire(Shared<barrier::Barrier>);
+
+impl<'de> Deserialize<'de> for Wire {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Wire, D::Error> {
+        read(deserializer, Kind::Barrier, "barrier").map(Wire)
+    }
+}
+
+impl<'de> Deserialize<'de> for Barrier {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Barrier, D::Error> {
+        let (Wire(shared), action, timeout) = <(Wire, Option<FnRef>, Option<Duration>)>::deserialize(deserializer)?;
+        let action =
+            action.map(|action| action.resolve()).transpose().map_err(|text| D::Error::custom(refuse(text)))?;
+        Ok(Barrier { shared, action, timeout })
+    }
+}

@@ -1,0 +1,123 @@
+//! [`Event`]: a flag that many wait for.
+
+use crate::error::Error;
+use crate::heap::block::Shared;
+use crate::heap::kind::Kind;
+use crate::sync::event;
+use crate::sync::public::handle::{expect, make, read};
+use crate::sys::time::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::time::Duration;
+
+/// A flag that processes wait for: Python's `multiprocessing.Event`.
+///
+/// A handle, as [`Lock`](crate::Lock): clones, and what arrives in another process, are the same event.
+///
+/// ```
+/// use multiproc::{Event, Process};
+///
+/// let (ready, go) = (Event::new(), Event::new());
+/// let process = Process::spawn(
+///     |ready: Event, go: Event| {
+///         ready.set();
+///         go.wait();
+///     },
+///     (ready.clone(), go.clone()),
+/// )?;
+/// ready.wait();
+/// go.set();
+/// process.join()?;
+/// assert!(go.is_set());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// Who waits when the flag goes up sees it, even if it is taken down again before that one has woken up. What was written
+/// before [`Event::set`] is seen after [`Event::wait`].
+///
+/// # If a process dies
+///
+/// nothing is left behind, since nobody holds an event. If it was killed in the middle of [`Event::set`], the flag is up
+/// and all wake up within about 50 ms, or it is not up yet.
+#[derive(Clone)]
+pub struct Event {
+    event: Shared<event::Event>,
+}
+
+impl Event {
+    /// An event whose flag is down.
+    ///
+    /// # Panics
+    ///
+    /// When there is no shared memory for it, see [`Event::try_new`].
+    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    pub fn new() -> Event {
+        expect(Event::try_new(), "event")
+    }
+
+    /// An event whose flag is down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+    pub fn try_new() -> Result<Event, Error> {
+        Ok(Event { event: make(Kind::Event)? })
+    }
+
+    /// Raises the flag, and wakes all who wait.
+    pub fn set(&self) {
+        self.event.set();
+    }
+
+    /// Takes the flag down.
+    pub fn clear(&self) {
+        self.event.clear();
+    }
+
+    /// Whether the flag is up.
+    pub fn is_set(&self) -> bool {
+        self.event.is_set()
+    }
+
+    /// Waits until the flag is up.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as nobody raises the flag, even if nobody is left who could; see [`Event::wait_timeout`].
+    pub fn wait(&self) {
+        self.event.wait_until(Deadline::NEVER);
+    }
+
+    /// Waits until the flag is up, for at most `timeout`; whether it went up: Python's `wait(timeout)`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let event = multiproc::Event::new();
+    /// assert!(!event.wait_timeout(Duration::from_millis(5)));
+    /// event.set();
+    /// assert!(event.wait_timeout(Duration::ZERO));
+    /// ```
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.event.wait_until(Deadline::after(timeout))
+    }
+}
+
+/// Shows the flag, as Python does.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_set() { "Event(set)" } else { "Event(unset)" })
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.event.block().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Event, D::Error> {
+        Ok(Event { event: read(deserializer, Kind::Event, "event")? })
+    }
+}

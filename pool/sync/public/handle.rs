@@ -1,0 +1,33 @@
+//! What the handles have in common: making a block for a structure, and finding it again.
+
+use crate::error::Error;
+use crate::heap::block::{Block, Shared};
+use crate::heap::kind::Kind;
+use crate::heap::scope::refuse;
+use crate::sys::memory::Atomics;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+/// A new block with a structure in it, all zero.
+pub(super) fn make<T: Atomics>(kind: Kind) -> Result<Shared<T>, Error> {
+    let block = Block::new(kind, size_of::<T>())?;
+    Shared::new(block, &[kind]).ok_or_else(|| Error::shared_memory("a new block is not as it was asked for"))
+}
+
+/// The structure that a handle refers to; `what` it should be, for people.
+pub(super) fn read<'de, T: Atomics, D: Deserializer<'de>>(
+    deserializer: D,
+    kind: Kind,
+    what: &str,
+) -> Result<Shared<T>, D::Error> {
+    Shared::new(Block::deserialize(deserializer)?, &[kind])
+        .ok_or_else(|| D::Error::custom(refuse(format!("the handle refers to something that is no {what}"))))
+}
+
+/// For `new()`, which panics where `try_new()` gives an error.
+pub(super) fn expect<T>(made: Result<T, Error>, what: &str) -> T {
+    match made {
+        Ok(made) => made,
+        Err(error) => panic!("no {what} could be made: {error}"),
+    }
+}

@@ -1,0 +1,282 @@
+//! [`RLock`]: a lock that its holder may take again.
+
+use crate::error::{Error, LockError};
+use crate::heap::block::Shared;
+use crate::heap::kind::Kind;
+use crate::sync::lock::Holder;
+use crate::sync::party::Here;
+use crate::sync::public::handle::{expect, make, read};
+use crate::sync::rlock;
+use crate::sync::word::{NotReleased, Outcome, Owner, Parties};
+use crate::sys::time::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// A lock shared by processes that the thread that holds it may take again: Python's `multiprocessing.RLock`.
+///
+/// A handle, as [`Lock`](crate::Lock): clones, and what arrives in another process, are the same lock.
+///
+/// ```
+/// use multiproc::{Pool, RLock};
+///
+/// let lock = RLock::new();
+/// let outer = lock.lock()?; // Python: with lock:
+/// let inner = lock.lock()?;
+/// drop(outer);
+/// let pool = Pool::new(1)?;
+/// assert!(!pool.apply(|lock: RLock| lock.try_acquire().unwrap(), (lock.clone(),))?);
+/// drop(inner);
+/// assert!(!lock.locked());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// It belongs to the thread that took it, also raw ([`RLock::acquire`]); nobody else can release it. It is free when all
+/// guards are dropped, in any order, and there were as many raw releases as raw acquisitions.
+///
+/// # If a process dies
+///
+/// that holds the lock, however often, then whoever takes it next, within about 50 ms, gets [`LockError::is_owner_died`],
+/// as with a [`Lock`](crate::Lock). A *thread* that ends while it holds the lock raw leaves it held.
+#[derive(Clone)]
+pub struct RLock {
+    shared: Shared<rlock::RLock>,
+}
+
+impl RLock {
+    /// A free lock.
+    ///
+    /// # Panics
+    ///
+    /// When there is no shared memory for it, see [`RLock::try_new`].
+    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    pub fn new() -> RLock {
+        expect(RLock::try_new(), "lock")
+    }
+
+    /// A free lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+    pub fn try_new() -> Result<RLock, Error> {
+        Ok(RLock { shared: make(Kind::RLock)? })
+    }
+
+    pub(super) fn algorithm(&self) -> &rlock::RLock {
+        &self.shared
+    }
+
+    /// Waits for the lock and takes it, or takes it once more, until the guard is dropped: Python's `with lock:`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`] when a holder has died; the lock is not held then. [`LockError::is_too_many`] when
+    /// this thread has 65535 guards.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as another thread of a living process holds the lock; see [`RLock::lock_timeout`].
+    pub fn lock(&self) -> Result<RLockGuard<'_>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.lock_until(&here, Deadline::NEVER);
+        self.sort_out(here, outcome)?.ok_or(LockError::TOO_MANY)
+    }
+
+    /// Takes the lock if no other thread holds it; `None` when one does.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`], as [`RLock::lock`].
+    pub fn try_lock(&self) -> Result<Option<RLockGuard<'_>>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.try_lock(&here);
+        self.sort_out(here, outcome)
+    }
+
+    /// Waits for the lock for at most `timeout`; `None` when another thread held it all the time.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::lock`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<RLockGuard<'_>>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.lock_until(&here, Deadline::after(timeout));
+        self.sort_out(here, outcome)
+    }
+
+    /// Waits for the lock and takes it even if a holder has died: to repair what the lock protects, see
+    /// [`Lock::lock_poisoned`](crate::Lock::lock_poisoned).
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_too_many`], as [`RLock::lock`].
+    pub fn lock_poisoned(&self) -> Result<RLockGuard<'_>, LockError> {
+        let here = Here::new()?;
+        match self.shared.lock_until(&here, Deadline::NEVER) {
+            Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(RLockGuard::new(self, here.me())),
+            _ => Err(LockError::TOO_MANY),
+        }
+    }
+
+    /// Runs `code` while it holds the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::lock`]; `code` was not run then.
+    pub fn with<R>(&self, code: impl FnOnce() -> R) -> Result<R, LockError> {
+        let _held = self.lock()?;
+        Ok(code())
+    }
+
+    /// Waits for the lock and takes it raw, until this thread calls [`RLock::release`]: Python's `acquire()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::lock`].
+    ///
+    /// # Timeouts
+    ///
+    /// As [`RLock::lock`]; see [`RLock::acquire_timeout`].
+    pub fn acquire(&self) -> Result<(), LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.acquire_until(&here, Deadline::NEVER);
+        let taken = self.sort_out_raw(here, outcome)?;
+        if taken { Ok(()) } else { Err(LockError::TOO_MANY) }
+    }
+
+    /// Takes the lock raw if no other thread holds it; whether it did: Python's `acquire(block=False)`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`].
+    pub fn try_acquire(&self) -> Result<bool, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.try_acquire(&here);
+        self.sort_out_raw(here, outcome)
+    }
+
+    /// Waits for the lock for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::lock`].
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.acquire_until(&here, Deadline::after(timeout));
+        self.sort_out_raw(here, outcome)
+    }
+
+    /// Releases the lock once that this thread has acquired raw: Python's `release()`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_not_held`] when this thread has not acquired it raw, or not as often.
+    pub fn release(&self) -> Result<(), LockError> {
+        let me = Here::new()?.me();
+        self.shared.release(me).map_err(|error| match error {
+            NotReleased::Free => LockError::NOT_HELD,
+            NotReleased::NotYours if self.shared.owner().is_some_and(|(owner, _)| owner == me) => {
+                LockError::HELD_BY_GUARD
+            }
+            NotReleased::NotYours => LockError::NOT_OWNER,
+        })
+    }
+
+    /// Whether some thread holds it, at this moment.
+    pub fn locked(&self) -> bool {
+        self.shared.owner().is_some()
+    }
+
+    /// Whether a holder has died, and nobody has cleared that since.
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.poisoned()
+    }
+
+    fn sort_out(&self, here: Here, outcome: Outcome) -> Result<Option<RLockGuard<'_>>, LockError> {
+        match outcome {
+            Outcome::Acquired => Ok(Some(RLockGuard::new(self, here.me()))),
+            Outcome::AcquiredPoisoned => {
+                // It keeps its poison.
+                drop(RLockGuard::new(self, here.me()));
+                Err(LockError::OWNER_DIED)
+            }
+            Outcome::WouldDeadlock | Outcome::TimedOut | Outcome::Busy => Ok(None),
+        }
+    }
+
+    fn sort_out_raw(&self, here: Here, outcome: Outcome) -> Result<bool, LockError> {
+        match outcome {
+            Outcome::Acquired => Ok(true),
+            Outcome::AcquiredPoisoned => {
+                // Ours, so it can be released; it keeps its poison.
+                let _ = self.shared.release(here.me());
+                Err(LockError::OWNER_DIED)
+            }
+            Outcome::WouldDeadlock | Outcome::TimedOut | Outcome::Busy => Ok(false),
+        }
+    }
+}
+
+/// Shows the holder and how often it has taken the lock, as Python does.
+impl fmt::Debug for RLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner = self.shared.owner();
+        let depth = owner.map_or(0, |(_, depth)| depth);
+        write!(f, "RLock(owner={}, depth={depth}", Holder(owner.map(|(owner, _)| owner)))?;
+        f.write_str(if self.is_poisoned() { ", poisoned)" } else { ")" })
+    }
+}
+
+impl Serialize for RLock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shared.block().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RLock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RLock, D::Error> {
+        Ok(RLock { shared: read(deserializer, Kind::RLock, "recursive lock")? })
+    }
+}
+
+/// Holds an [`RLock`] until it is dropped. It stays on its thread.
+///
+/// ```compile_fail
+/// fn goes_to_another_thread<T: Send>(_: T) {}
+/// let lock = multiproc::RLock::new();
+/// goes_to_another_thread(lock.lock().unwrap());
+/// ```
+#[derive(Debug)]
+#[must_use = "dropped at once, it releases the lock at once: `let _held = lock.lock()?`"]
+pub struct RLockGuard<'a> {
+    lock: &'a RLock,
+    me: Owner,
+    /// Not `Send`: the lock belongs to the thread.
+    here: PhantomData<*const ()>,
+}
+
+impl<'a> RLockGuard<'a> {
+    fn new(lock: &'a RLock, me: Owner) -> RLockGuard<'a> {
+        RLockGuard { lock, me, here: PhantomData }
+    }
+
+    /// Whether a holder has died and nobody has cleared that since, see [`RLock::lock_poisoned`].
+    pub fn is_poisoned(&self) -> bool {
+        self.lock.is_poisoned()
+    }
+
+    /// Says that what the lock protects is sound again: [`RLock::lock`] works as before from now on.
+    pub fn clear_poison(&self) {
+        // This thread holds it, so it cannot be refused.
+        let _ = self.lock.shared.clear_poison(self.me);
+    }
+}
+
+impl Drop for RLockGuard<'_> {
+    fn drop(&mut self) {
+        // Only memory that somebody has written over could refuse.
+        let _ = self.lock.shared.unlock(self.me);
+    }
+}

@@ -1,0 +1,207 @@
+//! [`Semaphore`]: a number of permits.
+
+use crate::error::{Error, LockError};
+use crate::heap::block::Shared;
+use crate::heap::kind::Kind;
+use crate::sync::party::Here;
+use crate::sync::public::handle::{expect, make, read};
+use crate::sync::semaphore::{self, Hold, MAX_COUNT};
+use crate::sys::time::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::time::Duration;
+
+/// A number of permits, for which processes wait: Python's `multiprocessing.Semaphore`.
+///
+/// A handle, as [`Lock`](crate::Lock): clones, and what arrives in another process, are the same semaphore.
+///
+/// ```
+/// use multiproc::{Pool, Semaphore};
+///
+/// let semaphore = Semaphore::new(2);
+/// let permit = semaphore.permit()?; // Python: with semaphore:
+/// assert_eq!(semaphore.get_value(), 1);
+/// drop(permit);
+///
+/// semaphore.acquire()?;
+/// let pool = Pool::new(1)?;
+/// assert_eq!(pool.apply(|it: Semaphore| it.get_value(), (semaphore.clone(),))?, 1);
+/// semaphore.release(3)?; // more than were acquired: unlike a `BoundedSemaphore` it has no upper bound
+/// assert_eq!(semaphore.get_value(), 4);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// Two ways to take a permit. Through a *guard* ([`Semaphore::permit`]) it is this process's until the guard is dropped.
+/// *Raw* ([`Semaphore::acquire`]) it is nobody's: any process may [`Semaphore::release`] one, as in Python.
+///
+/// # If a process dies
+///
+/// the permits that it held through guards come back, within about 50 ms if somebody waits for one. Those that it had
+/// acquired raw stay away until somebody releases them.
+#[derive(Clone)]
+pub struct Semaphore {
+    shared: Shared<semaphore::Semaphore>,
+}
+
+impl Semaphore {
+    /// A semaphore with so many permits.
+    ///
+    /// # Panics
+    ///
+    /// As [`Semaphore::try_new`] fails.
+    pub fn new(permits: u32) -> Semaphore {
+        expect(Semaphore::try_new(permits), "semaphore")
+    }
+
+    /// A semaphore with so many permits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_argument`]: more than 2,147,483,647 permits. [`Error::is_shared_memory`]: it is exhausted, or
+    /// this process has none.
+    pub fn try_new(permits: u32) -> Result<Semaphore, Error> {
+        Semaphore::make(permits, Kind::Semaphore)
+    }
+
+    pub(super) fn make(permits: u32, kind: Kind) -> Result<Semaphore, Error> {
+        if permits > MAX_COUNT {
+            let text = format!("a semaphore has at most {MAX_COUNT} permits, not {permits}");
+            return Err(Error::invalid_argument(text));
+        }
+        let shared: Shared<semaphore::Semaphore> = make(kind)?;
+        shared.init(permits, kind == Kind::BoundedSemaphore);
+        Ok(Semaphore { shared })
+    }
+
+    /// Waits for a permit and takes it until the guard is dropped: Python's `with semaphore:`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_shared_memory`] in a process that was forked from one that uses the shared memory.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as living processes hold all permits, or raw ones are not released; see
+    /// [`Semaphore::permit_timeout`].
+    pub fn permit(&self) -> Result<Permit<'_>, LockError> {
+        self.shared.acquire_until(&Here::new()?, Hold::Guard, Deadline::NEVER);
+        Ok(Permit { semaphore: self })
+    }
+
+    /// Takes a permit if there is one; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Semaphore::permit`].
+    pub fn try_permit(&self) -> Result<Option<Permit<'_>>, LockError> {
+        let outcome = self.shared.try_acquire(&Here::new()?, Hold::Guard);
+        Ok(outcome.is_acquired().then(|| Permit { semaphore: self }))
+    }
+
+    /// Waits for a permit for at most `timeout`; `None` when there was none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Semaphore::permit`].
+    pub fn permit_timeout(&self, timeout: Duration) -> Result<Option<Permit<'_>>, LockError> {
+        let outcome = self.shared.acquire_until(&Here::new()?, Hold::Guard, Deadline::after(timeout));
+        Ok(outcome.is_acquired().then(|| Permit { semaphore: self }))
+    }
+
+    /// Runs `code` while it holds a permit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Semaphore::permit`]; `code` was not run then.
+    pub fn with<R>(&self, code: impl FnOnce() -> R) -> Result<R, LockError> {
+        let _permit = self.permit()?;
+        Ok(code())
+    }
+
+    /// Waits for a permit and takes it raw: Python's `acquire()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Semaphore::permit`].
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as there is no permit; see [`Semaphore::acquire_timeout`].
+    pub fn acquire(&self) -> Result<(), LockError> {
+        self.shared.acquire_until(&Here::new()?, Hold::Raw, Deadline::NEVER);
+        Ok(())
+    }
+
+    /// Takes a permit raw if there is one; whether there was: Python's `acquire(block=False)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Semaphore::permit`].
+    pub fn try_acquire(&self) -> Result<bool, LockError> {
+        Ok(self.shared.try_acquire(&Here::new()?, Hold::Raw).is_acquired())
+    }
+
+    /// Waits for a permit for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Semaphore::permit`].
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
+        Ok(self.shared.acquire_until(&Here::new()?, Hold::Raw, Deadline::after(timeout)).is_acquired())
+    }
+
+    /// Adds so many permits, whoever has acquired them, and wakes as many who wait: Python's `release()` is `release(1)`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_not_held`] when it would have more than 2,147,483,647 permits; none is added then.
+    pub fn release(&self, permits: u32) -> Result<(), LockError> {
+        self.shared.release_many(&Here::new()?, permits).map_err(|_| LockError::FULL)
+    }
+
+    /// How many permits are free, at this moment.
+    pub fn get_value(&self) -> u32 {
+        self.shared.value()
+    }
+
+    pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D, kind: Kind) -> Result<Semaphore, D::Error> {
+        Ok(Semaphore { shared: read(deserializer, kind, "semaphore of this type")? })
+    }
+}
+
+/// Shows the free permits, as Python does.
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Semaphore(value={})", self.get_value())
+    }
+}
+
+impl Serialize for Semaphore {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shared.block().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Semaphore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Semaphore, D::Error> {
+        Semaphore::read(deserializer, Kind::Semaphore)
+    }
+}
+
+/// Holds a permit of a [`Semaphore`] or [`BoundedSemaphore`](crate::BoundedSemaphore) until it is dropped. It is the
+/// process's, so another thread may drop it.
+#[derive(Debug)]
+#[must_use = "dropped at once, it gives the permit back at once: `let _permit = semaphore.permit()?`"]
+pub struct Permit<'a> {
+    semaphore: &'a Semaphore,
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        // In a fork it is the other process's.
+        if let Ok(here) = Here::new() {
+            // Only memory that somebody has written over could refuse.
+            let _ = self.semaphore.shared.release(&here, Hold::Guard);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The synchronisation types, through the public interface and between real processes.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod deaths;
+mod handles;
+mod kills;
+mod rules;
