@@ -1,6 +1,8 @@
 //! Synchronisation between processes: one algorithm per file, on plain structs of atomics that live in shared memory.
 
 pub(crate) mod barrier;
+#[cfg(all(test, not(loom)))]
+mod buried;
 pub(crate) mod cells;
 pub(crate) mod condition;
 pub(crate) mod event;

@@ -22,6 +22,12 @@ impl Crowd {
         // SYNC: death
         self.dead[usize::from(slot)].store(1, Ordering::Release);
     }
+
+    /// Gives the slot of a dead process to a living one.
+    #[cfg(not(loom))]
+    pub(crate) fn revive(&self, slot: u16) {
+        self.dead[usize::from(slot)].store(0, Ordering::Release);
+    }
 }
 
 /// A thread of one of them.
@@ -64,7 +70,7 @@ pub(crate) mod kill {
     }
 
     /// The slot of the victim.
-    const VICTIM: u16 = 1;
+    pub(crate) const VICTIM: u16 = 1;
 
     /// A point at which a thread can be killed.
     pub(crate) fn point() {
@@ -131,6 +137,8 @@ pub(crate) mod kill {
             if once(&make, after, &scenario) {
                 steps = after + 1;
             } else if after >= steps + 2 {
+                // For the table in docs/reliability.md.
+                println!("killed at {steps} steps: {}", std::thread::current().name().unwrap_or_default());
                 return steps;
             }
         }

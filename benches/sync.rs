@@ -1,0 +1,251 @@
+//! The synchronisation types beside Python's own, taken in the same run.
+//!
+//!     cargo bench --bench sync                 # all rows
+//!     cargo bench --bench sync -- barrier      # the rows whose name contains "barrier"
+//!     cargo bench --bench sync -- --no-python  # without the peer
+//!
+//! Nanoseconds for one pair of operations of one process, or microseconds for one round trip of two. Medians of 5 runs;
+//! compare ratios, not absolute numbers: machines differ, and drift.
+
+use multiproc::{Barrier, Condition, Event, Process, RLock, RawValue, RwLock, Semaphore};
+use std::hint::black_box;
+use std::process::Command;
+use std::time::Instant;
+
+const RUNS: usize = 5;
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Nanoseconds for one call.
+fn nanos(mut once: impl FnMut()) -> f64 {
+    const CALLS: u32 = 500_000;
+    let mut run = || {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            once();
+        }
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+    };
+    run();
+    median((0..RUNS).map(|_| run()).collect())
+}
+
+/// How many round trips make one run.
+const TRIPS: u32 = 5000;
+
+/// Microseconds for one call of `once`, which answers to what a process does over and over until it has done it as often.
+fn micros(process: impl Fn(u32) -> Process<()>, mut once: impl FnMut()) -> f64 {
+    let mut run = || {
+        let other = process(TRIPS + 1);
+        // The first waits until the process is there.
+        once();
+        let start = Instant::now();
+        for _ in 0..TRIPS {
+            once();
+        }
+        let taken = start.elapsed().as_secs_f64() * 1e6 / f64::from(TRIPS);
+        other.join().expect("the other side");
+        taken
+    };
+    run();
+    median((0..RUNS).map(|_| run()).collect())
+}
+
+fn rlock_pair() -> f64 {
+    let lock = RLock::new();
+    nanos(|| drop(black_box(lock.lock().expect("lock"))))
+}
+
+fn semaphore_pair() -> f64 {
+    let semaphore = Semaphore::new(1);
+    nanos(|| semaphore.acquire().and_then(|()| semaphore.release(1)).expect("acquire and release"))
+}
+
+fn permit_pair() -> f64 {
+    let semaphore = Semaphore::new(1);
+    nanos(|| drop(black_box(semaphore.permit().expect("permit"))))
+}
+
+fn read_pair() -> f64 {
+    let lock = RwLock::new();
+    nanos(|| drop(black_box(lock.read().expect("read"))))
+}
+
+fn write_pair() -> f64 {
+    let lock = RwLock::new();
+    nanos(|| drop(black_box(lock.write().expect("write"))))
+}
+
+fn event_pair() -> f64 {
+    let event = Event::new();
+    nanos(|| {
+        event.set();
+        event.clear();
+    })
+}
+
+fn semaphore_trip() -> f64 {
+    fn answer(there: Semaphore, back: Semaphore, count: u32) {
+        for _ in 0..count {
+            there.acquire().expect("acquire");
+            back.release(1).expect("release");
+        }
+    }
+    let (there, back) = (Semaphore::new(0), Semaphore::new(0));
+    let spawn = |count| Process::spawn(answer, (there.clone(), back.clone(), count)).expect("a process");
+    micros(spawn, || {
+        there.release(1).expect("release");
+        back.acquire().expect("acquire");
+    })
+}
+
+fn event_trip() -> f64 {
+    fn answer(there: Event, back: Event, count: u32) {
+        for _ in 0..count {
+            there.wait();
+            there.clear();
+            back.set();
+        }
+    }
+    let (there, back) = (Event::new(), Event::new());
+    let spawn = |count| Process::spawn(answer, (there.clone(), back.clone(), count)).expect("a process");
+    micros(spawn, || {
+        there.set();
+        back.wait();
+        back.clear();
+    })
+}
+
+fn condition_trip() -> f64 {
+    /// Waits for its turn, and gives it to the other.
+    fn turn(condition: &Condition, whose: &RawValue<u32>, mine: u32) {
+        let _held = condition.lock().expect("lock");
+        condition.wait_for(|| whose.get() == mine).expect("wait");
+        whose.set(1 - mine);
+        condition.notify(1).expect("notify");
+    }
+    fn answer(condition: Condition, whose: RawValue<u32>, count: u32) {
+        (0..count).for_each(|_| turn(&condition, &whose, 1));
+    }
+    let (condition, whose) = (Condition::new(), RawValue::new(0));
+    let spawn = |count| Process::spawn(answer, (condition.clone(), whose.clone(), count)).expect("a process");
+    micros(spawn, || turn(&condition, &whose, 0))
+}
+
+fn barrier_round() -> f64 {
+    fn answer(barrier: Barrier, count: u32) {
+        (0..count).for_each(|_| _ = barrier.wait().expect("wait"));
+    }
+    let barrier = Barrier::new(2);
+    let spawn = |count| Process::spawn(answer, (barrier.clone(), count)).expect("a process");
+    micros(spawn, || _ = barrier.wait().expect("wait"))
+}
+
+/// Name, unit, measurement.
+type Row = (&'static str, &'static str, fn() -> f64);
+
+const ROWS: &[Row] = &[
+    ("rlock_pair", "ns", rlock_pair),
+    ("semaphore_pair", "ns", semaphore_pair),
+    ("permit_pair", "ns", permit_pair),
+    ("rwlock_read_pair", "ns", read_pair),
+    ("rwlock_write_pair", "ns", write_pair),
+    ("event_set_clear", "ns", event_pair),
+    ("semaphore_round_trip", "us", semaphore_trip),
+    ("event_round_trip", "us", event_trip),
+    ("condition_round_trip", "us", condition_trip),
+    ("barrier_round", "us", barrier_round),
+];
+
+const PYTHON: &str = r#"
+import sys, time, statistics, multiprocessing as mp
+TRIPS = 5000
+def nanos(once, calls=50000):
+    def run():
+        t = time.perf_counter()
+        for _ in range(calls): once()
+        return (time.perf_counter() - t) * 1e9 / calls
+    run(); return statistics.median(run() for _ in range(5))
+def micros(answer, args, once):
+    def run():
+        other = mp.Process(target=answer, args=(*args, TRIPS + 1)); other.start()
+        once()
+        t = time.perf_counter()
+        for _ in range(TRIPS): once()
+        t = (time.perf_counter() - t) * 1e6 / TRIPS
+        other.join(); return t
+    run(); return statistics.median(run() for _ in range(5))
+def pair(lock):
+    def once(): lock.acquire(); lock.release()
+    return nanos(once)
+def event_pair():
+    e = mp.Event()
+    def once(): e.set(); e.clear()
+    return nanos(once, 5000)
+def semaphore_answer(there, back, n):
+    for _ in range(n): there.acquire(); back.release()
+def semaphore_trip():
+    a, b = mp.Semaphore(0), mp.Semaphore(0)
+    def once(): a.release(); b.acquire()
+    return micros(semaphore_answer, (a, b), once)
+def event_answer(there, back, n):
+    for _ in range(n): there.wait(); there.clear(); back.set()
+def event_trip():
+    a, b = mp.Event(), mp.Event()
+    def once(): a.set(); b.wait(); b.clear()
+    return micros(event_answer, (a, b), once)
+def turn(c, whose, mine):
+    with c:
+        c.wait_for(lambda: whose.value == mine)
+        whose.value = 1 - mine
+        c.notify()
+def condition_answer(c, whose, n):
+    for _ in range(n): turn(c, whose, 1)
+def condition_trip():
+    c, whose = mp.Condition(), mp.RawValue("i", 0)
+    return micros(condition_answer, (c, whose), lambda: turn(c, whose, 0))
+def barrier_answer(b, n):
+    for _ in range(n): b.wait()
+def barrier_round():
+    b = mp.Barrier(2)
+    return micros(barrier_answer, (b,), lambda: b.wait())
+rows = {
+    "rlock_pair": lambda: pair(mp.RLock()),
+    "semaphore_pair": lambda: pair(mp.Semaphore(1)),
+    "permit_pair": lambda: pair(mp.Semaphore(1)),
+    "event_set_clear": event_pair,
+    "semaphore_round_trip": semaphore_trip,
+    "event_round_trip": event_trip,
+    "condition_round_trip": condition_trip,
+    "barrier_round": barrier_round,
+}
+if __name__ == "__main__":
+    mp.set_start_method("fork")
+    name = sys.argv[1]
+    if name in rows: print(rows[name]())
+"#;
+
+fn python(name: &str) -> Option<f64> {
+    let output = Command::new("python3").arg("-c").arg(PYTHON).arg(name).output().ok()?;
+    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let filters: Vec<&String> = arguments.iter().filter(|it| !it.starts_with("--")).collect();
+    let with_python = !arguments.iter().any(|it| it == "--no-python");
+    println!("{:<22} {:>12} {:<4} {:>12} {:>9}", "row", "multiproc", "unit", "python", "ratio");
+    for (name, unit, measure) in ROWS {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+            continue;
+        }
+        let ours = measure();
+        let peer = if with_python { python(name) } else { None };
+        let times = peer.map_or("-".to_owned(), |peer| format!("{:.1}x", peer / ours));
+        let peer = peer.map_or("-".to_owned(), |peer| format!("{peer:.2}"));
+        println!("{name:<22} {ours:>12.2} {unit:<4} {peer:>12} {times:>9}");
+    }
+}
