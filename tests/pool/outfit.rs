@@ -217,6 +217,8 @@ fn reading_output_leaves_nothing_behind() {
         pool.map(|x: u32| println!("{x}"), 0..30).unwrap();
     };
     round();
+    // What belongs to the last workers goes a moment after their pool.
+    std::thread::sleep(Duration::from_millis(300));
     let before = holdings();
     (0..5).for_each(|_| round());
     assert!(eventually(Duration::from_secs(10), || holdings() == before), "{before:?} {:?}", holdings());
