@@ -5,8 +5,12 @@
 //! its neighbours with it: vectors and slices of plain numbers move as they are, at the speed of memory; all other
 //! types go through serde, in postcard's format. Which form a type takes is decided by its `TypeId`, which folds at
 //! compile time. The format depends on neither pointer width nor byte order.
+//!
+//! A body in which there are ends of ipc-channel has *luggage*: their descriptors, which travel beside the message. A bit
+//! of its length says so.
 
 use crate::heap::scope::{self, Pins};
+use crate::luggage::{self, Care};
 use crate::sys::copy::{SharedBytes, into_same_type, same_type, same_type_mut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,6 +40,9 @@ type Result<T> = std::result::Result<T, CodecError>;
 
 /// The length in front of a body, in bytes.
 const PREFIX: usize = 8;
+
+/// Set in the length of a body that has luggage.
+const LUGGAGE: u64 = 1 << 63;
 
 /// Runs `$body` with `$number` standing for each plain number type.
 macro_rules! for_each_number {
@@ -115,15 +122,37 @@ pub(crate) fn encode<T: Serialize + ?Sized + 'static>(value: &T, out: &mut Vec<u
     }
     let at = out.len();
     out.extend_from_slice(&[0; PREFIX]);
+    let mut mark = 0;
     if let Some(bytes) = bulk(value) {
         out.extend_from_slice(bytes);
-    } else if let Err(error) = encode_body(value, out) {
-        out.truncate(at);
-        return Err(error);
+    } else {
+        match encode_with_luggage(value, out) {
+            Ok(false) => {}
+            Ok(true) => mark = LUGGAGE,
+            Err(error) => {
+                out.truncate(at);
+                return Err(error);
+            }
+        }
     }
-    let len = (out.len() - at - PREFIX) as u64;
+    let len = (out.len() - at - PREFIX) as u64 | mark;
     out[at..at + PREFIX].copy_from_slice(&len.to_le_bytes());
     Ok(())
+}
+
+/// Appends a body; whether it has luggage.
+#[inline]
+fn encode_with_luggage<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<bool> {
+    let care = luggage::care(std::any::type_name::<T>());
+    if care != Care::Nothing {
+        ends::before(care)?;
+    }
+    let before = scope::carried();
+    let written = encode_body(value, out);
+    if care == Care::Nothing && scope::carried() == before {
+        return written.map(|()| false);
+    }
+    ends::behind(care, scope::carried() != before, written)
 }
 
 /// The bytes of a fixed value, and how many they are; `None` for a value with a body. A number cannot refuse, and refers to
@@ -262,21 +291,26 @@ impl<'a> Reader<'a> {
 
     fn body(&mut self) -> Result<Body<'a>> {
         let len = u64::from_le_bytes(self.array()?);
-        let len = usize::try_from(len).map_err(|_| cut_short())?;
+        let has_luggage = len & LUGGAGE != 0;
+        let len = usize::try_from(len & !LUGGAGE).map_err(|_| cut_short())?;
         let at = self.advance(len)?;
-        match self.bytes {
-            Bytes::Own(bytes) => Ok(Body(Bytes::Own(&bytes[at..at + len]))),
-            Bytes::Shared(bytes) => bytes.slice(at, len).map(|it| Body(Bytes::Shared(it))).ok_or_else(cut_short),
-        }
+        let bytes = match self.bytes {
+            Bytes::Own(bytes) => Bytes::Own(&bytes[at..at + len]),
+            Bytes::Shared(bytes) => Bytes::Shared(bytes.slice(at, len).ok_or_else(cut_short)?),
+        };
+        Ok(Body { bytes, has_luggage })
     }
 }
 
-struct Body<'a>(Bytes<'a>);
+struct Body<'a> {
+    bytes: Bytes<'a>,
+    has_luggage: bool,
+}
 
 impl<'a> Body<'a> {
     fn to_vec<N: bytemuck::Pod>(&self) -> Result<Vec<N>> {
         let odd = || CodecError("the length is not a multiple of the element size".to_owned());
-        match self.0 {
+        match self.bytes {
             Bytes::Shared(bytes) => bytes.to_vec().ok_or_else(odd),
             Bytes::Own(bytes) if bytes.len() % size_of::<N>() != 0 => Err(odd()),
             Bytes::Own(bytes) => {
@@ -288,7 +322,7 @@ impl<'a> Body<'a> {
     }
 
     fn bytes(&self) -> Cow<'a, [u8]> {
-        match self.0 {
+        match self.bytes {
             Bytes::Own(bytes) => Cow::Borrowed(bytes),
             Bytes::Shared(bytes) => {
                 let mut out = Vec::new();
@@ -334,7 +368,15 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> 
         });
     }
     let bytes = body.bytes();
-    match scope::within(|| postcard::take_from_bytes(&bytes)) {
+    if body.has_luggage {
+        return ends::decode(bytes.into_owned());
+    }
+    decode_body(&bytes)
+}
+
+#[inline]
+fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    match scope::within(|| postcard::take_from_bytes(bytes)) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(CodecError(format!("{} bytes are left over", rest.len()))),
         Err(error) => Err(CodecError(describe(&error))),
@@ -433,5 +475,6 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     postcard::from_bytes(bytes).map_err(|error| CodecError(describe(&error)))
 }
 
+mod ends;
 #[cfg(test)]
 mod tests;

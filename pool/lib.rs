@@ -39,6 +39,7 @@
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
 //! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`RemoteError`] | what can go wrong |
 //! | [`Payload`], [`Args`], [`Task`] | what can travel, and what can be called |
+//! | [`Ipc`], [`ipc_channel`] | ends of ipc-channel in values of one's own that travel |
 //! | [`cpu_count`], [`init`] | how many CPUs there are; programs without the feature `auto` |
 //!
 //! Or with [`Process`]: it runs one function in a process of its own, to be waited for, signalled, and joined.
@@ -60,6 +61,7 @@ mod heap;
 #[allow(unsafe_code)]
 mod identity;
 mod ipc;
+mod luggage;
 mod pool;
 mod process;
 mod shared;
@@ -73,6 +75,7 @@ pub use crate::engine::progress::Progress;
 pub use crate::engine::stats::{PoolStats, WorkerStats};
 pub use crate::error::{BrokenBarrierError, Error, LockError, ProcessError, RemoteError, Result, TaskError};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
+pub use crate::ipc::ends::Ipc;
 pub use crate::ipc::link::LinkKind;
 pub use crate::pool::{AsyncResult, CpuAffinity, Imap, Job, OnState, Pool, PoolBuilder, ThreadPool, With};
 pub use crate::process::args::{Args, Task, TaskOn, TaskWith};
@@ -99,6 +102,7 @@ pub use crate::sync::public::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard}
 pub use crate::sync::public::semaphore::{Permit, Semaphore};
 pub use crate::sys::cpu::cpu_count;
 pub use bytemuck::{self, Pod};
+pub use ipc_channel;
 
 /// The documents of the repository, so that their examples are compiled and run.
 #[cfg(doctest)]

@@ -13,6 +13,7 @@ use crate::engine::stats::Totals;
 use crate::engine::trace::Trace;
 use crate::engine::work::Run;
 use crate::error::Error;
+use crate::heap::scope::luggage_in;
 use crate::ipc::bell::{Bell, Spinner};
 use crate::process::identity::Entry;
 use crate::process::start::News;
@@ -274,7 +275,8 @@ impl Core {
 
     fn dispatch(&mut self, load: &Load, bytes: &[u8]) -> bool {
         let Some(job) = &load.job else { return true };
-        let depth = job.depth(load.left());
+        // Luggage waits nowhere but here: on its way to a worker that is busy nobody could close it.
+        let depth = if load.has_luggage() { 1 } else { job.depth(load.left()) };
         while let Some(at) = self.choose(depth) {
             let worker = &mut self.workers[at];
             // What it may not be given any more goes to another one.
@@ -391,11 +393,16 @@ impl Core {
             self.backlog.retain(|it| it.load.job.as_ref().is_none_or(|it| !Arc::ptr_eq(it, job)));
             self.workers.iter_mut().for_each(|worker| worker.window.abandon(job));
         }
-        if job.header.context.is_some() {
+        if let Some(context) = &job.header.context {
             self.large_at = Some(Instant::now());
+            let is_laden = !luggage_in(&context.pins).is_empty();
             for worker in &mut self.workers {
                 if worker.known.remove(&job.header.id) {
                     worker.forget.push(job.header.id);
+                    // Somebody may wait for it to close its ends.
+                    if is_laden && worker.state == State::Ready {
+                        worker.send_forgets();
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::engine::ledger::Load;
 use crate::engine::results::Sink;
 use crate::engine::{chunk, supervisor};
 use crate::error::{TaskError, TaskKind};
-use crate::heap::scope::Pins;
+use crate::heap::scope::{self, Pin, Pins, luggage_in};
 use crate::ipc::handles;
 use crate::ipc::link::{Answer, AnswerKind, Payload, slice};
 use crate::sys::time::Deadline;
@@ -160,6 +160,10 @@ impl Engine {
         if answer.first != load.next || answer.count == 0 || answer.count > load.left() {
             return wrong("an answer to tasks that it does not have");
         }
+        if answer.kind == AnswerKind::Taken {
+            load.let_luggage_go();
+            return Ok(());
+        }
         let (first, all) = (load.index(load.next), load.count);
         let before = load.clone();
         load.next += answer.count;
@@ -202,11 +206,14 @@ impl Engine {
             }
             AnswerKind::Handles => {
                 // Before the worker hears that the answer was read, and lets go of what it refers to.
-                let Some((value, pins)) = handles::take_off(answer.payload.to_vec()) else {
+                let Some((value, mut pins)) = handles::take_off(answer.payload.to_vec()) else {
                     return wrong("an answer with damaged handles");
                 };
+                pins.extend(answer.luggage.into_iter().map(Pin::Luggage));
                 give(core, &job, own, Delivery::Values { first, count, payload: Payload::Own(value), pins });
             }
+            // It is no outcome.
+            AnswerKind::Taken => return Ok(()),
         }
         core.settle(&job, u64::from(count));
         Ok(())
@@ -381,9 +388,15 @@ pub(crate) fn open(job: &Job, sink: &mut dyn Sink, delivery: Delivery, scratch: 
     match delivery {
         Delivery::Failure { index, error } => sink.failure(index, error),
         Delivery::Values { first, count, payload, pins } => {
-            payload.read(scratch, |reader| {
-                sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));
-            });
+            let mut read = || {
+                payload.read(scratch, |reader| {
+                    sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));
+                });
+            };
+            match luggage_in(&pins) {
+                luggage if luggage.is_empty() => read(),
+                luggage => scope::with_luggage(luggage, read),
+            }
             drop(pins);
         }
     }

@@ -1,7 +1,7 @@
 //! The ledger: which worker has which frame, and how far it has come with it.
 
 use crate::engine::job::Job;
-use crate::heap::scope::Pins;
+use crate::heap::scope::{Pins, luggage_in};
 use crate::ipc::link::Progress;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +25,7 @@ pub(crate) struct Load {
     pub(crate) count: u32,
     /// Tasks of the payload below this place have an outcome, or were never meant for this worker.
     pub(crate) next: u32,
-    /// Shared memory that the payload refers to: kept until every task has its outcome.
-    #[allow(dead_code, reason = "held, not read")]
+    /// What the payload refers to: kept until every task has its outcome. Only the last task has luggage.
     pub(crate) pins: Option<Arc<Pins>>,
 }
 
@@ -39,6 +38,18 @@ impl Load {
     /// How many tasks a worker must have started for none to be left that it has not.
     pub(crate) fn unstarted_after(&self) -> u32 {
         self.count
+    }
+
+    /// Whether its last task has luggage.
+    pub(crate) fn has_luggage(&self) -> bool {
+        self.pins.as_ref().is_some_and(|pins| !luggage_in(pins).is_empty())
+    }
+
+    /// A worker has taken the luggage: it is its own, unless the task may have to be run again.
+    pub(crate) fn let_luggage_go(&self) {
+        if self.job.as_ref().is_none_or(|job| job.options.retries == 0) {
+            self.pins.iter().flat_map(|pins| luggage_in(pins)).for_each(|luggage| luggage.let_go());
+        }
     }
 
     /// The number in the job of the task at a place of the payload.

@@ -4,6 +4,7 @@ use crate::engine::ledger::{Flight, Load, Window};
 use crate::engine::output::Captured;
 use crate::engine::stats::Record;
 use crate::error::Error;
+use crate::heap::scope::luggage_in;
 use crate::ipc::link::{Frame, FrameKind, Link, Progress};
 use crate::sys::child::{Child, ChildSignal};
 use crate::sys::time::Deadline;
@@ -119,14 +120,16 @@ impl Worker {
         if !self.known.contains(&header.id) {
             let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
             let told = crate::engine::worker::encode_header(&header.function, context);
-            let Some(seq) = link.send(&frame(FrameKind::Header), &told)? else { return Ok(false) };
+            let luggage = header.context.as_ref().map_or_else(Vec::new, |it| luggage_in(&it.pins));
+            let Some(seq) = link.send(&frame(FrameKind::Header), &told, &luggage)? else { return Ok(false) };
             self.window.push(Flight { seq, load: None });
             self.known.insert(header.id);
             // Even if the tasks do not fit behind it: reading it is what makes room for them.
             self.unflushed = true;
         }
         let tasks = Frame { first: load.first, count: load.count, skip: load.next, ..frame(FrameKind::Tasks) };
-        let Some(seq) = link.send(&tasks, bytes)? else { return Ok(false) };
+        let luggage = load.pins.as_ref().map_or_else(Vec::new, |pins| luggage_in(pins));
+        let Some(seq) = link.send(&tasks, bytes, &luggage)? else { return Ok(false) };
         self.window.push(Flight { seq, load: Some(load.clone()) });
         self.record.sent(self.window.len());
         self.idle_since = None;
@@ -148,7 +151,7 @@ impl Worker {
     /// Tells the worker that there are no more frames; `Ok(false)` when there is no room now.
     pub(super) fn send_stop(&mut self) -> io::Result<bool> {
         let Some(link) = &mut self.link else { return Ok(true) };
-        let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[])?;
+        let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[], &[])?;
         self.unflushed |= sent.is_some();
         Ok(sent.is_some())
     }
@@ -208,7 +211,7 @@ impl Worker {
 fn send_forgets(link: &mut dyn Link, forget: &mut Vec<u64>, window: &mut Window) -> io::Result<bool> {
     while let Some(id) = forget.pop() {
         let frame = Frame { kind: FrameKind::Forget, header: id, first: 0, count: 0, skip: 0 };
-        let Some(seq) = link.send(&frame, &[])? else {
+        let Some(seq) = link.send(&frame, &[], &[])? else {
             forget.push(id);
             return Ok(false);
         };

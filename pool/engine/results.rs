@@ -4,6 +4,7 @@ use crate::codec::{self, CodecError, Payload, Reader};
 use crate::engine::call::Input;
 use crate::engine::job::Job;
 use crate::error::{TaskError, TaskKind};
+use crate::heap::scope;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -132,7 +133,7 @@ impl<R: Payload> Sink for Results<R> {
 
 /// Where tasks come from.
 pub(crate) trait Feed {
-    /// Appends up to `most` tasks to `out`, and stops early once it is longer than `bytes`.
+    /// Appends up to `most` tasks to `out`, and stops early once it is longer than `bytes`, or behind a task with luggage.
     fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled;
 
     /// How many more there are at most, if known.
@@ -167,9 +168,11 @@ impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Feed 
     fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
         let start = out.len();
         let mut count = 0;
-        while count < most && out.len() - start < bytes {
+        while count < most && out.len() - start < bytes && !scope::is_laden() {
             let Some(item) = self.items.next() else { return Filled { count, failed: None, ended: true } };
             if let Err(error) = (self.encode)(&item, out) {
+                // Of its arguments that could be serialised.
+                scope::take_luggage();
                 return Filled { count, failed: Some(error), ended: false };
             }
             count += 1;

@@ -2,7 +2,8 @@
 
 use crate::codec::{self, Reader};
 use crate::error::{Error, RemoteError, TaskError, TaskKind};
-use crate::heap::scope::Pins;
+use crate::heap::scope::{self, Pins, luggage_in};
+use crate::luggage::Luggage;
 use crate::process::args::{Args, Task};
 use crate::process::identity::{Callable, Entry, FnRef};
 use crate::process::panic::{self, guarded};
@@ -12,12 +13,17 @@ use std::any::{Any, type_name};
 use std::error::Error as StdError;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// A function and its serialised arguments.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Routine {
     function: FnRef,
     args: Vec<u8>,
+    /// So much luggage the arguments have. It travels beside the routine, and is kept by all who may run it.
+    pieces: usize,
+    #[serde(skip)]
+    luggage: Vec<Arc<Luggage>>,
 }
 
 /// What the builder of a pool has set.
@@ -43,6 +49,22 @@ impl Callable for Maker {
     const TAG: u64 = 5;
 }
 
+impl Routines {
+    /// All luggage, in the order in which [`Routines::load`] takes it.
+    pub(crate) fn luggage(&self) -> Vec<Arc<Luggage>> {
+        let all = [&self.initializer, &self.state, &self.finalizer];
+        all.into_iter().flatten().flat_map(|routine| routine.luggage.iter().cloned()).collect()
+    }
+
+    /// In a worker: gives the routines their luggage.
+    pub(crate) fn load(&mut self, luggage: Vec<Arc<Luggage>>) {
+        let mut luggage = luggage.into_iter();
+        for routine in [&mut self.initializer, &mut self.state, &mut self.finalizer].into_iter().flatten() {
+            routine.luggage = luggage.by_ref().take(routine.pieces).collect();
+        }
+    }
+}
+
 impl Routine {
     /// A routine for workers, and what its arguments refer to; `role` says what it is for.
     ///
@@ -57,7 +79,9 @@ impl Routine {
         let encoded = codec::pack(|out| args.encode(out)).map_err(|error| {
             Error::invalid_argument(format!("the arguments of the {role} could not be serialised: {}", error.0))
         })?;
-        Ok((Routine { function: FnRef::of(entry)?, args: encoded.bytes }, encoded.pins))
+        let luggage = luggage_in(&encoded.pins);
+        let function = FnRef::of(entry)?;
+        Ok((Routine { function, args: encoded.bytes, pieces: luggage.len(), luggage }, encoded.pins))
     }
 
     /// Runs it, in a worker.
@@ -71,12 +95,14 @@ impl Routine {
 
     /// Calls an initializer or a finalizer.
     pub(crate) fn proceed(&self) -> Result<(), TaskKind> {
-        self.call::<Procedure>()?(&mut Reader::new(&self.args))
+        let call = self.call::<Procedure>()?;
+        scope::with_luggage(self.luggage.clone(), || call(&mut Reader::new(&self.args)))
     }
 
     /// Calls the maker of a state.
     pub(crate) fn make(&self) -> Result<Box<dyn Any>, TaskKind> {
-        self.call::<Maker>()?(&mut Reader::new(&self.args))
+        let call = self.call::<Maker>()?;
+        scope::with_luggage(self.luggage.clone(), || call(&mut Reader::new(&self.args)))
     }
 
     fn call<C: Callable>(&self) -> Result<C, TaskKind> {

@@ -1,7 +1,8 @@
 //! The input of a call that nobody waits in: serialised when the call is made, cut into frames when there is room.
 
 use crate::engine::results::{Feed, Filled};
-use crate::heap::scope::Pins;
+use crate::heap::scope::{self, Pins};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Tasks that are ready to be handed in.
@@ -17,6 +18,8 @@ pub(crate) struct Stock {
     numbers: Vec<(u32, u64)>,
     /// What the tasks refer to.
     pub(crate) pins: Option<Arc<Pins>>,
+    /// What single tasks refer to, and the place behind each.
+    luggage: VecDeque<(u32, Pins)>,
 }
 
 /// Most inputs consist of tasks of one size.
@@ -32,6 +35,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) bytes: &'a [u8],
+    /// What the tasks refer to.
+    pub(crate) pins: Option<Arc<Pins>>,
 }
 
 /// What came of serialising an input.
@@ -45,14 +50,24 @@ pub(crate) struct Stocked {
 
 /// Serialises a whole input.
 pub(crate) fn stock_up(feed: &mut dyn Feed) -> Stocked {
-    let mut stock =
-        Stock { bytes: Vec::new(), ends: Ends::Every(0), next: 0, count: 0, numbers: Vec::new(), pins: None };
+    let mut stock = Stock {
+        bytes: Vec::new(),
+        ends: Ends::Every(0),
+        next: 0,
+        count: 0,
+        numbers: Vec::new(),
+        pins: None,
+        luggage: VecDeque::new(),
+    };
     let (mut total, mut failed) = (0u64, Vec::new());
     loop {
         let Filled { count, failed: refused, ended } = feed.fill(&mut stock.bytes, 1, usize::MAX);
         if count > 0 {
             stock.note_end(total);
             total += 1;
+            if scope::is_laden() {
+                stock.luggage.push_back((stock.count, scope::take_luggage()));
+            }
         }
         if let Some(error) = refused {
             failed.push((total, error.0));
@@ -106,11 +121,13 @@ impl Stock {
         u64::from(self.count - self.next)
     }
 
-    /// The next `count` tasks, or fewer: not more bytes than `most_bytes` if there is more than one.
+    /// The next `count` tasks, or fewer: not more bytes than `most_bytes` if there is more than one, and none behind one that
+    /// has luggage.
     pub(crate) fn cut(&mut self, count: u32, most_bytes: usize) -> Option<Cut<'_>> {
         let start = self.end_of(self.next);
         let (first, until) = self.number(self.next);
-        let most = self.next.saturating_add(count.max(1)).min(until);
+        let laden = self.luggage.front().map_or(u32::MAX, |(behind, _)| *behind);
+        let most = self.next.saturating_add(count.max(1)).min(until).min(laden);
         if most == self.next {
             return None;
         }
@@ -124,7 +141,13 @@ impl Stock {
             }
             end = low;
         }
-        let cut = Cut { first, count: end - self.next, bytes: &self.bytes[start..self.end_of(end)] };
+        let mut pins = self.pins.clone();
+        if end == laden {
+            let (_, luggage) = self.luggage.pop_front().unwrap_or_default();
+            let others = pins.iter().flat_map(|pins| pins.iter().cloned());
+            pins = Some(Arc::new(luggage.into_iter().chain(others).collect()));
+        }
+        let cut = Cut { first, count: end - self.next, bytes: &self.bytes[start..self.end_of(end)], pins };
         self.next = end;
         Some(cut)
     }
@@ -135,6 +158,7 @@ mod tests {
     use super::*;
     use crate::codec::{self, CodecError};
     use crate::engine::results::Items;
+    use crate::luggage::Luggage;
 
     fn cuts(items: Vec<&'static str>, count: u32, bytes: usize) -> (Vec<(u64, u32, usize)>, u64, usize) {
         let encode = |item: &&str, out: &mut Vec<u8>| {
@@ -166,5 +190,23 @@ mod tests {
     fn a_task_that_does_not_serialise_leaves_a_gap() {
         assert_eq!(cuts(vec!["a", "no", "no", "b", "c", "no"], 9, 99), (vec![(0, 1, 10), (3, 2, 20)], 6, 3));
         assert_eq!(cuts(vec!["no", "b"], 9, 99), (vec![(1, 1, 10)], 2, 1));
+    }
+
+    #[test]
+    fn a_task_with_luggage_is_the_last_of_its_frame() {
+        let encode = |item: &u8, out: &mut Vec<u8>| {
+            if *item > 0 {
+                scope::pin_luggage(Luggage::default());
+            }
+            codec::encode(item, out)
+        };
+        let items = [0, 0, 1, 1, 0, 0u8].into_iter();
+        let (mut stocked, pins) = scope::collect(|| stock_up(&mut Items::new(items, encode)));
+        assert!(pins.is_empty());
+        let mut cuts = Vec::new();
+        while let Some(cut) = stocked.stock.cut(10, 1000) {
+            cuts.push((cut.first, cut.count, cut.pins.map_or(0, |pins| scope::luggage_in(&pins).len())));
+        }
+        assert_eq!(cuts, [(0, 3, 1), (3, 1, 1), (4, 2, 0)]);
     }
 }

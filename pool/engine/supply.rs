@@ -55,10 +55,9 @@ impl Core {
             return false;
         }
         let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
-        let pins = rest.pins.clone();
         let Some(cut) = rest.cut(count, most_bytes) else { return false };
         job.add_outstanding(u64::from(cut.count));
-        let load = Load { job: Some(Arc::clone(job)), first: cut.first, count: cut.count, next: 0, pins };
+        let load = Load { job: Some(Arc::clone(job)), first: cut.first, count: cut.count, next: 0, pins: cut.pins };
         self.submit(load, cut.bytes);
         if rest.left() == 0 {
             *stock = None;

@@ -6,6 +6,7 @@ use crate::error::{RemoteError, TaskKind};
 use crate::heap::scope;
 use crate::ipc::link::{Frame, WorkerLink};
 use crate::ipc::worker_end::WorkerEnd;
+use crate::luggage::Luggage;
 use crate::process::args::{Args, Task, TaskOn, TaskWith};
 use crate::process::identity::{Callable, Entry};
 use crate::process::panic;
@@ -18,6 +19,7 @@ use std::borrow::Borrow;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// One kind of call of one function. A type without values: all it says, it says by its type.
 pub(crate) trait Work: 'static {
@@ -309,15 +311,16 @@ pub(crate) struct Invocation<'b, 'c> {
 /// The context of a job in a worker: bytes at first, a value from the first task on.
 #[derive(Debug)]
 pub(crate) enum Context {
-    Bytes(Vec<u8>),
+    Bytes(Vec<u8>, Vec<Arc<Luggage>>),
     Value(Box<dyn Any>),
     Bad(String),
 }
 
 fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
     let Invocation { frame, input, link, context, keeper, scratch } = call;
-    if let Context::Bytes(bytes) = &**context {
-        let decoded = catch_unwind(AssertUnwindSafe(|| W::context(&mut Reader::new(bytes))));
+    if let Context::Bytes(bytes, luggage) = &mut **context {
+        let read = || W::context(&mut Reader::new(bytes));
+        let decoded = catch_unwind(AssertUnwindSafe(|| scope::with_luggage(std::mem::take(luggage), read)));
         **context = match decoded {
             Ok(Ok(value)) => Context::Value(Box::new(value)),
             Ok(Err(error)) => Context::Bad(format!("the context of `with`: {}", error.0)),
@@ -327,10 +330,12 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
     let context = match &**context {
         Context::Value(value) => value.downcast_ref::<W::Context>().ok_or("the context of `with` has another type"),
         Context::Bad(text) => Err(text.as_str()),
-        Context::Bytes(_) => Err("the context of `with` was not read"),
+        Context::Bytes(..) => Err("the context of `with` was not read"),
     };
     let skipped = (0..frame.skip).try_for_each(|_| W::skip(input));
     let mut at = frame.skip;
+    // Then the last task has it.
+    let mut is_laden = scope::luggage_left() > 0;
     let state = keeper.lend::<W::State>(&mut ()).is_some();
     let ready = match (context, skipped) {
         (Ok(_), Ok(())) if !state => Err("the state of the worker has another type".to_owned()),
@@ -358,7 +363,12 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             while at < frame.count {
                 link.start(at);
-                match W::decode(input).map(|item| W::call(context, state, item)) {
+                let decoded = W::decode(input);
+                if is_laden && scope::luggage_left() == 0 {
+                    is_laden = false;
+                    link.taken(at)?;
+                }
+                match decoded.map(|item| W::call(context, state, item)) {
                     Ok(Ok(value)) => answer(link, at, value, scratch)?,
                     Ok(Err(source)) => link.failure(at, &codec::to_bytes(&TaskKind::Failed { source }))?,
                     Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Decode { text: error.0 }))?,

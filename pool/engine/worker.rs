@@ -6,12 +6,14 @@ use crate::engine::routines::Routines;
 use crate::engine::state::Keeper;
 use crate::engine::work::{Context, Invocation, Run};
 use crate::error::TaskKind;
+use crate::heap::scope;
 use crate::ipc::bell::Bell;
 use crate::ipc::channel::ChannelWorker;
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
+use crate::luggage::Luggage;
 use crate::process::bootstrap::{Childhood, Role};
 use crate::process::identity::{Entry, FnRef};
 use crate::process::panic::{self, guarded};
@@ -84,10 +86,12 @@ struct Known {
 }
 
 impl Known {
-    fn new(header: &[u8]) -> Known {
+    fn new(header: &[u8], luggage: Vec<Arc<Luggage>>) -> Known {
         match decode_header(header) {
-            Ok((function, context)) => Known { function: function.resolve(), context: Context::Bytes(context) },
-            Err(text) => Known { function: Err(text), context: Context::Bytes(Vec::new()) },
+            Ok((function, context)) => {
+                Known { function: function.resolve(), context: Context::Bytes(context, luggage) }
+            }
+            Err(text) => Known { function: Err(text), context: Context::Bytes(Vec::new(), luggage) },
         }
     }
 }
@@ -127,7 +131,7 @@ type LogEnd = Option<(Level, OwnedFd)>;
 
 fn open_link(mut childhood: Childhood) -> io::Result<(WorkerEnd, Routines, LogEnd)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
-    let setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
+    let mut setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
     let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));
     let link = match (setup.link, setup.server, &childhood.fds[..]) {
         (LinkKind::Ring, None, [bell, link]) => {
@@ -135,13 +139,14 @@ fn open_link(mut childhood: Childhood) -> io::Result<(WorkerEnd, Routines, LogEn
             WorkerEnd::Ring(RingWorker::new(memory::map(link.as_fd())?, childhood.control, bell)?)
         }
         (LinkKind::Channel, Some(server), []) => {
-            let link = ChannelWorker::connect(server)?;
+            let link = ChannelWorker::connect(server, childhood.control.clone())?;
             childhood.control.send(&Reply::Connected, &[])?;
             WorkerEnd::Channel(link)
         }
         _ => return Err(damaged()),
     };
     setup.limits.apply()?;
+    setup.routines.load(childhood.luggage);
     Ok((link, setup.routines, log))
 }
 
@@ -157,7 +162,7 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
         let frame = incoming.frame;
         match frame.kind {
             FrameKind::Header => {
-                known.insert(frame.header, Known::new(&incoming.payload.to_vec()));
+                known.insert(frame.header, Known::new(&incoming.payload.to_vec(), incoming.luggage));
             }
             FrameKind::Forget => {
                 known.remove(&frame.header);
@@ -165,7 +170,11 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
             FrameKind::Stop => return Ok(()),
             FrameKind::Tasks => {
                 let start = ended.filter(|_| !waited).unwrap_or_else(Instant::now);
-                run(link, &frame, &incoming.payload, &mut known, keeper, &mut scratch, &mut copy)?;
+                let mut run = || run(link, &frame, &incoming.payload, &mut known, keeper, &mut scratch, &mut copy);
+                match incoming.luggage {
+                    luggage if luggage.is_empty() => run()?,
+                    luggage => scope::with_luggage(luggage, run)?,
+                }
                 let end = Instant::now();
                 let nanos = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX).max(1);
                 link.finish(frame.count, nanos)?;

@@ -6,10 +6,28 @@
 //! file) would dangle, so it refuses.
 
 use crate::heap::block::Block;
+use crate::luggage::Luggage;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
-/// Blocks that a message refers to, kept alive until it was read.
-pub(crate) type Pins = Vec<Block>;
+/// What a message refers to, kept until it was read.
+pub(crate) type Pins = Vec<Pin>;
+
+/// One thing that a message refers to.
+#[derive(Clone, Debug)]
+pub(crate) enum Pin {
+    /// Shared memory; the value holds a handle to it.
+    Block(Block),
+    /// Descriptors that travel beside the message, for the next value that says so.
+    Luggage(Arc<Luggage>),
+}
+
+/// The luggage among what a message refers to, in the order of its values.
+pub(crate) fn luggage_in(pins: &[Pin]) -> Vec<Arc<Luggage>> {
+    let luggage = |pin: &Pin| if let Pin::Luggage(luggage) = pin { Some(Arc::clone(luggage)) } else { None };
+    pins.iter().filter_map(luggage).collect()
+}
 
 thread_local! {
     /// How many values of a message this thread is writing or reading: inside each other, if there is more than one.
@@ -17,6 +35,12 @@ thread_local! {
     /// Whether somebody looks after what is written.
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
     static PINS: RefCell<Pins> = const { RefCell::new(Vec::new()) };
+    /// Whether there is luggage among them.
+    static LADEN: Cell<bool> = const { Cell::new(false) };
+    /// How often something in a value has said that it has luggage.
+    static CARRIED: Cell<u32> = const { Cell::new(0) };
+    /// What has come with the message that is being read, for the values in it that say so.
+    static ARRIVED: RefCell<VecDeque<Arc<Luggage>>> = const { RefCell::new(VecDeque::new()) };
     /// Why a handle refused; serialisers that keep no text lose it otherwise.
     static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -36,18 +60,20 @@ impl<T: Copy> Drop for Set<T> {
     }
 }
 
-/// Runs code that writes a message, and gives the blocks that it refers to.
+/// Runs code that writes a message, and gives what it refers to.
 pub(crate) fn collect<R>(code: impl FnOnce() -> R) -> (R, Pins) {
     let outer = PINS.with_borrow_mut(std::mem::take);
+    let laden = Set::new(&LADEN, false);
     let collecting = Set::new(&COLLECTING, true);
     let result = code();
-    drop(collecting);
+    drop((collecting, laden));
     (result, PINS.replace(outer))
 }
 
-/// Takes the blocks that were written since the last call, inside of [`collect`]. Costs next to nothing if there are none.
+/// Takes what was noted since the last call, inside of [`collect`]. Costs next to nothing if there are none.
 #[inline]
 pub(crate) fn take_pins() -> Pins {
+    LADEN.set(false);
     PINS.with_borrow_mut(std::mem::take)
 }
 
@@ -79,8 +105,74 @@ pub(super) fn pin(block: &Block) -> Result<(), String> {
              else nobody would keep alive what it refers to",
         ));
     }
-    PINS.with_borrow_mut(|pins| pins.push(block.clone()));
+    PINS.with_borrow_mut(|pins| pins.push(Pin::Block(block.clone())));
     Ok(())
+}
+
+/// Whether luggage was written since the last [`take_pins`] or [`take_luggage`].
+#[inline]
+pub(crate) fn is_laden() -> bool {
+    LADEN.get()
+}
+
+/// Takes the luggage that was written, and leaves the blocks.
+pub(crate) fn take_luggage() -> Pins {
+    if !LADEN.replace(false) {
+        return Pins::new();
+    }
+    let (luggage, blocks) = take_pins().into_iter().partition(|pin| matches!(pin, Pin::Luggage(_)));
+    PINS.set(blocks);
+    luggage
+}
+
+/// How often [`carry`] was called.
+#[inline]
+pub(crate) fn carried() -> u32 {
+    CARRIED.get()
+}
+
+/// Notes that the value that is being written has luggage.
+///
+/// # Errors
+///
+/// It would not be looked after.
+pub(crate) fn carry() -> Result<(), String> {
+    if DEPTH.get() == 0 || !COLLECTING.get() {
+        return Err(refuse(
+            "an end of ipc-channel can only travel in arguments, items, contexts and results of multiproc, or in \
+             messages of ipc-channel itself",
+        ));
+    }
+    CARRIED.set(CARRIED.get().wrapping_add(1));
+    Ok(())
+}
+
+/// Adds luggage to what the message refers to.
+pub(crate) fn pin_luggage(luggage: Luggage) {
+    LADEN.set(true);
+    PINS.with_borrow_mut(|pins| pins.push(Pin::Luggage(Arc::new(luggage))));
+}
+
+/// Runs code that reads a message with its luggage.
+pub(crate) fn with_luggage<R>(luggage: Vec<Arc<Luggage>>, code: impl FnOnce() -> R) -> R {
+    struct Restore(VecDeque<Arc<Luggage>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ARRIVED.set(std::mem::take(&mut self.0));
+        }
+    }
+    let _outer = Restore(ARRIVED.replace(luggage.into()));
+    code()
+}
+
+/// The luggage of the next value that has some.
+pub(crate) fn next_luggage() -> Option<Arc<Luggage>> {
+    ARRIVED.with_borrow_mut(VecDeque::pop_front)
+}
+
+/// How much luggage was not asked for yet.
+pub(crate) fn luggage_left() -> usize {
+    ARRIVED.with_borrow(VecDeque::len)
 }
 
 /// Looks whether a handle may be read here.
@@ -88,7 +180,7 @@ pub(super) fn pin(block: &Block) -> Result<(), String> {
 /// # Errors
 ///
 /// These are not the bytes of a message.
-pub(super) fn check_reading() -> Result<(), String> {
+pub(crate) fn check_reading() -> Result<(), String> {
     if DEPTH.get() > 0 {
         return Ok(());
     }

@@ -8,10 +8,14 @@
 //! before and says that the next one is started. So a worker that dies leaves the same exact account.
 
 use crate::codec;
-use crate::heap::scope::Pins;
+use crate::heap::scope::{Pins, luggage_in};
 use crate::ipc::bell::Bell;
+use crate::ipc::control::Control;
 use crate::ipc::handles;
-use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Incoming, Link, Payload, Progress, WorkerLink};
+use crate::ipc::link::{
+    Answer, AnswerKind, Frame, FrameKind, Incoming, Link, MOST_LUGGAGE, Payload, Progress, WorkerLink,
+};
+use crate::luggage::Luggage;
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
@@ -37,6 +41,8 @@ struct Said {
     outcome: Option<(AnswerKind, u32)>,
     /// The frame is finished; its tasks took so many nanoseconds.
     finished: Option<u64>,
+    /// So much luggage is on the control socket.
+    luggage: usize,
 }
 
 fn damaged(what: &str) -> io::Error {
@@ -75,6 +81,7 @@ pub(crate) struct ChannelLink {
     frames: Option<IpcBytesSender>,
     received: Arc<(Mutex<Received>, Condvar)>,
     bell: Bell,
+    control: Control,
     next_frame: u64,
     /// Payloads of frames that are under way, in case they have to go elsewhere.
     payloads: BTreeMap<u64, Vec<u8>>,
@@ -88,13 +95,14 @@ impl std::fmt::Debug for ChannelLink {
 }
 
 /// Makes the pool's end of a link, and the name by which the worker connects to it.
-pub(crate) fn create(bell: Bell) -> io::Result<(ChannelLink, String)> {
+pub(crate) fn create(bell: Bell, control: Control) -> io::Result<(ChannelLink, String)> {
     let (server, name) = IpcOneShotServer::new()?;
     let link = ChannelLink {
         server: Some(server),
         frames: None,
         received: Arc::default(),
         bell,
+        control,
         next_frame: 0,
         payloads: BTreeMap::new(),
         progress: Progress::default(),
@@ -119,10 +127,11 @@ impl Link for ChannelLink {
         1
     }
 
-    fn send(&mut self, frame: &Frame, payload: &[u8]) -> io::Result<Option<u64>> {
+    fn send(&mut self, frame: &Frame, payload: &[u8], luggage: &[Arc<Luggage>]) -> io::Result<Option<u64>> {
         let Some(frames) = &self.frames else { return Ok(None) };
         let seq = self.next_frame;
-        frames.send(&pack(&(seq, frame), &[payload]))?;
+        self.control.send_luggage(seq, luggage)?;
+        frames.send(&pack(&(seq, frame, luggage.len()), &[payload]))?;
         if frame.kind == FrameKind::Tasks {
             self.payloads.insert(seq, payload.to_vec());
         }
@@ -162,14 +171,14 @@ impl Link for ChannelLink {
         loop {
             let Some(message) = self.received.0.lock().messages.pop_front() else { return Ok(None) };
             let (said, payload) = unpack::<Said>(message)?;
-            let Said { seq, started, outcome, finished } = said;
+            let Said { seq, started, outcome, finished, luggage } = said;
             if seq >= self.next_frame || seq < self.progress.seq {
                 return Err(damaged("an answer to a frame that it does not have"));
             }
             if seq > self.progress.seq {
                 self.progress = Progress { seq, started: 0, done: 0 };
             }
-            if let Some((_, at)) = outcome {
+            if let Some((_, at)) = outcome.filter(|(kind, _)| *kind != AnswerKind::Taken) {
                 self.progress.done = at.saturating_add(1);
                 self.progress.started = self.progress.done;
             }
@@ -181,7 +190,11 @@ impl Link for ChannelLink {
             }
             let Some((kind, first)) = outcome else { continue };
             let nanos = finished.unwrap_or(0);
-            return Ok(Some(Answer { kind, seq, first, count: 1, nanos, payload: Payload::Own(payload) }));
+            if luggage > MOST_LUGGAGE {
+                return Err(damaged("an answer with too much luggage"));
+            }
+            let luggage = self.control.receive_luggage(seq, luggage, false)?;
+            return Ok(Some(Answer { kind, seq, first, count: 1, nanos, payload: Payload::Own(payload), luggage }));
         }
     }
 
@@ -225,10 +238,12 @@ impl Link for ChannelLink {
 pub(crate) struct ChannelWorker {
     frames: IpcBytesReceiver,
     answers: IpcBytesSender,
+    control: Control,
     seq: u64,
     /// The outcome of the last task, which travels with the start of the next or the end of the frame.
     outcome: Option<(AnswerKind, u32)>,
     payload: Vec<u8>,
+    luggage: usize,
     /// What the answers to the last frame refer to. The next frame comes when the pool has taken them all.
     pins: Pins,
 }
@@ -239,16 +254,18 @@ impl ChannelWorker {
     /// # Errors
     ///
     /// The pool is gone, or there are no descriptors left.
-    pub(crate) fn connect(server: String) -> io::Result<ChannelWorker> {
+    pub(crate) fn connect(server: String, control: Control) -> io::Result<ChannelWorker> {
         let (to_worker, frames) = ipc::bytes_channel()?;
         let (answers, from_worker) = ipc::bytes_channel()?;
         let greeting = IpcSender::<Ends>::connect(server)?;
         greeting.send((to_worker, from_worker)).map_err(|error| damaged(&error.to_string()))?;
-        Ok(ChannelWorker { frames, answers, seq: 0, outcome: None, payload: Vec::new(), pins: Pins::new() })
+        let (payload, pins) = (Vec::new(), Pins::new());
+        Ok(ChannelWorker { frames, answers, control, seq: 0, outcome: None, payload, luggage: 0, pins })
     }
 
     fn say(&mut self, started: Option<u32>, finished: Option<u64>) -> io::Result<()> {
-        let said = Said { seq: self.seq, started, outcome: self.outcome.take(), finished };
+        let luggage = std::mem::take(&mut self.luggage);
+        let said = Said { seq: self.seq, started, outcome: self.outcome.take(), finished, luggage };
         self.answers.send(&pack(&said, &[&std::mem::take(&mut self.payload)]))
     }
 
@@ -261,10 +278,11 @@ impl ChannelWorker {
 impl WorkerLink for ChannelWorker {
     fn next(&mut self) -> io::Result<Incoming> {
         let message = self.frames.recv().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        let ((seq, frame), payload) = unpack::<(u64, Frame)>(message)?;
+        let ((seq, frame, luggage), payload) = unpack::<(u64, Frame, usize)>(message)?;
+        let luggage = self.control.receive_luggage(seq, luggage, false)?;
         self.seq = seq;
         self.pins.clear();
-        Ok(Incoming { frame, payload: Payload::Own(payload) })
+        Ok(Incoming { frame, payload: Payload::Own(payload), luggage })
     }
 
     fn has_next(&self) -> bool {
@@ -283,9 +301,18 @@ impl WorkerLink for ChannelWorker {
 
     fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()> {
         handles::append(value, &pins);
+        let luggage = luggage_in(&pins);
+        self.control.send_luggage(self.seq, &luggage)?;
+        luggage.iter().for_each(|it| it.let_go());
+        self.luggage = luggage.len();
         self.pins.extend(pins);
         self.keep(AnswerKind::Handles, at, &[value]);
         Ok(())
+    }
+
+    fn taken(&mut self, at: u32) -> io::Result<()> {
+        self.keep(AnswerKind::Taken, at, &[]);
+        self.say(None, None)
     }
 
     fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! The control socket between a process and its child: the handshake, and what does not fit a link.
 
 use crate::codec;
+use crate::luggage::Luggage;
 use crate::sys::memory::{self, Mapping};
 use crate::sys::socket;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub(crate) struct Hello {
     pub(crate) setup: Vec<u8>,
     /// The shared memory of the tree, whose file is the first descriptor; or why there is none.
     pub(crate) heap: Result<HeapGrant, String>,
+    /// So many messages with luggage follow.
+    pub(crate) luggage: usize,
 }
 
 /// What a child is told of the shared memory of its tree.
@@ -50,6 +53,21 @@ pub(crate) enum Reply {
     Refused(String),
     /// The initializer failed.
     Initializer(crate::error::TaskError),
+}
+
+/// What travels beside the frame or answer of this number.
+#[derive(Debug, Serialize, Deserialize)]
+struct Beside {
+    number: u64,
+    what: Thing,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Thing {
+    /// So many bytes, in a memory file.
+    Bytes(u64),
+    /// The descriptors of one [`Luggage`].
+    Luggage,
 }
 
 /// One end of a control socket.
@@ -91,24 +109,52 @@ impl Control {
         }
     }
 
-    /// Sends bytes of any length, in a memory file of their own.
-    pub(crate) fn send_bytes(&self, head: &[u8], rest: &[u8]) -> io::Result<()> {
+    /// Sends bytes of any length, in a memory file of their own, beside the frame or answer `number`.
+    pub(crate) fn send_bytes(&self, number: u64, head: &[u8], rest: &[u8]) -> io::Result<()> {
         // A memory file cannot be empty to be mapped; the true length is in the message.
         let len = head.len() + rest.len();
         let (file, mapping) = memory::create_mapped("multiproc-message", len.max(1))?;
         if !(mapping.bytes().write(0, head) && mapping.bytes().write(head.len(), rest)) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.send(&(len as u64), &[&file])
+        self.send(&Beside { number, what: Thing::Bytes(len as u64) }, &[&file])
     }
 
-    /// Receives what [`Control::send_bytes`] sent: the mapped file and the length.
+    /// Sends luggage beside the frame or answer `number`, one message each.
+    pub(crate) fn send_luggage(&self, number: u64, luggage: &[Arc<Luggage>]) -> io::Result<()> {
+        let message = codec::to_bytes(&Beside { number, what: Thing::Luggage });
+        luggage.iter().try_for_each(|it| it.with_fds(|fds| socket::send(self.socket.as_fd(), &message, fds)))
+    }
+
+    /// Receives the next thing that was sent beside `number`.
+    fn receive_beside(&self, number: u64, wait: bool) -> io::Result<(Thing, Vec<OwnedFd>)> {
+        let (beside, fds) = self.receive::<Beside>(wait)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if beside.number == number { Ok((beside.what, fds)) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    /// Receives what [`Control::send_luggage`] sent: so many pieces.
     ///
     /// # Errors
     ///
-    /// The other end is gone, or sent something else.
-    pub(crate) fn receive_bytes(&self) -> io::Result<(Mapping, usize)> {
-        let (len, fds) = self.receive::<u64>(true)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    /// The other end is gone, or sent something else; or has not sent it yet and `wait` is false.
+    pub(crate) fn receive_luggage(&self, number: u64, count: usize, wait: bool) -> io::Result<Vec<Arc<Luggage>>> {
+        let piece = |_| match self.receive_beside(number, wait)? {
+            (Thing::Luggage, fds) => Ok(Arc::new(Luggage::new(fds))),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        };
+        (0..count).map(piece).collect()
+    }
+
+    /// Receives what [`Control::send_bytes`] sent: the mapped file and the length. Never waits: what is beside a frame or an
+    /// answer was sent before it.
+    ///
+    /// # Errors
+    ///
+    /// The other end is gone, or sent something else or nothing.
+    pub(crate) fn receive_bytes(&self, number: u64) -> io::Result<(Mapping, usize)> {
+        let (Thing::Bytes(len), fds) = self.receive_beside(number, false)? else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
         let file = fds.first().ok_or(io::ErrorKind::InvalidData)?;
         let mapping = memory::map(file.as_fd())?;
         match usize::try_from(len) {
@@ -131,20 +177,20 @@ mod tests {
     fn large_bytes_arrive_whole() {
         let (a, b) = pair();
         let bytes: Vec<u8> = (0..1_000_000u32).map(|it| it as u8).collect();
-        a.send_bytes(&bytes[..10], &bytes[10..]).unwrap();
-        a.send_bytes(&[], &[]).unwrap();
-        let (mapping, len) = b.receive_bytes().unwrap();
+        a.send_bytes(1, &bytes[..10], &bytes[10..]).unwrap();
+        a.send_bytes(2, &[], &[]).unwrap();
+        let (mapping, len) = b.receive_bytes(1).unwrap();
         let mut out = Vec::new();
         mapping.bytes().slice(0, len).unwrap().append_to(&mut out);
         assert_eq!(out, bytes);
-        assert_eq!(b.receive_bytes().unwrap().1, 0);
+        assert_eq!(b.receive_bytes(2).unwrap().1, 0);
     }
 
     #[test]
     fn nonsense_is_an_error() {
         let (a, b) = pair();
         a.send(&5u64, &[]).unwrap();
-        assert!(b.receive_bytes().is_err());
+        assert!(b.receive_bytes(0).is_err());
         socket::send(a.socket.as_fd(), &[0xff; 3], &[]).unwrap();
         assert!(b.receive::<Hello>(true).is_err());
         drop(a);

@@ -3,13 +3,14 @@
 
 use crate::codec::{self, CodecError, Reader};
 use crate::heap::block::Block;
-use crate::heap::scope::{self, Pins};
+use crate::heap::scope::{self, Pin, Pins};
 
 /// Puts the handles in a value behind it.
 pub(crate) fn append(value: &mut Vec<u8>, handles: &Pins) {
     let len = value.len();
     let ((), _pins) = scope::collect(|| {
-        for handle in handles {
+        let blocks = handles.iter().filter_map(|pin| if let Pin::Block(block) = pin { Some(block) } else { None });
+        for handle in blocks {
             // A handle refuses outside of messages only.
             let written = codec::encode(handle, value);
             debug_assert!(written.is_ok());
@@ -30,7 +31,7 @@ pub(crate) fn take_off(mut bytes: Vec<u8>) -> Option<(Vec<u8>, Pins)> {
         codec::skip::<Block>(&mut ahead).ok()?;
         // What exists no longer is for whoever decodes the value to report.
         let handle: Result<Block, CodecError> = codec::decode(&mut reader);
-        pins.extend(handle);
+        pins.extend(handle.map(Pin::Block));
     }
     bytes.truncate(len);
     Some((bytes, pins))
@@ -45,7 +46,7 @@ mod tests {
     fn handles_are_held_without_the_value_being_read() {
         let block = Block::new(Kind::Test, 8).unwrap();
         let mut bytes = b"value".to_vec();
-        append(&mut bytes, &vec![block.clone(), block.clone()]);
+        append(&mut bytes, &vec![Pin::Block(block.clone()), Pin::Block(block.clone())]);
         let (value, pins) = take_off(bytes.clone()).unwrap();
         assert_eq!((value.as_slice(), pins.len()), (&b"value"[..], 2));
         for len in 0..bytes.len() {

@@ -4,6 +4,7 @@ pub(crate) mod arena;
 pub(crate) mod bell;
 pub(crate) mod channel;
 pub(crate) mod control;
+pub(crate) mod ends;
 pub(crate) mod handles;
 #[allow(unsafe_code)]
 pub(crate) mod lane;

@@ -4,12 +4,13 @@
 use crate::ipc::arena::Arena;
 use crate::ipc::control::Control;
 use crate::ipc::lane::{Found, Place, Record, SLOTS, Slots};
-use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, Payload, Progress};
+use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_LUGGAGE, Payload, Progress};
+use crate::luggage::Luggage;
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::copy::SharedBytes;
 use crate::sys::futex;
 use crate::sys::memory::{self, Atomics, Mapping};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ pub(super) const LEN: usize = ANSWER_DATA + DATA;
 
 /// The most frames that travel outside the ring at once: their messages must fit the socket's buffer.
 const MAX_ELSEWHERE: usize = 16;
+
+/// The most frames with luggage at once, for the same reason.
+const MAX_LADEN: usize = 4;
 
 /// Memory that a burst has touched is given back above this size.
 const KEEP: usize = 256 * 1024;
@@ -93,6 +97,8 @@ pub(crate) struct RingLink {
     arena: Arena,
     /// Payloads that travel in memory files of their own, kept until the frame is released.
     elsewhere: BTreeMap<u64, Vec<u8>>,
+    /// Frames that have luggage, until they are released.
+    laden: VecDeque<u64>,
     next_answer: u64,
 }
 
@@ -107,6 +113,7 @@ pub(crate) fn create(control: Control) -> io::Result<RingLink> {
         released: 0,
         arena: Arena::new(DATA),
         elsewhere: BTreeMap::new(),
+        laden: VecDeque::new(),
         next_answer: 0,
     })
 }
@@ -122,19 +129,25 @@ impl RingLink {
             0 => AnswerKind::Values,
             1 => AnswerKind::Failure,
             2 => AnswerKind::Handles,
+            3 => AnswerKind::Taken,
             _ => return Err(damaged("an answer of an unknown kind")),
         };
+        let pieces = if kind == AnswerKind::Handles && !open { record.tag as usize } else { 0 };
+        if pieces > MOST_LUGGAGE {
+            return Err(damaged("an answer with too much luggage"));
+        }
+        let luggage = self.control.receive_luggage(self.next_answer, pieces, false)?;
         let payload = match place {
             Place::Inline(bytes, len) => Payload::Inline(bytes, len),
             Place::Data(start, len) => Payload::Mapped(Arc::clone(&self.shared.0), ANSWER_DATA + start, len),
             Place::Elsewhere if open => Payload::Own(Vec::new()),
             Place::Elsewhere => {
-                let (mapping, len) = self.control.receive_bytes()?;
+                let (mapping, len) = self.control.receive_bytes(self.next_answer)?;
                 Payload::Mapped(Arc::new(mapping), 0, len)
             }
         };
         let [seq, span, nanos] = record.fields;
-        Ok(Answer { kind, seq, first: span as u32, count: (span >> 32) as u32, nanos, payload })
+        Ok(Answer { kind, seq, first: span as u32, count: (span >> 32) as u32, nanos, payload, luggage })
     }
 }
 
@@ -143,9 +156,10 @@ impl Link for RingLink {
         SLOTS
     }
 
-    fn send(&mut self, frame: &Frame, payload: &[u8]) -> io::Result<Option<u64>> {
+    fn send(&mut self, frame: &Frame, payload: &[u8], luggage: &[Arc<Luggage>]) -> io::Result<Option<u64>> {
         let seq = self.next_frame;
-        if seq - self.released >= SLOTS as u64 {
+        let is_laden = !luggage.is_empty();
+        if seq - self.released >= SLOTS as u64 || is_laden && self.laden.len() >= MAX_LADEN {
             return Ok(None);
         }
         let place = match Place::inline(payload) {
@@ -154,7 +168,8 @@ impl Link for RingLink {
                 if self.elsewhere.len() >= MAX_ELSEWHERE {
                     return Ok(None);
                 }
-                self.control.send_bytes(payload, &[])?;
+                self.control.send_luggage(seq, luggage)?;
+                self.control.send_bytes(seq, payload, &[])?;
                 self.elsewhere.insert(seq, payload.to_vec());
                 Place::Elsewhere
             }
@@ -166,6 +181,12 @@ impl Link for RingLink {
                 Place::Data(start, payload.len())
             }
         };
+        if is_laden {
+            if place != Place::Elsewhere {
+                self.control.send_luggage(seq, luggage)?;
+            }
+            self.laden.push_back(seq);
+        }
         let record = Record {
             kind: match frame.kind {
                 FrameKind::Tasks => 0,
@@ -174,7 +195,7 @@ impl Link for RingLink {
                 FrameKind::Stop => 3,
             },
             tag: frame.skip,
-            fields: [frame.header, frame.first, u64::from(frame.count)],
+            fields: [frame.header, frame.first, u64::from(frame.count) | (luggage.len() as u64) << 32],
         };
         self.shared.tasks().publish(seq, &record, &place);
         self.next_frame += 1;
@@ -276,6 +297,9 @@ impl Link for RingLink {
     fn release_below(&mut self, seq: u64) {
         self.released = self.released.max(seq);
         self.arena.release_below(seq);
+        while self.laden.front().is_some_and(|laden| *laden < seq) {
+            self.laden.pop_front();
+        }
         if !self.elsewhere.is_empty() {
             self.elsewhere = self.elsewhere.split_off(&seq);
         }

@@ -1,6 +1,6 @@
 //! The ring link, the worker's end: takes frames, gathers the values of their tasks, publishes them.
 
-use crate::heap::scope::Pins;
+use crate::heap::scope::{Pins, luggage_in};
 use crate::ipc::arena::Arena;
 use crate::ipc::bell::{Bell, Spinner};
 use crate::ipc::control::Control;
@@ -8,6 +8,7 @@ use crate::ipc::handles;
 use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
 use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, slice};
 use crate::ipc::ring::{ANSWER_DATA, DATA, LEN, Shared, TASK_DATA, damaged};
+use crate::luggage::Luggage;
 use crate::sys::atomic::{Ordering, fence};
 use crate::sys::futex;
 use crate::sys::memory::Mapping;
@@ -50,6 +51,9 @@ struct OpenAnswer {
     len: usize,
 }
 
+/// What a frame has sent beside the ring.
+type Beside = (Option<Payload>, Vec<Arc<Luggage>>);
+
 /// The pool hears of answers at the latest this long after the last time, as long as more frames are waiting.
 const RING_EVERY: Duration = Duration::from_micros(50);
 
@@ -91,8 +95,11 @@ impl RingWorker {
             }
             // The slot is ours until we have passed it. What a frame has sent beside the ring must not be taken for the
             // payload of the next one that does.
-            let place = self.shared.tasks().read(self.next_frame, DATA).map(|(_, place)| place);
-            if matches!(place, Some(Place::Elsewhere)) && self.control.receive_bytes().is_err() {
+            if self
+                .task_record()
+                .and_then(|(record, place)| self.receive_beside(self.next_frame, &record, &place))
+                .is_err()
+            {
                 return Found::Garbage;
             }
             self.next_frame += 1;
@@ -212,30 +219,43 @@ impl RingWorker {
         Some(())
     }
 
-    fn elsewhere(&mut self, kind: u8, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()> {
+    fn elsewhere(&mut self, record: Record, head: &[u8], rest: &[u8]) -> io::Result<()> {
         self.wait_for_slot();
-        self.control.send_bytes(head, rest)?;
-        let record = self.record(kind, at, 1, 0);
+        self.control.send_bytes(self.next_answer, head, rest)?;
         self.publish(&record, &Place::Elsewhere);
         Ok(())
     }
 
     /// Publishes an answer of a kind that is never gathered with others.
-    fn lone(&mut self, kind: u8, at: u32, bytes: &[u8]) -> io::Result<()> {
+    fn lone(&mut self, record: Record, bytes: &[u8]) -> io::Result<()> {
         self.close(0);
         if bytes.len() > self.arena.capacity() / 2 {
-            return self.elsewhere(kind, at, bytes, &[]);
+            return self.elsewhere(record, bytes, &[]);
         }
+        let at = record.fields[1] as u32;
         self.make_room(at, bytes.len());
         if let Some(open) = self.open.take() {
             if !self.shared.data(ANSWER_DATA).write(open.start, bytes) {
                 return Err(damaged("the ring is smaller than its data"));
             }
-            let record = self.record(kind, at, 1, 0);
             self.arena.commit(self.next_answer, open.start, bytes.len());
             self.publish(&record, &Place::Data(open.start, bytes.len()));
         }
         Ok(())
+    }
+
+    /// What frame `seq` has sent beside the ring: its payload, and its luggage.
+    #[inline]
+    fn receive_beside(&self, seq: u64, record: &Record, place: &Place) -> io::Result<Beside> {
+        let luggage = match record.fields[2] >> 32 {
+            0 => Vec::new(),
+            pieces => self.control.receive_luggage(seq, pieces as usize, false)?,
+        };
+        if *place != Place::Elsewhere {
+            return Ok((None, luggage));
+        }
+        let (mapping, len) = self.control.receive_bytes(seq)?;
+        Ok((Some(Payload::Mapped(Arc::new(mapping), 0, len)), luggage))
     }
 
     fn task_record(&self) -> io::Result<(Record, Place)> {
@@ -266,20 +286,18 @@ impl WorkerLink for RingWorker {
                 3 => FrameKind::Stop,
                 _ => return Err(damaged("a frame of an unknown kind")),
             };
+            let [header, first, count] = record.fields;
+            let (elsewhere, luggage) = self.receive_beside(self.seq, &record, &place)?;
             let payload = match place {
                 Place::Inline(bytes, len) => Payload::Inline(bytes, len),
                 Place::Data(start, len) => Payload::Mapped(Arc::clone(&self.shared.0), TASK_DATA + start, len),
-                Place::Elsewhere => {
-                    let (mapping, len) = self.control.receive_bytes()?;
-                    Payload::Mapped(Arc::new(mapping), 0, len)
-                }
+                Place::Elsewhere => elsewhere.ok_or_else(|| damaged("a frame without its payload"))?,
             };
             // A large frame without an answer may be what the pool waits for to be out of the way.
             self.unrung |= kind != FrameKind::Tasks && !matches!(place, Place::Inline(..));
-            let [header, first, count] = record.fields;
             self.count = count as u32;
             let frame = Frame { kind, header, first, count: self.count, skip: record.tag };
-            return Ok(Incoming { frame, payload });
+            return Ok(Incoming { frame, payload, luggage });
         }
     }
 
@@ -306,7 +324,7 @@ impl WorkerLink for RingWorker {
             return Ok(());
         }
         if self.make_room(at, len).is_none() {
-            return self.elsewhere(0, at, head, rest);
+            return self.elsewhere(self.record(0, at, 1, 0), head, rest);
         }
         if let Some(open) = &mut self.open {
             let area = self.shared.data(ANSWER_DATA);
@@ -323,12 +341,22 @@ impl WorkerLink for RingWorker {
         handles::append(value, &pins);
         self.close(0);
         self.wait_for_slot();
+        let luggage = luggage_in(&pins);
+        self.control.send_luggage(self.next_answer, &luggage)?;
+        luggage.iter().for_each(|it| it.let_go());
         self.pins.push_back((self.next_answer, pins));
-        self.lone(2, at, value)
+        let pieces = u32::try_from(luggage.len()).unwrap_or(u32::MAX);
+        self.lone(Record { tag: pieces, ..self.record(2, at, 1, 0) }, value)
+    }
+
+    fn taken(&mut self, at: u32) -> io::Result<()> {
+        self.lone(self.record(3, at, 1, 0), &[])?;
+        self.flush();
+        Ok(())
     }
 
     fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()> {
-        self.lone(1, at, bytes)
+        self.lone(self.record(1, at, 1, 0), bytes)
     }
 
     fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()> {

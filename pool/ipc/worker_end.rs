@@ -32,6 +32,7 @@ impl WorkerLink for WorkerEnd {
         fn start(&mut self, at: u32);
         fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()>;
         fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()>;
+        fn taken(&mut self, at: u32) -> io::Result<()>;
         fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()>;
         fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()>;
         fn flush(&mut self);

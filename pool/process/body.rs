@@ -2,7 +2,7 @@
 
 use crate::codec::{self, Packed, Payload, Reader};
 use crate::error::ProcessKind;
-use crate::heap::scope::Pins;
+use crate::heap::scope::{self, Pins, luggage_in};
 use crate::ipc::control::{Control, Reply};
 use crate::ipc::handles;
 use crate::ipc::parcel::{Contents, Parcel};
@@ -36,8 +36,8 @@ pub(crate) struct Setup {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     Value(Parcel),
-    /// A value, and behind it the handles in it, see [`handles`].
-    Handles(Parcel),
+    /// A value, and behind it the handles in it, see [`handles`]; so many messages with its luggage follow.
+    Handles(Parcel, usize),
     /// A [`ProcessKind`].
     Failure(Parcel),
 }
@@ -81,7 +81,7 @@ fn encode<R: Payload>(value: &R) -> Result<Packed, ProcessKind> {
 /// The life of a process. It ends by `exit`, so that exit handlers run: the function may have registered some, and
 /// [`children::settle`](crate::process::children::settle) is one.
 fn live(childhood: Childhood) -> i32 {
-    let control = childhood.control.clone();
+    let (control, luggage) = (childhood.control.clone(), childhood.luggage.clone());
     match prepare(childhood) {
         Ok((function, args)) => {
             signal::heed_interrupts();
@@ -89,7 +89,7 @@ fn live(childhood: Childhood) -> i32 {
             if control.send(&Reply::Ready, &[]).is_err() {
                 return 1;
             }
-            let outcome = guarded(|| function.call()(&mut args.reader()));
+            let outcome = guarded(|| scope::with_luggage(luggage, || function.call()(&mut args.reader())));
             drop(args);
             std::process::exit(report(&control, outcome))
         }
@@ -121,8 +121,9 @@ fn report(control: &Control, outcome: Result<Packed, ProcessKind>) -> i32 {
     // If the parent does not hear it, it is gone.
     match packed {
         Ok((parcel, file)) => {
-            let report = if held.is_empty() { Report::Value(parcel) } else { Report::Handles(parcel) };
-            let _ = send(control, &report, file);
+            let luggage = luggage_in(&held);
+            let report = if held.is_empty() { Report::Value(parcel) } else { Report::Handles(parcel, luggage.len()) };
+            let _ = send(control, &report, file).and_then(|()| control.send_luggage(0, &luggage));
             // Its parent takes hold of it when this process has ended.
             std::mem::forget(held);
             0

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::heap::guardian::on_first_name;
 use crate::heap::tree::{self as heap, Origin};
 use crate::ipc::control::{Control, Hello, Reply, VERSION};
+use crate::luggage::Luggage;
 use crate::process::guardian;
 use crate::process::identity::{Callable, FnRef};
 use crate::process::{children, current};
@@ -42,6 +43,8 @@ pub(crate) struct Childhood {
     pub(crate) control: Control,
     pub(crate) setup: Vec<u8>,
     pub(crate) fds: Vec<OwnedFd>,
+    /// Of the values in the setup.
+    pub(crate) luggage: Vec<Arc<Luggage>>,
 }
 
 /// Recognises child processes of this library; to be called first in `main` when the feature `auto` is off.
@@ -208,7 +211,14 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
         }
     };
     let lifeline = Arc::clone(control.socket());
-    let childhood = Childhood { control: control.clone(), setup: hello.setup, fds };
+    let luggage = match control.receive_luggage(0, hello.luggage, true) {
+        Ok(luggage) => luggage,
+        Err(error) => {
+            let _ = control.send(&Reply::Refused(format!("its luggage: {error}")), &[]);
+            signal::exit_now(1)
+        }
+    };
+    let childhood = Childhood { control: control.clone(), setup: hello.setup, fds, luggage };
     let thread = std::thread::Builder::new().name(hello.name).stack_size(signal::stack_limit()).spawn(move || {
         signal::report_stack_overflow();
         let code = role(childhood);

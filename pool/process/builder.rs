@@ -2,7 +2,7 @@
 
 use crate::codec::{self, Packed, Payload};
 use crate::error::{Error, Result};
-use crate::heap::scope::Pins;
+use crate::heap::scope::{Pins, luggage_in};
 use crate::ipc::control::Reply;
 use crate::ipc::parcel::Parcel;
 use crate::process::args::{Args, Task};
@@ -191,6 +191,7 @@ impl ProcessBuilder {
             role: body::entry(),
             setup: codec::to_bytes(&setup),
             fds: file.into_iter().map(Arc::new).collect(),
+            luggage: luggage_in(&pins),
             socket,
             control: control.clone(),
             outfit: Outfit::default(),
@@ -221,10 +222,12 @@ struct State {
 }
 
 impl Birth {
-    fn hear(&self, news: News, make: &dyn Fn(Arc<crate::sys::child::Child>) -> ProcessHandle, _pins: &Pins) {
+    fn hear(&self, news: News, make: &dyn Fn(Arc<crate::sys::child::Child>) -> ProcessHandle, pins: &Pins) {
         let mut state = self.state.lock();
         match news {
             News::Started(child) => {
+                // It was sent.
+                luggage_in(pins).iter().for_each(|luggage| luggage.let_go());
                 let handle = make(child);
                 children::add(handle.clone());
                 state.handle = Some(handle);

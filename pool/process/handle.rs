@@ -2,9 +2,10 @@
 
 use crate::codec::{self, CodecError, Payload};
 use crate::error::{Exit, ProcessError, ProcessKind};
-use crate::heap::scope::Pins;
+use crate::heap::scope::{self, Pin, Pins, luggage_in};
 use crate::ipc::control::Control;
 use crate::ipc::handles;
+use crate::ipc::link::MOST_LUGGAGE;
 use crate::ipc::parcel::Contents;
 use crate::process::body::Report;
 use crate::process::children;
@@ -114,7 +115,7 @@ impl<R: Payload> Process<R> {
     /// The result of a process that has ended.
     fn result(&self) -> Result<R, ProcessError> {
         let kind = match self.handle.shared.received() {
-            Received::Value(contents, _) => match decode::<R>(contents) {
+            Received::Value(contents, pins) => match scope::with_luggage(luggage_in(pins), || decode(contents)) {
                 Ok(value) => return Ok(value),
                 Err(CodecError(text)) => ProcessKind::Decode { text },
             },
@@ -193,7 +194,6 @@ const MOST_OF_A_FAILURE: usize = 64 << 20;
 /// What a process has left behind.
 enum Received {
     /// With what it refers to.
-    #[allow(dead_code, reason = "the pins are held, not read")]
     Value(Contents, Pins),
     Failure(ProcessKind),
     /// It ended before it could say anything.
@@ -212,9 +212,12 @@ impl Shared {
     fn receive(&self) -> io::Result<Received> {
         match self.control.receive::<Report>(false) {
             Ok(Some((Report::Value(parcel), fds))) => Ok(Received::Value(parcel.open(fds.first())?, Pins::new())),
-            Ok(Some((Report::Handles(parcel), fds))) => {
+            Ok(Some((Report::Handles(parcel, pieces), fds))) => {
                 let bytes = parcel.open(fds.first())?.to_vec(MOST_WITH_HANDLES)?;
-                let (value, pins) = handles::take_off(bytes).ok_or(io::ErrorKind::InvalidData)?;
+                let (value, mut pins) = handles::take_off(bytes).ok_or(io::ErrorKind::InvalidData)?;
+                pins.extend(
+                    self.control.receive_luggage(0, pieces.min(MOST_LUGGAGE), false)?.into_iter().map(Pin::Luggage),
+                );
                 Ok(Received::Value(Contents::Inline(value), pins))
             }
             Ok(Some((Report::Failure(parcel), fds))) => {

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::heap::tree::{self as heap, Origin};
 use crate::ipc::control::{Control, HeapGrant, Hello, Reply, VERSION};
+use crate::luggage::Luggage;
 use crate::process::bootstrap::{Role, STDIN_URL, VARIABLE, check_host, check_program};
 use crate::process::current;
 use crate::process::identity::{Entry, FnRef};
@@ -65,6 +66,8 @@ pub(crate) struct Start {
     pub(crate) role: &'static Entry<Role>,
     pub(crate) setup: Vec<u8>,
     pub(crate) fds: Vec<Arc<OwnedFd>>,
+    /// What the values in the setup have as luggage.
+    pub(crate) luggage: Vec<Arc<Luggage>>,
     /// The child's end of the control socket.
     pub(crate) socket: OwnedFd,
     /// The parent's end.
@@ -142,6 +145,7 @@ impl Start {
             outlives,
             setup: self.setup,
             heap: heap.as_ref().map(|it| HeapGrant { id: it.id, parent: it.parent }).map_err(String::clone),
+            luggage: self.luggage.len(),
         };
         // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
         let mut outfit = self.outfit;
@@ -154,7 +158,8 @@ impl Start {
         };
         let heap = heap.as_ref().ok().map(|it| &*it.fd);
         let fds: Vec<&OwnedFd> = heap.into_iter().chain(self.fds.iter().map(|fd| &**fd)).collect();
-        if self.control.send(&hello, &fds).is_err() {
+        let sent = self.control.send(&hello, &fds).and_then(|()| self.control.send_luggage(0, &self.luggage));
+        if sent.is_err() {
             // It is dying already, or the message is too large for a socket; either way it will not become ready.
             child.signal(ChildSignal::Kill);
         }

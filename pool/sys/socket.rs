@@ -2,14 +2,16 @@
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// The largest number of descriptors in one message of ours.
-pub(crate) const MAX_FDS: usize = 4;
+/// The largest number of descriptors in one message of ours: as many as ipc-channel puts into one.
+pub(crate) const MAX_FDS: usize = 64;
 
 /// The largest message of ours, in bytes; more travels in a memory file.
 pub(crate) const MAX_LEN: usize = 64 * 1024;
@@ -94,6 +96,35 @@ fn next_len(socket: BorrowedFd<'_>, wait: bool) -> rustix::io::Result<usize> {
     rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut [0u8; 0], flags)).map(|(_, len)| len)
 }
 
+/// Has `connect` connect to a socket in the file system, and gives what it makes of that with our end of the connection.
+/// The name is gone when this returns.
+///
+/// # Errors
+///
+/// The temporary folder refuses, or it was not this process that has connected.
+pub(crate) fn connected<T>(connect: impl FnOnce(String) -> io::Result<T>) -> io::Result<(T, OwnedFd)> {
+    let random = RandomState::new().build_hasher().finish();
+    let path = std::env::temp_dir().join(format!("multiproc-{}-{random:x}", std::process::id()));
+    let name = path.to_str().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    let address = SocketAddrUnix::new(&path)?;
+    let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::net::bind(&listener, &address)?;
+    let made = rustix::net::listen(&listener, 1).map_err(io::Error::from).and_then(|()| connect(name));
+    let removed = std::fs::remove_file(&path);
+    let made = made?;
+    removed?;
+    let ours = rustix::net::accept_with(&listener, SocketFlags::CLOEXEC)?;
+    match rustix::net::sockopt::socket_peercred(&ours)?.pid == rustix::process::getpid() {
+        true => Ok((made, ours)),
+        false => Err(io::ErrorKind::PermissionDenied.into()),
+    }
+}
+
+/// Whether the descriptor is a socket.
+pub(crate) fn is_socket(fd: BorrowedFd<'_>) -> bool {
+    rustix::net::sockopt::socket_type(fd).is_ok()
+}
+
 /// Moves a descriptor out of the range 0 to 2 and makes it close-on-exec.
 pub(crate) fn move_up(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
@@ -118,6 +149,23 @@ mod tests {
         assert_eq!(receive(b.as_fd(), false).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(a);
         assert!(receive(b.as_fd(), true).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_connection_by_name_leaves_no_name() {
+        let mut name = String::new();
+        let connect = |path: String| {
+            let socket =
+                rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+            rustix::net::connect(&socket, &SocketAddrUnix::new(&path)?)?;
+            name = path;
+            Ok(socket)
+        };
+        let (theirs, ours) = connected(connect).unwrap();
+        send(theirs.as_fd(), b"hello", &[]).unwrap();
+        assert_eq!(receive(ours.as_fd(), true).unwrap().unwrap().0, b"hello");
+        assert!(!std::path::Path::new(&name).exists());
+        assert!(connected(|_| Err::<(), _>(io::ErrorKind::NotFound.into())).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod calls;
 mod errors;
 mod faults;
 mod insight;
+mod ipc_channel;
 mod later;
 mod leaks;
 mod life;

@@ -214,7 +214,7 @@ fn exaggerate() -> u32 {
     let fds = [file.as_fd()];
     assert!(files.push(SendAncillaryMessage::ScmRights(&fds)));
     // A failure, in a file, of 2^40 bytes.
-    let message = [1, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
+    let message = [2, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
     rustix::net::sendmsg(control_socket(), &[IoSlice::new(&message)], &mut files, SendFlags::empty()).unwrap();
     7
 }

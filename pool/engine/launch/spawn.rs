@@ -48,7 +48,7 @@ impl Launcher for Spawn {
                 (Box::new(link), None, fds)
             }
             None => {
-                let (link, server) = channel::create(self.bell.clone())?;
+                let (link, server) = channel::create(self.bell.clone(), control.clone())?;
                 (Box::new(link), Some(server), Vec::new())
             }
         };
@@ -63,6 +63,7 @@ impl Launcher for Spawn {
             role: worker::entry(),
             setup: codec::to_bytes(&setup),
             fds,
+            luggage: self.routines.luggage(),
             socket,
             control,
             outfit: Outfit { variables: self.variables.clone(), output },
