@@ -1,7 +1,7 @@
 //! The same test over each kind of link.
 
 use super::watchdog::watchdog;
-use multiproc::{LinkKind, Pool, PoolBuilder};
+use multiproc::{LinkKind, Pool, PoolBuilder, ThreadPool};
 
 /// The links that the tests run over. `MULTIPROC_TEST_LINK=ring` (or `channel`) picks one.
 const LINKS: [(&str, LinkKind); 2] = [("ring", LinkKind::Ring), ("channel", LinkKind::Channel)];
@@ -27,4 +27,12 @@ pub(crate) fn on_each_pool(processes: usize, seconds: u64, test: impl Fn(&Pool))
 pub(crate) fn on_ring_pool(processes: usize, seconds: u64, test: impl Fn(&Pool)) {
     let _watchdog = watchdog(seconds);
     test(&Pool::new(processes).unwrap());
+}
+
+/// Like [`on_each_pool`], and on threads as well: for what has to be the same there.
+pub(crate) fn on_processes_and_threads(workers: usize, seconds: u64, test: impl Fn(&Pool)) {
+    on_each_pool(workers, seconds, &test);
+    let _watchdog = watchdog(seconds);
+    println!("threads");
+    test(&ThreadPool::new(workers).unwrap());
 }

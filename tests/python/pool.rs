@@ -10,7 +10,7 @@
 //!   refusal.
 //! - `test_make_pool`: a negative number of processes does not build.
 
-use super::common::links::{on_each_link, on_each_pool};
+use super::common::links::{on_each_link, on_processes_and_threads};
 use super::common::proc::eventually;
 use multiproc::{Pool, RawValue, RemoteError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -51,7 +51,7 @@ fn test_apply() {
         x: u64,
         exponent: u32,
     }
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         assert_eq!(pool.apply(sqr, (5,)).unwrap(), 25);
         assert_eq!(pool.apply(|Named { x, exponent }| x.pow(exponent), (Named { exponent: 2, x: 3 },)).unwrap(), 9);
         assert_eq!(pool.with(&2).apply(|exponent: &u32, x: u64| x.pow(*exponent), (3,)).unwrap(), 9);
@@ -60,7 +60,7 @@ fn test_apply() {
 
 #[test]
 fn test_map() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         assert_eq!(pool.map(sqr, 0..10).unwrap(), squares(10));
         assert_eq!(pool.job().chunksize(20).map(sqr, 0..100).unwrap(), squares(100));
     });
@@ -68,7 +68,7 @@ fn test_map() {
 
 #[test]
 fn test_starmap() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         let pairs = |n: u64| (0..n).zip((0..n).rev());
         let products = |n| pairs(n).map(|(x, y)| mul(x, y)).collect::<Vec<_>>();
         assert_eq!(pool.starmap(mul, pairs(10)).unwrap(), products(10));
@@ -79,7 +79,7 @@ fn test_starmap() {
 
 #[test]
 fn test_map_async_callbacks() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         let parse = |text: String| text.parse::<i32>();
         let run = |text: &str| {
             let (tell, told) = channel();
@@ -124,7 +124,7 @@ impl Serialize for Panicking {
 // The misspelling is the original's.
 #[test]
 fn test_map_unplicklable() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         for _ in 0..3 {
             let error = pool.map(|_: Unsendable| (), (0..10).map(|_| Unsendable)).unwrap_err();
             assert!(error.task().unwrap().is_encode() && error.task().unwrap().index() == 0, "{error}");
@@ -149,7 +149,7 @@ fn message(payload: &(dyn std::any::Any + Send)) -> &str {
 
 #[test]
 fn test_map_chunksize() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         let mut result = pool.job().chunksize(1).map_async(sqr, []).unwrap();
         assert_eq!(result.get_timeout(SOON).unwrap().unwrap(), []);
     });
@@ -182,7 +182,7 @@ impl ExactSizeIterator for Faulty {}
 
 #[test]
 fn test_map_handle_iterable_exception() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         let expect = |call: &dyn Fn()| {
             let payload = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
             assert_eq!(message(payload.as_ref()), "the input, on purpose");
@@ -202,7 +202,7 @@ fn test_map_handle_iterable_exception() {
 
 #[test]
 fn test_async() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         let start = Instant::now();
         let result = pool.apply_async(slow_sqr, (7, 200)).unwrap();
         let handed_in = start.elapsed();
@@ -264,7 +264,7 @@ fn test_terminate() {
 
 #[test]
 fn test_empty_iterable() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         assert_eq!(pool.map(sqr, []).unwrap(), []);
         assert!(pool.map_each(sqr, []).is_empty());
         assert_eq!(pool.starmap(mul, []).unwrap(), []);
@@ -294,7 +294,7 @@ fn test_context() {
 
 #[test]
 fn test_traceback() {
-    on_each_pool(1, 60, |pool| {
+    on_processes_and_threads(1, 60, |pool| {
         let line = line!() + 1;
         let fail = |()| -> () { panic!("failed with {}", 123) };
         let error = pool.map(fail, [()]).unwrap_err();
@@ -384,7 +384,7 @@ impl Drop for Counted {
 
 #[test]
 fn test_release_task_refs() {
-    on_each_pool(1, 60, |pool| {
+    on_processes_and_threads(1, 60, |pool| {
         let results = pool.map(|it: Counted| Counted::new(it.0 + 1), (0..10).map(Counted::new)).unwrap();
         assert_eq!(results.iter().map(|it| it.0).sum::<u64>(), 55);
         // Only the results are left here, and nothing is left in the worker.

@@ -3,7 +3,7 @@
 //! - `test_imap_handle_iterable_exception`: where Python loses the whole chunk in which the input fails, every result before
 //!   the fault arrives, whatever the chunk size. The fault is a panic of the input, and comes out of `next` in its place.
 
-use super::common::links::on_each_pool;
+use super::common::links::on_processes_and_threads;
 use multiproc::Imap;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ fn sqr(x: u64) -> u64 {
 
 #[test]
 fn test_imap() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         let all: Vec<u64> = pool.imap(sqr, 0..10).map(Result::unwrap).collect();
         assert_eq!(all, (0..10).map(sqr).collect::<Vec<_>>());
         let mut results = pool.imap(sqr, 0..10);
@@ -44,7 +44,7 @@ fn is_fault(results: &mut Imap<'_, u64>) -> bool {
 
 #[test]
 fn test_imap_handle_iterable_exception() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         for (fault, chunk) in [(0, 1), (3, 1), (7, 2), (7, 4)] {
             let mut results = pool.job().chunksize(chunk).imap(sqr, faulty(fault));
             for x in 0..fault {
@@ -59,7 +59,7 @@ fn test_imap_handle_iterable_exception() {
 
 #[test]
 fn test_imap_unordered() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         for chunk in [1, 100] {
             let mut all: Vec<u64> =
                 pool.job().chunksize(chunk).imap_unordered(sqr, 0..1000).map(Result::unwrap).collect();
@@ -71,7 +71,7 @@ fn test_imap_unordered() {
 
 #[test]
 fn test_imap_unordered_handle_iterable_exception() {
-    on_each_pool(2, 60, |pool| {
+    on_processes_and_threads(2, 60, |pool| {
         for (fault, chunk) in [(0, 1), (3, 1), (7, 2), (7, 4)] {
             let mut expected: HashSet<u64> = (0..fault).map(sqr).collect();
             let mut results = pool.job().chunksize(chunk).imap_unordered(sqr, faulty(fault));
