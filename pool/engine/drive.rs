@@ -246,7 +246,13 @@ impl Engine {
             core.trim();
             let trim_at = if core.trim_at().passed() { Deadline::NEVER } else { core.trim_at() };
             let until = supervisor::enforce(&mut core, self.grace).earlier(trim_at).earlier(core.let_idle_go());
-            if !matches!(core.phase, Phase::Running) && core.workers.iter().all(|it| it.state == State::Vacant) {
+            let over = match core.phase {
+                Phase::Running => false,
+                // Workers that left since they were idle come back for what is under way.
+                Phase::Closing => core.jobs.is_empty(),
+                Phase::Ending { .. } => true,
+            };
+            if over && core.workers.iter().all(|it| it.state == State::Vacant) {
                 return;
             }
             let needed = !core.news.is_empty() || core.is_busy();

@@ -192,7 +192,10 @@ fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: 
         }
     }
     for parcel in resumed.into_iter().rev() {
-        core.backlog.push_front(parcel);
+        // A failure among them may have ended its whole call.
+        if parcel.load.job.as_ref().is_some_and(|job| job.halted().is_none()) {
+            core.backlog.push_front(parcel);
+        }
     }
 }
 
