@@ -14,4 +14,5 @@ mod pool;
 mod pool_streams;
 mod pool_workers;
 mod process;
+mod shared_memory;
 mod sync;
