@@ -281,8 +281,8 @@ impl Core {
             let worker = &mut self.workers[at];
             // What it may not be given any more goes to another one.
             let given = worker.left.map_or(load.left(), |left| load.left().min(left));
-            let part = Load { count: load.next + given, ..load.clone() };
-            match worker.send(&part, bytes) {
+            let end = load.next + given;
+            match worker.send(load, end, bytes) {
                 Ok(false) => return false,
                 Ok(true) => {
                     self.new_deadline |= worker.limit.is_some();
@@ -292,8 +292,8 @@ impl Core {
                             self.dismiss(at, Dismissal::Spent);
                         }
                     }
-                    if part.count < load.count {
-                        let rest = Load { next: part.count, ..load.clone() };
+                    if end < load.count {
+                        let rest = Load { next: end, ..load.clone() };
                         self.backlog.push_front(Parcel { load: rest, bytes: bytes.to_vec() });
                     }
                     return true;

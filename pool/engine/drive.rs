@@ -180,7 +180,7 @@ impl Engine {
             let name = before.job.as_ref().map_or("cancelled", |job| job.header.name);
             core.note_tasks(pid, name, before.index(span.from), span, false);
         }
-        let Some(job) = before.job.clone() else { return Ok(()) };
+        let Some(job) = &before.job else { return Ok(()) };
         if answer.nanos > 0 {
             // The time is that of the whole frame, told with its last answer.
             let nanos = chunk::learn(job.header.nanos(), answer.nanos, all);
@@ -193,16 +193,16 @@ impl Engine {
             // It has ended after all, but too late.
             _ if limit.is_some() => {
                 let kind = TaskKind::TimedOut { limit: limit.unwrap_or_default() };
-                self.fail(core, own, at, &job, Failed { kind, load: &before, pid, seq: answer.seq });
+                self.fail(core, own, at, job, Failed { kind, load: &before, pid, seq: answer.seq });
                 return Ok(());
             }
             AnswerKind::Failure => {
                 let kind = read_failure(&answer.payload);
-                self.fail(core, own, at, &job, Failed { kind, load: &before, pid, seq: answer.seq });
+                self.fail(core, own, at, job, Failed { kind, load: &before, pid, seq: answer.seq });
                 return Ok(());
             }
             AnswerKind::Values => {
-                give(core, &job, own, Delivery::Values { first, count, payload: answer.payload, pins: Pins::new() });
+                give(core, job, own, Delivery::Values { first, count, payload: answer.payload, pins: Pins::new() });
             }
             AnswerKind::Handles => {
                 // Before the worker hears that the answer was read, and lets go of what it refers to.
@@ -210,12 +210,12 @@ impl Engine {
                     return wrong("an answer with damaged handles");
                 };
                 pins.extend(answer.luggage.into_iter().map(Pin::Luggage));
-                give(core, &job, own, Delivery::Values { first, count, payload: Payload::Own(value), pins });
+                give(core, job, own, Delivery::Values { first, count, payload: Payload::Own(value), pins });
             }
             // It is no outcome.
             AnswerKind::Taken => return Ok(()),
         }
-        core.settle(&job, u64::from(count));
+        core.settle(job, u64::from(count));
         Ok(())
     }
 

@@ -105,8 +105,9 @@ impl Worker {
         self.child.as_ref().map(|child| child.pid())
     }
 
-    /// Sends one frame of tasks, and before it what the worker must know; `Ok(false)` when there is no room now.
-    pub(super) fn send(&mut self, load: &Load, bytes: &[u8]) -> io::Result<bool> {
+    /// Sends one frame of the tasks below the place `end` of the load, and before it what the worker must know; `Ok(false)`
+    /// when there is no room now.
+    pub(super) fn send(&mut self, load: &Load, end: u32, bytes: &[u8]) -> io::Result<bool> {
         let (Some(link), Some(job)) = (&mut self.link, &load.job) else { return Ok(false) };
         if self.window.len() == 0 {
             // No answer will make room, but a header that the worker has read may.
@@ -127,10 +128,10 @@ impl Worker {
             // Even if the tasks do not fit behind it: reading it is what makes room for them.
             self.unflushed = true;
         }
-        let tasks = Frame { first: load.first, count: load.count, skip: load.next, ..frame(FrameKind::Tasks) };
+        let tasks = Frame { first: load.first, count: end, skip: load.next, ..frame(FrameKind::Tasks) };
         let luggage = load.pins.as_ref().map_or_else(Vec::new, |pins| luggage_in(pins));
         let Some(seq) = link.send(&tasks, bytes, &luggage)? else { return Ok(false) };
-        self.window.push(Flight { seq, load: Some(load.clone()) });
+        self.window.push(Flight { seq, load: Some(Load { count: end, ..load.clone() }) });
         self.record.sent(self.window.len());
         self.idle_since = None;
         self.limit = job.options.timeout.map(|limit| (limit, Deadline::after(limit)));
