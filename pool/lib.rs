@@ -23,7 +23,7 @@
 //! | [`Pool::resize`] | more or fewer workers |
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
 //! | [`Job::progress`], [`Progress`] | how far a call has come; `Job::progress_bar` with the feature `indicatif` |
-//! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`] | what a pool and its workers have done so far |
+//! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`JobStats`], [`SlowTask`] | what a pool, its workers and its calls have done so far |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
 //! | [`ThreadPool`] | the same calls on threads |
 //! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
@@ -70,6 +70,7 @@ mod sync;
 mod sys;
 
 pub use crate::codec::Payload;
+pub use crate::engine::job_stats::{JobStats, SlowTask};
 pub use crate::engine::output::OutputLine;
 pub use crate::engine::progress::Progress;
 pub use crate::engine::stats::{PoolStats, WorkerStats};

@@ -4,6 +4,7 @@
 
 use crate::codec::Packed;
 use crate::engine::job::{Halt, Header, Job};
+use crate::engine::job_stats::Clock;
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::ledger::Load;
 use crate::engine::output::Capture;
@@ -97,6 +98,8 @@ pub(crate) struct Core {
     /// When something was last used that was not given back since: room for something large, or the context of a call.
     pub(crate) large_at: Option<Instant>,
     pub(crate) totals: Totals,
+    /// What the last calls have done.
+    pub(super) remembered: VecDeque<Clock>,
     pub(crate) trace: Option<Trace>,
 }
 
@@ -189,6 +192,7 @@ impl Core {
             start_failure: None,
             large_at: None,
             totals: Totals::new(),
+            remembered: VecDeque::new(),
             trace: None,
         }
     }
@@ -386,7 +390,11 @@ impl Core {
 
     /// Ends a call: what is left of it is dropped, and workers may forget its context.
     pub(crate) fn retire(&mut self, job: &Arc<Job>) {
+        let calls = self.jobs.len();
         self.jobs.retain(|it| !Arc::ptr_eq(it, job));
+        if self.jobs.len() < calls {
+            self.remember(job);
+        }
         self.stocked.retain(|it| !Arc::ptr_eq(it, job));
         self.note_hunger(job, false);
         if job.outstanding() > 0 {

@@ -177,6 +177,9 @@ impl Engine {
             worker.limit = None;
         }
         if let Some(span) = span {
+            if let Some(job) = &before.job {
+                job.clock.lock().note(before.index(span.from), span.count, span.lasted);
+            }
             let name = before.job.as_ref().map_or("cancelled", |job| job.header.name);
             core.note_tasks(pid, name, before.index(span.from), span, false);
         }

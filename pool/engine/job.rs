@@ -3,6 +3,7 @@
 use crate::codec::Packed;
 use crate::engine::chunk;
 use crate::engine::courier::{self, Errand};
+use crate::engine::job_stats::Clock;
 use crate::engine::progress::{Listener, Reporter};
 use crate::engine::stock::Stock;
 use crate::engine::work::Run;
@@ -121,6 +122,8 @@ pub(crate) struct Job {
     pub(crate) hungry: AtomicBool,
     /// Tasks that were run before, and how often. Changed under the core's lock only.
     attempts: Mutex<HashMap<u64, u32>>,
+    /// What it has done so far.
+    pub(crate) clock: Mutex<Clock>,
     submitted: bool,
     pub(crate) reporter: Option<Reporter>,
     /// Of a call that nobody waits in: the input that was not handed in yet. Taken under the core's lock only.
@@ -142,6 +145,7 @@ impl std::fmt::Debug for Job {
 impl Job {
     pub(crate) fn new(header: Arc<Header>, options: Options, stock: Option<Stock>) -> Job {
         let reporter = options.progress.clone().map(Reporter::new);
+        let clock = Clock::new(header.name);
         Job {
             header,
             options,
@@ -151,6 +155,7 @@ impl Job {
             discard: AtomicBool::new(false),
             hungry: AtomicBool::new(false),
             attempts: Mutex::default(),
+            clock: Mutex::new(clock),
             submitted: stock.is_some(),
             reporter,
             stock: Mutex::new(stock),

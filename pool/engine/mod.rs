@@ -7,6 +7,7 @@ pub(crate) mod courier;
 pub(crate) mod drive;
 pub(crate) mod gather;
 pub(crate) mod job;
+pub(crate) mod job_stats;
 pub(crate) mod launch;
 pub(crate) mod ledger;
 pub(crate) mod logs;

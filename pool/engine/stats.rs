@@ -3,6 +3,7 @@
 
 use crate::engine::core::{Core, Engine, State, Worker};
 use crate::engine::job::Job;
+use crate::engine::job_stats::JobStats;
 use crate::ipc::link::Progress;
 use crate::sys::usage::anonymous_memory;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 pub struct PoolStats {
     /// One entry for each place of a worker.
     pub workers: Vec<WorkerStats>,
+    /// The last calls that have ended, 16 at most, and behind them those that are under way.
+    pub jobs: Vec<JobStats>,
     /// Tasks that have an outcome.
     pub tasks: u64,
     /// Those whose outcome is an error.
@@ -54,14 +57,15 @@ pub struct WorkerStats {
 
 impl fmt::Display for PoolStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PoolStats { workers, tasks, failed, retried, restarts, queued, running, uptime } = self;
+        let PoolStats { workers, jobs, tasks, failed, retried, restarts, queued, running, uptime } = self;
         write!(
             f,
             "{tasks} tasks done ({failed} failed, {retried} run again), {running} running, {queued} queued; {} workers, \
              {restarts} replaced; up {uptime:.1?}",
             workers.len()
         )?;
-        workers.iter().try_for_each(|worker| write!(f, "\n  {worker}"))
+        workers.iter().try_for_each(|worker| write!(f, "\n  {worker}"))?;
+        jobs.iter().try_for_each(|job| write!(f, "\n  {job}"))
     }
 }
 
@@ -257,6 +261,7 @@ impl Core {
             running,
             uptime: now - self.totals.since,
             workers,
+            jobs: self.job_stats(),
         }
     }
 }

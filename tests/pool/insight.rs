@@ -229,3 +229,30 @@ fn a_trace_shows_all_tasks_and_is_whole_although_a_worker_crashed() {
         assert!(builder().processes(1).trace_to("/no such folder/trace.json").build().is_err());
     });
 }
+
+#[test]
+fn a_call_tells_its_slowest_tasks() {
+    on_each_pool(2, 60, |pool| {
+        let nap = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+        pool.job().chunksize(1).map(nap, [1, 400, 1, 700, 1, 200, 1, 1]).unwrap();
+        let stats = pool.stats();
+        let call = stats.jobs.last().unwrap();
+        assert!(call.function.contains("a_call_tells_its_slowest_tasks") && call.ended, "{call}");
+        assert_eq!(call.tasks, 8);
+        assert_eq!(call.slowest.iter().map(|slow| slow.index).collect::<Vec<_>>(), [3, 1, 5], "{call:?}");
+        assert!(call.slowest[0].time >= Duration::from_millis(700) && call.busy >= Duration::from_millis(1305));
+        assert!(call.elapsed >= Duration::from_millis(700) && call.elapsed <= stats.uptime);
+        assert!(call.to_string().contains("8 tasks in ") && call.to_string().contains("(task 3)"), "{call}");
+
+        // One that is under way, and one of the background.
+        let later = pool.apply_async(nap, (300,)).unwrap();
+        let running = pool.stats();
+        assert!(running.jobs.iter().any(|call| !call.ended), "{running}");
+        later.get().unwrap();
+        for _ in 0..40 {
+            pool.apply(nap, (0,)).unwrap();
+        }
+        let stats = pool.stats();
+        assert!(stats.jobs.len() == 16 && stats.jobs.iter().all(|call| call.ended && call.tasks == 1), "{stats}");
+    });
+}
