@@ -2,7 +2,9 @@
 
 use crate::error::Error;
 use crate::heap::tree;
-use crate::sync::word::{MAX_SLOTS, Owner, Parties};
+#[cfg(not(loom))]
+use crate::sync::word::MAX_SLOTS;
+use crate::sync::word::{Owner, Parties};
 use crate::sys::reactor::fork_generation;
 use parking_lot::Mutex;
 use std::cell::Cell;

@@ -24,6 +24,7 @@ impl Memory {
             span: AtomicU64::new(0),
             parties: AtomicU64::new(0),
             next_party: AtomicU64::new(0),
+            guardian: AtomicU64::new(0),
             _pad: words(),
             cut: words(),
             free: words(),
