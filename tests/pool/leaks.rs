@@ -53,7 +53,12 @@ fn a_pool_leaves_nothing_behind() {
 /// Starts this binary for the test `name`, and waits until it has printed a line with the pids of its workers.
 fn busy_program(name: &str) -> (Child, Vec<i32>) {
     use std::os::unix::process::CommandExt;
-    let mut child = program(name).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+    // Whoever runs the tests in the background may have SIGINT ignored, and that is inherited.
+    let program = program(name);
+    let mut env = std::process::Command::new("env");
+    env.arg("--default-signal=INT").arg(program.get_program()).args(program.get_args());
+    env.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = env.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = lines.find_map(|line| Some(line.unwrap().split_once("workers: ")?.1.to_owned())).unwrap();
     let pids = line.split(' ').map(|pid| pid.parse().unwrap()).collect();
