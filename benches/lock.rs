@@ -9,32 +9,20 @@
 
 #![allow(unsafe_code)]
 
+mod common;
+
+use common::{Arguments, RUNS, median};
 use multiproc::{Lock, Process, RawValue, Value};
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
-const RUNS: usize = 5;
 const LASTS: Duration = Duration::from_millis(300);
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// Nanoseconds for one call.
-fn nanos(mut once: impl FnMut()) -> f64 {
-    const CALLS: u32 = 2_000_000;
-    let mut run = || {
-        let start = Instant::now();
-        for _ in 0..CALLS {
-            once();
-        }
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
-    };
-    run();
-    median((0..RUNS).map(|_| run()).collect())
+fn nanos(once: impl FnMut()) -> f64 {
+    common::nanos(2_000_000, once)
 }
 
 /// The C library's robust, process-shared mutex.
@@ -179,13 +167,12 @@ fn contended(count: u32) {
 }
 
 fn main() {
-    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let is_wanted = |name: &str| wanted.as_deref().is_none_or(|wanted| name.contains(wanted));
-    if is_wanted("uncontended") {
+    let arguments = Arguments::read();
+    if arguments.wants("uncontended") {
         uncontended();
     }
     for count in [2, 8] {
-        if is_wanted(&format!("contended_{count}")) {
+        if arguments.wants(&format!("contended_{count}")) {
             contended(count);
         }
     }

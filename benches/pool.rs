@@ -6,13 +6,12 @@
 //!
 //! Each figure is the median of 5 runs; compare ratios, not absolute numbers: machines differ, and drift.
 
-use multiproc::{LinkKind, Pool};
-use std::collections::BTreeMap;
-use std::hint::black_box;
-use std::process::Command;
-use std::time::{Duration, Instant};
+mod common;
 
-const RUNS: usize = 5;
+use common::{Arguments, median, runs};
+use multiproc::{LinkKind, Pool};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 fn increment(x: u64) -> u64 {
     x + 1
@@ -31,17 +30,6 @@ fn busy(micros: u64) {
     while start.elapsed() < Duration::from_micros(micros) {
         black_box(());
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// The median over several runs of a figure that one run gives.
-fn runs(mut one: impl FnMut() -> f64) -> f64 {
-    one();
-    median((0..RUNS).map(|_| one()).collect())
 }
 
 fn seconds(work: impl FnOnce()) -> f64 {
@@ -201,7 +189,7 @@ def apply(p, pause):
         return statistics.median(out)
     return one
 if __name__ == "__main__":
-    want = sys.argv[1:]
+    name = sys.argv[1]
     rows = {
         "map_default": lambda p: runs(lambda: 1e6 / 1e6 / seconds(lambda: p.map(increment, range(1000000)))),
         "map_chunksize_1": lambda p: runs(lambda: 2e4 / 1e6 / seconds(lambda: p.map(increment, range(20000), 1))),
@@ -213,37 +201,20 @@ if __name__ == "__main__":
         "tasks_20us": lambda p: runs(lambda: 0.5 / seconds(lambda: p.map(busy, [20] * 50000))),
         "idle_worker_pss": lambda p: statistics.mean(pss(c.pid) for c in mp.active_children()),
     }
-    for name in want:
-        if name in rows:
-            with mp.Pool(2) as p:
-                p.map(increment, range(100))
-                print(name, rows[name](p), flush=True)
+    if name in rows:
+        with mp.Pool(2) as p:
+            p.map(increment, range(100))
+            print(rows[name](p))
 "#;
 
-fn python(names: &[&str]) -> BTreeMap<String, f64> {
-    let output = Command::new("python3").arg("-c").arg(PYTHON).args(names).output();
-    let Ok(output) = output else { return BTreeMap::new() };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let figure = |line: &str| {
-        let (name, figure) = line.split_once(' ')?;
-        Some((name.to_owned(), figure.parse().ok()?))
-    };
-    text.lines().filter_map(figure).collect()
-}
-
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let link = if arguments.iter().any(|it| it == "--channel") { LinkKind::Channel } else { LinkKind::Ring };
-    let filters: Vec<&String> = arguments.iter().filter(|it| !it.starts_with("--")).collect();
-    let wanted = |row: &&Row| filters.is_empty() || filters.iter().any(|filter| row.name.contains(filter.as_str()));
+    let arguments = Arguments::read();
+    let link = if arguments.has("--channel") { LinkKind::Channel } else { LinkKind::Ring };
     println!("{:<22} {:>12} {:<11} {:>9}   {:>12} {:>9}", "row", "multiproc", "unit", "target", "python", "ratio");
-    for row in ROWS.iter().filter(wanted) {
+    for row in ROWS.iter().filter(|row| arguments.wants(row.name)) {
         let ours = (row.measure)(link);
-        let peer =
-            if arguments.iter().any(|it| it == "--no-python") { None } else { python(&[row.name]).remove(row.name) };
-        let ratio =
-            peer.map_or("-".to_owned(), |peer| format!("{:.1}x", if row.more { ours / peer } else { peer / ours }));
-        let peer = peer.map_or("-".to_owned(), |peer| format!("{peer:.3}"));
+        let ratio = |peer| if row.more { ours / peer } else { peer / ours };
+        let (peer, ratio) = common::beside(arguments.python(PYTHON, row.name), ratio);
         println!("{:<22} {:>12.3} {:<11} {:>9}   {:>12} {:>9}", row.name, ours, row.unit, row.target, peer, ratio);
     }
 }

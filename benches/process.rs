@@ -6,6 +6,9 @@
 //!
 //! Each figure is a median over many processes; compare ratios, not absolute numbers: machines differ, and drift.
 
+mod common;
+
+use common::{Arguments, median};
 use multiproc::Process;
 use std::process::Command;
 use std::time::Instant;
@@ -25,11 +28,6 @@ const ROWS: &[Row] = &[
     Row { name: "start", target: "-", measure: start, peer: None },
     Row { name: "exec_and_wait", target: "-", measure: exec_and_wait, peer: None },
 ];
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
 
 /// The median over many rounds of what `one` returns, in milliseconds.
 fn rounds(mut one: impl FnMut() -> f64) -> f64 {
@@ -84,25 +82,16 @@ if __name__ == "__main__":
     print(statistics.median(times))
 "#;
 
-fn python(method: &str) -> Option<f64> {
-    let output = Command::new("python3").arg("-c").arg(PYTHON).arg(method).output().ok()?;
-    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
-}
-
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|it| it == "--nothing") {
+    let arguments = Arguments::read();
+    if arguments.has("--nothing") {
         return;
     }
-    let filters: Vec<&String> = arguments.iter().filter(|it| !it.starts_with("--")).collect();
-    let wanted = |row: &&Row| filters.is_empty() || filters.iter().any(|filter| row.name.contains(filter.as_str()));
     println!("{:<16} {:>10} {:<4} {:>8}   {:>12} {:>8}", "row", "multiproc", "unit", "target", "python", "ratio");
-    for row in ROWS.iter().filter(wanted) {
+    for row in ROWS.iter().filter(|row| arguments.wants(row.name)) {
         let ours = (row.measure)();
-        let without = arguments.iter().any(|it| it == "--no-python");
-        let peer = row.peer.filter(|_| !without).and_then(python);
-        let ratio = peer.map_or("-".to_owned(), |peer| format!("{:.1}x", peer / ours));
-        let peer = peer.map_or("-".to_owned(), |peer| format!("{peer:.3}"));
+        let peer = row.peer.and_then(|method| arguments.python(PYTHON, method));
+        let (peer, ratio) = common::beside(peer, |peer| peer / ours);
         println!("{:<16} {:>10.3} {:<4} {:>8}   {:>12} {:>8}", row.name, ours, "ms", row.target, peer, ratio);
     }
 }

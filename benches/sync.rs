@@ -7,30 +7,16 @@
 //! Nanoseconds for one pair of operations of one process, or microseconds for one round trip of two. Medians of 5 runs;
 //! compare ratios, not absolute numbers: machines differ, and drift.
 
+mod common;
+
+use common::{Arguments, runs};
 use multiproc::{Barrier, Condition, Event, Process, RLock, RawValue, RwLock, Semaphore};
 use std::hint::black_box;
-use std::process::Command;
 use std::time::Instant;
 
-const RUNS: usize = 5;
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// Nanoseconds for one call.
-fn nanos(mut once: impl FnMut()) -> f64 {
-    const CALLS: u32 = 500_000;
-    let mut run = || {
-        let start = Instant::now();
-        for _ in 0..CALLS {
-            once();
-        }
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
-    };
-    run();
-    median((0..RUNS).map(|_| run()).collect())
+fn nanos(once: impl FnMut()) -> f64 {
+    common::nanos(500_000, once)
 }
 
 /// How many round trips make one run.
@@ -38,7 +24,7 @@ const TRIPS: u32 = 5000;
 
 /// Microseconds for one call of `once`, which answers to what a process does over and over until it has done it as often.
 fn micros(process: impl Fn(u32) -> Process<()>, mut once: impl FnMut()) -> f64 {
-    let mut run = || {
+    runs(|| {
         let other = process(TRIPS + 1);
         // The first waits until the process is there.
         once();
@@ -49,9 +35,7 @@ fn micros(process: impl Fn(u32) -> Process<()>, mut once: impl FnMut()) -> f64 {
         let taken = start.elapsed().as_secs_f64() * 1e6 / f64::from(TRIPS);
         other.join().expect("the other side");
         taken
-    };
-    run();
-    median((0..RUNS).map(|_| run()).collect())
+    })
 }
 
 fn rlock_pair() -> f64 {
@@ -228,24 +212,12 @@ if __name__ == "__main__":
     if name in rows: print(rows[name]())
 "#;
 
-fn python(name: &str) -> Option<f64> {
-    let output = Command::new("python3").arg("-c").arg(PYTHON).arg(name).output().ok()?;
-    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
-}
-
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let filters: Vec<&String> = arguments.iter().filter(|it| !it.starts_with("--")).collect();
-    let with_python = !arguments.iter().any(|it| it == "--no-python");
+    let arguments = Arguments::read();
     println!("{:<22} {:>12} {:<4} {:>12} {:>9}", "row", "multiproc", "unit", "python", "ratio");
-    for (name, unit, measure) in ROWS {
-        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
-            continue;
-        }
+    for (name, unit, measure) in ROWS.iter().filter(|row| arguments.wants(row.0)) {
         let ours = measure();
-        let peer = if with_python { python(name) } else { None };
-        let times = peer.map_or("-".to_owned(), |peer| format!("{:.1}x", peer / ours));
-        let peer = peer.map_or("-".to_owned(), |peer| format!("{peer:.2}"));
-        println!("{name:<22} {ours:>12.2} {unit:<4} {peer:>12} {times:>9}");
+        let (peer, ratio) = common::beside(arguments.python(PYTHON, name), |peer| peer / ours);
+        println!("{name:<22} {ours:>12.2} {unit:<4} {peer:>12} {ratio:>9}");
     }
 }
