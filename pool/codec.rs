@@ -82,9 +82,15 @@ pub(crate) fn is_number<T: 'static>() -> bool {
     is_same::<T, usize>() && cfg!(target_pointer_width = "64")
 }
 
-/// Whether a type is a vector of plain numbers, so that reading it runs no code of the user's.
+/// Whether reading a value of this type runs code of the user's.
 #[inline]
-pub(crate) fn is_bulk<T: 'static>() -> bool {
+pub(crate) fn runs_user_code<T: 'static>() -> bool {
+    fixed_size::<T>().is_none() && !is_bulk::<T>()
+}
+
+/// Whether a type is a vector of plain numbers.
+#[inline]
+fn is_bulk<T: 'static>() -> bool {
     for_each_number!(N => {
         if std::any::TypeId::of::<T>() == std::any::TypeId::of::<Vec<N>>() {
             return true;

@@ -1,11 +1,10 @@
 //! The thread on which callbacks and wake-ups run: never a thread that drives a pool, so that none of them can stop it.
 
+use crate::process::panic;
+use crate::sys::reactor::fork_generation;
 use crossbeam::channel::{Sender, unbounded};
 use parking_lot::Mutex;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use crate::sys::reactor::fork_generation;
 
 /// Something to be done once a call is complete.
 pub(crate) type Errand = Box<dyn FnOnce() + Send>;
@@ -27,10 +26,7 @@ pub(crate) fn start() -> io::Result<()> {
     let (errands, inbox) = unbounded::<Errand>();
     std::thread::Builder::new().name("multiproc-calls".to_owned()).spawn(move || {
         while let Ok(errand) = inbox.recv() {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(errand)) {
-                // The panic hook has reported it on stderr. Its destructor is the user's code too.
-                std::mem::forget(payload);
-            }
+            panic::contain(errand);
         }
     })?;
     *courier = Some((errands, fork_generation()));

@@ -3,6 +3,7 @@
 //! Two threads: one reads the pipes of all workers, the other hands the lines on. So a program that is slow to take them
 //! makes the workers wait for a moment, but never for ever: after that moment lines are dropped, and counted.
 
+use crate::process::panic;
 use crate::sys::child::Output;
 use crate::sys::pipe;
 use crate::sys::poll::{self, Interest, Waker};
@@ -13,7 +14,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -369,10 +369,7 @@ fn hand_on(inbox: &Receiver<Item>, handler: &Handler) {
     while let Ok(item) = inbox.recv() {
         match item {
             Item::Line(line) => {
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (handler.0)(&line))) {
-                    // The panic hook has reported it. Its destructor is the user's code too.
-                    std::mem::forget(payload);
-                }
+                panic::contain(|| (handler.0)(&line));
             }
             Item::Mark(mark) => drop(mark.try_send(())),
         }

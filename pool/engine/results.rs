@@ -5,8 +5,8 @@ use crate::engine::call::Input;
 use crate::engine::job::Job;
 use crate::error::{TaskError, TaskKind};
 use crate::heap::scope;
+use crate::process::panic;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Where results go. Lives on the caller's stack: results are decoded on the thread that waits for them.
 pub(crate) trait Sink {
@@ -109,12 +109,7 @@ impl<R: Payload> Sink for Results<R> {
             return self.join();
         }
         for index in first..first + u64::from(count) {
-            let decoded = catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(reader))).unwrap_or_else(|payload| {
-                // What it panicked with is not dropped: its destructor is the user's code too.
-                std::mem::forget(payload);
-                Err(CodecError("its `Deserialize` implementation panicked".to_owned()))
-            });
-            match decoded {
+            match panic::decode(reader) {
                 Ok(value) => self.run_before(index).push(value),
                 Err(CodecError(text)) => self.failure(index, error(index, TaskKind::Decode { text })),
             }
@@ -127,7 +122,7 @@ impl<R: Payload> Sink for Results<R> {
     }
 
     fn runs_user_code(&self) -> bool {
-        codec::fixed_size::<R>().is_none() && !codec::is_bulk::<R>()
+        codec::runs_user_code::<R>()
     }
 }
 

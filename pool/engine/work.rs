@@ -320,11 +320,10 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
     let Invocation { frame, input, link, context, keeper, scratch } = call;
     if let Context::Bytes(bytes, luggage) = &mut **context {
         let read = || W::context(&mut Reader::new(bytes));
-        let decoded = catch_unwind(AssertUnwindSafe(|| scope::with_luggage(std::mem::take(luggage), read)));
-        **context = match decoded {
-            Ok(Ok(value)) => Context::Value(Box::new(value)),
-            Ok(Err(error)) => Context::Bad(format!("the context of `with`: {}", error.0)),
-            Err(_) => Context::Bad("the context of `with`: its `Deserialize` implementation panicked".to_owned()),
+        let outcome = panic::contain(|| scope::with_luggage(std::mem::take(luggage), read));
+        **context = match panic::decoded(outcome) {
+            Ok(value) => Context::Value(Box::new(value)),
+            Err(error) => Context::Bad(format!("the context of `with`: {}", error.0)),
         };
     }
     let context = match &**context {

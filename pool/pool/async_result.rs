@@ -5,11 +5,11 @@ use crate::engine::core::Engine;
 use crate::engine::gather::Gather;
 use crate::engine::job::{Halt, Job};
 use crate::error::TaskError;
+use crate::process::panic;
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -292,10 +292,7 @@ impl<T: Send + 'static> Shared<T> {
         let callbacks = std::mem::take(&mut state.callbacks);
         drop(state);
         for callback in callbacks {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(&result))) {
-                // The panic hook has reported it on stderr. Its destructor is the user's code too.
-                std::mem::forget(payload);
-            }
+            panic::contain(|| callback(&result));
         }
         let mut state = self.state.lock();
         state.result = Some(result);

@@ -6,6 +6,7 @@ use crate::engine::core::Engine;
 use crate::engine::job::{Halt, Job};
 use crate::engine::results::{Feed, Filled, Sink};
 use crate::error::{TaskError, TaskKind};
+use crate::process::panic;
 use crate::sys::time::Deadline;
 use std::any::Any;
 use std::cell::Cell;
@@ -259,18 +260,9 @@ impl<R> Ready<R> {
 
 impl<R: Payload> Sink for Ready<R> {
     fn values(&mut self, first: u64, count: u32, reader: &mut Reader<'_>, error: &dyn Fn(u64, TaskKind) -> TaskError) {
-        let user_code = self.runs_user_code();
         for index in first..first + u64::from(count) {
-            let decoded = if user_code {
-                catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(reader))).unwrap_or_else(|payload| {
-                    std::mem::forget(payload);
-                    Err(CodecError("its `Deserialize` implementation panicked".to_owned()))
-                })
-            } else {
-                codec::decode::<R>(reader)
-            };
-            let result = decoded.map_err(|CodecError(text)| error(index, TaskKind::Decode { text }));
-            self.put(index, result);
+            let decoded = panic::decode(reader);
+            self.put(index, decoded.map_err(|CodecError(text)| error(index, TaskKind::Decode { text })));
         }
     }
 
@@ -279,7 +271,7 @@ impl<R: Payload> Sink for Ready<R> {
     }
 
     fn runs_user_code(&self) -> bool {
-        codec::fixed_size::<R>().is_none() && !codec::is_bulk::<R>()
+        codec::runs_user_code::<R>()
     }
 
     fn enough(&self) -> bool {

@@ -9,6 +9,7 @@ use crate::ipc::link::MOST_LUGGAGE;
 use crate::ipc::parcel::Contents;
 use crate::process::body::Report;
 use crate::process::children;
+use crate::process::panic;
 use crate::sys::child::{Child, ChildSignal, Ending};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
@@ -17,7 +18,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -115,10 +115,12 @@ impl<R: Payload> Process<R> {
     /// The result of a process that has ended.
     fn result(&self) -> Result<R, ProcessError> {
         let kind = match self.handle.shared.received() {
-            Received::Value(contents, pins) => match scope::with_luggage(luggage_in(pins), || decode(contents)) {
-                Ok(value) => return Ok(value),
-                Err(CodecError(text)) => ProcessKind::Decode { text },
-            },
+            Received::Value(contents, pins) => {
+                match scope::with_luggage(luggage_in(pins), || panic::decode(&mut contents.reader())) {
+                    Ok(value) => return Ok(value),
+                    Err(CodecError(text)) => ProcessKind::Decode { text },
+                }
+            }
             Received::Failure(kind) => kind.clone(),
             Received::Nothing => {
                 let ending = self.handle.shared.child.try_reap().unwrap_or(Ending::Unknown);
@@ -128,15 +130,6 @@ impl<R: Payload> Process<R> {
         let Shared { name, function, child, .. } = &*self.handle.shared;
         Err(ProcessError::new(kind, name, function, child.pid()))
     }
-}
-
-/// Decodes the result. The bytes are the process's, and the implementation is the user's.
-fn decode<R: Payload>(contents: &Contents) -> Result<R, CodecError> {
-    catch_unwind(AssertUnwindSafe(|| codec::decode::<R>(&mut contents.reader()))).unwrap_or_else(|payload| {
-        // What it panicked with is not dropped: its destructor is the user's code too.
-        std::mem::forget(payload);
-        Err(CodecError("its `Deserialize` implementation panicked".to_owned()))
-    })
 }
 
 pub(crate) fn exit(ending: Ending) -> Exit {

@@ -1,8 +1,11 @@
-//! Panics of user code in a child process: noted where they happen, carried to the parent as plain data.
+//! Panics of user code. In a child process: noted where they happen, carried to the parent as plain data. In the parent,
+//! on a thread that must go on: contained.
 
+use crate::codec::{self, CodecError, Payload, Reader};
 use crate::error::Panic;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
     /// Set while this thread runs guarded user code.
@@ -32,6 +35,26 @@ pub(crate) fn note() {
         let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
         LAST.set(Some((location, captured.then(|| backtrace.to_string()))));
     }));
+}
+
+/// Runs user code on a thread that must go on: `None` if it has panicked, which the panic hook has reported.
+///
+/// What it panicked with is not dropped: its destructor is the user's code too.
+pub(crate) fn contain<R>(code: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(std::mem::forget).ok()
+}
+
+/// Reads a value, whose `Deserialize` implementation may be the user's.
+pub(crate) fn decode<T: Payload>(reader: &mut Reader<'_>) -> Result<T, CodecError> {
+    if !codec::runs_user_code::<T>() {
+        return codec::decode(reader);
+    }
+    decoded(contain(|| codec::decode(reader)))
+}
+
+/// What came of reading a value, contained.
+pub(crate) fn decoded<T>(outcome: Option<Result<T, CodecError>>) -> Result<T, CodecError> {
+    outcome.unwrap_or_else(|| Err(CodecError("its `Deserialize` implementation panicked".to_owned())))
 }
 
 /// What the caught panic of guarded code was.

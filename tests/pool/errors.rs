@@ -9,7 +9,7 @@ use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 
 /// A value that misbehaves on its way, at the place and in the manner that its text says.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Fickle(String);
 
 fn fickle(text: &str) -> Fickle {
@@ -37,7 +37,7 @@ impl<'de> Deserialize<'de> for Fickle {
         match (text.as_str(), in_worker()) {
             ("refuse in worker", true) | ("refuse at home", false) => Err(D::Error::custom("no")),
             ("panic in worker", true) | ("panic at home", false) => panic!("on arrival"),
-            ("bomb at home", false) => panic_any(Bomb),
+            ("bomb in worker", true) | ("bomb at home", false) => panic_any(Bomb),
             _ => Ok(Fickle(text)),
         }
     }
@@ -341,6 +341,23 @@ fn a_context_that_does_not_travel_is_an_error_of_the_call() {
         let each = pool.with(&holder).map_each(|_, x: u8| x, [1, 2]);
         assert!(each.iter().all(|it| it.as_ref().unwrap_err().is_encode()) && each.len() == 2);
         drop(guard);
+        assert_whole(pool, &pids);
+    });
+}
+
+#[test]
+fn a_context_that_does_not_arrive_fails_the_tasks_and_costs_no_worker() {
+    on_each_fickle_pool(|pool| {
+        let pids = pool.worker_pids();
+        for (text, wanted) in [
+            ("refuse in worker", "its `Deserialize` implementation refused the data"),
+            ("panic in worker", "its `Deserialize` implementation panicked"),
+            ("bomb in worker", "its `Deserialize` implementation panicked"),
+        ] {
+            let error = pool.with(&fickle(text)).map(|_: &Fickle, x: u8| x, [1, 2]).unwrap_err();
+            assert!(error.task().unwrap().is_decode(), "{error}");
+            assert!(error.to_string().contains(&format!("the context of `with`: {wanted}")), "{error}");
+        }
         assert_whole(pool, &pids);
     });
 }
