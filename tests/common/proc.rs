@@ -19,8 +19,14 @@ impl Holdings {
         self.descriptors.iter().any(|it| it == kind)
     }
 
-    pub(crate) fn has_memory_files(&self) -> bool {
-        self.memory_files > 0
+    /// Whether nothing of a pool is left that was not there in `before`; the shared heap is nobody's.
+    pub(crate) fn has_no_pool_since(&self, before: &Holdings) -> bool {
+        let is_of_a_pool = |it: &&String| {
+            matches!(it.as_str(), "socket" | "pidfd") || it.starts_with("/memfd:") && !it.contains("multiproc-heap")
+        };
+        self.children == before.children
+            && self.memory_files == before.memory_files
+            && self.descriptors.iter().filter(is_of_a_pool).eq(before.descriptors.iter().filter(is_of_a_pool))
     }
 }
 
@@ -29,7 +35,7 @@ pub(crate) fn holdings() -> Holdings {
     let mut descriptors: Vec<String> = fs::read_dir("/proc/self/fd")
         .unwrap()
         .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
-        .map(|target| target.to_string_lossy().split(['[', ':']).next().unwrap_or_default().to_owned())
+        .map(|target| kind(&target.to_string_lossy()).to_owned())
         // The folder that is being read.
         .filter(|target| !target.ends_with("/fd"))
         .collect();
@@ -38,6 +44,16 @@ pub(crate) fn holdings() -> Holdings {
     let is_of_a_pool = |line: &&str| line.contains("/memfd:multiproc") && !line.contains("/memfd:multiproc-heap");
     let memory_files = maps.lines().filter(is_of_a_pool).count();
     Holdings { descriptors, children: children_of(own_pid()), memory_files }
+}
+
+/// What a descriptor refers to, by the target of its link in `/proc/self/fd`.
+fn kind(target: &str) -> &str {
+    match target {
+        // `anon_inode:[pidfd]`, or `pidfd:[1234]` from Linux 6.9 on.
+        pidfd if pidfd.contains("pidfd") => "pidfd",
+        memory if memory.starts_with("/memfd:") => memory,
+        target => target.split(['[', ':']).next().unwrap_or_default(),
+    }
 }
 
 pub(crate) fn own_pid() -> i32 {
