@@ -47,7 +47,7 @@ impl Engine {
     pub(crate) fn recall(self: &Arc<Self>, core: &mut Core) {
         let open = match core.phase {
             Phase::Running => core.built,
-            Phase::Closing => true,
+            Phase::Closing => !core.jobs.is_empty(),
             Phase::Ending { .. } => false,
         };
         if core.terms.idle.is_some() && open && core.is_work_waiting() && self.fill_up(core) {

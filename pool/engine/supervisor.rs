@@ -21,10 +21,14 @@ use std::time::Duration;
 const FAILED_STARTS: u32 = 5;
 
 impl Engine {
-    /// Starts a process for a vacant place.
+    /// Starts a process for a place, if that is vacant: while a dead worker is buried the core is unlocked now and then,
+    /// and another thread may have filled its place meanwhile.
     pub(crate) fn fill(self: &Arc<Self>, core: &mut Core, at: usize) {
         let left = core.terms.tasks;
         let worker = &mut core.workers[at];
+        if worker.state != State::Vacant {
+            return;
+        }
         let incarnation = worker.incarnation + 1;
         *worker = Worker { left, ..Worker::new(incarnation, State::Starting) };
         let engine = Arc::clone(self);

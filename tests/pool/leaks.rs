@@ -2,11 +2,12 @@
 
 use super::common::alone::{alone, is_program, program};
 use super::common::links::on_each_link;
-use super::common::proc::{self, eventually, holdings};
+use super::common::proc::{self, children_of, eventually, holdings, own_pid};
 use super::common::watchdog::watchdog;
 use multiproc::Pool;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[test]
@@ -48,6 +49,30 @@ fn a_pool_leaves_nothing_behind() {
         }
         assert!(builder().processes(2).initializer(|| panic!("no"), ()).build().is_err());
         assert!(eventually(Duration::from_secs(10), || holdings() == before), "{:?}\n{before:?}", holdings());
+    });
+}
+
+#[test]
+fn a_pool_that_is_resized_while_its_workers_die_leaves_no_process_behind() {
+    if !alone("leaks::a_pool_that_is_resized_while_its_workers_die_leaves_no_process_behind") {
+        return;
+    }
+    on_each_link(120, |builder| {
+        let pool = builder().processes(3).build().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    pool.resize(3).unwrap();
+                }
+            });
+            let each = pool.job().chunksize(1).map_each(|_: u32| std::process::abort(), 0..200);
+            over.store(true, Ordering::Relaxed);
+            assert!(each.iter().all(|it: &Result<(), _>| it.as_ref().unwrap_err().is_worker_lost()));
+        });
+        pool.close();
+        pool.join().unwrap();
+        assert!(eventually(Duration::from_secs(10), || children_of(own_pid()).is_empty()), "a worker was forgotten");
     });
 }
 
