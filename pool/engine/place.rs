@@ -157,7 +157,7 @@ impl Worker {
         Ok(sent.is_some())
     }
 
-    /// Tells a worker that is no process, or not yet, to leave before it begins anything else.
+    /// Tells a worker that is no process to leave before it begins anything else.
     pub(super) fn send_away(&mut self) {
         if let Some(link) = &mut self.link {
             for seq in self.window.all() {

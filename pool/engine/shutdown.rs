@@ -39,9 +39,11 @@ impl Engine {
             job.halt(halt.clone());
         }
         for worker in core.workers.iter_mut().filter(|worker| worker.state != State::Vacant) {
-            worker.state = State::Leaving;
+            let before = std::mem::replace(&mut worker.state, State::Leaving);
             match &worker.child {
                 Some(child) => child.signal(ChildSignal::Terminate),
+                // What it is we know when it is heard of: a process is killed then, and a thread is told to leave.
+                None if before == State::Starting => {}
                 None => worker.send_away(),
             }
         }

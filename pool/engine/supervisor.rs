@@ -79,8 +79,8 @@ pub(crate) fn hear(
                 core.workers[at].condemn(&error);
             }
         }
-        News::Replied(Reply::Ready) => {
-            if core.workers[at].state == State::Starting {
+        News::Replied(Reply::Ready) => match core.workers[at].state {
+            State::Starting => {
                 core.workers[at].state = State::Ready;
                 core.note_ready(at);
                 core.failed_starts = 0;
@@ -90,7 +90,10 @@ pub(crate) fn hear(
                 }
                 core.maybe_stop();
             }
-        }
+            // A thread whose pool was terminated meanwhile. A process was killed.
+            State::Leaving if core.workers[at].child.is_none() => core.workers[at].send_away(),
+            _ => {}
+        },
         News::Replied(Reply::Refused(cause)) => {
             complain(core, at, Error::start(format!("a worker could not start: {cause}")))
         }

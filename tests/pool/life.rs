@@ -3,7 +3,7 @@
 use crate::common::alone::alone;
 use crate::common::links::on_each_link;
 use crate::common::proc::{children_of, eventually, kill, own_pid};
-use multiproc::{Array, Pool, PoolBuilder, RawArray, RawValue};
+use multiproc::{Array, Pool, PoolBuilder, RawArray, RawValue, Value};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -52,6 +52,22 @@ fn a_finalizer_runs_whenever_a_worker_leaves_in_order() {
         assert!(eventually(SOON, || pool.apply(pid, ()).is_ok()));
         drop(pool);
         assert_eq!(finished(), before);
+    });
+}
+
+#[test]
+fn a_worker_that_starts_while_its_pool_is_terminated_runs_no_finalizer() {
+    on_each_link(60, |builder| {
+        let done = Value::<u32>::new(0);
+        let count = |done: Value<u32>| done.update(|it| *it += 1).unwrap();
+        for round in 0..20u32 {
+            let pool = builder().processes(1).finalizer(count, (done.clone(),)).build().unwrap();
+            pool.resize(4).unwrap();
+            std::thread::sleep(Duration::from_micros(u64::from(round) * 100));
+            pool.terminate();
+            pool.join().unwrap();
+        }
+        assert_eq!(done.get().unwrap(), 0);
     });
 }
 
