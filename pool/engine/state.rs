@@ -2,10 +2,12 @@
 
 use crate::engine::routines::{Routine, Routines};
 use crate::error::TaskError;
-use crate::process::panic::{self, guarded};
+use crate::process::panic;
 use std::any::{Any, TypeId};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What it is called in reports.
+const WHAT: &str = "a worker's state";
 
 /// The state of a worker; `()` in a pool without one.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ impl Keeper {
     pub(crate) fn renew<S: 'static>(&mut self) -> io::Result<()> {
         let Some(maker) = self.maker.as_ref().filter(|_| !is_none::<S>()) else { return Ok(()) };
         let last = std::mem::replace(&mut self.value, Box::new(()));
-        discard(last);
+        panic::discard(WHAT, last);
         self.value = maker.make().map_err(|kind| {
             let error = maker.error(kind);
             eprintln!("multiproc: a worker leaves, since its state could not be made again: {error}");
@@ -55,7 +57,7 @@ impl Keeper {
 
     /// Drops the state and runs the finalizer: what a worker does last when it leaves in order.
     pub(crate) fn finish(self, routines: &Routines) {
-        guarded(|| discard(self.value));
+        panic::discard(WHAT, self.value);
         if let Some(Err(error)) = routines.finalizer.as_ref().map(|it| it.run(Routine::proceed)) {
             eprintln!("multiproc: the finalizer of a worker failed: {error}");
         }
@@ -64,13 +66,4 @@ impl Keeper {
 
 fn is_none<S: 'static>() -> bool {
     TypeId::of::<S>() == TypeId::of::<()>()
-}
-
-/// Drops a state, whose destructor is the user's code.
-fn discard(state: Box<dyn Any>) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(state))) {
-        let error = panic::describe(payload);
-        let at = error.location.map(|place| format!(" at {place}")).unwrap_or_default();
-        eprintln!("multiproc: the destructor of a worker's state panicked{at}: {}", error.message);
-    }
 }

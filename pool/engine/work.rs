@@ -316,8 +316,21 @@ pub(crate) enum Context {
     Bad(String),
 }
 
+impl Drop for Context {
+    fn drop(&mut self) {
+        if let Context::Value(value) = self {
+            panic::discard("the context of `with`", std::mem::replace(value, Box::new(())));
+        }
+    }
+}
+
 fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
     let Invocation { frame, input, link, context, keeper, scratch } = call;
+    if frame.skip > 0 || matches!(**context, Context::Bytes(..)) {
+        // What is read before the first task is read for it: if that ends this process, it is this task that is lost,
+        // and not its turn at the next worker.
+        link.start(frame.skip);
+    }
     if let Context::Bytes(bytes, luggage) = &mut **context {
         let read = || W::context(&mut Reader::new(bytes));
         let outcome = panic::contain(|| scope::with_luggage(std::mem::take(luggage), read));

@@ -7,7 +7,7 @@ use crate::ipc::control::{Control, Hello, Reply, VERSION};
 use crate::luggage::Luggage;
 use crate::process::guardian;
 use crate::process::identity::{Callable, FnRef};
-use crate::process::{children, current};
+use crate::process::{children, current, panic};
 use crate::sync::mourn;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
@@ -29,6 +29,9 @@ static BOOT_READY: AtomicBool = AtomicBool::new(false);
 
 /// Set while a child runs the constructors that come after ours.
 static IN_CONSTRUCTORS: AtomicBool = AtomicBool::new(false);
+
+/// The exit code of a program that has panicked, as the standard library has it.
+const PANICKED: i32 = 101;
 
 /// What a child is to be: told what it needs, it returns the exit code.
 pub(crate) type Role = fn(Childhood) -> i32;
@@ -221,7 +224,8 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
     let childhood = Childhood { control: control.clone(), setup: hello.setup, fds, luggage };
     let thread = std::thread::Builder::new().name(hello.name).stack_size(signal::stack_limit()).spawn(move || {
         signal::report_stack_overflow();
-        let code = role(childhood);
+        // A panic of user code that nobody has foreseen must not leave a process without its thread.
+        let code = panic::contain(|| role(childhood)).unwrap_or(PANICKED);
         children::settle();
         signal::flush_standard_streams();
         signal::exit_now(code)

@@ -15,9 +15,9 @@ thread_local! {
 
 /// Runs user code whose panics are noted for [`describe`]; `code` itself catches them.
 pub(crate) fn guarded<R>(code: impl FnOnce() -> R) -> R {
-    GUARDED.set(true);
+    let before = GUARDED.replace(true);
     let result = code();
-    GUARDED.set(false);
+    GUARDED.set(before);
     result
 }
 
@@ -42,6 +42,15 @@ pub(crate) fn note() {
 /// What it panicked with is not dropped: its destructor is the user's code too.
 pub(crate) fn contain<R>(code: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(code)).map_err(std::mem::forget).ok()
+}
+
+/// Drops a value in a child process, whose destructor may be the user's; `what` it is stands in the report of a panic.
+pub(crate) fn discard(what: &str, value: Box<dyn Any>) {
+    if let Err(payload) = guarded(|| catch_unwind(AssertUnwindSafe(|| drop(value)))) {
+        let Panic { message, location, .. } = describe(payload);
+        let at = location.map(|place| format!(" at {place}")).unwrap_or_default();
+        eprintln!("multiproc: the destructor of {what} panicked{at}: {message}");
+    }
 }
 
 /// Reads a value, whose `Deserialize` implementation may be the user's.

@@ -7,6 +7,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::error::Error as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::time::Duration;
 
 /// A value that misbehaves on its way, at the place and in the manner that its text says.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +39,7 @@ impl<'de> Deserialize<'de> for Fickle {
             ("refuse in worker", true) | ("refuse at home", false) => Err(D::Error::custom("no")),
             ("panic in worker", true) | ("panic at home", false) => panic!("on arrival"),
             ("bomb in worker", true) | ("bomb at home", false) => panic_any(Bomb),
+            ("abort in worker", true) => std::process::abort(),
             _ => Ok(Fickle(text)),
         }
     }
@@ -54,8 +56,8 @@ impl Drop for Bomb {
     }
 }
 
-/// A result whose destructor panics in the worker.
-#[derive(Serialize, Deserialize)]
+/// A result, or a context, whose destructor panics in the worker.
+#[derive(Clone, Serialize, Deserialize)]
 struct Explosive(u32);
 
 impl Drop for Explosive {
@@ -359,6 +361,32 @@ fn a_context_that_does_not_arrive_fails_the_tasks_and_costs_no_worker() {
             assert!(error.to_string().contains(&format!("the context of `with`: {wanted}")), "{error}");
         }
         assert_whole(pool, &pids);
+    });
+}
+
+#[test]
+fn a_context_that_ends_its_reader_fails_the_tasks_one_by_one() {
+    on_each_fickle_pool(|pool| {
+        let each = pool.with(&fickle("abort in worker")).map_each(|_: &Fickle, x: u8| x, [1, 2, 3]);
+        assert_eq!(each.len(), 3);
+        assert!(each.iter().all(|it| it.as_ref().unwrap_err().is_worker_lost()), "{each:?}");
+        assert_eq!(pool.map(|x: u64| x + 1, 0..10).unwrap(), (1..=10).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_context_whose_destructor_panics_costs_no_worker() {
+    on_each_fickle_pool(|pool| {
+        let pids = pool.worker_pids();
+        for _ in 0..3 {
+            let each = pool.with(&Explosive(1)).map(|context: &Explosive, x: u32| context.0 + x, 0..10);
+            assert_eq!(each.unwrap(), (1..11).collect::<Vec<_>>());
+            assert_whole(pool, &pids);
+        }
+        // The last one is dropped when a worker leaves.
+        pool.with(&Explosive(1)).map(|context: &Explosive, x: u32| context.0 + x, 0..10).unwrap();
+        pool.close();
+        assert!(pool.join_timeout(Duration::from_secs(20)).unwrap());
     });
 }
 

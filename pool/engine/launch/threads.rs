@@ -41,7 +41,8 @@ impl Launcher for Threads {
         let routines = self.routines.clone();
         let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, place + 1));
         thread.spawn(move || {
-            let code = live(&mut WorkerEnd::Ring(end), &routines, &*tell);
+            // A panic of user code that nobody has foreseen must not keep the pool waiting for this thread.
+            let code = panic::contain(|| live(&mut WorkerEnd::Ring(end), &routines, &*tell)).unwrap_or(1);
             tell(News::Exited(Ending::Code(code), Remains::nothing()));
         })?;
         Ok(Launched { link: Box::new(link), output: None })
