@@ -7,7 +7,7 @@
 //! [`Unpacker`], whose `recv` runs the code that reads the value. What is in an empty message is not looked at: it is the
 //! same for all, so the one that has come out is what goes in.
 
-use crate::sys::reactor::fork_generation;
+use crate::sys::fork::fork_generation;
 use crate::sys::socket;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender, OpaqueIpcReceiver};
 use parking_lot::Mutex;

@@ -30,7 +30,7 @@ use crate::error::{Error, Result, TaskError};
 use crate::process::args::{Args, Task};
 #[cfg(doc)]
 use crate::sys::cpu::cpu_count;
-use crate::sys::reactor::fork_generation;
+use crate::sys::fork::fork_generation;
 use crate::sys::time::Deadline;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

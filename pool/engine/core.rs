@@ -18,7 +18,7 @@ use crate::heap::scope::luggage_in;
 use crate::ipc::bell::{Bell, Spinner};
 use crate::process::identity::Entry;
 use crate::process::start::News;
-use crate::sys::reactor::fork_generation;
+use crate::sys::fork::fork_generation;
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};

@@ -1,7 +1,7 @@
 //! The thread on which callbacks and wake-ups run: never a thread that drives a pool, so that none of them can stop it.
 
 use crate::process::panic;
-use crate::sys::reactor::fork_generation;
+use crate::sys::fork::fork_generation;
 use crossbeam::channel::{Sender, unbounded};
 use parking_lot::Mutex;
 use std::io;

@@ -6,7 +6,7 @@
 use crate::engine::core::Core;
 use crate::engine::stats::Span;
 use crate::sys::child::own_pid;
-use crate::sys::reactor::fork_generation;
+use crate::sys::fork::fork_generation;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -182,7 +182,7 @@ impl Drop for Inner {
         if places.blocks.get(&self.site.index).is_some_and(|it| it.strong_count() == 0) {
             places.blocks.remove(&self.site.index);
         }
-        if crate::sys::reactor::fork_generation() == self.heap.generation() {
+        if crate::sys::fork::fork_generation() == self.heap.generation() {
             self.heap.leave(&mut places, self.place, &self.site);
         }
     }

@@ -103,9 +103,9 @@ impl Lock {
         let here = Here::new()?;
         loop {
             match self.word.lock(&here) {
-                Outcome::Acquired => return Ok(LockGuard::new(self, here.me(), false)),
+                Outcome::Acquired => return Ok(LockGuard::new(self)),
                 other => {
-                    if let Some(guard) = self.sort_out(here, other)? {
+                    if let Some(guard) = self.sort_out(other)? {
                         return Ok(guard);
                     }
                 }
@@ -121,7 +121,7 @@ impl Lock {
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError> {
         let here = Here::new()?;
         let outcome = self.word.try_lock(&here);
-        self.sort_out(here, outcome)
+        self.sort_out(outcome)
     }
 
     /// Waits for the lock for at most `timeout`; `None` when it was held all the time.
@@ -141,7 +141,7 @@ impl Lock {
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard<'_>>, LockError> {
         let here = Here::new()?;
         let outcome = self.word.lock_until(&here, Deadline::after(timeout));
-        self.sort_out(here, outcome)
+        self.sort_out(outcome)
     }
 
     /// Waits for the lock and takes it even if a holder has died: to repair what the lock protects.
@@ -162,8 +162,7 @@ impl Lock {
     pub fn lock_poisoned(&self) -> Result<LockGuard<'_>, LockError> {
         let here = Here::new()?;
         match self.word.lock(&here) {
-            Outcome::Acquired => Ok(LockGuard::new(self, here.me(), false)),
-            Outcome::AcquiredPoisoned => Ok(LockGuard::new(self, here.me(), true)),
+            Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(LockGuard::new(self)),
             _ => Err(LockError::WOULD_DEADLOCK),
         }
     }
@@ -236,12 +235,12 @@ impl Lock {
     }
 
     #[cold]
-    fn sort_out(&self, here: Here, outcome: Outcome) -> Result<Option<LockGuard<'_>>, LockError> {
+    fn sort_out(&self, outcome: Outcome) -> Result<Option<LockGuard<'_>>, LockError> {
         match outcome {
-            Outcome::Acquired => Ok(Some(LockGuard::new(self, here.me(), false))),
+            Outcome::Acquired => Ok(Some(LockGuard::new(self))),
             Outcome::AcquiredPoisoned => {
                 // It keeps its poison.
-                drop(LockGuard::new(self, here.me(), true));
+                drop(LockGuard::new(self));
                 Err(LockError::OWNER_DIED)
             }
             Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
@@ -304,20 +303,19 @@ impl<'de> Deserialize<'de> for Lock {
 /// let lock = multiproc::Lock::new();
 /// goes_to_another_thread(lock.lock().unwrap());
 /// ```
-#[derive(Debug)]
 #[must_use = "dropped at once, it releases the lock at once: `let _held = lock.lock()?`"]
 pub struct LockGuard<'a> {
     lock: &'a Lock,
-    me: Owner,
-    poisoned: bool,
+    /// That of the lock: one look less when it is released.
+    word: &'a Word,
     /// Not `Send`: the lock belongs to the thread.
     here: PhantomData<*const ()>,
 }
 
 impl<'a> LockGuard<'a> {
     #[inline]
-    fn new(lock: &'a Lock, me: Owner, poisoned: bool) -> LockGuard<'a> {
-        LockGuard { lock, me, poisoned, here: PhantomData }
+    fn new(lock: &'a Lock) -> LockGuard<'a> {
+        LockGuard { lock, word: &lock.word, here: PhantomData }
     }
 
     /// Says that a reference to what the lock protects, or a copy that will be written back, is about: nobody may let go
@@ -331,27 +329,34 @@ impl<'a> LockGuard<'a> {
         self.lock.block().lend(false);
     }
 
-    /// Whether a holder had died when this guard was taken, see [`Lock::lock_poisoned`].
+    /// Whether a holder has died and nobody has cleared that since, see [`Lock::lock_poisoned`]: before this guard was
+    /// taken, or while it waited for a condition.
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned && self.lock.is_poisoned()
-    }
-
-    /// Whether a holder has died, be it before this guard was taken or while it waited for a condition.
-    pub(crate) fn lock_is_poisoned(&self) -> bool {
-        self.lock.is_poisoned()
+        self.word.poisoned()
     }
 
     /// Says that what the lock protects is sound again: [`Lock::lock`] works as before from now on.
     pub fn clear_poison(&self) {
-        // This thread holds it, so it cannot be refused.
-        let _ = self.lock.word.clear_poison(self.me);
+        if let Some(here) = Here::known() {
+            // This thread holds it, so it cannot be refused.
+            let _ = self.word.clear_poison(here.me());
+        }
+    }
+}
+
+impl fmt::Debug for LockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LockGuard").field(self.lock).finish()
     }
 }
 
 impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        // Only memory that somebody has written over could refuse.
-        let _ = self.lock.word.unlock(self.me);
+        // A fork that has a copy of the guard is not known. It does not hold the lock.
+        if let Some(here) = Here::known() {
+            // Only memory that somebody has written over could refuse.
+            let _ = self.word.unlock(here.me());
+        }
     }
 }

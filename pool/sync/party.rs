@@ -5,9 +5,8 @@ use crate::heap::tree;
 #[cfg(not(loom))]
 use crate::sync::word::MAX_SLOTS;
 use crate::sync::word::{Owner, Parties};
-use crate::sys::reactor::fork_generation;
+use crate::sys::fork::{set_thread_tag, thread_tag};
 use parking_lot::Mutex;
-use std::cell::Cell;
 
 #[cfg(not(loom))]
 const _: () = assert!(crate::heap::geometry::MOST_PARTIES as usize == MAX_SLOTS);
@@ -26,11 +25,16 @@ impl Here {
     /// This process has no shared memory, or was forked from one that has.
     #[inline]
     pub(crate) fn new() -> Result<Here, Error> {
-        let (me, generation) = ME.get();
-        match me {
-            Some(me) if generation == fork_generation() => Ok(Here { me }),
-            _ => Here::first(),
+        match Here::known() {
+            Some(here) => Ok(here),
+            None => Here::first(),
         }
+    }
+
+    /// The calling thread, if it has taken part before in this very process.
+    #[inline]
+    pub(crate) fn known() -> Option<Here> {
+        Owner::from_bits(thread_tag()).map(|me| Here { me })
     }
 
     #[cold]
@@ -39,7 +43,7 @@ impl Here {
         let slot = u16::try_from(tree::own_row()? + 1).unwrap_or(u16::MAX);
         let thread = NUMBER.try_with(|number| number.0).unwrap_or(u16::MAX);
         let me = Owner::new(slot, thread);
-        ME.set((Some(me), fork_generation()));
+        set_thread_tag(me.bits());
         Ok(Here { me })
     }
 
@@ -95,5 +99,4 @@ impl Drop for Number {
 
 thread_local! {
     static NUMBER: Number = Number::new();
-    static ME: Cell<(Option<Owner>, u32)> = const { Cell::new((None, 0)) };
 }

@@ -61,26 +61,31 @@ impl Owner {
     }
 
     /// The slot of its process.
+    #[inline]
     pub(crate) fn slot(self) -> u16 {
         (self.0 >> 16) as u16
     }
 
     /// Its number in its process; 0 = some thread.
+    #[inline]
     pub(crate) fn thread(self) -> u16 {
         self.0 as u16
     }
 
     /// Some thread of the same process.
+    #[inline]
     fn raw(self) -> Owner {
         Owner(self.0 & !0xffff)
     }
 
     /// As a word that is never 0; for other tables of this folder.
+    #[inline]
     pub(crate) fn bits(self) -> u32 {
         self.0
     }
 
     /// From [`Owner::bits`]; `None` = nobody.
+    #[inline]
     pub(crate) fn from_bits(bits: u32) -> Option<Owner> {
         Some(Owner(bits & OWNER)).filter(|owner| owner.slot() != 0)
     }

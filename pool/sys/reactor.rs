@@ -3,12 +3,12 @@
 //! It never ends and never runs user code. Both matter: `PR_SET_PDEATHSIG` kills a child when the *thread* that started
 //! it ends, and a robust mutex marks its holder dead when the *thread* that holds it ends.
 
+use crate::sys::fork::{fork_generation, watch_for_forks};
 use crate::sys::poll::{self, Interest, Waker};
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
 
@@ -170,26 +170,6 @@ impl Reactor {
             }
         }
     }
-}
-
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-/// How many forks lie between the process that first used this library and this one.
-///
-/// Everything that relies on threads of this process compares it with the number it was made at.
-pub(crate) fn fork_generation() -> u32 {
-    FORKS.load(Ordering::Relaxed)
-}
-
-fn watch_for_forks() {
-    extern "C" fn in_child() {
-        FORKS.fetch_add(1, Ordering::Relaxed);
-    }
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the handler does one atomic addition, which is async-signal-safe (pthread_atfork(3)).
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
 }
 
 #[cfg(test)]

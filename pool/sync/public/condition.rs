@@ -387,7 +387,7 @@ impl ConditionGuard<'_> {
     /// Whether a holder of the lock has died, and nobody has cleared that since.
     pub fn is_poisoned(&self) -> bool {
         match &self.0 {
-            Held::Lock(held) => held.lock_is_poisoned(),
+            Held::Lock(held) => held.is_poisoned(),
             Held::RLock(held) => held.is_poisoned(),
         }
     }
