@@ -29,6 +29,7 @@ impl Memory {
     }
 
     /// Its bytes.
+    #[inline]
     pub(crate) fn bytes(&self) -> SharedBytes<'_> {
         let all = self.mapping.bytes();
         // The place was checked when the block was found; an empty piece would refuse every access.
@@ -154,12 +155,14 @@ impl Block {
     }
 
     /// Its memory.
+    #[inline]
     pub(crate) fn memory(&self) -> &Memory {
         &self.0.memory
     }
 
     /// Notes whether what the lock in this block protects is lent to somebody of this process as a reference or copy,
     /// so that whoever holds the lock must not let go of it in between. Only the holder of the lock may say so, and ask.
+    #[inline]
     pub(crate) fn lend(&self, lent: bool) {
         self.0.lent.store(lent, Relaxed);
     }
@@ -223,6 +226,7 @@ impl<T: Atomics> Shared<T> {
         Some(Shared { block, start })
     }
 
+    #[inline]
     pub(crate) fn block(&self) -> &Block {
         &self.block
     }

@@ -9,6 +9,7 @@ use crate::heap::name;
 use crate::heap::parties::{self, PartyId};
 use crate::heap::table::{Damaged, Refusal, Site};
 use crate::sys::atomic::Ordering;
+use crate::sys::fence;
 use crate::sys::fork::fork_generation;
 use crate::sys::memory::{self, Mapping};
 use crate::sys::reactor::reactor;
@@ -123,6 +124,7 @@ fn open() -> Result<&'static Heap, Error> {
         return Ok(heap);
     }
     let file = HeapFile::open(Arc::clone(&origin.fd))?;
+    fence::take_part();
     let parties = file.parties();
     let own = parties.reserve().or_else(|| {
         // Without a row of its own this process cannot open what it would have to take the dead off.

@@ -12,7 +12,7 @@ use crate::sync::mourn;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
-use crate::sys::{child, signal, socket};
+use crate::sys::{child, fence, signal, socket};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -64,13 +64,14 @@ pub(crate) struct Childhood {
 pub fn init() {
     if !BOOT_READY.swap(true, Relaxed) {
         on_first_name(guardian::start);
+        fence::take_part();
         boot(None);
     }
 }
 
 #[cfg(all(feature = "auto", target_env = "gnu"))]
 mod auto {
-    use super::{BOOT_READY, Relaxed, StartArguments, boot, guardian, on_first_name};
+    use super::{BOOT_READY, Relaxed, StartArguments, boot, fence, guardian, on_first_name};
     use crate::sys::executable::Constructor;
     use std::ffi::c_char;
 
@@ -83,6 +84,8 @@ mod auto {
     extern "C" fn on_load(argc: i32, argv: *const *const c_char, envp: *const *const c_char) {
         BOOT_READY.store(true, Relaxed);
         on_first_name(guardian::start);
+        // While there is one thread this is a short system call, and later a long one.
+        fence::take_part();
         boot(Some(StartArguments { argc, argv, envp }));
     }
 }

@@ -36,6 +36,7 @@ pub(crate) struct Cells<const N: usize> {
     word: Word,
     /// How many entries of the log are to be applied.
     pending: AtomicU32,
+    _room: AtomicU32,
     /// Which number (above) becomes what (below).
     log: [AtomicU64; LOG],
     numbers: [AtomicU32; N],
@@ -55,6 +56,7 @@ impl<const N: usize> Cells<N> {
         Cells {
             word: Word::new(),
             pending: AtomicU32::new(0),
+            _room: AtomicU32::new(0),
             log: std::array::from_fn(|_| AtomicU64::new(0)),
             numbers: std::array::from_fn(|_| AtomicU32::new(0)),
         }

@@ -10,13 +10,13 @@ use crate::sync::semaphore::Semaphore;
 use crate::sync::word::Word;
 use crate::sys::memory::Atomics;
 
-// SAFETY: repr(transparent) over one AtomicU32.
+// SAFETY: repr(C), two AtomicU32.
 unsafe impl Atomics for Word {}
 
-// SAFETY: as above.
+// SAFETY: repr(transparent) over one AtomicU32.
 unsafe impl Atomics for Event {}
 
-// SAFETY: repr(C): two words, an array of eight AtomicU64 right behind them, and an even number of AtomicU32 (checked
+// SAFETY: repr(C): four AtomicU32, an array of eight AtomicU64 right behind them, and an even number of AtomicU32 (checked
 // when it is built), so no padding.
 unsafe impl<const N: usize> Atomics for Cells<N> {}
 
@@ -32,14 +32,14 @@ unsafe impl Atomics for Barrier {}
 // SAFETY: as above.
 unsafe impl Atomics for RwLock {}
 
-// SAFETY: repr(C), two words.
+// SAFETY: repr(C), three AtomicU32.
 unsafe impl Atomics for RLock {}
 
 #[cfg(not(loom))]
 const _: () = {
-    assert!(size_of::<Word>() == 4);
+    assert!(size_of::<Word>() == 8);
     assert!(size_of::<Event>() == 4);
-    assert!(size_of::<RLock>() == 8);
+    assert!(size_of::<RLock>() == 12);
     assert!(size_of::<Semaphore>() <= 4096);
     assert!(size_of::<Condition>() <= 4096);
     assert!(size_of::<Barrier>() <= 4096);

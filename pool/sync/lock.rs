@@ -84,6 +84,7 @@ impl Lock {
     }
 
     /// The block that it is in.
+    #[inline]
     pub(crate) fn block(&self) -> &Block {
         self.word.block()
     }
@@ -320,11 +321,13 @@ impl<'a> LockGuard<'a> {
 
     /// Says that a reference to what the lock protects, or a copy that will be written back, is about: nobody may let go
     /// of the lock as long as [`LockGuard::take_back`] has not been called.
+    #[inline]
     pub(crate) fn lend(&self) {
         self.lock.block().lend(true);
     }
 
     /// See [`LockGuard::lend`].
+    #[inline]
     pub(crate) fn take_back(&self) {
         self.lock.block().lend(false);
     }

@@ -1,31 +1,43 @@
-//! The lock word: one `u32` in shared memory that says who holds the lock, so that a holder that was killed is noticed.
+//! The lock word: one `u32` in shared memory that says who holds the lock, so that a holder that was killed is noticed;
+//! and beside it another one on which waiters sleep.
 //!
-//! | bits | meaning |
+//! | bits of the first | meaning |
 //! |---|---|
-//! | 31 | somebody may sleep on the word |
+//! | 31 | not used |
 //! | 30 | poison: a holder died, and nobody has declared the data sound since |
 //! | 16 to 29 | the holder's process: its slot in the process table, from 1 |
 //! | 0 to 15 | the holder's thread, from 1; 0 = acquired raw, anybody may release it |
 //!
-//! Taking and giving it back cost one compare-exchange each. A waiter spins for a while, then sleeps in slices of 25 to
-//! 50 ms; after every wake-up and every slice it runs the whole loop again:
+//! The second is 1 if somebody may sleep on it, and 0 otherwise.
 //!
-//! - free: it takes the word, and leaves the mark for waiters set if it slept, since others may sleep on;
+//! Taking it costs one compare-exchange. Nobody but a living holder changes the first word, so what is held through a
+//! guard is given back by a plain store: that is half of the price. A waiter spins for a while, then sleeps in slices of 25
+//! to 50 ms; after every wake-up and every slice it runs the whole loop again:
+//!
+//! - free: it takes the word, and sets the mark again if it slept, since others may sleep on;
 //! - held by a process that has died: it takes over, by one compare-exchange of exactly the dead holder's word;
-//! - held, without the mark for waiters: it sets the mark before it sleeps.
+//! - held: it sets the mark, looks whether the word has changed meanwhile, and sleeps as long as the mark stands.
+//!
+//! Whoever gives the word back and then sees the mark takes it away, and wakes one.
 //!
 //! So whatever dies, and wherever: a wake-up that went to a waiter just killed costs the next one a slice, and a holder
 //! that was killed does as well. New arrivals may overtake those who sleep; that is what makes the lock fast.
 //!
 //! ## Memory ordering
 //!
-//! All is published by the word itself: taking it is Acquire, giving it back Release, so the next holder sees what the
-//! last one wrote (`// SYNC: lock word`). Setting marks orders nothing. Taking over from a dead holder reads a word that
-//! the dead one did *not* release; what orders its writes is the look at its death (`// SYNC: death`), which must be
-//! Acquire: the kernel marks a process dead after its last instruction.
+//! All is published by the first word: taking it is Acquire, giving it back Release, so the next holder sees what the
+//! last one wrote (`// SYNC: lock word`). Setting poison and mark orders nothing. Taking over from a dead holder reads a
+//! word that the dead one did *not* release; what orders its writes is the look at its death (`// SYNC: death`), which
+//! must be Acquire: the kernel marks a process dead after its last instruction.
+//!
+//! Who gives the word back stores the first word and then looks at the second; who is about to sleep sets the second and
+//! then looks at the first. One of them must see the other (`// SYNC: lock asleep`). The fence between the two steps is
+//! asymmetric: light for the holder, and heavy for the waiter (`sys/fence.rs`). Where the kernel does not provide it a
+//! holder may, very rarely, miss a waiter, which therefore sleeps in slices of 1 to 2 ms.
 
 use crate::sys::atomic::{AtomicU32, Ordering};
 use crate::sys::cpu::spinning_can_pay;
+use crate::sys::fence;
 use crate::sys::futex::{self, Slices};
 use crate::sys::time::Deadline;
 use Ordering::{Acquire, Relaxed, Release};
@@ -36,9 +48,11 @@ use std::fmt;
 /// A table of one `u32` for each, with a head of 256 bytes, fills a page.
 pub(crate) const MAX_SLOTS: usize = if cfg!(loom) { 3 } else { 960 };
 
-const WAITERS: u32 = 1 << 31;
 const POISON: u32 = 1 << 30;
 const OWNER: u32 = POISON - 1;
+
+/// In the second word: somebody may sleep.
+const ASLEEP: u32 = 1;
 
 /// Looks at the word before a waiter sleeps. With the pauses between them that is 20 to 50 us, about what a sleep and a
 /// wake-up cost.
@@ -142,14 +156,18 @@ pub(crate) enum NotReleased {
 }
 
 /// The lock word. All zero is a free lock.
-#[repr(transparent)]
-pub(crate) struct Word(AtomicU32);
+#[repr(C)]
+pub(crate) struct Word {
+    holder: AtomicU32,
+    asleep: AtomicU32,
+}
 
 impl Word {
     /// In real life it is memory that was zero.
     #[cfg(test)]
     pub(crate) fn new() -> Word {
-        Word(AtomicU32::new(0))
+        fence::take_part();
+        Word { holder: AtomicU32::new(0), asleep: AtomicU32::new(0) }
     }
 
     /// Takes the lock for the calling thread, which alone can give it back.
@@ -163,7 +181,7 @@ impl Word {
     pub(crate) fn lock_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
         let me = parties.me();
         // SYNC: lock word
-        if self.0.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
+        if self.holder.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
             kill::point();
             return Outcome::Acquired;
         }
@@ -175,7 +193,7 @@ impl Word {
     pub(crate) fn try_lock(&self, parties: &impl Parties) -> Outcome {
         let me = parties.me();
         // SYNC: lock word
-        if self.0.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
+        if self.holder.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
             kill::point();
             return Outcome::Acquired;
         }
@@ -184,8 +202,14 @@ impl Word {
 
     /// Takes the lock for everybody: any thread of any process may release it. It is held until somebody does, or until
     /// the process that acquired it dies.
+    #[inline]
     pub(crate) fn acquire_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
         let me = parties.me();
+        // SYNC: lock word
+        if self.holder.compare_exchange(0, me.raw().0, Acquire, Relaxed).is_ok() {
+            kill::point();
+            return Outcome::Acquired;
+        }
         self.take(me, me.raw(), parties, deadline)
     }
 
@@ -199,13 +223,18 @@ impl Word {
     fn take(&self, me: Owner, owner: Owner, parties: &impl Parties, deadline: Deadline) -> Outcome {
         let mut slices = Slices::new(deadline);
         let mut spin = Spin::new();
-        // Set as soon as this thread has slept: its wake-up may have been meant for one of several.
-        let mut mark = 0;
+        // Its last wake-up may have been meant for one of several.
+        let mut slept = false;
         loop {
-            let word = self.0.load(Relaxed);
+            let word = self.holder.load(Relaxed);
             if word & OWNER == 0 {
+                // Before it takes the word: what is held raw may be given back by others at once.
+                if std::mem::take(&mut slept) {
+                    self.mark();
+                    kill::point();
+                }
                 // SYNC: lock word
-                if self.0.compare_exchange(word, word | owner.0 | mark, Acquire, Relaxed).is_ok() {
+                if self.holder.compare_exchange(word, word | owner.0, Acquire, Relaxed).is_ok() {
                     kill::point();
                     return acquired(word);
                 }
@@ -214,7 +243,7 @@ impl Word {
             if word & OWNER == me.0 {
                 return Outcome::WouldDeadlock;
             }
-            if word & WAITERS == 0 && spin.once() {
+            if self.asleep.load(Relaxed) == 0 && spin.once() {
                 continue;
             }
             if dead_holder(word, parties) {
@@ -223,24 +252,29 @@ impl Word {
                 }
                 continue;
             }
-            if word & WAITERS == 0 && self.0.compare_exchange(word, word | WAITERS, Relaxed, Relaxed).is_err() {
+            // SYNC: lock asleep
+            self.mark();
+            kill::point();
+            if !fence::heavy() {
+                slices.shorten();
+            }
+            if self.holder.load(Relaxed) != word {
                 continue;
             }
-            kill::point();
-            if !slices.sleep(&self.0, word | WAITERS) {
+            if !slices.sleep(&self.asleep, ASLEEP) {
                 return Outcome::TimedOut;
             }
-            mark = WAITERS;
+            slept = true;
         }
     }
 
     #[cold]
     fn try_take(&self, owner: Owner, parties: &impl Parties) -> Outcome {
         loop {
-            let word = self.0.load(Relaxed);
+            let word = self.holder.load(Relaxed);
             if word & OWNER == 0 {
                 // SYNC: lock word
-                if self.0.compare_exchange(word, word | owner.0, Acquire, Relaxed).is_ok() {
+                if self.holder.compare_exchange(word, word | owner.0, Acquire, Relaxed).is_ok() {
                     return acquired(word);
                 }
             } else if !dead_holder(word, parties) {
@@ -253,7 +287,9 @@ impl Word {
 
     /// From a dead holder, whose exact word is `dead`; whether this caller is the one who did.
     fn take_over(&self, dead: u32, owner: Owner) -> bool {
-        let taken = self.0.compare_exchange(dead, owner.0 | POISON | WAITERS, Acquire, Relaxed).is_ok();
+        // Who was woken last, and was to wake the next, may have been the one that died.
+        self.mark();
+        let taken = self.holder.compare_exchange(dead, owner.0 | POISON, Acquire, Relaxed).is_ok();
         kill::point();
         taken
     }
@@ -261,48 +297,67 @@ impl Word {
     /// Gives the lock back that the thread `me` holds through a guard.
     #[inline]
     pub(crate) fn unlock(&self, me: Owner) -> Result<(), NotReleased> {
-        // SYNC: lock word
-        if self.0.compare_exchange(me.0, 0, Release, Relaxed).is_ok() {
-            kill::point();
-            return Ok(());
+        let word = self.holder.load(Relaxed);
+        if word & OWNER != me.0 {
+            return Err(if word & OWNER == 0 { NotReleased::Free } else { NotReleased::NotYours });
         }
-        self.give_back(|owner| owner == me)
+        // SYNC: lock word
+        self.holder.store(word & POISON, Release);
+        kill::point();
+        self.call();
+        Ok(())
     }
 
     /// Gives the lock back that somebody has acquired raw.
     pub(crate) fn release(&self) -> Result<(), NotReleased> {
-        self.give_back(|owner| owner.thread() == 0)
+        loop {
+            let word = self.holder.load(Relaxed);
+            let Some(owner) = Owner::from_bits(word) else { return Err(NotReleased::Free) };
+            if owner.thread() != 0 {
+                return Err(NotReleased::NotYours);
+            }
+            // Several may try at the same time. SYNC: lock word
+            if self.holder.compare_exchange(word, word & POISON, Release, Relaxed).is_ok() {
+                kill::point();
+                self.call();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Wakes one of those who sleep, if somebody does. The word was given back just before.
+    #[inline]
+    fn call(&self) {
+        // SYNC: lock asleep
+        fence::light();
+        if self.asleep.load(Relaxed) != 0 {
+            self.wake_one();
+        }
+    }
+
+    /// Notes that somebody may sleep. An exchange, so that all changes of the mark are in one order.
+    fn mark(&self) {
+        self.asleep.swap(ASLEEP, Relaxed);
+    }
+
+    #[cold]
+    fn wake_one(&self) {
+        // Otherwise somebody else has woken one meanwhile, who wakes the next.
+        if self.asleep.swap(0, Relaxed) != 0 {
+            kill::point();
+            futex::wake(&self.asleep, 1);
+        }
     }
 
     /// Frees the lock from a process that has died; for whoever clears up after it, before its slot has a new owner.
     pub(crate) fn bury(&self, slot: u16) {
         loop {
-            let word = self.0.load(Acquire);
+            let word = self.holder.load(Acquire);
             if Owner::from_bits(word).is_none_or(|owner| owner.slot() != slot) {
                 return;
             }
-            if self.0.compare_exchange(word, POISON, Release, Relaxed).is_ok() {
-                return futex::wake(&self.0, 1);
-            }
-        }
-    }
-
-    #[cold]
-    fn give_back(&self, mine: impl Fn(Owner) -> bool) -> Result<(), NotReleased> {
-        loop {
-            let word = self.0.load(Relaxed);
-            let Some(owner) = Owner::from_bits(word) else { return Err(NotReleased::Free) };
-            if !mine(owner) {
-                return Err(NotReleased::NotYours);
-            }
-            // SYNC: lock word
-            if self.0.compare_exchange(word, word & POISON, Release, Relaxed).is_ok() {
-                kill::point();
-                if word & WAITERS != 0 {
-                    // One is enough: it leaves the mark set when it takes the word, and so wakes the next.
-                    futex::wake(&self.0, 1);
-                }
-                return Ok(());
+            if self.holder.compare_exchange(word, POISON, Release, Relaxed).is_ok() {
+                return self.call();
             }
         }
     }
@@ -311,7 +366,7 @@ impl Word {
     pub(crate) fn clear_poison(&self, me: Owner) -> Result<(), NotReleased> {
         match self.owner() {
             Some(owner) if owner == me => {
-                self.0.fetch_and(!POISON, Relaxed);
+                self.holder.fetch_and(!POISON, Relaxed);
                 Ok(())
             }
             Some(_) => Err(NotReleased::NotYours),
@@ -321,7 +376,7 @@ impl Word {
 
     /// Whether a holder died and nobody has cleared the poison since.
     pub(crate) fn poisoned(&self) -> bool {
-        self.0.load(Relaxed) & POISON != 0
+        self.holder.load(Relaxed) & POISON != 0
     }
 
     /// Whether somebody holds it.
@@ -331,7 +386,7 @@ impl Word {
 
     /// Who holds it.
     pub(crate) fn owner(&self) -> Option<Owner> {
-        Owner::from_bits(self.0.load(Relaxed))
+        Owner::from_bits(self.holder.load(Relaxed))
     }
 }
 

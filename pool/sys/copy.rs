@@ -58,17 +58,24 @@ impl<'a> SharedBytes<'a> {
         Some(SharedBytes { start, len, mapping: PhantomData })
     }
 
+    /// The whole piece as one word: what is so long is copied at once, and not byte by byte.
+    #[inline]
+    fn word(self) -> Option<&'a AtomicU64> {
+        if self.len != 8 || self.start as usize % 8 != 0 {
+            return None;
+        }
+        // SAFETY: the eight bytes lie inside the mapping, are aligned for a u64 (just checked), and are only ever accessed
+        // atomically or by opaque copies.
+        Some(unsafe { AtomicU64::from_ptr(self.start.cast()) })
+    }
+
     /// Copies `bytes` to `at`; `false`, and nothing is done, when they do not fit.
     #[inline]
     #[must_use]
     pub(crate) fn write(self, at: usize, bytes: &[u8]) -> bool {
         let Some(target) = self.slice(at, bytes.len()) else { return false };
-        if bytes.len() == 8 && target.start as usize % 8 == 0 {
-            let word = u64::from_ne_bytes(bytes.try_into().unwrap_or_default());
-            // SAFETY: the eight bytes lie inside the mapping (`slice`), are aligned for a u64 (just checked), and are
-            // only ever accessed atomically or by opaque copies.
-            let cell = unsafe { AtomicU64::from_ptr(target.start.cast()) };
-            cell.store(word, Ordering::Relaxed);
+        if let (Some(cell), Ok(bytes)) = (target.word(), bytes.try_into()) {
+            cell.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
             return true;
         }
         // SAFETY: `target` is `bytes.len()` mapped, writable bytes, and cannot overlap `bytes`, since no Rust
@@ -82,8 +89,12 @@ impl<'a> SharedBytes<'a> {
     /// # Panics
     ///
     /// When the lengths differ.
+    #[inline]
     pub(crate) fn read_into(self, out: &mut [u8]) {
         assert_eq!(self.len, out.len(), "lengths differ");
+        if let (Some(cell), [_, _, _, _, _, _, _, _]) = (self.word(), &*out) {
+            return out.copy_from_slice(&cell.load(Ordering::Relaxed).to_ne_bytes());
+        }
         // SAFETY: the source is `len` mapped bytes, the target an exclusive slice of the same length.
         unsafe { opaque(out.as_mut_ptr(), self.start, self.len) };
     }

@@ -40,16 +40,25 @@ mod kernel {
     /// The shortest slice; the longest is twice as long.
     const SLICE: Duration = Duration::from_millis(25);
 
+    /// The same where a wake-up may be missed although nobody has died.
+    const SHORT: Duration = Duration::from_millis(1);
+
     /// A wait for something that another process may never do because it was killed: sleeps of 25 to 50 ms each, so
     /// that the caller looks around in between.
     #[derive(Debug)]
     pub(crate) struct Slices {
         deadline: Deadline,
+        shortest: Duration,
     }
 
     impl Slices {
         pub(crate) fn new(deadline: Deadline) -> Slices {
-            Slices { deadline }
+            Slices { deadline, shortest: SLICE }
+        }
+
+        /// From now on of 1 to 2 ms: a wake-up may be missed although nobody has died.
+        pub(crate) fn shorten(&mut self) {
+            self.shortest = SHORT;
         }
 
         /// Sleeps while `word` holds `expected`, for one slice at most; false = the deadline has passed already.
@@ -58,8 +67,8 @@ mod kernel {
                 return false;
             }
             // The clock's nanoseconds are as good as random here: they keep waiters from waking all at once.
-            let jitter = clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() % SLICE.as_nanos() as u64;
-            let slice = Deadline::after(SLICE + Duration::from_nanos(jitter));
+            let jitter = clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() % self.shortest.as_nanos() as u64;
+            let slice = Deadline::after(self.shortest + Duration::from_nanos(jitter));
             wait(word, expected, slice.earlier(self.deadline));
             true
         }
@@ -156,6 +165,9 @@ mod model {
             Slices { deadline, slept: false }
         }
 
+        /// Time does not pass here anyway.
+        pub(crate) fn shorten(&mut self) {}
+
         /// A deadline has passed as soon as one slice is over.
         pub(crate) fn sleep(&mut self, word: &AtomicU32, expected: u32) -> bool {
             if self.deadline != Deadline::NEVER && (self.slept || self.deadline.passed()) {
@@ -170,7 +182,7 @@ mod model {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{wait, wake};
+    use super::{Slices, wait, wake};
     use crate::sys::atomic::{AtomicU32, Ordering};
     use crate::sys::time::Deadline;
     use std::time::{Duration, Instant};
@@ -185,6 +197,19 @@ mod tests {
         let start = Instant::now();
         wait(&AtomicU32::new(0), 0, Deadline::after(Duration::from_millis(20)));
         assert!(start.elapsed() >= Duration::from_millis(19));
+    }
+
+    #[test]
+    fn slices_are_short_where_a_wake_up_may_be_missed() {
+        let (word, mut slices) = (AtomicU32::new(0), Slices::new(Deadline::NEVER));
+        let start = Instant::now();
+        assert!(slices.sleep(&word, 0));
+        let long = start.elapsed();
+        assert!(long >= Duration::from_millis(24), "{long:?}");
+        slices.shorten();
+        let start = Instant::now();
+        (0..5).for_each(|_| assert!(slices.sleep(&word, 0)));
+        assert!(start.elapsed() >= Duration::from_millis(4), "{:?}", start.elapsed());
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod cpu;
     allow(dead_code, reason = "only a program that recognises its workers before `main` runs constructors itself")
 )]
 pub(crate) mod executable;
+pub(crate) mod fence;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod memory;

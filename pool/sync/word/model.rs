@@ -67,6 +67,23 @@ fn one_at_a_time_and_no_wake_up_is_lost() {
     });
 }
 
+/// Who gives the lock back and takes it again at once leaves a word that looks as if nothing had happened.
+#[test]
+fn a_holder_that_comes_back_leaves_nobody_asleep() {
+    check(3, || {
+        let shared = Guarded::new();
+        let waiter = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.lock_and_touch(2))
+        };
+        for _ in 0..3 {
+            assert_eq!(shared.lock_and_touch(1), Outcome::Acquired);
+        }
+        assert_eq!(waiter.join().unwrap(), Outcome::Acquired);
+        assert_eq!(shared.touch(), 5);
+    });
+}
+
 /// A waiter that gives up takes no wake-up with it.
 #[test]
 fn a_timeout_loses_no_wake_up() {
