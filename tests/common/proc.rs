@@ -146,3 +146,9 @@ pub(crate) fn eventually(within: Duration, mut is_so: impl FnMut() -> bool) -> b
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// Whether the books of the shared memory are in order, which they are only said to be while nobody changes them: other tests
+/// of this process may, and workers that let go of what they have been given.
+pub(crate) fn books_are_in_order() -> bool {
+    eventually(Duration::from_secs(20), || multiproc::shared_memory_report().unwrap().damage.is_empty())
+}
