@@ -14,6 +14,8 @@ pub(crate) fn alone(name: &str) -> bool {
     let output = program(name).stdin(Stdio::null()).output().unwrap();
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success(), "{name} failed in its own process ({}):\n{}\n{}", output.status, text[0], text[1]);
+    // Shown with `--nocapture`.
+    print!("{}", text[0]);
     assert!(text[0].contains("1 passed"), "{name} is not the name of a test:\n{}", text[0]);
     false
 }

@@ -8,4 +8,6 @@ pub(crate) mod links;
 pub(crate) mod proc;
 pub(crate) mod python;
 pub(crate) mod signals;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod stepper;
 pub(crate) mod watchdog;

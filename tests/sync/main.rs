@@ -7,3 +7,5 @@ mod deaths;
 mod handles;
 mod kills;
 mod rules;
+#[cfg(target_arch = "x86_64")]
+mod steps;

@@ -1,0 +1,505 @@
+//! A real process is run instruction by instruction through each operation, and killed with SIGKILL: after the first
+//! instruction by which anything changes in the memory that it shares with others, after the second, and so on, and before
+//! each system call, until it lives to the end. Then the survivors must go on, or be told.
+
+use super::common::alone::alone;
+use super::common::proc::kill;
+use super::common::stepper::{Next, Stepper};
+use super::common::watchdog::watchdog;
+use multiproc::{Barrier, BoundedSemaphore, Condition, Event, Lock, Process, RLock, RawValue, RwLock, Semaphore};
+use rustix::fs::SeekFrom;
+use rustix::thread::CpuSet;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Between the victim and whoever steps it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Marks {
+    thread: RawValue<i32>,
+    /// 0 = it comes up, 1 = it is ready, 2 = it may begin, 3 = it has lived to the end.
+    phase: RawValue<u32>,
+    /// The process that steps it.
+    stepped_by: RawValue<u32>,
+}
+
+impl Marks {
+    fn new() -> Marks {
+        let stepped_by = RawValue::new(std::process::id());
+        Marks { thread: RawValue::new(0), phase: RawValue::new(0), stepped_by }
+    }
+
+    /// In the victim: does the work between the marks.
+    fn perform(&self, work: impl FnOnce()) {
+        // Beside whoever steps it, which makes a step ten times as fast; and with one CPU there is no spinning.
+        pin(self.stepped_by.get());
+        // What a process finds out once, it has found out before.
+        let lock = Lock::new();
+        lock.acquire().unwrap();
+        assert!(!lock.acquire_timeout(Duration::from_millis(1)).unwrap());
+        self.thread.set(rustix::thread::gettid().as_raw_nonzero().get());
+        self.phase.set(1);
+        while self.phase.get() == 1 {
+            std::hint::spin_loop();
+        }
+        work();
+        self.phase.set(3);
+        std::thread::sleep(Duration::from_secs(1000));
+    }
+}
+
+/// From now on this thread runs on one CPU: the same for all who name the same process.
+fn pin(process: u32) {
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).cycle();
+    let mut only = CpuSet::new();
+    only.set(cpus.nth(process as usize % allowed.count() as usize).unwrap());
+    rustix::thread::sched_setaffinity(None, &only).unwrap();
+}
+
+/// What the processes share, as bytes.
+struct Shared {
+    file: File,
+    extents: Vec<(u64, usize)>,
+}
+
+impl Shared {
+    fn open() -> Shared {
+        let is_heap = |entry: &std::fs::DirEntry| {
+            std::fs::read_link(entry.path()).is_ok_and(|it| it.to_string_lossy().contains("multiproc-heap"))
+        };
+        let entry = std::fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap).find(is_heap).unwrap();
+        let file = File::open(entry.path()).unwrap();
+        // It is mostly hole.
+        let (mut extents, mut at) = (Vec::new(), 0);
+        while let Ok(start) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
+            at = rustix::fs::seek(&file, SeekFrom::Hole(start)).unwrap();
+            extents.push((start, (at - start) as usize));
+        }
+        Shared { file, extents }
+    }
+
+    fn read(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.extents.iter().map(|extent| extent.1).sum()];
+        self.read_into(&mut bytes);
+        bytes
+    }
+
+    fn read_into(&self, bytes: &mut [u8]) {
+        let mut rest = bytes;
+        for (start, len) in &self.extents {
+            let (part, behind) = rest.split_at_mut(*len);
+            self.file.read_exact_at(part, *start).unwrap();
+            rest = behind;
+        }
+    }
+}
+
+/// Steps the victim to its end, or kills it at this step, and says when. `help` is called when it is about to sleep for the
+/// first time.
+///
+/// # Errors
+///
+/// The system does not allow it.
+fn run_to(step: u32, victim: &Process<()>, marks: &Marks, help: impl FnOnce()) -> io::Result<Option<Instant>> {
+    while marks.phase.get() != 1 {
+        std::thread::yield_now();
+    }
+    let mut stepper = Stepper::seize(marks.thread.get())?;
+    let shared = Shared::open();
+    marks.phase.set(2);
+    let mut before = shared.read();
+    let mut now = before.clone();
+    let (mut steps, mut help) = (0, Some(help));
+    // Whether it is here that it has to die.
+    let mut is_here = || {
+        steps += 1;
+        steps > step
+    };
+    let dies = loop {
+        if marks.phase.get() == 3 {
+            break false;
+        }
+        if let Next::SystemCall(number @ (libc::SYS_futex | libc::SYS_membarrier)) = stepper.next() {
+            if is_here() {
+                break true;
+            }
+            if let Some(help) = help.take_if(|_| number == libc::SYS_futex) {
+                help();
+                shared.read_into(&mut before);
+            }
+        }
+        stepper.step();
+        shared.read_into(&mut now);
+        if now != before {
+            std::mem::swap(&mut now, &mut before);
+            if marks.phase.get() != 3 && is_here() {
+                break true;
+            }
+        }
+    };
+    if !dies {
+        stepper.let_go();
+        return Ok(None);
+    }
+    let killed = Instant::now();
+    assert!(kill(victim.pid()));
+    stepper.bury();
+    Ok(Some(killed))
+}
+
+/// Kills a victim at every step of `$work`, which is done to what `$make` makes. `$help`: what is done when the victim is
+/// about to sleep. `$check`: what the survivors must be able to do then.
+macro_rules! at_every_step {
+    ($test:literal, $type:ty, $make:expr, $work:expr, $help:expr, $check:expr) => {{
+        if alone(concat!("steps::", $test)) {
+            let _watchdog = watchdog(300);
+            pin(std::process::id());
+            let mut taken = Vec::new();
+            let (mut steps, mut lived) = (0, 0);
+            // How many steps there are may differ, so it must live to the end twice in a row.
+            for step in 0.. {
+                let shared: $type = ($make)();
+                let marks = Marks::new();
+                let role = |marks: Marks, shared: $type| marks.perform(|| ($work)(&shared));
+                let victim = Process::spawn(role, (marks.clone(), shared.clone())).unwrap();
+                let killed = match run_to(step, &victim, &marks, || ($help)(&shared)) {
+                    Ok(killed) => killed,
+                    Err(error) => {
+                        println!("not tested, since ptrace is not allowed here: {error}");
+                        victim.kill();
+                        return;
+                    }
+                };
+                ($check)(&shared, killed.is_none());
+                if let Some(killed) = killed {
+                    taken.push(killed.elapsed());
+                    (steps, lived) = (step + 1, 0);
+                } else {
+                    victim.kill();
+                    lived += 1;
+                }
+                victim.wait();
+                if lived == 2 {
+                    break;
+                }
+            }
+            taken.sort();
+            assert!(steps >= 2, "{steps}");
+            // For the table in docs/reliability.md.
+            println!("killed at {steps} steps: {}, survivors after {:?} at most", $test, taken[taken.len() - 1]);
+            // A machine under load may stop anything for a while, but not all the time.
+            assert!(taken[taken.len() / 2] < Duration::from_millis(100), "{taken:?}");
+        }
+    }};
+}
+
+fn no_help<T>(_: &T) {}
+
+/// The lock can be taken, and is sound afterwards.
+fn take_lock(lock: &Lock, _: bool) {
+    match lock.lock_timeout(LONG) {
+        Ok(held) => drop(held.expect("the lock hangs")),
+        Err(error) => {
+            assert!(error.is_owner_died(), "{error}");
+            lock.lock_poisoned().unwrap().clear_poison();
+        }
+    }
+    lock.with(|| ()).unwrap();
+}
+
+#[test]
+fn lock() {
+    fn work(lock: &Lock) {
+        drop(lock.lock().unwrap())
+    }
+    at_every_step!("lock", Lock, Lock::new, work, no_help, take_lock);
+}
+
+#[test]
+fn lock_raw() {
+    fn work(lock: &Lock) {
+        lock.acquire().and_then(|()| lock.release()).unwrap()
+    }
+    at_every_step!("lock_raw", Lock, Lock::new, work, no_help, take_lock);
+}
+
+#[test]
+fn lock_that_is_held() {
+    let make = || {
+        let lock = Lock::new();
+        lock.acquire().unwrap();
+        lock
+    };
+    fn work(lock: &Lock) {
+        drop(lock.lock().unwrap())
+    }
+    let help = |lock: &Lock| lock.release().unwrap();
+    let check = |lock: &Lock, lived| {
+        // Held raw since before the victim came, if nobody has helped, or from now on.
+        if lock.try_acquire().is_ok() {
+            let _ = lock.release();
+        }
+        take_lock(lock, lived);
+    };
+    at_every_step!("lock_that_is_held", Lock, make, work, help, check);
+}
+
+#[test]
+fn recursive_lock() {
+    fn work(lock: &RLock) {
+        let held = (lock.lock().unwrap(), lock.lock().unwrap());
+        lock.acquire().and_then(|()| lock.release()).unwrap();
+        drop(held);
+    }
+    let check = |lock: &RLock, _| {
+        match lock.lock_timeout(LONG) {
+            Ok(held) => drop(held.expect("the lock hangs")),
+            Err(error) => {
+                assert!(error.is_owner_died(), "{error}");
+                lock.lock_poisoned().unwrap().clear_poison();
+            }
+        }
+        assert_eq!(format!("{lock:?}"), "RLock(owner=None, depth=0)");
+    };
+    at_every_step!("recursive_lock", RLock, RLock::new, work, no_help, check);
+}
+
+/// Whoever wants to write can, and then whoever wants to read; `died` = a writer may have.
+fn read_and_write(lock: &RwLock, died: bool) {
+    match lock.write_timeout(LONG) {
+        Ok(held) => drop(held.expect("the lock hangs")),
+        Err(error) => {
+            assert!(died && error.is_owner_died(), "{error}");
+            lock.write_poisoned().unwrap().clear_poison();
+        }
+    }
+    drop(lock.read_timeout(LONG).unwrap().expect("the lock hangs"));
+}
+
+#[test]
+fn readers_writer_lock_read() {
+    fn work(lock: &RwLock) {
+        drop((lock.read().unwrap(), lock.read().unwrap()))
+    }
+    let check = |lock: &RwLock, _| read_and_write(lock, false);
+    at_every_step!("readers_writer_lock_read", RwLock, RwLock::new, work, no_help, check);
+}
+
+#[test]
+fn readers_writer_lock_written() {
+    fn work(lock: &RwLock) {
+        drop(lock.write().unwrap())
+    }
+    let check = |lock: &RwLock, _| read_and_write(lock, true);
+    at_every_step!("readers_writer_lock_written", RwLock, RwLock::new, work, no_help, check);
+}
+
+/// Only in the long form, MULTIPROC_LONG=1: a minute, in which the victim looks through the table of readers.
+#[test]
+fn readers_writer_lock_wanted_in_vain() {
+    if std::env::var_os("MULTIPROC_LONG").is_none() {
+        return;
+    }
+    let make = || {
+        let lock = RwLock::new();
+        std::mem::forget(lock.read().unwrap());
+        lock
+    };
+    fn work(lock: &RwLock) {
+        assert!(lock.write_timeout(Duration::ZERO).unwrap().is_none())
+    }
+    let check = |lock: &RwLock, _| {
+        drop(lock.read_timeout(LONG).unwrap().expect("a writer that died keeps readers away"));
+        assert_eq!(format!("{lock:?}"), "RwLock(writer=None, readers=1)");
+    };
+    at_every_step!("readers_writer_lock_wanted_in_vain", RwLock, make, work, no_help, check);
+}
+
+#[test]
+fn semaphore_permit() {
+    let make = || Semaphore::new(2);
+    fn work(semaphore: &Semaphore) {
+        drop((semaphore.permit().unwrap(), semaphore.permit().unwrap()))
+    }
+    let check = |semaphore: &Semaphore, _| {
+        let both = [0, 1].map(|_| semaphore.permit_timeout(LONG).unwrap().expect("a permit is lost"));
+        assert_eq!(semaphore.get_value(), 0);
+        drop(both);
+    };
+    at_every_step!("semaphore_permit", Semaphore, make, work, no_help, check);
+}
+
+#[test]
+fn semaphore_raw() {
+    let make = || Semaphore::new(1);
+    fn work(semaphore: &Semaphore) {
+        semaphore.acquire().and_then(|()| semaphore.release(1)).unwrap()
+    }
+    let check = |semaphore: &Semaphore, lived| {
+        let value = semaphore.get_value();
+        assert!(if lived { value == 1 } else { value <= 1 }, "{value}");
+        semaphore.release(1).unwrap();
+        assert!(semaphore.acquire_timeout(LONG).unwrap());
+        assert_eq!(semaphore.get_value(), value);
+    };
+    at_every_step!("semaphore_raw", Semaphore, make, work, no_help, check);
+}
+
+#[test]
+fn semaphore_that_is_empty() {
+    let make = || Semaphore::new(0);
+    fn work(semaphore: &Semaphore) {
+        drop(semaphore.permit().unwrap())
+    }
+    let help = |semaphore: &Semaphore| semaphore.release(1).unwrap();
+    let check = |semaphore: &Semaphore, _| {
+        // The one of the helper, if there was one, and this one.
+        semaphore.release(1).unwrap();
+        drop(semaphore.permit_timeout(LONG).unwrap().expect("a permit is lost"));
+        assert!((1..=2).contains(&semaphore.get_value()));
+    };
+    at_every_step!("semaphore_that_is_empty", Semaphore, make, work, help, check);
+}
+
+#[test]
+fn bounded_semaphore() {
+    let make = || BoundedSemaphore::new(1);
+    fn work(semaphore: &BoundedSemaphore) {
+        drop(semaphore.permit().unwrap())
+    }
+    let check = |semaphore: &BoundedSemaphore, _| {
+        drop(semaphore.permit_timeout(LONG).unwrap().expect("a permit is lost"));
+        assert!(semaphore.get_value() == 1 && semaphore.release(1).is_err());
+    };
+    at_every_step!("bounded_semaphore", BoundedSemaphore, make, work, no_help, check);
+}
+
+/// Whoever waits sees the next `set()`.
+fn set_and_wait(event: &Event, _: bool) {
+    event.clear();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| event.wait_timeout(LONG));
+        event.set();
+        assert!(waiter.join().unwrap());
+    });
+}
+
+#[test]
+fn event_set_and_cleared() {
+    fn work(event: &Event) {
+        event.set();
+        event.clear();
+    }
+    at_every_step!("event_set_and_cleared", Event, Event::new, work, no_help, set_and_wait);
+}
+
+#[test]
+fn event_awaited() {
+    fn work(event: &Event) {
+        event.wait()
+    }
+    at_every_step!("event_awaited", Event, Event::new, work, |event: &Event| event.set(), set_and_wait);
+}
+
+/// The lock of a condition, also if its holder has died.
+fn take_condition(condition: &Condition) {
+    match condition.lock_timeout(LONG) {
+        Ok(held) => drop(held.expect("the lock hangs")),
+        Err(error) => {
+            assert!(error.is_owner_died(), "{error}");
+            condition.lock_poisoned().unwrap().clear_poison();
+        }
+    }
+}
+
+/// One notification wakes one that waits.
+fn notify_one(condition: &Condition, _: bool) {
+    take_condition(condition);
+    let waits = RawValue::new(0u32);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let _held = condition.lock().unwrap();
+            waits.set(1);
+            condition.wait_timeout(LONG).unwrap()
+        });
+        // Who has the lock after that has it while the other waits.
+        while waits.get() == 0 {
+            std::thread::yield_now();
+        }
+        let _held = condition.lock().unwrap();
+        condition.notify(1).unwrap();
+        drop(_held);
+        assert!(waiter.join().unwrap(), "a notification is lost");
+    });
+}
+
+#[test]
+fn condition_awaited() {
+    fn work(condition: &Condition) {
+        let _held = condition.lock().unwrap();
+        condition.wait().unwrap();
+    }
+    let help = |condition: &Condition| {
+        let _held = condition.lock().unwrap();
+        condition.notify(1).unwrap();
+    };
+    at_every_step!("condition_awaited", Condition, Condition::new, work, help, notify_one);
+}
+
+#[test]
+fn condition_notified() {
+    fn work(condition: &Condition) {
+        let _held = condition.lock().unwrap();
+        condition.notify(1).unwrap();
+    }
+    at_every_step!("condition_notified", Condition, Condition::new, work, no_help, notify_one);
+}
+
+/// All parties of a barrier that was broken meet again once it was reset.
+fn meet_again(barrier: &Barrier, parties: usize) {
+    barrier.reset().unwrap();
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..parties).map(|_| scope.spawn(|| barrier.wait_timeout(LONG))).collect();
+        let mut indices: Vec<usize> =
+            all.into_iter().map(|it| it.join().unwrap().expect("it hangs or breaks")).collect();
+        indices.sort();
+        assert_eq!(indices, (0..parties).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn barrier_passed() {
+    fn work(barrier: &Barrier) {
+        drop(barrier.wait())
+    }
+    let help = |barrier: &Barrier| assert!(barrier.wait_timeout(LONG).is_ok());
+    at_every_step!("barrier_passed", Barrier, || Barrier::new(2), work, help, |barrier: &Barrier, _| {
+        meet_again(barrier, 2);
+    });
+}
+
+#[test]
+fn barrier_with_an_action() {
+    let make = || Barrier::with_action(1, || ());
+    fn work(barrier: &Barrier) {
+        drop(barrier.wait())
+    }
+    at_every_step!("barrier_with_an_action", Barrier, make, work, no_help, |barrier: &Barrier, _| {
+        meet_again(barrier, 1);
+    });
+}
+
+#[test]
+fn barrier_aborted_and_reset() {
+    fn work(barrier: &Barrier) {
+        barrier.abort().and_then(|()| barrier.reset()).unwrap()
+    }
+    at_every_step!("barrier_aborted_and_reset", Barrier, || Barrier::new(2), work, no_help, |barrier: &Barrier, _| {
+        meet_again(barrier, 2);
+    });
+}
