@@ -1,18 +1,19 @@
-//! The synchronisation types beside Python's own, taken in the same run.
+//! The synchronisation types and shared data beside Python's own, taken in the same run.
 //!
 //!     cargo bench --bench sync                 # all rows
 //!     cargo bench --bench sync -- barrier      # the rows whose name contains "barrier"
 //!     cargo bench --bench sync -- --no-python  # without the peer
 //!
-//! Nanoseconds for one pair of operations of one process, or microseconds for one round trip of two. Medians of 5 runs;
-//! compare ratios, not absolute numbers: machines differ, and drift.
+//! Nanoseconds for one pair of operations of one process, microseconds for one round trip of two, millions of pairs per
+//! second of several processes together, GiB/s for 8 MiB of numbers. Medians of 5 runs; compare ratios, not absolute
+//! numbers: machines differ, and drift. `benches/lock.rs` has the locks of other libraries beside [`multiproc::Lock`].
 
 mod common;
 
 use common::{Arguments, runs};
-use multiproc::{Barrier, Condition, Event, Process, RLock, RawValue, RwLock, Semaphore};
+use multiproc::{Array, Barrier, Condition, Event, Lock, Pool, Process, RLock, RawValue, RwLock, Semaphore, Value};
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Nanoseconds for one call.
 fn nanos(once: impl FnMut()) -> f64 {
@@ -36,6 +37,84 @@ fn micros(process: impl Fn(u32) -> Process<()>, mut once: impl FnMut()) -> f64 {
         other.join().expect("the other side");
         taken
     })
+}
+
+fn lock_pair() -> f64 {
+    let lock = Lock::new();
+    nanos(|| drop(black_box(lock.lock().expect("lock"))))
+}
+
+/// Millions of pairs per second of so many processes together.
+fn contended(processes: usize) -> f64 {
+    fn party(lock: Lock, go: Event, stop: RawValue<u32>) -> u64 {
+        go.wait();
+        let mut pairs = 0;
+        while stop.get() == 0 {
+            (0..100).for_each(|_| drop(black_box(lock.lock().expect("lock"))));
+            pairs += 100;
+        }
+        pairs
+    }
+    runs(|| {
+        let (lock, go, stop) = (Lock::new(), Event::new(), RawValue::new(0));
+        let spawn = |_| Process::spawn(party, (lock.clone(), go.clone(), stop.clone())).expect("a process");
+        let crew = (0..processes).map(spawn).collect::<Vec<_>>();
+        let start = Instant::now();
+        go.set();
+        std::thread::sleep(Duration::from_millis(300));
+        stop.set(1);
+        let elapsed = start.elapsed().as_secs_f64();
+        multiproc::join_all(crew).expect("the crew").into_iter().sum::<u64>() as f64 / elapsed / 1e6
+    })
+}
+
+fn contended_2() -> f64 {
+    contended(2)
+}
+
+fn contended_8() -> f64 {
+    contended(8)
+}
+
+fn value_update() -> f64 {
+    let value = Value::new(0_i64);
+    nanos(|| *value.lock().expect("lock") += 1)
+}
+
+/// 8 MiB.
+const NUMBERS: usize = 1 << 20;
+
+/// GiB/s if one call of `once` passes over all numbers.
+fn bandwidth(mut once: impl FnMut()) -> f64 {
+    let calls = 50;
+    runs(|| {
+        let start = Instant::now();
+        (0..calls).for_each(|_| once());
+        f64::from(calls) * (NUMBERS * 8) as f64 / start.elapsed().as_secs_f64() / f64::from(1 << 30)
+    })
+}
+
+fn array_read() -> f64 {
+    let array = Array::<f64>::new(NUMBERS);
+    bandwidth(|| drop(black_box(array.read(..).expect("read"))))
+}
+
+fn array_write() -> f64 {
+    let (array, numbers) = (Array::<f64>::new(NUMBERS), vec![1.0; NUMBERS]);
+    bandwidth(|| array.write(0, black_box(&numbers)).expect("write"))
+}
+
+/// Looked at where it lies.
+fn array_slice() -> f64 {
+    let array = Array::<i64>::new(NUMBERS);
+    bandwidth(|| assert_eq!(black_box(array.lock().expect("lock").iter().sum::<i64>()), 0))
+}
+
+/// By a task of a pool, which is given the handle.
+fn array_in_a_task() -> f64 {
+    let (pool, array) = (Pool::new(1).expect("a pool"), Array::<i64>::new(NUMBERS));
+    let sum = |array: Array<i64>| array.lock().expect("lock").iter().sum::<i64>();
+    bandwidth(|| assert_eq!(pool.apply(sum, (array.clone(),)).expect("a sum"), 0))
 }
 
 fn rlock_pair() -> f64 {
@@ -132,6 +211,14 @@ fn barrier_round() -> f64 {
 type Row = (&'static str, &'static str, fn() -> f64);
 
 const ROWS: &[Row] = &[
+    ("lock_pair", "ns", lock_pair),
+    ("lock_contended_2", "M/s", contended_2),
+    ("lock_contended_8", "M/s", contended_8),
+    ("value_update", "ns", value_update),
+    ("array_read", "GiB/s", array_read),
+    ("array_write", "GiB/s", array_write),
+    ("array_slice", "GiB/s", array_slice),
+    ("array_in_a_task", "GiB/s", array_in_a_task),
     ("rlock_pair", "ns", rlock_pair),
     ("semaphore_pair", "ns", semaphore_pair),
     ("permit_pair", "ns", permit_pair),
@@ -165,6 +252,41 @@ def micros(answer, args, once):
 def pair(lock):
     def once(): lock.acquire(); lock.release()
     return nanos(once)
+def party(lock, go, stop, out):
+    go.wait(); pairs = 0
+    while not stop.value:
+        for _ in range(100): lock.acquire(); lock.release()
+        pairs += 100
+    out.put(pairs)
+def contended(n):
+    def run():
+        lock, go, stop, out = mp.Lock(), mp.Event(), mp.RawValue("i", 0), mp.Queue()
+        crew = [mp.Process(target=party, args=(lock, go, stop, out)) for _ in range(n)]
+        for p in crew: p.start()
+        t = time.perf_counter(); go.set(); time.sleep(0.3); stop.value = 1
+        t = time.perf_counter() - t
+        pairs = sum(out.get() for _ in crew)
+        for p in crew: p.join()
+        return pairs / t / 1e6
+    run(); return statistics.median(run() for _ in range(5))
+def value_update():
+    v = mp.Value("q", 0)
+    def once():
+        with v.get_lock(): v.value += 1
+    return nanos(once)
+NUMBERS = 1 << 20
+def bandwidth(once):
+    return NUMBERS * 8 / (nanos(once, 20) / 1e9) / (1 << 30)
+def array_read():
+    a = mp.Array("d", NUMBERS)
+    def once():
+        with a.get_lock(): bytes(memoryview(a.get_obj()))
+    return bandwidth(once)
+def array_write():
+    a, data = mp.Array("d", NUMBERS), bytes(NUMBERS * 8)
+    def once():
+        with a.get_lock(): memoryview(a.get_obj()).cast("B")[:] = data
+    return bandwidth(once)
 def event_pair():
     e = mp.Event()
     def once(): e.set(); e.clear()
@@ -197,6 +319,12 @@ def barrier_round():
     b = mp.Barrier(2)
     return micros(barrier_answer, (b,), lambda: b.wait())
 rows = {
+    "lock_pair": lambda: pair(mp.Lock()),
+    "lock_contended_2": lambda: contended(2),
+    "lock_contended_8": lambda: contended(8),
+    "value_update": value_update,
+    "array_read": array_read,
+    "array_write": array_write,
     "rlock_pair": lambda: pair(mp.RLock()),
     "semaphore_pair": lambda: pair(mp.Semaphore(1)),
     "permit_pair": lambda: pair(mp.Semaphore(1)),
@@ -214,10 +342,12 @@ if __name__ == "__main__":
 
 fn main() {
     let arguments = Arguments::read();
-    println!("{:<22} {:>12} {:<4} {:>12} {:>9}", "row", "multiproc", "unit", "python", "ratio");
+    println!("{:<22} {:>12} {:<5} {:>12} {:>9}", "row", "multiproc", "unit", "python", "ratio");
     for (name, unit, measure) in ROWS.iter().filter(|row| arguments.wants(row.0)) {
         let ours = measure();
-        let (peer, ratio) = common::beside(arguments.python(PYTHON, name), |peer| peer / ours);
-        println!("{name:<22} {ours:>12.2} {unit:<4} {peer:>12} {ratio:>9}");
+        // Of times the smaller is the better, of rates the larger.
+        let better = |peer| if unit.ends_with("/s") { ours / peer } else { peer / ours };
+        let (peer, ratio) = common::beside(arguments.python(PYTHON, name), better);
+        println!("{name:<22} {ours:>12.2} {unit:<5} {peer:>12} {ratio:>9}");
     }
 }
