@@ -5,10 +5,24 @@ use crate::heap::parties::Parties;
 use crate::heap::table::{Head, Site, Table};
 use crate::sys::memory::{self, Mapping};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
+
+/// How many mappings are kept although this process holds no block there any more. Who is given the same array with each of
+/// its tasks, and lets go of it in between, would otherwise pay for each of its pages again: ten times what it costs to
+/// read them. A kept mapping keeps no memory, since a block that nobody holds has lost its pages.
+const KEPT: usize = 4;
+
+/// What of the file is mapped for blocks.
+#[derive(Debug, Default)]
+struct Parts {
+    /// Segments of small blocks, by where they begin.
+    segments: HashMap<u64, Weak<Mapping>>,
+    /// What was asked for last, and where it begins; the latest first.
+    kept: VecDeque<(u64, Arc<Mapping>)>,
+}
 
 #[derive(Debug)]
 pub(super) struct HeapFile {
@@ -16,8 +30,7 @@ pub(super) struct HeapFile {
     pub(super) geometry: Geometry,
     /// Head, process table and block table; never unmapped.
     tables: &'static Mapping,
-    /// Segments of small blocks, by their number; unmapped with the last block that this process holds there.
-    segments: Mutex<HashMap<u64, Weak<Mapping>>>,
+    parts: Mutex<Parts>,
 }
 
 impl HeapFile {
@@ -28,7 +41,7 @@ impl HeapFile {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no heap has a file of this length"))?;
         let tables = memory::map_part(fd.as_fd(), 0, geometry.rows_at as usize)?;
         // A process has one heap, for life.
-        Ok(HeapFile { fd, geometry, tables: Box::leak(Box::new(tables)), segments: Mutex::default() })
+        Ok(HeapFile { fd, geometry, tables: Box::leak(Box::new(tables)), parts: Mutex::default() })
     }
 
     pub(super) fn fd(&self) -> &Arc<OwnedFd> {
@@ -52,22 +65,26 @@ impl HeapFile {
 
     /// The memory of a block, and where it begins in the mapping.
     pub(super) fn memory(&self, site: &Site) -> io::Result<(Arc<Mapping>, usize)> {
-        if site.is_large() {
-            let len = site.len.next_multiple_of(PAGE) as usize;
-            return Ok((Arc::new(memory::map_part(self.fd.as_fd(), site.at, len)?), 0));
-        }
-        let number = site.at / self.geometry.segment;
-        let start = number * self.geometry.segment;
-        let mut segments = self.segments.lock();
-        let mapping = match segments.get(&number).and_then(Weak::upgrade) {
-            Some(mapping) => mapping,
-            None => {
-                let fresh = Arc::new(memory::map_part(self.fd.as_fd(), start, self.geometry.segment as usize)?);
-                segments.insert(number, Arc::downgrade(&fresh));
-                fresh
-            }
+        let (at, len) = if site.is_large() {
+            (site.at, site.len.next_multiple_of(PAGE))
+        } else {
+            (site.at - site.at % self.geometry.segment, self.geometry.segment)
         };
-        Ok((mapping, (site.at - start) as usize))
+        let mut parts = self.parts.lock();
+        let kept = parts.kept.iter().position(|(start, mapping)| *start == at && mapping.bytes().len() as u64 == len);
+        let mapping = match kept.and_then(|place| parts.kept.remove(place)) {
+            Some((_, mapping)) => mapping,
+            None => match parts.segments.get(&at).and_then(Weak::upgrade) {
+                Some(mapping) => mapping,
+                None => Arc::new(memory::map_part(self.fd.as_fd(), at, len as usize)?),
+            },
+        };
+        if !site.is_large() {
+            parts.segments.insert(at, Arc::downgrade(&mapping));
+        }
+        parts.kept.truncate(KEPT - 1);
+        parts.kept.push_front((at, Arc::clone(&mapping)));
+        Ok((mapping, (site.at - at) as usize))
     }
 
     /// Gives the pages of a large block back to the system; it then reads as zero.
