@@ -11,7 +11,7 @@ use crate::error::{Error, Exit, TaskKind};
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Answer, Progress};
 use crate::process::start::News;
-use crate::sys::child::{ChildSignal, Ending};
+use crate::sys::child::ChildSignal;
 use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
@@ -104,12 +104,7 @@ pub(crate) fn hear(
             depart(engine, core, own, at, Exit::Unknown);
         }
         News::Exited(ending, remains) => {
-            let exit = match ending {
-                Ending::Code(code) => Exit::Code(code),
-                Ending::Signal(signal) => Exit::Signal(signal),
-                Ending::Unknown => Exit::Unknown,
-            };
-            depart(engine, core, own, at, exit);
+            depart(engine, core, own, at, ending.into());
             // All that it has said was read.
             drop(remains);
         }

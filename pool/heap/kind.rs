@@ -28,6 +28,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// The kinds of blocks that begin with a lock word, by which a [`Lock`](crate::Lock) can be had of them.
+    pub(crate) const LOCKS: &[Kind] = &[Kind::Lock, Kind::Value, Kind::Array];
+
     /// Whether blocks of this kind must be opened to take a dead process off them, which only a process can that has a
     /// row in the process table itself.
     pub(crate) fn is_opened(kind: u8) -> bool {

@@ -1,14 +1,14 @@
 //! Starting a [`Process`]: its options, and the wait until it is ready.
 
 use crate::codec::{self, Packed, Payload};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::heap::scope::{Pins, luggage_in};
 use crate::ipc::control::Reply;
 use crate::ipc::parcel::Parcel;
 use crate::process::args::{Args, Task};
 use crate::process::body::{self, Run, Setup, function_entry};
 use crate::process::bootstrap::check_host;
-use crate::process::handle::{Process, ProcessHandle, exit};
+use crate::process::handle::{Process, ProcessHandle};
 use crate::process::identity::{Entry, FnRef};
 use crate::process::returns::{Fallible, Plain, assert_captures_nothing};
 use crate::process::start::{News, Start, control_pair};
@@ -249,7 +249,7 @@ impl Birth {
                 drop(remains);
                 children::remove(&handle);
                 if state.outcome.is_none() {
-                    let (pid, exit) = (handle.pid(), exit(ending));
+                    let (pid, exit) = (handle.pid(), Exit::from(ending));
                     let died = || Error::start(format!("process {pid} {exit} before it was ready"));
                     state.outcome = Some(Err(state.complaint.take().unwrap_or_else(died)));
                 }

@@ -124,19 +124,11 @@ impl<R: Payload> Process<R> {
             Received::Failure(kind) => kind.clone(),
             Received::Nothing => {
                 let ending = self.handle.shared.child.try_reap().unwrap_or(Ending::Unknown);
-                ProcessKind::Ended { exit: exit(ending) }
+                ProcessKind::Ended { exit: ending.into() }
             }
         };
         let Shared { name, function, child, .. } = &*self.handle.shared;
         Err(ProcessError::new(kind, name, function, child.pid()))
-    }
-}
-
-pub(crate) fn exit(ending: Ending) -> Exit {
-    match ending {
-        Ending::Code(code) => Exit::Code(code),
-        Ending::Signal(signal) => Exit::Signal(signal),
-        Ending::Unknown => Exit::Unknown,
     }
 }
 
@@ -326,7 +318,7 @@ impl ProcessHandle {
         out.field("name", &self.name()).field("pid", &self.pid()).field("daemon", &self.daemon());
         match self.child().try_reap() {
             None => out.field("state", &format_args!("running")),
-            Some(ending) => out.field("state", &format_args!("{}", exit(ending))),
+            Some(ending) => out.field("state", &format_args!("{}", Exit::from(ending))),
         };
         out.finish()
     }

@@ -76,7 +76,7 @@ impl Lock {
 
     /// The lock at the start of a block.
     pub(crate) fn of(block: Block) -> Option<Lock> {
-        Shared::new(block, &[Kind::Lock, Kind::Value, Kind::Array]).map(|word| Lock { word })
+        Shared::new(block, Kind::LOCKS).map(|word| Lock { word })
     }
 
     pub(crate) fn word(&self) -> &Word {

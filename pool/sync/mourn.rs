@@ -15,7 +15,7 @@ use crate::sync::word::Word;
 pub(crate) fn mourn(kind: u8, memory: &Memory, row: u32) {
     let slot = u16::try_from(row + 1).unwrap_or(u16::MAX);
     let is_one_of = |kinds: &[Kind]| kinds.iter().any(|it| *it as u8 == kind);
-    if is_one_of(&[Kind::Lock, Kind::Value, Kind::Array]) {
+    if is_one_of(Kind::LOCKS) {
         memory.view::<Word>(0).inspect(|word| word.bury(slot));
     } else if is_one_of(&[Kind::RLock]) {
         memory.view::<RLock>(0).inspect(|lock| lock.bury(slot));

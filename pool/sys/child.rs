@@ -1,5 +1,6 @@
 //! Start a child process, watch it, signal it, reap it.
 
+use crate::error::Exit;
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -20,6 +21,16 @@ pub(crate) enum Ending {
     Signal(i32),
     /// Somebody else has reaped it (`SIGCHLD` ignored, or a foreign `wait`).
     Unknown,
+}
+
+impl From<Ending> for Exit {
+    fn from(ending: Ending) -> Exit {
+        match ending {
+            Ending::Code(code) => Exit::Code(code),
+            Ending::Signal(signal) => Exit::Signal(signal),
+            Ending::Unknown => Exit::Unknown,
+        }
+    }
 }
 
 /// What a child gets that its parent has otherwise.
