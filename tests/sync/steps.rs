@@ -12,7 +12,7 @@ use rustix::thread::CpuSet;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -64,7 +64,11 @@ fn pin(process: u32) {
 /// What the processes share, as bytes.
 struct Shared {
     file: File,
+    /// How much of the file there is. It is mostly hole, until somebody touches it.
+    blocks: u64,
     extents: Vec<(u64, usize)>,
+    seen: Vec<u8>,
+    now: Vec<u8>,
 }
 
 impl Shared {
@@ -74,28 +78,37 @@ impl Shared {
         };
         let entry = std::fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap).find(is_heap).unwrap();
         let file = File::open(entry.path()).unwrap();
-        // It is mostly hole.
-        let (mut extents, mut at) = (Vec::new(), 0);
-        while let Ok(start) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
-            at = rustix::fs::seek(&file, SeekFrom::Hole(start)).unwrap();
-            extents.push((start, (at - start) as usize));
+        let mut shared = Shared { file, blocks: 0, extents: Vec::new(), seen: Vec::new(), now: Vec::new() };
+        shared.has_changed();
+        shared
+    }
+
+    /// Whether anything is different from the last look.
+    fn has_changed(&mut self) -> bool {
+        let blocks = self.file.metadata().unwrap().blocks();
+        if blocks != self.blocks {
+            self.blocks = blocks;
+            self.find_extents();
         }
-        Shared { file, extents }
-    }
-
-    fn read(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.extents.iter().map(|extent| extent.1).sum()];
-        self.read_into(&mut bytes);
-        bytes
-    }
-
-    fn read_into(&self, bytes: &mut [u8]) {
-        let mut rest = bytes;
+        let mut rest = &mut self.now[..];
         for (start, len) in &self.extents {
             let (part, behind) = rest.split_at_mut(*len);
             self.file.read_exact_at(part, *start).unwrap();
             rest = behind;
         }
+        std::mem::swap(&mut self.now, &mut self.seen);
+        self.now.resize(self.seen.len(), 0);
+        self.now != self.seen
+    }
+
+    fn find_extents(&mut self) {
+        self.extents.clear();
+        let mut at = 0;
+        while let Ok(start) = rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+            at = rustix::fs::seek(&self.file, SeekFrom::Hole(start)).unwrap();
+            self.extents.push((start, (at - start) as usize));
+        }
+        self.now.resize(self.extents.iter().map(|extent| extent.1).sum(), 0);
     }
 }
 
@@ -110,10 +123,8 @@ fn run_to(step: u32, victim: &Process<()>, marks: &Marks, help: impl FnOnce()) -
         std::thread::yield_now();
     }
     let mut stepper = Stepper::seize(marks.thread.get())?;
-    let shared = Shared::open();
     marks.phase.set(2);
-    let mut before = shared.read();
-    let mut now = before.clone();
+    let mut shared = Shared::open();
     let (mut steps, mut help) = (0, Some(help));
     // Whether it is here that it has to die.
     let mut is_here = || {
@@ -130,16 +141,12 @@ fn run_to(step: u32, victim: &Process<()>, marks: &Marks, help: impl FnOnce()) -
             }
             if let Some(help) = help.take_if(|_| number == libc::SYS_futex) {
                 help();
-                shared.read_into(&mut before);
+                shared.has_changed();
             }
         }
         stepper.step();
-        shared.read_into(&mut now);
-        if now != before {
-            std::mem::swap(&mut now, &mut before);
-            if marks.phase.get() != 3 && is_here() {
-                break true;
-            }
+        if shared.has_changed() && marks.phase.get() != 3 && is_here() {
+            break true;
         }
     };
     if !dies {
