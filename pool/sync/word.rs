@@ -32,8 +32,8 @@
 //!
 //! Who gives the word back stores the first word and then looks at the second; who is about to sleep sets the second and
 //! then looks at the first. One of them must see the other (`// SYNC: lock asleep`). The fence between the two steps is
-//! asymmetric: light for the holder, and heavy for the waiter (`sys/fence.rs`). Where the kernel does not provide it a
-//! holder may, very rarely, miss a waiter, which therefore sleeps in slices of 1 to 2 ms.
+//! asymmetric: light for the holder, and heavy for the waiter (`sys/fence.rs`). Where the kernel refuses it to a waiter
+//! alone, it may be missed, very rarely, and therefore sleeps in slices of 1 to 2 ms.
 
 use crate::sys::atomic::{AtomicU32, Ordering};
 use crate::sys::cpu::spinning_can_pay;

@@ -6,21 +6,32 @@
 //! keeps the compiler from reordering, and the rare side has the kernel put a full fence into every thread that runs, of
 //! every process that takes part. `membarrier(2)`, `MEMBARRIER_CMD_GLOBAL_EXPEDITED`, Linux 4.16.
 
-use crate::sys::atomic::Ordering;
+use crate::sys::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, compiler_fence};
 
-/// The frequent side.
-#[inline(always)]
+/// Whether this process is one of those that [`heavy`] fences.
+static TAKES_PART: AtomicBool = AtomicBool::new(false);
+
+/// The frequent side. In a process that does not take part it is a full fence.
+#[inline]
 pub(crate) fn light() {
-    #[cfg(not(loom))]
-    std::sync::atomic::compiler_fence(Ordering::SeqCst);
-    #[cfg(loom)]
-    crate::sys::atomic::fence(Ordering::SeqCst);
+    if TAKES_PART.load(Relaxed) {
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        full();
+    }
 }
 
-/// The rare side; false = the kernel refuses, so that the frequent side may be missed. Costs some microseconds.
+#[cold]
+fn full() {
+    fence(Ordering::SeqCst);
+}
+
+/// The rare side; false = the kernel refuses it to this process. Then only those who do not take part are sure to be seen,
+/// and with others something may be missed, very rarely. Costs some microseconds.
 #[must_use = "without it the other side may be missed"]
 pub(crate) fn heavy() -> bool {
-    crate::sys::atomic::fence(Ordering::SeqCst);
+    fence(Ordering::SeqCst);
     cfg!(loom) || kernel::fence_all()
 }
 
@@ -29,9 +40,12 @@ pub(crate) fn heavy() -> bool {
 /// In a process of one thread that is done in less than a microsecond; with more the kernel first waits until each CPU has
 /// come to a point of rest, some milliseconds. So it is done before `main` where that is possible.
 ///
-/// Where the kernel refuses, it refuses [`heavy`] as well, as a rule, and whoever waits knows that it may miss something.
+/// Where the kernel refuses, all fences of this process stay full ones.
 pub(crate) fn take_part() {
-    kernel::register();
+    // In a model all fences are full ones.
+    if !cfg!(loom) && kernel::register() {
+        TAKES_PART.store(true, Relaxed);
+    }
 }
 
 mod kernel {
@@ -41,9 +55,8 @@ mod kernel {
         membarrier(MembarrierCommand::GlobalExpedited).is_ok()
     }
 
-    pub(super) fn register() {
-        // See `take_part`.
-        let _ = membarrier(MembarrierCommand::RegisterGlobalExpedited);
+    pub(super) fn register() -> bool {
+        membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
     }
 }
 
