@@ -27,6 +27,8 @@ pub(crate) struct RingWorker {
     spinner: Spinner,
     next_frame: u64,
     next_answer: u64,
+    /// How many answers the pool had read at the last look.
+    read: u64,
     arena: Arena,
     /// The answer that is being written.
     open: Option<OpenAnswer>,
@@ -70,6 +72,7 @@ impl RingWorker {
             spinner: Spinner::new(),
             next_frame: 0,
             next_answer: 0,
+            read: 0,
             arena: Arena::new(DATA),
             open: None,
             seq: 0,
@@ -153,6 +156,7 @@ impl RingWorker {
     fn collect(&mut self) -> u64 {
         // SYNC: answers read
         let read = self.shared.head().answers_read.load(Acquire);
+        self.read = read;
         self.arena.release_below(read);
         while self.pins.front().is_some_and(|(seq, _)| *seq < read) {
             self.pins.pop_front();
@@ -161,12 +165,12 @@ impl RingWorker {
     }
 
     fn wait_for_slot(&mut self) {
-        loop {
+        // As long as there was room for it at the last look, the pool is not asked.
+        while self.next_answer.wrapping_sub(self.read) >= SLOTS as u64 {
             let read = self.collect();
-            if self.next_answer.wrapping_sub(read) < SLOTS as u64 {
-                return;
+            if self.next_answer.wrapping_sub(read) >= SLOTS as u64 {
+                self.wait_for_room(read);
             }
-            self.wait_for_room(read);
         }
     }
 
