@@ -13,6 +13,9 @@ const AHEAD: f64 = 400_000.0;
 /// The most frames that wait at a worker.
 const MOST_AHEAD: f64 = 64.0;
 
+/// Frames that take a worker less than this, in nanoseconds, take the thread that hands them out longer.
+const SHORT: f64 = 500.0;
+
 /// A frame grows by at most this factor over the one before: one short task says little about the next.
 const GROWTH: u32 = 8;
 
@@ -42,6 +45,11 @@ pub(crate) fn depth(nanos: Option<f64>, count: u32) -> usize {
         Some(nanos) if nanos > LONG => 1,
         Some(nanos) => (AHEAD / (nanos * f64::from(count)).max(1.0)).clamp(2.0, MOST_AHEAD) as usize,
     }
+}
+
+/// Whether a frame of `count` tasks takes a worker less time than the thread that hands it out.
+pub(crate) fn is_short(nanos: Option<f64>, count: u32) -> bool {
+    nanos.is_some_and(|nanos| nanos * f64::from(count) < SHORT)
 }
 
 /// The estimate after a frame of `count` tasks took `nanos` nanoseconds.
@@ -90,6 +98,11 @@ mod tests {
         assert_eq!(depth(Some(100_000.0), 1), 4);
         assert_eq!(depth(Some(100.0), 10_000), 2);
         assert_eq!(depth(Some(100.0), 1), 64);
+    }
+
+    #[test]
+    fn short_is_what_is_known_to_be() {
+        assert!(is_short(Some(100.0), 4) && !is_short(Some(100.0), 5) && !is_short(None, 1));
     }
 
     #[test]

@@ -233,12 +233,34 @@ impl Core {
             return 0;
         }
         let depth = job.depth(count);
-        self.workers.iter().map(|worker| worker.room(depth)).sum()
+        self.team(job.is_short(count)).map(|(_, worker)| worker.room(depth)).sum()
     }
 
-    /// The worker that should get the next frame: the one with the fewest, among these one that is awake.
-    fn choose(&self, depth: usize) -> Option<usize> {
-        let candidates = self.workers.iter().enumerate().filter(|(_, worker)| worker.room(depth) > 0);
+    /// The workers that take part in a job, with their places.
+    ///
+    /// As a rule these are all. But frames that take a worker less time than the thread that hands them out need no more
+    /// workers than there are CPUs beside the one that this thread has: one more takes it away from it for a while, and
+    /// all becomes slower by half.
+    fn team(&self, short: bool) -> impl Iterator<Item = (usize, &Worker)> {
+        let some = short && self.workers.iter().any(Worker::is_brisk);
+        let most = if some { self.spinner.other_cpus() } else { usize::MAX };
+        self.workers.iter().enumerate().filter(move |(_, worker)| !some || worker.is_brisk()).take(most)
+    }
+
+    /// Whether all that is under way should be finished in a moment, so that others need not be called for what waits.
+    pub(crate) fn is_brisk(&self) -> bool {
+        let mut busy = self.workers.iter().filter(|worker| worker.window.len() > 0).peekable();
+        busy.peek().is_some() && busy.all(Worker::is_brisk)
+    }
+
+    /// Nobody has answered for a while: what was expected in a moment takes longer.
+    pub(crate) fn give_up_hope(&mut self) {
+        self.workers.iter_mut().filter(|worker| worker.window.len() > 0).for_each(|worker| worker.slow = true);
+    }
+
+    /// The worker of a team that should get the next frame: the one with the fewest, among these one that is awake.
+    fn choose(&self, short: bool, depth: usize) -> Option<usize> {
+        let candidates = self.team(short).filter(|(_, worker)| worker.room(depth) > 0);
         let key = |worker: &Worker| (worker.window.len(), worker.link.as_ref().is_some_and(|link| !link.is_awake()));
         candidates.min_by_key(|(_, worker)| key(worker)).map(|(at, _)| at)
     }
@@ -280,8 +302,11 @@ impl Core {
     fn dispatch(&mut self, load: &Load, bytes: &[u8]) -> bool {
         let Some(job) = &load.job else { return true };
         // Luggage waits nowhere but here: on its way to a worker that is busy nobody could close it.
-        let depth = if load.has_luggage() { 1 } else { job.depth(load.left()) };
-        while let Some(at) = self.choose(depth) {
+        let (short, depth) = match load.has_luggage() {
+            true => (false, 1),
+            false => (job.is_short(load.left()), job.depth(load.left())),
+        };
+        while let Some(at) = self.choose(short, depth) {
             let worker = &mut self.workers[at];
             // What it may not be given any more goes to another one.
             let given = worker.left.map_or(load.left(), |left| load.left().min(left));

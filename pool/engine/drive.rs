@@ -88,7 +88,8 @@ impl Engine {
     }
 
     fn idle(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, until: Deadline) {
-        if core.rebalance() {
+        let hopes = core.is_brisk() && core.is_work_waiting();
+        if !hopes && core.rebalance() {
             core.flush();
             self.dispatched(core);
             return;
@@ -98,6 +99,10 @@ impl Engine {
         core.spinner = spinner;
         if found || own.as_ref().is_some_and(|(job, _)| job.halted().is_some()) {
             return;
+        }
+        if hopes {
+            // What waits goes to others now.
+            return core.give_up_hope();
         }
         let first_look = std::mem::take(&mut core.fresh);
         let stacked = core.workers.iter().any(|worker| worker.window.len() > 1);
@@ -135,6 +140,7 @@ impl Engine {
         }
         if any {
             let worker = &mut core.workers[at];
+            worker.slow = false;
             worker.record.seen(worker.window.len());
         }
         any
@@ -296,7 +302,7 @@ impl Core {
         let Some(link) = &mut worker.link else { return };
         link.consumed();
         let before = worker.window.len();
-        link.release_below(worker.window.retire(link.progress().seq, link.sent()));
+        link.release_below(worker.window.retire(|| link.progress().seq, link.sent()));
         let after = worker.window.len();
         if after < before {
             self.weigh(at);

@@ -179,6 +179,11 @@ impl Job {
         if self.options.timeout.is_some() { 1 } else { chunk::depth(self.header.nanos(), count) }
     }
 
+    /// Whether a frame of `count` tasks takes a worker less time than the thread that hands it out.
+    pub(crate) fn is_short(&self, count: u32) -> bool {
+        self.options.timeout.is_none() && chunk::is_short(self.header.nanos(), count)
+    }
+
     /// Whether it was handed in whole, and nobody waits in it.
     pub(crate) fn is_submitted(&self) -> bool {
         self.submitted

@@ -87,7 +87,7 @@ impl Window {
     ///
     /// `reached` is the frame that the worker says it is at, for frames that have no answer. The result is the number
     /// below which nothing is needed any more.
-    pub(crate) fn retire(&mut self, reached: u64, end: u64) -> u64 {
+    pub(crate) fn retire(&mut self, reached: impl Fn() -> u64, end: u64) -> u64 {
         let mut finished = 0;
         while let Some(flight) = self.flights.front() {
             match &flight.load {
@@ -97,7 +97,7 @@ impl Window {
                     self.loaded -= 1;
                 }
                 // The worker has passed it for sure if it answered a later one; else it says so itself.
-                None if flight.seq >= reached.max(finished) && !self.answered_behind() => break,
+                None if flight.seq >= finished && !self.answered_behind() && flight.seq >= reached() => break,
                 None => {}
             }
             self.flights.pop_front();
@@ -108,6 +108,12 @@ impl Window {
     /// Whether a later loaded frame than the front has progressed.
     fn answered_behind(&self) -> bool {
         self.flights.iter().find_map(|flight| flight.load.as_ref()).is_some_and(|load| load.left() == 0)
+    }
+
+    /// Whether the frame that the worker is at, if there is one, should be finished in a moment.
+    pub(crate) fn is_brisk(&self) -> bool {
+        let oldest = self.flights.iter().find_map(|flight| flight.load.as_ref());
+        oldest.is_none_or(|load| load.job.as_ref().is_some_and(|job| job.is_short(load.left())))
     }
 
     /// The newest loaded frames behind the oldest one: the candidates for taking back, newest first.
@@ -228,14 +234,14 @@ mod tests {
         }
         assert_eq!((window.len(), window.waiting()), (3, vec![3, 2]));
         assert!(window.oldest(2).is_none());
-        assert_eq!(window.retire(0, 4), 0);
+        assert_eq!(window.retire(|| 0, 4), 0);
         window.oldest(1).unwrap().next = 1;
-        assert_eq!(window.retire(0, 4), 2);
+        assert_eq!(window.retire(|| 0, 4), 2);
         assert!(window.unload(3).is_some());
         assert_eq!(window.len(), 1);
         window.oldest(2).unwrap().next = 1;
         // Frame 3 was taken back; whether the worker has passed it, only it can tell.
-        assert_eq!(window.retire(3, 4), 3);
-        assert_eq!(window.retire(4, 4), 4);
+        assert_eq!(window.retire(|| 3, 4), 3);
+        assert_eq!(window.retire(|| 4, 4), 4);
     }
 }

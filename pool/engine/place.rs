@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     pub(crate) left: Option<u32>,
     /// Why it is to leave, once it is.
     pub(crate) dismissed: Option<Dismissal>,
+    /// It was waited for in vain although it should have been finished in a moment; until it answers.
+    pub(crate) slow: bool,
     /// When its memory was last looked at.
     pub(crate) weighed: Option<Instant>,
     /// Since when it has had nothing to do, in a pool whose idle workers leave.
@@ -95,6 +97,7 @@ impl Worker {
             overdue: None,
             left: None,
             dismissed: None,
+            slow: false,
             weighed: None,
             idle_since: None,
             record: Record::new(),
@@ -111,7 +114,7 @@ impl Worker {
         let (Some(link), Some(job)) = (&mut self.link, &load.job) else { return Ok(false) };
         if self.window.len() == 0 {
             // No answer will make room, but a header that the worker has read may.
-            link.release_below(self.window.retire(link.progress().seq, link.sent()));
+            link.release_below(self.window.retire(|| link.progress().seq, link.sent()));
         }
         let header = &job.header;
         let frame = |kind| Frame { kind, header: header.id, first: 0, count: 0, skip: 0 };
@@ -195,6 +198,15 @@ impl Worker {
         if let Some(child) = &self.child {
             child.signal(ChildSignal::Kill);
         }
+    }
+
+    /// Whether it will take the next frame in a moment, as far as is known.
+    pub(crate) fn is_brisk(&self) -> bool {
+        self.state == State::Ready
+            && self.limit.is_none()
+            && self.dismissed.is_none()
+            && !self.slow
+            && self.window.is_brisk()
     }
 
     /// How many more frames it can take if `depth` of them may wait.

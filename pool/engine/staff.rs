@@ -50,7 +50,8 @@ impl Engine {
             Phase::Closing => !core.jobs.is_empty(),
             Phase::Ending { .. } => false,
         };
-        if core.terms.idle.is_some() && open && core.is_work_waiting() && self.fill_up(core) {
+        let wanted = core.is_work_waiting() && !core.is_brisk();
+        if core.terms.idle.is_some() && open && wanted && self.fill_up(core) {
             self.background.notify_one();
         }
     }
@@ -117,7 +118,7 @@ impl Core {
     }
 
     /// Whether tasks wait that another worker could begin.
-    fn is_work_waiting(&self) -> bool {
+    pub(crate) fn is_work_waiting(&self) -> bool {
         !self.backlog.is_empty()
             || self.hungry > 0
             || !self.stocked.is_empty()

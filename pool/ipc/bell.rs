@@ -144,6 +144,11 @@ impl Spinner {
         Spinner { fruitless: 0, cpus: u32::try_from(crate::sys::cpu::cpu_count()).unwrap_or(u32::MAX) }
     }
 
+    /// How many CPUs there are beside the one that this thread runs on; one at least.
+    pub(crate) fn other_cpus(&self) -> usize {
+        self.cpus.saturating_sub(1).max(1) as usize
+    }
+
     /// Looks again and again for a short time, if that is likely to pay; whether `found` came true.
     pub(crate) fn spin(&mut self, bell: &Bell, mut found: impl FnMut() -> bool) -> bool {
         if self.fruitless >= Self::PATIENCE || !bell.may_spin(self.cpus) {

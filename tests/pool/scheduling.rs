@@ -2,7 +2,9 @@
 
 use super::common::journal::Journal;
 use super::common::links::on_each_pool;
+use multiproc::Event;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -53,5 +55,26 @@ fn tasks_that_wait_for_each_other_never_wait_for_a_third() {
             over.store(true, Relaxed);
             assert!(short.join().unwrap() > 0);
         });
+    });
+}
+
+/// Tasks of the same function that were short so far, and one that is not: the others do not wait behind it.
+#[test]
+fn a_long_task_among_short_ones_holds_nobody_up() {
+    on_each_pool(2, 60, |pool| {
+        let work = |gate: &Event, n: u32| {
+            if n == 500 {
+                gate.wait();
+            }
+            n
+        };
+        for round in 0..20 {
+            let gate = Event::new();
+            let mut results = pool.job().chunksize(1).with(&gate).imap_unordered(work, 0..2000);
+            let before: HashSet<u32> = results.by_ref().take(1999).map(Result::unwrap).collect();
+            assert!(before.len() == 1999 && !before.contains(&500), "round {round}");
+            gate.set();
+            assert_eq!(results.next().unwrap().unwrap(), 500);
+        }
     });
 }
