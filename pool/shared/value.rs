@@ -244,7 +244,7 @@ impl<T: Element> DerefMut for ValueGuard<'_, T> {
 
 impl<T: Element> Drop for ValueGuard<'_, T> {
     fn drop(&mut self) {
-        if self.changed {
+        if self.changed && self.held.is_held() {
             element::write(self.value.data.memory(), DATA, &self.copy);
         }
         self.held.take_back();

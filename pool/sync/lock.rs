@@ -326,6 +326,12 @@ impl<'a> LockGuard<'a> {
         self.lock.block().lend(true);
     }
 
+    /// Whether this process holds the lock, and is not a fork that has a copy of the guard.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        Here::known().is_some()
+    }
+
     /// See [`LockGuard::lend`].
     #[inline]
     pub(crate) fn take_back(&self) {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
 pub(crate) mod alone;
+pub(crate) mod fork;
 pub(crate) mod journal;
 pub(crate) mod links;
 pub(crate) mod proc;

@@ -6,6 +6,7 @@ mod common;
 mod calls;
 mod errors;
 mod faults;
+mod forks;
 mod insight;
 mod ipc_channel;
 mod later;

@@ -1,0 +1,27 @@
+//! Forks, as foreign code makes them: Python, a C library, a shell around a plugin.
+
+/// Runs `code` in a fork of this process, which ends with its result: by `_exit(2)`, or by way of the handlers of exit if
+/// `orderly`. The exit code, or minus the signal that has killed it.
+#[allow(unsafe_code)]
+pub(crate) fn in_fork(orderly: bool, code: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: other threads are gone in the child, and may have left locks of theirs locked. The C library puts its own in
+    // order, and what else the child calls is what these tests are about.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "{}", std::io::Error::last_os_error());
+    if child == 0 {
+        // A fork that hangs is a failure, too.
+        // SAFETY: without a handler SIGALRM ends the process.
+        unsafe { libc::alarm(20) };
+        let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code)).unwrap_or(101);
+        if orderly {
+            std::process::exit(code);
+        }
+        // SAFETY: it ends the process.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: the status is written into a variable of ours.
+    let reaped = unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(reaped, child);
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) }
+}

@@ -1,0 +1,120 @@
+//! `fork` by foreign code: the fork is told that it has no part in anything, and the original does not notice.
+
+use super::common::alone::alone;
+use super::common::fork::in_fork;
+use super::common::links::on_each_link;
+use multiproc::{Lock, Pool, Process, Value};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// 0 if what came is an error that speaks of the fork.
+fn is_refused<T, E: std::fmt::Display>(result: Result<T, E>) -> i32 {
+    match result {
+        Err(error) if error.to_string().contains("forked") => 0,
+        Err(error) => {
+            eprintln!("another error: {error}");
+            1
+        }
+        Ok(_) => {
+            eprintln!("no error");
+            2
+        }
+    }
+}
+
+fn works(pool: &Pool) {
+    assert_eq!(pool.map(|x: u32| x + 1, 0..100).unwrap(), (1..101).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_fork_is_refused_and_the_pool_goes_on() {
+    if !alone("forks::a_fork_is_refused_and_the_pool_goes_on") {
+        return;
+    }
+    on_each_link(60, |builder| {
+        let mut pool = Some(builder().processes(2).build().unwrap());
+        works(pool.as_ref().unwrap());
+        let pids = pool.as_ref().unwrap().worker_pids();
+        for orderly in [false, true] {
+            let refuses = |ask: &dyn Fn(&Pool) -> i32| {
+                assert_eq!(in_fork(orderly, || ask(pool.as_ref().unwrap())), 0);
+            };
+            refuses(&|pool| is_refused(pool.map(|x: u32| x, 0..3)));
+            refuses(&|pool| is_refused(pool.apply(|| 1, ())));
+            refuses(&|pool| is_refused(pool.map_async(|x: u32| x, 0..3).map(drop)));
+            refuses(&|pool| is_refused(pool.resize(5)));
+            // A pool or a process of its own it cannot have either.
+            refuses(&|_| is_refused(Pool::new(1)));
+            refuses(&|_| is_refused(Process::spawn(|| (), ())));
+            // Its copy of the pool goes without a trace: when the fork just ends, and when it is dropped.
+            refuses(&|_| 0);
+            let drops = in_fork(orderly, || {
+                drop(pool.take());
+                0
+            });
+            assert_eq!(drops, 0);
+            works(pool.as_ref().unwrap());
+        }
+        let mut now = pool.as_ref().unwrap().worker_pids();
+        now.sort();
+        let mut before = pids;
+        before.sort();
+        assert_eq!(now, before, "a worker was lost");
+    });
+}
+
+#[test]
+fn a_fork_does_not_release_what_the_original_holds() {
+    if !alone("forks::a_fork_does_not_release_what_the_original_holds") {
+        return;
+    }
+    on_each_link(60, |builder| {
+        let pool = builder().processes(1).build().unwrap();
+        let (lock, value) = (Lock::new(), Value::new(7));
+        for orderly in [false, true] {
+            let mut held = Some(lock.lock().unwrap());
+            let mut inside = Some(value.lock().unwrap());
+            let drops = in_fork(orderly, || {
+                **inside.as_mut().unwrap() = 8;
+                drop((held.take(), inside.take()));
+                0
+            });
+            assert_eq!(drops, 0);
+            assert_eq!(in_fork(orderly, || is_refused(lock.lock())), 0);
+            assert_eq!(in_fork(orderly, || is_refused(lock.acquire())), 0);
+            assert_eq!(in_fork(orderly, || is_refused(Lock::try_new())), 0);
+            let looks = |(lock, value): (Lock, Value<i32>)| (lock.locked(), value.get_lock().locked());
+            assert_eq!(pool.apply(looks, ((lock.clone(), value.clone()),)).unwrap(), (true, true));
+            assert_eq!((held.is_some(), **inside.as_ref().unwrap()), (true, 7));
+            drop((held, inside));
+            assert_eq!(pool.apply(looks, ((lock.clone(), value.clone()),)).unwrap(), (false, false));
+        }
+    });
+}
+
+#[test]
+fn forks_in_the_middle_of_calls_disturb_nobody() {
+    if !alone("forks::forks_in_the_middle_of_calls_disturb_nobody") {
+        return;
+    }
+    on_each_link(60, |builder| {
+        let pool = builder().processes(2).build().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let busy = scope.spawn(|| {
+                let mut rounds = 0;
+                while !over.load(Relaxed) {
+                    works(&pool);
+                    rounds += 1;
+                }
+                rounds
+            });
+            for _ in 0..100 {
+                // It may find any lock of ours locked by a thread that it does not have, so it only ends.
+                assert_eq!(in_fork(false, || 3), 3);
+            }
+            over.store(true, Relaxed);
+            assert!(busy.join().unwrap() > 0);
+        });
+        works(&pool);
+    });
+}
