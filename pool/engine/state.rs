@@ -49,7 +49,7 @@ impl Keeper {
         panic::discard(WHAT, last);
         self.value = maker.make().map_err(|kind| {
             let error = maker.error(kind);
-            eprintln!("multiproc: a worker leaves, since its state could not be made again: {error}");
+            panic::say(format_args!("a worker leaves, since its state could not be made again: {error}"));
             io::Error::other(error)
         })?;
         Ok(())
@@ -59,7 +59,7 @@ impl Keeper {
     pub(crate) fn finish(self, routines: &Routines) {
         panic::discard(WHAT, self.value);
         if let Some(Err(error)) = routines.finalizer.as_ref().map(|it| it.run(Routine::proceed)) {
-            eprintln!("multiproc: the finalizer of a worker failed: {error}");
+            panic::say(format_args!("the finalizer of a worker failed: {error}"));
         }
     }
 }

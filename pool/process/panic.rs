@@ -5,6 +5,8 @@ use crate::codec::{self, CodecError, Payload, Reader};
 use crate::error::Panic;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
@@ -44,12 +46,19 @@ pub(crate) fn contain<R>(code: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(code)).map_err(std::mem::forget).ok()
 }
 
+/// Reports on stderr what has no other way out: as one piece, since other processes write there, too.
+pub(crate) fn say(what: fmt::Arguments<'_>) {
+    let line = format!("multiproc: {what}\n");
+    // There is nobody to tell if that fails.
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
 /// Drops a value in a child process, whose destructor may be the user's; `what` it is stands in the report of a panic.
 pub(crate) fn discard(what: &str, value: Box<dyn Any>) {
     if let Err(payload) = guarded(|| catch_unwind(AssertUnwindSafe(|| drop(value)))) {
         let Panic { message, location, .. } = describe(payload);
         let at = location.map(|place| format!(" at {place}")).unwrap_or_default();
-        eprintln!("multiproc: the destructor of {what} panicked{at}: {message}");
+        say(format_args!("the destructor of {what} panicked{at}: {message}"));
     }
 }
 
