@@ -202,19 +202,18 @@ impl Worker {
 
     /// Whether it will take the next frame in a moment, as far as is known.
     pub(crate) fn is_brisk(&self) -> bool {
-        self.state == State::Ready
-            && self.limit.is_none()
-            && self.dismissed.is_none()
-            && !self.slow
-            && self.window.is_brisk()
+        self.takes_frames() && !self.slow && self.window.is_brisk()
+    }
+
+    /// Whether it may be given frames now, if there is room for them.
+    fn takes_frames(&self) -> bool {
+        self.state == State::Ready && self.limit.is_none() && self.dismissed.is_none()
     }
 
     /// How many more frames it can take if `depth` of them may wait.
     pub(super) fn room(&self, depth: usize) -> usize {
         match &self.link {
-            Some(link) if self.state == State::Ready && self.limit.is_none() && self.dismissed.is_none() => {
-                depth.min(link.depth()).saturating_sub(self.window.len())
-            }
+            Some(link) if self.takes_frames() => depth.min(link.depth()).saturating_sub(self.window.len()),
             _ => 0,
         }
     }

@@ -50,8 +50,7 @@ impl Engine {
             Phase::Closing => !core.jobs.is_empty(),
             Phase::Ending { .. } => false,
         };
-        let wanted = core.is_work_waiting() && !core.is_brisk();
-        if core.terms.idle.is_some() && open && wanted && self.fill_up(core) {
+        if core.terms.idle.is_some() && open && core.is_work_waiting() && !core.is_brisk() && self.fill_up(core) {
             self.background.notify_one();
         }
     }
