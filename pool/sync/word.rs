@@ -180,9 +180,7 @@ impl Word {
     #[inline]
     pub(crate) fn lock_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
         let me = parties.me();
-        // SYNC: lock word
-        if self.holder.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
-            kill::point();
+        if self.enter(0, me) {
             return Outcome::Acquired;
         }
         self.take(me, me, parties, deadline)
@@ -192,9 +190,7 @@ impl Word {
     #[inline]
     pub(crate) fn try_lock(&self, parties: &impl Parties) -> Outcome {
         let me = parties.me();
-        // SYNC: lock word
-        if self.holder.compare_exchange(0, me.0, Acquire, Relaxed).is_ok() {
-            kill::point();
+        if self.enter(0, me) {
             return Outcome::Acquired;
         }
         self.try_take(me, parties)
@@ -205,9 +201,7 @@ impl Word {
     #[inline]
     pub(crate) fn acquire_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
         let me = parties.me();
-        // SYNC: lock word
-        if self.holder.compare_exchange(0, me.raw().0, Acquire, Relaxed).is_ok() {
-            kill::point();
+        if self.enter(0, me.raw()) {
             return Outcome::Acquired;
         }
         self.take(me, me.raw(), parties, deadline)
@@ -216,6 +210,17 @@ impl Word {
     /// Like [`Word::acquire_until`], without waiting.
     pub(crate) fn try_acquire(&self, parties: &impl Parties) -> Outcome {
         self.try_take(parties.me().raw(), parties)
+    }
+
+    /// Takes the word for `owner` if it still is what it was when it was seen `free`; poison stays.
+    #[inline]
+    fn enter(&self, free: u32, owner: Owner) -> bool {
+        // SYNC: lock word
+        let entered = self.holder.compare_exchange(free, free | owner.0, Acquire, Relaxed).is_ok();
+        if entered {
+            kill::point();
+        }
+        entered
     }
 
     /// The whole acquire loop, for a thread `me` that enters itself as `owner`.
@@ -233,9 +238,7 @@ impl Word {
                     self.mark();
                     kill::point();
                 }
-                // SYNC: lock word
-                if self.holder.compare_exchange(word, word | owner.0, Acquire, Relaxed).is_ok() {
-                    kill::point();
+                if self.enter(word, owner) {
                     return acquired(word);
                 }
                 continue;
@@ -273,8 +276,7 @@ impl Word {
         loop {
             let word = self.holder.load(Relaxed);
             if word & OWNER == 0 {
-                // SYNC: lock word
-                if self.holder.compare_exchange(word, word | owner.0, Acquire, Relaxed).is_ok() {
+                if self.enter(word, owner) {
                     return acquired(word);
                 }
             } else if !dead_holder(word, parties) {
