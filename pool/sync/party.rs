@@ -25,10 +25,7 @@ impl Here {
     /// This process has no shared memory, or was forked from one that has.
     #[inline]
     pub(crate) fn new() -> Result<Here, Error> {
-        match Here::known() {
-            Some(here) => Ok(here),
-            None => Here::first(),
-        }
+        Here::known().map_or_else(Here::first, Ok)
     }
 
     /// The calling thread, if it has taken part before in this very process.

@@ -7,6 +7,7 @@
 //! every process that takes part. `membarrier(2)`, `MEMBARRIER_CMD_GLOBAL_EXPEDITED`, Linux 4.16.
 
 use crate::sys::atomic::{Ordering, fence};
+use rustix::thread::{MembarrierCommand, membarrier};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, compiler_fence};
 
 /// Whether this process is one of those that [`heavy`] fences.
@@ -32,7 +33,7 @@ fn full() {
 #[must_use = "without it the other side may be missed"]
 pub(crate) fn heavy() -> bool {
     fence(Ordering::SeqCst);
-    cfg!(loom) || kernel::fence_all()
+    cfg!(loom) || membarrier(MembarrierCommand::GlobalExpedited).is_ok()
 }
 
 /// Makes this process one of those whose threads [`heavy`] fences. Once is enough, and more cost next to nothing.
@@ -43,20 +44,8 @@ pub(crate) fn heavy() -> bool {
 /// Where the kernel refuses, all fences of this process stay full ones.
 pub(crate) fn take_part() {
     // In a model all fences are full ones.
-    if !cfg!(loom) && kernel::register() {
+    if !cfg!(loom) && membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok() {
         TAKES_PART.store(true, Relaxed);
-    }
-}
-
-mod kernel {
-    use rustix::thread::{MembarrierCommand, membarrier};
-
-    pub(super) fn fence_all() -> bool {
-        membarrier(MembarrierCommand::GlobalExpedited).is_ok()
-    }
-
-    pub(super) fn register() -> bool {
-        membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
     }
 }
 
