@@ -14,19 +14,14 @@ pub(crate) struct Holdings {
 }
 
 impl Holdings {
-    /// Whether some descriptor refers to such a thing.
-    pub(crate) fn has_descriptor(&self, kind: &str) -> bool {
-        self.descriptors.iter().any(|it| it == kind)
-    }
-
-    /// Whether nothing of a pool is left that was not there in `before`; the shared heap is nobody's.
-    pub(crate) fn has_no_pool_since(&self, before: &Holdings) -> bool {
-        let is_of_a_pool = |it: &&String| {
+    /// Whether nothing of a pool or process is left that was not there in `before`; the shared heap is nobody's.
+    pub(crate) fn has_no_children_since(&self, before: &Holdings) -> bool {
+        let is_of_a_child = |it: &&String| {
             matches!(it.as_str(), "socket" | "pidfd") || it.starts_with("/memfd:") && !it.contains("multiproc-heap")
         };
         self.children == before.children
             && self.memory_files == before.memory_files
-            && self.descriptors.iter().filter(is_of_a_pool).eq(before.descriptors.iter().filter(is_of_a_pool))
+            && self.descriptors.iter().filter(is_of_a_child).eq(before.descriptors.iter().filter(is_of_a_child))
     }
 }
 

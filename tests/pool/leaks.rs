@@ -20,7 +20,7 @@ fn a_pool_leaves_nothing_behind() {
         // The first pool makes what a process has once: its reactor.
         drop(builder().processes(1).build().unwrap());
         // The pool's own thread and the reactor let go of the last pieces a moment after the pool is gone.
-        assert!(eventually(Duration::from_secs(10), || holdings().has_no_pool_since(&first)), "{:?}", holdings());
+        assert!(eventually(Duration::from_secs(10), || holdings().has_no_children_since(&first)), "{:?}", holdings());
         let before = holdings();
         for round in 0..10 {
             let pool = builder().processes(3).build().unwrap();

@@ -9,3 +9,5 @@ mod kills;
 mod rules;
 #[cfg(target_arch = "x86_64")]
 mod steps;
+#[cfg(target_arch = "x86_64")]
+mod victim;

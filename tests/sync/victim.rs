@@ -1,0 +1,159 @@
+//! A process that is run one instruction at a time, and killed at a given step.
+
+use super::common::proc::kill;
+use super::common::stepper::{Next, Stepper};
+use multiproc::{Lock, Process, RawValue};
+use rustix::fs::SeekFrom;
+use rustix::thread::CpuSet;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::{Duration, Instant};
+
+/// Between the victim and whoever steps it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Marks {
+    thread: RawValue<i32>,
+    /// 0 = it comes up, 1 = it is ready, 2 = it may begin, 3 = it has lived to the end.
+    phase: RawValue<u32>,
+    /// The process that steps it.
+    stepped_by: RawValue<u32>,
+}
+
+impl Marks {
+    pub(crate) fn new() -> Marks {
+        let stepped_by = RawValue::new(std::process::id());
+        Marks { thread: RawValue::new(0), phase: RawValue::new(0), stepped_by }
+    }
+
+    /// In the victim: does the work between the marks.
+    pub(crate) fn perform(&self, work: impl FnOnce()) {
+        // Beside whoever steps it, which makes a step ten times as fast; and with one CPU there is no spinning.
+        pin(self.stepped_by.get());
+        // What a process finds out once, it has found out before.
+        let lock = Lock::new();
+        lock.acquire().unwrap();
+        assert!(!lock.acquire_timeout(Duration::from_millis(1)).unwrap());
+        self.thread.set(rustix::thread::gettid().as_raw_nonzero().get());
+        self.phase.set(1);
+        while self.phase.get() == 1 {
+            std::hint::spin_loop();
+        }
+        work();
+        self.phase.set(3);
+        std::thread::sleep(Duration::from_secs(1000));
+    }
+}
+
+/// From now on this thread runs on one CPU: the same for all who name the same process.
+pub(crate) fn pin(process: u32) {
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).cycle();
+    let mut only = CpuSet::new();
+    only.set(cpus.nth(process as usize % allowed.count() as usize).unwrap());
+    rustix::thread::sched_setaffinity(None, &only).unwrap();
+}
+
+/// What the processes share, as bytes.
+struct Shared {
+    file: File,
+    /// How much of the file there is. It is mostly hole, until somebody touches it.
+    blocks: u64,
+    extents: Vec<(u64, usize)>,
+    seen: Vec<u8>,
+    now: Vec<u8>,
+}
+
+impl Shared {
+    fn open() -> Shared {
+        let is_heap = |entry: &std::fs::DirEntry| {
+            std::fs::read_link(entry.path()).is_ok_and(|it| it.to_string_lossy().contains("multiproc-heap"))
+        };
+        let entry = std::fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap).find(is_heap).unwrap();
+        let file = File::open(entry.path()).unwrap();
+        let mut shared = Shared { file, blocks: 0, extents: Vec::new(), seen: Vec::new(), now: Vec::new() };
+        shared.has_changed();
+        shared
+    }
+
+    /// Whether anything is different from the last look.
+    fn has_changed(&mut self) -> bool {
+        let blocks = self.file.metadata().unwrap().blocks();
+        if blocks != self.blocks {
+            self.blocks = blocks;
+            self.find_extents();
+        }
+        let mut rest = &mut self.now[..];
+        for (start, len) in &self.extents {
+            let (part, behind) = rest.split_at_mut(*len);
+            self.file.read_exact_at(part, *start).unwrap();
+            rest = behind;
+        }
+        std::mem::swap(&mut self.now, &mut self.seen);
+        self.now.resize(self.seen.len(), 0);
+        self.now != self.seen
+    }
+
+    fn find_extents(&mut self) {
+        self.extents.clear();
+        let mut at = 0;
+        while let Ok(start) = rustix::fs::seek(&self.file, SeekFrom::Data(at)) {
+            at = rustix::fs::seek(&self.file, SeekFrom::Hole(start)).unwrap();
+            self.extents.push((start, (at - start) as usize));
+        }
+        self.now.resize(self.extents.iter().map(|extent| extent.1).sum(), 0);
+    }
+}
+
+/// Steps the victim to its end, or kills it at this step, and says when. `help` is called when it is about to sleep for the
+/// first time.
+///
+/// # Errors
+///
+/// The system does not allow it.
+pub(crate) fn run_to(
+    step: u32,
+    victim: &Process<()>,
+    marks: &Marks,
+    help: impl FnOnce(),
+) -> io::Result<Option<Instant>> {
+    while marks.phase.get() != 1 {
+        std::thread::yield_now();
+    }
+    let mut stepper = Stepper::seize(marks.thread.get())?;
+    marks.phase.set(2);
+    let mut shared = Shared::open();
+    let (mut steps, mut help) = (0, Some(help));
+    // Whether it is here that it has to die.
+    let mut is_here = || {
+        steps += 1;
+        steps > step
+    };
+    let dies = loop {
+        if marks.phase.get() == 3 {
+            break false;
+        }
+        if let Next::SystemCall(number @ (libc::SYS_futex | libc::SYS_membarrier)) = stepper.next() {
+            if is_here() {
+                break true;
+            }
+            if let Some(help) = help.take_if(|_| number == libc::SYS_futex) {
+                help();
+                shared.has_changed();
+            }
+        }
+        stepper.step();
+        if shared.has_changed() && marks.phase.get() != 3 && is_here() {
+            break true;
+        }
+    };
+    if !dies {
+        stepper.let_go();
+        return Ok(None);
+    }
+    let killed = Instant::now();
+    assert!(kill(victim.pid()));
+    stepper.bury();
+    Ok(Some(killed))
+}
