@@ -10,10 +10,10 @@
 
 mod common;
 
-use common::{Arguments, runs};
+use common::{Arguments, race, runs};
 use multiproc::{Array, Barrier, Condition, Event, Lock, Pool, Process, RLock, RawValue, RwLock, Semaphore, Value};
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Nanoseconds for one call.
 fn nanos(once: impl FnMut()) -> f64 {
@@ -44,36 +44,12 @@ fn lock_pair() -> f64 {
     nanos(|| drop(black_box(lock.lock().expect("lock"))))
 }
 
-/// Millions of pairs per second of so many processes together.
-fn contended(processes: usize) -> f64 {
-    fn party(lock: Lock, go: Event, stop: RawValue<u32>) -> u64 {
-        go.wait();
-        let mut pairs = 0;
-        while stop.get() == 0 {
-            (0..100).for_each(|_| drop(black_box(lock.lock().expect("lock"))));
-            pairs += 100;
-        }
-        pairs
-    }
-    runs(|| {
-        let (lock, go, stop) = (Lock::new(), Event::new(), RawValue::new(0));
-        let spawn = |_| Process::spawn(party, (lock.clone(), go.clone(), stop.clone())).expect("a process");
-        let crew = (0..processes).map(spawn).collect::<Vec<_>>();
-        let start = Instant::now();
-        go.set();
-        std::thread::sleep(Duration::from_millis(300));
-        stop.set(1);
-        let elapsed = start.elapsed().as_secs_f64();
-        multiproc::join_all(crew).expect("the crew").into_iter().sum::<u64>() as f64 / elapsed / 1e6
-    })
-}
-
 fn contended_2() -> f64 {
-    contended(2)
+    runs(|| race::processes(2).0)
 }
 
 fn contended_8() -> f64 {
-    contended(8)
+    runs(|| race::processes(8).0)
 }
 
 fn value_update() -> f64 {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+pub(crate) mod race;
+
 use std::process::Command;
 use std::time::Instant;
 
