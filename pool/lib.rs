@@ -70,10 +70,10 @@ mod sync;
 mod sys;
 
 pub use crate::codec::Payload;
-pub use crate::engine::job_stats::{JobStats, SlowTask};
-pub use crate::engine::output::OutputLine;
-pub use crate::engine::progress::Progress;
-pub use crate::engine::stats::{PoolStats, WorkerStats};
+pub use crate::engine::call::job_stats::{JobStats, SlowTask};
+pub use crate::engine::call::progress::Progress;
+pub use crate::engine::core::stats::{PoolStats, WorkerStats};
+pub use crate::engine::watch::output::OutputLine;
 pub use crate::error::{BrokenBarrierError, Error, LockError, ProcessError, RemoteError, Result, TaskError};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::ends::Ipc;

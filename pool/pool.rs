@@ -23,9 +23,9 @@ pub use thread_pool::ThreadPool;
 pub use with::With;
 
 use crate::codec::Payload;
-use crate::engine::core::Engine;
-use crate::engine::job::Options;
-use crate::engine::stats::PoolStats;
+use crate::engine::call::job::Options;
+use crate::engine::core::state::Engine;
+use crate::engine::core::stats::PoolStats;
 use crate::error::{Error, Result, TaskError};
 use crate::process::args::{Args, Task};
 #[cfg(doc)]

@@ -1,9 +1,9 @@
 //! [`AsyncResult`]: the result of a call, to be asked for later.
 
-use crate::engine::call::Served;
-use crate::engine::core::Engine;
-use crate::engine::gather::Gather;
-use crate::engine::job::{Halt, Job};
+use crate::engine::call::gather::Gather;
+use crate::engine::call::job::{Halt, Job};
+use crate::engine::core::serve::Served;
+use crate::engine::core::state::Engine;
 use crate::error::TaskError;
 use crate::process::panic;
 use crate::sys::time::Deadline;
@@ -264,7 +264,7 @@ impl<T: Send + 'static> Shared<T> {
         drop(state);
         let shared = Arc::clone(self);
         if let Err(errand) = self.job.when_complete(Box::new(move || shared.call_back())) {
-            crate::engine::courier::send([errand]);
+            crate::engine::callbacks::send([errand]);
         }
     }
 

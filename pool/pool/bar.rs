@@ -1,6 +1,6 @@
 //! A progress bar, by the crate `indicatif`.
 
-use crate::engine::progress::Progress;
+use crate::engine::call::progress::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Draws what it is told.

@@ -1,12 +1,12 @@
 //! [`PoolBuilder`]: a pool with options. What its workers are given stands in `outfit.rs`, when they leave in `terms.rs`.
 
-use crate::engine::core::{Core, Engine, Terms};
+use crate::engine::core::state::{Core, Engine, Terms};
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::launch::spawn::Spawn;
 use crate::engine::launch::threads::Threads;
-use crate::engine::routines::{self, Routine, Routines};
-use crate::engine::trace::Trace;
-use crate::engine::worker::Limits;
+use crate::engine::watch::trace::Trace;
+use crate::engine::worker::main_loop::Limits;
+use crate::engine::worker::routines::{self, Routine, Routines};
 use crate::error::{Error, Result};
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;

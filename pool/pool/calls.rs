@@ -1,11 +1,11 @@
 //! What all calls come down to.
 
 use crate::codec;
-use crate::engine::call::Outcome;
-use crate::engine::gather::{All, One};
-use crate::engine::job::{Halt, Options};
-use crate::engine::results::{Feed, Items, Results};
-use crate::engine::work::{Work, entry};
+use crate::engine::call::gather::{All, One};
+use crate::engine::call::job::{Halt, Options};
+use crate::engine::call::results::{Feed, Items, Results};
+use crate::engine::core::serve::Outcome;
+use crate::engine::worker::work::{Work, entry};
 use crate::error::{Error, Result, TaskError, TaskKind};
 use crate::pool::{AsyncResult, Imap, Job};
 use std::sync::Arc;

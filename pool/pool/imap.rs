@@ -1,10 +1,10 @@
 //! [`Imap`]: results one by one, from tasks that are read as they are needed.
 
 use crate::codec::{self, CodecError, Payload, Reader};
-use crate::engine::call::{Input, Served};
-use crate::engine::core::Engine;
-use crate::engine::job::{Halt, Job};
-use crate::engine::results::{Feed, Filled, Sink};
+use crate::engine::call::job::{Halt, Job};
+use crate::engine::call::results::{Feed, Filled, Sink};
+use crate::engine::core::serve::{Input, Served};
+use crate::engine::core::state::Engine;
 use crate::error::{TaskError, TaskKind};
 use crate::process::panic;
 use crate::sys::time::Deadline;

@@ -1,11 +1,11 @@
 //! [`Job`]: the options of a call, and the calls themselves.
 
 use crate::codec::{self, Payload};
-use crate::engine::core::Engine;
-use crate::engine::job::Options;
-use crate::engine::progress::{Listener, Progress};
-use crate::engine::results::Items;
-use crate::engine::work::{Each, EachRef, Star};
+use crate::engine::call::job::Options;
+use crate::engine::call::progress::{Listener, Progress};
+use crate::engine::call::results::Items;
+use crate::engine::core::state::Engine;
+use crate::engine::worker::work::{Each, EachRef, Star};
 use crate::error::{Result, TaskError};
 #[cfg(doc)]
 use crate::pool::Pool;
@@ -50,7 +50,7 @@ impl<'a, S> Job<'a, S> {
     ///
     /// When `n` is 0 or more than 2^30.
     pub fn chunksize(mut self, n: usize) -> Self {
-        let n = u32::try_from(n).ok().filter(|n| *n <= crate::engine::chunk::MOST).and_then(NonZeroU32::new);
+        let n = u32::try_from(n).ok().filter(|n| *n <= crate::engine::call::chunk::MOST).and_then(NonZeroU32::new);
         let Some(n) = n else { panic!("the chunk size must be at least 1 and at most 2^30") };
         self.options.chunksize = Some(n.get());
         self

@@ -1,8 +1,8 @@
 //! [`OnState`]: calls whose tasks get the state of their worker.
 
 use crate::codec::{self, Payload};
-use crate::engine::results::Items;
-use crate::engine::work::{EachOn, StarOn};
+use crate::engine::call::results::Items;
+use crate::engine::worker::work::{EachOn, StarOn};
 use crate::error::{Result, TaskError};
 #[cfg(doc)]
 use crate::pool::Pool;

@@ -1,6 +1,6 @@
 //! Options of a pool: what its workers are given: an environment, CPUs, and where they write.
 
-use crate::engine::output::{Capture, Handler, OutputLine};
+use crate::engine::watch::output::{Capture, Handler, OutputLine};
 #[cfg(doc)]
 use crate::error::TaskError;
 use crate::error::{Error, Result};

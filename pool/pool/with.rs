@@ -1,8 +1,8 @@
 //! [`With`]: calls with a context.
 
 use crate::codec::{self, Payload};
-use crate::engine::results::{Feed, Items};
-use crate::engine::work::{EachWith, StarWith, Work, encode_context};
+use crate::engine::call::results::{Feed, Items};
+use crate::engine::worker::work::{EachWith, StarWith, Work, encode_context};
 use crate::error::{Error, Result, TaskError, TaskKind};
 #[cfg(doc)]
 use crate::pool::Pool;

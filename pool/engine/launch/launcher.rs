@@ -1,6 +1,6 @@
 //! What a launcher is.
 
-use crate::engine::output::Captured;
+use crate::engine::watch::output::Captured;
 use crate::error::Error;
 use crate::ipc::link::Link;
 use crate::process::start::News;

@@ -2,10 +2,10 @@
 
 use crate::codec;
 use crate::engine::launch::launcher::{Launched, Launcher};
-use crate::engine::logs;
-use crate::engine::output::Capture;
-use crate::engine::routines::Routines;
-use crate::engine::worker::{self, Limits, Setup};
+use crate::engine::watch::logs;
+use crate::engine::watch::output::Capture;
+use crate::engine::worker::main_loop::{self, Limits, Setup};
+use crate::engine::worker::routines::Routines;
 use crate::error::Error;
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
@@ -60,7 +60,7 @@ impl Launcher for Spawn {
         let setup = Setup { link: self.link, server, party, routines: self.routines.clone(), limits, log };
         let start = Start {
             name,
-            role: worker::entry(),
+            role: main_loop::entry(),
             setup: codec::to_bytes(&setup),
             fds,
             luggage: self.routines.luggage(),

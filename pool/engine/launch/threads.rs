@@ -2,9 +2,9 @@
 //! ledger, scheduling; and values travel as bytes.
 
 use crate::engine::launch::launcher::{Launched, Launcher};
-use crate::engine::routines::Routines;
-use crate::engine::state::Keeper;
-use crate::engine::worker;
+use crate::engine::worker::kept_state::Keeper;
+use crate::engine::worker::main_loop;
+use crate::engine::worker::routines::Routines;
 use crate::error::Error;
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
@@ -62,7 +62,7 @@ fn live(link: &mut WorkerEnd, routines: &Routines, tell: &dyn Fn(News)) -> i32 {
         }
     };
     tell(News::Replied(Reply::Ready));
-    if worker::work(link, &mut keeper).is_err() {
+    if main_loop::work(link, &mut keeper).is_err() {
         return 1;
     }
     keeper.finish(routines);

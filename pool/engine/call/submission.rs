@@ -1,6 +1,6 @@
 //! The input of a call that nobody waits in: serialised when the call is made, cut into frames when there is room.
 
-use crate::engine::results::{Feed, Filled};
+use crate::engine::call::results::{Feed, Filled};
 use crate::heap::scope::{self, Pins};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(crate) fn stock_up(feed: &mut dyn Feed) -> Stocked {
             total += 1;
             stock.numbers.push((stock.count, total));
         }
-        if ended || stock.count == crate::engine::chunk::MOST {
+        if ended || stock.count == crate::engine::call::chunk::MOST {
             return Stocked { stock, total, failed };
         }
     }
@@ -157,7 +157,7 @@ impl Stock {
 mod tests {
     use super::*;
     use crate::codec::{self, CodecError};
-    use crate::engine::results::Items;
+    use crate::engine::call::results::Items;
     use crate::luggage::Luggage;
 
     fn cuts(items: Vec<&'static str>, count: u32, bytes: usize) -> (Vec<(u64, u32, usize)>, u64, usize) {

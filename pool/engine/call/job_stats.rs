@@ -1,7 +1,7 @@
 //! What the calls of a pool have done: how long their tasks took, and which were the slowest.
 
-use crate::engine::core::Core;
-use crate::engine::job::Job;
+use crate::engine::call::job::Job;
+use crate::engine::core::state::Core;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ impl Clock {
 
 impl Core {
     /// Keeps what a call has done that ends now.
-    pub(super) fn remember(&mut self, job: &Job) {
+    pub(crate) fn remember(&mut self, job: &Job) {
         let clock = *job.clock.lock();
         if self.remembered.len() == REMEMBERED {
             self.remembered.pop_front();
@@ -106,7 +106,7 @@ impl Core {
     }
 
     /// The last calls that have ended, and those that are under way.
-    pub(super) fn job_stats(&self) -> Vec<JobStats> {
+    pub(crate) fn job_stats(&self) -> Vec<JobStats> {
         let ended = self.remembered.iter().map(Clock::stats);
         ended.chain(self.jobs.iter().map(|job| job.clock.lock().stats())).collect()
     }

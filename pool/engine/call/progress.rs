@@ -1,8 +1,8 @@
 //! Telling how far a call has come, at a bounded rate and never under the core's lock.
 
-use crate::engine::core::Core;
-use crate::engine::courier::{self, Errand};
-use crate::engine::job::Job;
+use crate::engine::call::job::Job;
+use crate::engine::callbacks::{self, Errand};
+use crate::engine::core::state::Core;
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -123,6 +123,6 @@ pub(crate) fn settled(job: &Arc<Job>, count: u64) {
                 reporter.tell(reporter.total.get().copied());
             }
         });
-        courier::send([errand]);
+        callbacks::send([errand]);
     }
 }

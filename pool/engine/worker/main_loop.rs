@@ -1,10 +1,10 @@
 //! A worker: takes frames, runs their tasks, answers.
 
 use crate::codec;
-use crate::engine::logs::{self, Level};
-use crate::engine::routines::Routines;
-use crate::engine::state::Keeper;
-use crate::engine::work::{Context, Invocation, Run};
+use crate::engine::watch::logs::{self, Level};
+use crate::engine::worker::kept_state::Keeper;
+use crate::engine::worker::routines::Routines;
+use crate::engine::worker::work::{Context, Invocation, Run};
 use crate::error::TaskKind;
 use crate::heap::scope;
 use crate::ipc::bell::Bell;

@@ -3,16 +3,16 @@
 //! No code of the user's ever runs under this lock.
 
 use crate::codec::Packed;
-use crate::engine::job::{Halt, Header, Job};
-use crate::engine::job_stats::Clock;
+use crate::engine::call::job::{Halt, Header, Job};
+use crate::engine::call::job_stats::Clock;
+use crate::engine::core::ledger::Load;
+use crate::engine::core::stats::Totals;
+use crate::engine::core::worker_slot::Dismissal;
+pub(crate) use crate::engine::core::worker_slot::{State, Worker};
 use crate::engine::launch::launcher::Launcher;
-use crate::engine::ledger::Load;
-use crate::engine::output::Capture;
-use crate::engine::place::Dismissal;
-pub(crate) use crate::engine::place::{State, Worker};
-use crate::engine::stats::Totals;
-use crate::engine::trace::Trace;
-use crate::engine::work::Run;
+use crate::engine::watch::output::Capture;
+use crate::engine::watch::trace::Trace;
+use crate::engine::worker::work::Run;
 use crate::error::Error;
 use crate::heap::scope::luggage_in;
 use crate::ipc::bell::{Bell, Spinner};
@@ -99,7 +99,7 @@ pub(crate) struct Core {
     pub(crate) large_at: Option<Instant>,
     pub(crate) totals: Totals,
     /// What the last calls have done.
-    pub(super) remembered: VecDeque<Clock>,
+    pub(crate) remembered: VecDeque<Clock>,
     pub(crate) trace: Option<Trace>,
 }
 

@@ -3,11 +3,12 @@
 //! At any time at most one thread drives. It is a thread that waits for results of its own, if there is one: so a call
 //! on a quiet pool needs no hop between threads. Else it is the pool's background thread.
 
-use crate::engine::core::{Core, Engine, Parcel, Phase, State};
-use crate::engine::job::{Delivery, Job};
-use crate::engine::ledger::Load;
-use crate::engine::results::Sink;
-use crate::engine::{chunk, supervisor};
+use crate::engine::call::chunk;
+use crate::engine::call::job::{Delivery, Job};
+use crate::engine::call::results::Sink;
+use crate::engine::core::ledger::Load;
+use crate::engine::core::state::{Core, Engine, Parcel, Phase, State};
+use crate::engine::core::supervisor;
 use crate::error::{TaskError, TaskKind};
 use crate::heap::scope::{self, Pin, Pins, luggage_in};
 use crate::ipc::handles;

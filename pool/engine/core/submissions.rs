@@ -1,9 +1,9 @@
 //! Calls that nobody waits in: when their tasks are handed out, and how such a call ends.
 
-use crate::engine::core::Core;
-use crate::engine::job::{Halt, Job};
-use crate::engine::ledger::Load;
-use crate::engine::{chunk, progress};
+use crate::engine::call::job::{Halt, Job};
+use crate::engine::call::{chunk, progress};
+use crate::engine::core::ledger::Load;
+use crate::engine::core::state::Core;
 use crate::sys::time::Deadline;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

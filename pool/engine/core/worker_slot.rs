@@ -1,8 +1,8 @@
 //! One place for a worker in the pool: who has it, what was sent there, and how it is told to leave.
 
-use crate::engine::ledger::{Flight, Load, Window};
-use crate::engine::output::Captured;
-use crate::engine::stats::Record;
+use crate::engine::core::ledger::{Flight, Load, Window};
+use crate::engine::core::stats::Record;
+use crate::engine::watch::output::Captured;
 use crate::error::Error;
 use crate::heap::scope::luggage_in;
 use crate::ipc::link::{Frame, FrameKind, Link, Progress};
@@ -123,7 +123,7 @@ impl Worker {
         }
         if !self.known.contains(&header.id) {
             let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
-            let told = crate::engine::worker::encode_header(&header.function, context);
+            let told = crate::engine::worker::main_loop::encode_header(&header.function, context);
             let luggage = header.context.as_ref().map_or_else(Vec::new, |it| luggage_in(&it.pins));
             let Some(seq) = link.send(&frame(FrameKind::Header), &told, &luggage)? else { return Ok(false) };
             self.window.push(Flight { seq, load: None });

@@ -1,12 +1,12 @@
 //! Minding the workers: who has come, who has died, what becomes of a dead worker's tasks, and who takes its place.
 
-use crate::engine::core::{Core, Engine, Parcel, Phase, State, Worker};
-use crate::engine::drive::{Own, settle_failure};
-use crate::engine::job::{Halt, Job};
+use crate::engine::call::job::{Halt, Job};
+use crate::engine::core::drive::{Own, settle_failure};
+use crate::engine::core::ledger::Load;
+use crate::engine::core::state::{Core, Engine, Parcel, Phase, State, Worker};
+use crate::engine::core::worker_slot::Dismissal;
 use crate::engine::launch::launcher::Launched;
-use crate::engine::ledger::Load;
-use crate::engine::output::Captured;
-use crate::engine::place::Dismissal;
+use crate::engine::watch::output::Captured;
 use crate::error::{Error, Exit, TaskKind};
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Answer, Progress};

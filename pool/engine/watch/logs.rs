@@ -28,7 +28,7 @@ mod off {
 #[cfg(feature = "log")]
 mod on {
     use super::Level;
-    use crate::engine::courier::{self, Errand};
+    use crate::engine::callbacks::{self, Errand};
     use crate::ipc::control::Control;
     use crate::sys::poll::Interest;
     use crate::sys::reactor::{Reactor, reactor};
@@ -82,7 +82,7 @@ mod on {
     /// Listens to a new worker, and gives its descriptors the other end; not if this process logs nothing.
     pub(crate) fn open(worker: &str, fds: &mut Vec<Arc<OwnedFd>>) -> io::Result<Option<Level>> {
         let Some(level) = log::max_level().to_level() else { return Ok(None) };
-        courier::start()?;
+        callbacks::start()?;
         let (ours, theirs) = socket::pair()?;
         fds.push(Arc::new(theirs));
         listen(reactor()?, Control::new(Arc::new(ours)), worker.into());
@@ -121,7 +121,7 @@ mod on {
             }
             hand_on(&record, &worker);
         });
-        courier::send([errand]);
+        callbacks::send([errand]);
     }
 
     fn hand_on(record: &Record, worker: &str) {

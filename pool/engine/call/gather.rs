@@ -1,8 +1,8 @@
 //! Results that are asked for later.
 
 use crate::codec::{Payload, Reader};
-use crate::engine::job::{Halt, Job};
-use crate::engine::results::{Results, Sink};
+use crate::engine::call::job::{Halt, Job};
+use crate::engine::call::results::{Results, Sink};
 use crate::error::{TaskError, TaskKind};
 
 /// Gathers the results of a call and makes one outcome of them.

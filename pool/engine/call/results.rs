@@ -1,8 +1,8 @@
 //! Where a call takes its tasks from, and where its results go.
 
 use crate::codec::{self, CodecError, Payload, Reader};
-use crate::engine::call::Input;
-use crate::engine::job::Job;
+use crate::engine::call::job::Job;
+use crate::engine::core::serve::Input;
 use crate::error::{TaskError, TaskKind};
 use crate::heap::scope;
 use crate::process::panic;

@@ -1,9 +1,9 @@
 //! What a pool and its workers have done so far: counters that the driver keeps up under the core's lock, and the
 //! picture of them that people see.
 
-use crate::engine::core::{Core, Engine, State, Worker};
-use crate::engine::job::Job;
-use crate::engine::job_stats::JobStats;
+use crate::engine::call::job::Job;
+use crate::engine::call::job_stats::JobStats;
+use crate::engine::core::state::{Core, Engine, State, Worker};
 use crate::ipc::link::Progress;
 use crate::sys::usage::anonymous_memory;
 use serde::{Deserialize, Serialize};

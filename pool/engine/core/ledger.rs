@@ -1,6 +1,6 @@
 //! The ledger: which worker has which frame, and how far it has come with it.
 
-use crate::engine::job::Job;
+use crate::engine::call::job::Job;
 use crate::heap::scope::{Pins, luggage_in};
 use crate::ipc::link::Progress;
 use std::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! What a worker keeps between tasks and lends to them: how it is made, and when it is made again.
 
-use crate::engine::routines::{Routine, Routines};
+use crate::engine::worker::routines::{Routine, Routines};
 use crate::error::TaskError;
 use crate::process::panic;
 use std::any::{Any, TypeId};

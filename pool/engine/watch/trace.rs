@@ -3,8 +3,8 @@
 //! Whoever drives hands events over without waiting; a thread of the trace's own writes them. So a slow disk holds no
 //! pool up, and what a worker does cannot damage the file, not even its death.
 
-use crate::engine::core::Core;
-use crate::engine::stats::Span;
+use crate::engine::core::state::Core;
+use crate::engine::core::stats::Span;
 use crate::sys::child::own_pid;
 use crate::sys::fork::fork_generation;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -95,7 +95,7 @@ impl Drop for Trace {
 
 impl Core {
     /// A worker has become ready.
-    pub(super) fn note_ready(&mut self, at: usize) {
+    pub(crate) fn note_ready(&mut self, at: usize) {
         let worker = &mut self.workers[at];
         worker.record.ready();
         if let (Some(trace), Some(pid)) = (&mut self.trace, worker.pid()) {
@@ -105,7 +105,7 @@ impl Core {
     }
 
     /// A worker has run a frame of tasks, or died in the middle of one.
-    pub(super) fn note_tasks(&mut self, pid: Option<i32>, name: &'static str, first: u64, span: Span, lost: bool) {
+    pub(crate) fn note_tasks(&mut self, pid: Option<i32>, name: &'static str, first: u64, span: Span, lost: bool) {
         if let (Some(trace), Some(pid)) = (&mut self.trace, pid) {
             let Span { count, start, lasted, .. } = span;
             let at = trace.since_start(start);

@@ -3,14 +3,15 @@
 //! iterator, `Serialize`, `Deserialize`) runs on the thread that makes the call, and never under the core's lock.
 
 use crate::codec::Packed;
-use crate::engine::core::{Core, Engine};
-use crate::engine::drive::{is_decoding, open};
-use crate::engine::job::{Delivery, Halt, Job, Options};
-use crate::engine::ledger::Load;
-use crate::engine::results::{Feed, Sink};
-use crate::engine::stock::{Stock, Stocked, stock_up};
-use crate::engine::work::Run;
-use crate::engine::{chunk, courier, progress};
+use crate::engine::call::job::{Delivery, Halt, Job, Options};
+use crate::engine::call::results::{Feed, Sink};
+use crate::engine::call::submission::{Stock, Stocked, stock_up};
+use crate::engine::call::{chunk, progress};
+use crate::engine::callbacks;
+use crate::engine::core::drive::{is_decoding, open};
+use crate::engine::core::ledger::Load;
+use crate::engine::core::state::{Core, Engine};
+use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskKind};
 use crate::heap::scope::{self, Pins};
 use crate::process::identity::Entry;
@@ -121,7 +122,7 @@ impl Engine {
         options: Options,
         feed: &mut dyn Feed,
     ) -> Result<(Arc<Job>, u64), Error> {
-        courier::start()?;
+        callbacks::start()?;
         let (Stocked { mut stock, total, failed }, pins) = scope::collect(|| stock_up(feed));
         stock.pins = (!pins.is_empty()).then(|| Arc::new(pins));
         let job = self.enter(entry, context, options, Some(stock))?;

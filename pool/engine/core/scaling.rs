@@ -1,7 +1,7 @@
 //! How many workers there are: the pool grows and shrinks, workers leave for a reason of their own, and come back.
 
-use crate::engine::core::{Core, Engine, Phase, State, Worker};
-use crate::engine::place::Dismissal;
+use crate::engine::core::state::{Core, Engine, Phase, State, Worker};
+use crate::engine::core::worker_slot::Dismissal;
 use crate::error::Error;
 use crate::sys::time::Deadline;
 use crate::sys::usage;

@@ -3,8 +3,9 @@
 //! `Running` → `Closing` (no new calls; workers leave after the last one) → `Ending` (workers told to end, then killed);
 //! `Running` may go to `Ending` directly. A pool is over when every place is vacant.
 
-use crate::engine::core::{Core, Engine, Phase, State};
-use crate::engine::job::Halt;
+use crate::engine::call::job::Halt;
+use crate::engine::core::state::{Core, Engine, Phase, State};
+use crate::engine::core::supervisor;
 use crate::error::Error;
 use crate::sys::child::ChildSignal;
 use crate::sys::time::Deadline;
@@ -118,7 +119,7 @@ impl Engine {
     fn wait_for_all(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>) -> Result<(), Error> {
         loop {
             while let Some((at, incarnation, news)) = core.news.pop_front() {
-                crate::engine::supervisor::hear(self, core, &mut None, at, incarnation, news);
+                supervisor::hear(self, core, &mut None, at, incarnation, news);
             }
             if let Some(error) = core.start_failure.clone() {
                 return Err(error);

@@ -1,12 +1,12 @@
 //! A job: one call of the pool, from its first task to its last result.
 
 use crate::codec::Packed;
-use crate::engine::chunk;
-use crate::engine::courier::{self, Errand};
-use crate::engine::job_stats::Clock;
-use crate::engine::progress::{Listener, Reporter};
-use crate::engine::stock::Stock;
-use crate::engine::work::Run;
+use crate::engine::call::chunk;
+use crate::engine::call::job_stats::Clock;
+use crate::engine::call::progress::{Listener, Reporter};
+use crate::engine::call::submission::Stock;
+use crate::engine::callbacks::{self, Errand};
+use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskError, TaskKind};
 use crate::heap::scope::Pins;
 use crate::ipc::link::Payload;
@@ -234,7 +234,7 @@ impl Job {
     pub(crate) fn complete(&self) {
         if let Some(errands) = self.errands.lock().take() {
             if !errands.is_empty() {
-                courier::send(errands);
+                callbacks::send(errands);
             }
         }
         self.changed.notify_all();

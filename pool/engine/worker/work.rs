@@ -1,7 +1,7 @@
 //! What a task is, seen from both sides: how its input is read, what is called, what comes back.
 
 use crate::codec::{self, CodecError, Packed, Payload, Reader};
-use crate::engine::state::Keeper;
+use crate::engine::worker::kept_state::Keeper;
 use crate::error::{RemoteError, TaskKind};
 use crate::heap::scope;
 use crate::ipc::link::{Frame, WorkerLink};

@@ -1,0 +1,5 @@
+//! What can be seen of a pool from outside: output of workers, log records, traces.
+
+pub(crate) mod logs;
+pub(crate) mod output;
+pub(crate) mod trace;

@@ -1,0 +1,6 @@
+//! What runs in a worker.
+
+pub(crate) mod kept_state;
+pub(crate) mod main_loop;
+pub(crate) mod routines;
+pub(crate) mod work;
