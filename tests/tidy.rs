@@ -33,6 +33,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("pool/ipc/bell.rs", "promises that its memory consists of atomics"),
     ("pool/ipc/ring.rs", "promises that its head consists of atomics"),
     ("tests/common/fork.rs", "forks, as foreign code does"),
+    ("tests/common/seccomp.rs", "filters system calls"),
     ("tests/common/signals.rs", "ignores and handles signals, and handles exit"),
     ("tests/common/stepper.rs", "steps through another process"),
     ("benches/lock.rs", "measures the C library's robust mutex"),

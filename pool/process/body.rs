@@ -3,15 +3,15 @@
 use crate::codec::{self, Packed, Payload, Reader};
 use crate::error::ProcessKind;
 use crate::heap::scope::{self, Pins, luggage_in};
+use crate::identity::{Callable, Entry, FnRef};
 use crate::ipc::control::{Control, Reply};
 use crate::ipc::handles;
 use crate::ipc::parcel::{Contents, Parcel};
 use crate::process::args::{Args, Task};
-use crate::process::bootstrap::{Childhood, Role};
 use crate::process::current;
-use crate::process::identity::{Callable, Entry, FnRef};
 use crate::process::panic::{self, guarded};
 use crate::process::returns::Returns;
+use crate::process::role::{ChildContext, Role};
 use crate::sys::copy::conjure;
 use crate::sys::signal;
 use serde::{Deserialize, Serialize};
@@ -80,9 +80,9 @@ fn encode<R: Payload>(value: &R) -> Result<Packed, ProcessKind> {
 
 /// The life of a process. It ends by `exit`, so that exit handlers run: the function may have registered some, and
 /// [`children::settle`](crate::process::children::settle) is one.
-fn live(childhood: Childhood) -> i32 {
-    let (control, luggage) = (childhood.control.clone(), childhood.luggage.clone());
-    match prepare(childhood) {
+fn live(context: ChildContext) -> i32 {
+    let (control, luggage) = (context.control.clone(), context.luggage.clone());
+    match prepare(context) {
         Ok((function, args)) => {
             signal::heed_interrupts();
             panic::note();
@@ -100,10 +100,10 @@ fn live(childhood: Childhood) -> i32 {
     }
 }
 
-fn prepare(childhood: Childhood) -> Result<(&'static Entry<Run>, Contents), String> {
-    let setup: Setup = codec::from_bytes(&childhood.setup).map_err(|error| error.0)?;
+fn prepare(context: ChildContext) -> Result<(&'static Entry<Run>, Contents), String> {
+    let setup: Setup = codec::from_bytes(&context.setup).map_err(|error| error.0)?;
     let function = setup.function.resolve()?;
-    let args = setup.args.open(childhood.fds.first()).map_err(|error| format!("its arguments: {error}"))?;
+    let args = setup.args.open(context.fds.first()).map_err(|error| format!("its arguments: {error}"))?;
     current::be_process(setup.daemon, setup.path);
     Ok((function, args))
 }

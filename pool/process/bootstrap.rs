@@ -1,54 +1,24 @@
 //! How a process finds out that it is a child of this library, and what it does then, before `main`.
 
-use crate::error::Error;
+use crate::codec;
 use crate::heap::guardian::on_first_name;
 use crate::heap::tree::{self as heap, Origin};
+use crate::identity::FnRef;
 use crate::ipc::control::{Control, Hello, Reply, VERSION};
-use crate::luggage::Luggage;
-use crate::process::guardian;
-use crate::process::identity::{Callable, FnRef};
-use crate::process::{children, current, panic};
+use crate::process::role::{BOOT_READY, ChildContext, IN_CONSTRUCTORS, Mark, Role, VARIABLE};
+use crate::process::{children, current, guardian, panic};
 use crate::sync::mourn;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
-use crate::sys::{child, fence, signal, socket};
+use crate::sys::{child, environment, fence, signal, socket};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-/// The variable that makes a process a child: `version:parent pid:nonce:where its control socket is`.
-pub(crate) const VARIABLE: &str = "MULTIPROC_CHILD";
-
-/// Where the control socket of a local child is.
-pub(crate) const STDIN_URL: &str = "fd:0";
-
-/// Set once this program is known to recognise its own children.
-static BOOT_READY: AtomicBool = AtomicBool::new(false);
-
-/// Set while a child runs the constructors that come after ours.
-static IN_CONSTRUCTORS: AtomicBool = AtomicBool::new(false);
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The exit code of a program that has panicked, as the standard library has it.
 const PANICKED: i32 = 101;
-
-/// What a child is to be: told what it needs, it returns the exit code.
-pub(crate) type Role = fn(Childhood) -> i32;
-
-impl Callable for Role {
-    const TAG: u64 = 1;
-}
-
-/// What a child gets from its parent.
-#[derive(Debug)]
-pub(crate) struct Childhood {
-    pub(crate) control: Control,
-    pub(crate) setup: Vec<u8>,
-    pub(crate) fds: Vec<OwnedFd>,
-    /// Of the values in the setup.
-    pub(crate) luggage: Vec<Arc<Luggage>>,
-}
 
 /// Recognises child processes of this library; to be called first in `main` when the feature `auto` is off.
 ///
@@ -90,54 +60,51 @@ mod auto {
     }
 }
 
-/// Whether this process can start children that will recognise themselves.
-///
-/// # Errors
-///
-/// See [`Error::is_foreign_host`], [`Error::is_not_initialized`] and [`Error::is_daemonic`].
-pub(crate) fn check_host() -> Result<(), Error> {
-    check_program()?;
-    if current::is_daemon() {
-        return Err(Error::daemonic());
-    }
-    Ok(())
-}
-
-/// Whether this program can recognise its children: [`check_host`] without the rules for users.
-///
-/// # Errors
-///
-/// See [`Error::is_foreign_host`] and [`Error::is_not_initialized`].
-pub(crate) fn check_program() -> Result<(), Error> {
-    if !executable::is_main() {
-        return Err(Error::foreign_host());
-    }
-    if !BOOT_READY.load(Relaxed) || IN_CONSTRUCTORS.load(Relaxed) {
-        return Err(Error::not_initialized());
-    }
-    Ok(())
-}
-
 /// Becomes a child if this process was started as one; otherwise returns.
 fn boot(start: Option<StartArguments>) {
     // In every ordinary process this is one look into the environment and nothing else.
-    let Some(variable) = std::env::var_os(VARIABLE) else { return };
-    if !executable::is_main() || executable::is_secure() {
+    let Some(value) = std::env::var_os(VARIABLE) else { return };
+    // A library in another program, which was not started by this copy of it.
+    if !executable::is_main() {
         return;
     }
-    let Some((parent, nonce)) = variable.to_str().and_then(parse) else { return };
-    if !socket::is_control_socket(std::io::stdin().as_fd()) {
-        // A leaked variable, not a child.
-        return;
+    let Some(mark) = value.to_str().and_then(Mark::parse) else { return };
+    let stdin = std::io::stdin();
+    let (parent, is_socket) = (child::parent_pid(), socket::is_socket(stdin.as_fd()));
+    if parent != mark.parent && !is_socket {
+        // The variable has leaked: somebody has passed it on by hand.
+        return mark.note_stray();
     }
-    // From here on this is a child, and a child that fails says so and ends; it never goes on into `main`.
-    if child::parent_pid() != parent || signal::die_with_parent().is_err() || child::parent_pid() != parent {
+    // From here on this is a child. It never goes on into `main`, which would start children again: one that cannot live says
+    // why, and ends.
+    if !is_socket {
+        refuse(None, "its standard input is not the socket of its parent");
+    }
+    // Before this process trusts anything that it was given.
+    if executable::is_secure() {
+        refuse(
+            Some(stdin.as_fd()),
+            "the program has got more rights than its parent (a set-user-id or set-group-id bit, or file capabilities), so \
+             that it cannot trust its environment",
+        );
+    }
+    if parent == 0 {
+        refuse(Some(stdin.as_fd()), "its parent has moved into another PID namespace");
+    }
+    if let Err(error) = signal::die_with_parent() {
+        refuse(Some(stdin.as_fd()), &format!("prctl(PR_SET_PDEATHSIG): {error}"));
+    }
+    if child::parent_pid() != mark.parent {
+        // Nobody is left to be told.
         signal::exit_now(1);
     }
-    // SAFETY: the loader calls constructors before any thread exists, and `init` is called first in `main`.
-    unsafe { std::env::remove_var(VARIABLE) };
-    let Ok(control) = take_control_socket() else { signal::exit_now(1) };
-    match receive_hello(&control, nonce) {
+    environment::hide(VARIABLE);
+    mark.note_child();
+    let control = match take_control_socket() {
+        Ok(control) => control,
+        Err(error) => refuse(Some(stdin.as_fd()), &format!("its standard input: {error}")),
+    };
+    match receive_hello(&control, mark.nonce) {
         Ok((hello, mut fds)) => {
             adopt_heap(&hello, &mut fds);
             live(control, hello, fds, start)
@@ -150,12 +117,18 @@ fn boot(start: Option<StartArguments>) {
     }
 }
 
-fn parse(variable: &str) -> Option<(i32, u64)> {
-    let mut parts = variable.splitn(4, ':');
-    let version: u32 = parts.next()?.parse().ok()?;
-    let parent = parts.next()?.parse().ok()?;
-    let nonce = u64::from_str_radix(parts.next()?, 16).ok()?;
-    (version == VERSION && parts.next()? == STDIN_URL).then_some((parent, nonce))
+/// Ends a child that cannot live: says why on stderr, and to its parent.
+fn refuse(socket: Option<BorrowedFd<'_>>, cause: &str) -> ! {
+    panic::say(format_args!(
+        "process {} cannot be a child of process {}: {cause}",
+        child::own_pid(),
+        child::parent_pid()
+    ));
+    if let Some(socket) = socket {
+        // If the parent does not hear it, it is gone, or notices that this process ends.
+        let _ = socket::send(socket, &codec::to_bytes(&Reply::Refused(cause.to_owned())), &[]);
+    }
+    signal::exit_now(1)
 }
 
 fn take_control_socket() -> io::Result<Control> {
@@ -224,11 +197,11 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
             signal::exit_now(1)
         }
     };
-    let childhood = Childhood { control: control.clone(), setup: hello.setup, fds, luggage };
+    let context = ChildContext { control: control.clone(), setup: hello.setup, fds, luggage };
     let thread = std::thread::Builder::new().name(hello.name).stack_size(signal::stack_limit()).spawn(move || {
         signal::report_stack_overflow();
         // A panic of user code that nobody has foreseen must not leave a process without its thread.
-        let code = panic::contain(|| role(childhood)).unwrap_or(PANICKED);
+        let code = panic::contain(|| role(context)).unwrap_or(PANICKED);
         children::settle();
         signal::flush_standard_streams();
         signal::exit_now(code)
@@ -248,23 +221,5 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
             Ok(ready) if ready.first() == Some(&true) => signal::exit_now(1),
             _ => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_whole_variable_is_understood() {
-        assert_eq!(parse("1:42:ff:fd:0"), Some((42, 255)));
-        for wrong in ["", "1", "1:42", "1:42:ff", "1:42:ff:", "2:42:ff:fd:0", "1:x:ff:fd:0", "1:42:ff:tcp:host"] {
-            assert_eq!(parse(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn this_test_can_start_children() {
-        check_host().unwrap();
     }
 }

@@ -3,14 +3,14 @@
 use crate::codec::{self, Packed, Payload};
 use crate::error::{Error, Exit, Result};
 use crate::heap::scope::{Pins, luggage_in};
+use crate::identity::{Entry, FnRef};
 use crate::ipc::control::Reply;
 use crate::ipc::parcel::Parcel;
 use crate::process::args::{Args, Task};
 use crate::process::body::{self, Run, Setup, function_entry};
-use crate::process::bootstrap::check_host;
 use crate::process::handle::{Process, ProcessHandle};
-use crate::process::identity::{Entry, FnRef};
 use crate::process::returns::{Fallible, Plain, assert_captures_nothing};
+use crate::process::role::check_host;
 use crate::process::start::{News, Start, control_pair};
 use crate::process::{children, current};
 use crate::sys::child::Outfit;

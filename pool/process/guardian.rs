@@ -5,9 +5,9 @@
 //! terminal, and ends of itself a moment after the first process.
 
 use crate::heap::guardian::{self, Tree};
+use crate::identity::Entry;
 use crate::ipc::control::Reply;
-use crate::process::bootstrap::{Childhood, Role};
-use crate::process::identity::Entry;
+use crate::process::role::{ChildContext, Role};
 use crate::process::start::{News, Start, control_pair};
 use crate::sys::child::{Outfit, open_pidfd};
 use crate::sys::poll::{self, Interest};
@@ -54,15 +54,15 @@ pub(crate) fn start() {
 }
 
 /// The life of the guardian.
-fn live(childhood: Childhood) -> i32 {
+fn live(context: ChildContext) -> i32 {
     let (tree, first) = match prepare() {
         Ok(prepared) => prepared,
         Err(text) => {
-            let _ = childhood.control.send(&Reply::Refused(text), &[]);
+            let _ = context.control.send(&Reply::Refused(text), &[]);
             return 1;
         }
     };
-    if childhood.control.send(&Reply::Ready, &[]).is_err() {
+    if context.control.send(&Reply::Ready, &[]).is_err() {
         return 1;
     }
     wait(&first, Deadline::NEVER);

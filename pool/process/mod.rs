@@ -11,6 +11,5 @@ mod guardian;
 pub(crate) mod handle;
 pub(crate) mod panic;
 pub(crate) mod returns;
+pub(crate) mod role;
 pub(crate) mod start;
-
-pub(crate) use crate::identity;

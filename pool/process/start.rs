@@ -2,13 +2,13 @@
 
 use crate::error::Error;
 use crate::heap::tree::{self as heap, Origin};
+use crate::identity::{Entry, FnRef};
 use crate::ipc::control::{Control, HeapGrant, Hello, Reply, VERSION};
 use crate::luggage::Luggage;
-use crate::process::bootstrap::{Role, STDIN_URL, VARIABLE, check_host, check_program};
 use crate::process::current;
-use crate::process::identity::{Entry, FnRef};
+use crate::process::role::{Mark, Role, VARIABLE, check_host, check_program};
 use crate::sync::mourn::mourn;
-use crate::sys::child::{Child, ChildSignal, Ending, Outfit, own_pid};
+use crate::sys::child::{Child, ChildSignal, Ending, Outfit};
 use crate::sys::poll::Interest;
 use crate::sys::reactor::{Event, Reactor, reactor};
 use crate::sys::time::Deadline;
@@ -134,7 +134,6 @@ impl Start {
     ) {
         // A fresh random number: a process that inherits the variable by accident does not know the message.
         let nonce = RandomState::new().build_hasher().finish();
-        let variable = format!("{VERSION}:{}:{nonce:x}:{STDIN_URL}", own_pid());
         let hello = Hello {
             version: VERSION,
             build: executable::build().to_vec(),
@@ -149,7 +148,7 @@ impl Start {
         };
         // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
         let mut outfit = self.outfit;
-        outfit.variables.push((VARIABLE.into(), variable.into()));
+        outfit.variables.push((VARIABLE.into(), Mark::new(nonce).to_string().into()));
         let child = match Child::start("/proc/self/exe".as_ref(), self.socket, outfit) {
             Ok(child) => Arc::new(child),
             Err(error) => {

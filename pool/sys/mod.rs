@@ -4,6 +4,7 @@ pub(crate) mod atomic;
 pub(crate) mod child;
 pub(crate) mod copy;
 pub(crate) mod cpu;
+pub(crate) mod environment;
 #[cfg_attr(
     not(all(feature = "auto", target_env = "gnu")),
     allow(dead_code, reason = "only a program that recognises its workers before `main` runs constructors itself")

@@ -8,6 +8,7 @@ pub(crate) mod journal;
 pub(crate) mod links;
 pub(crate) mod proc;
 pub(crate) mod python;
+pub(crate) mod seccomp;
 pub(crate) mod signals;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod stepper;

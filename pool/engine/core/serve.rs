@@ -14,7 +14,7 @@ use crate::engine::core::state::{Core, Engine};
 use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskKind};
 use crate::heap::scope::{self, Pins};
-use crate::process::identity::Entry;
+use crate::identity::Entry;
 use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use crate::engine::worker::routines::Routines;
 use crate::engine::worker::work::{Context, Invocation, Run};
 use crate::error::TaskKind;
 use crate::heap::scope;
+use crate::identity::{Entry, FnRef};
 use crate::ipc::bell::Bell;
 use crate::ipc::channel::ChannelWorker;
 use crate::ipc::control::Reply;
@@ -14,9 +15,8 @@ use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
 use crate::luggage::Luggage;
-use crate::process::bootstrap::{Childhood, Role};
-use crate::process::identity::{Entry, FnRef};
 use crate::process::panic::{self, guarded};
+use crate::process::role::{ChildContext, Role};
 use crate::sys::{cpu, memory, usage};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -97,7 +97,7 @@ impl Known {
 }
 
 /// A worker's life; the result is its exit code.
-fn live(childhood: Childhood) -> i32 {
+fn live(childhood: ChildContext) -> i32 {
     let control = childhood.control.clone();
     let (mut link, routines, log) = match open_link(childhood) {
         Ok(open) => open,
@@ -129,7 +129,7 @@ fn live(childhood: Childhood) -> i32 {
 /// Where log records go.
 type LogEnd = Option<(Level, OwnedFd)>;
 
-fn open_link(mut childhood: Childhood) -> io::Result<(WorkerEnd, Routines, LogEnd)> {
+fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, LogEnd)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let mut setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
     let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));

@@ -3,9 +3,9 @@
 use crate::codec::{self, Reader};
 use crate::error::{Error, RemoteError, TaskError, TaskKind};
 use crate::heap::scope::{self, Pins, luggage_in};
+use crate::identity::{Callable, Entry, FnRef};
 use crate::luggage::Luggage;
 use crate::process::args::{Args, Task};
-use crate::process::identity::{Callable, Entry, FnRef};
 use crate::process::panic::{self, guarded};
 use crate::sys::copy::conjure;
 use serde::{Deserialize, Serialize};
