@@ -53,6 +53,15 @@
 //!
 //! Exactly the task that it was running fails; see [`Pool`]. No call hangs, and no task is started twice.
 
+// On docs.rs an item of an optional feature is labelled with its name.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("multiproc runs on Linux only: it is built on futexes, pidfds, memory files and `/proc/self/exe`");
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("multiproc runs on 64-bit targets only: the file of the memory that processes share is 8 TiB long");
+
 mod codec;
 mod engine;
 mod error;
