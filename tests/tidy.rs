@@ -91,7 +91,7 @@ fn sources(places: &[&str], extensions: &[&str]) -> Vec<Source> {
     }
     let mut found = Vec::new();
     places.iter().for_each(|place| walk(&root().join(place), extensions, &mut found));
-    found.retain(|path| !path.components().any(|part| part.as_os_str() == "target"));
+    found.retain(|path| !path.strip_prefix(root()).unwrap().components().any(|part| part.as_os_str() == "target"));
     found.sort();
     let read = |path: PathBuf| Source {
         text: fs::read_to_string(&path).unwrap(),
