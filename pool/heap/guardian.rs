@@ -50,9 +50,9 @@ impl Tree {
     pub(crate) fn guard() -> Result<Tree, Error> {
         let heap = heap()?;
         let parties = heap.file.parties();
-        let first = parties.living().into_iter().find(|row| parties.rows[*row as usize].parent.load(Relaxed) == 0);
-        let pid = first.and_then(|row| i32::try_from(parties.rows[row as usize].pid.load(Relaxed)).ok());
-        let first = pid.ok_or_else(|| Error::shared_memory("the first process has no part in the shared memory"))?;
+        let first = parties
+            .first()
+            .ok_or_else(|| Error::shared_memory("the first process has no part in the shared memory"))?;
         let place = |bits| PartyId::from_bits(bits).is_none_or(|id| parties.has_ended(id)).then(|| heap.own.to_bits());
         match parties.head.guardian.fetch_update(AcqRel, Acquire, place) {
             Ok(_) => Ok(Tree { heap, first }),

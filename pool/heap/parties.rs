@@ -1,12 +1,14 @@
 //! The process table: who uses the heap, who of them is alive, and what each holds.
 //!
-//! A process takes a row when it first uses the heap, and its supervising thread takes the row's [`Mark`], which the
-//! kernel sets when the process ends. A row is given to another process only after everything that the dead one held
-//! was released, which is its parent's work: the parent first reads what the child has left behind in its messages.
-//! Without a parent it is anybody's.
+//! A process reserves a row for each child before it starts it, and names the row to the child. The child moves in when it
+//! first uses the heap: its supervising thread takes the row's [`Mark`], which the kernel sets when that thread ends. When
+//! the child has ended, its parent releases whatever it held and frees the row, in whatever state the row is: so no kill,
+//! wherever it hits, costs a row. The parent does that after it has read what the child has left behind in its messages.
+//! If the parent is dead, too, anybody does it.
 
 use crate::heap::geometry::Geometry;
 use crate::sys::atomic::{AtomicU64, Ordering};
+use crate::sys::life;
 use crate::sys::memory::Atomics;
 use crate::sys::robust::Mark;
 use Ordering::{Acquire, Relaxed, Release};
@@ -15,47 +17,83 @@ use Ordering::{Acquire, Relaxed, Release};
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct Party {
-    /// Whose it is: see [`Standing`], in the low byte; the row of who releases it, in bits 8 to 31; generation above.
+    /// Whose it is: a [`Standing`].
     state: AtomicU64,
-    /// What its parent calls it.
-    pub(super) token: AtomicU64,
-    /// The row and generation of its parent, as [`PartyId`].
-    pub(super) parent: AtomicU64,
     /// Registry places at and above this one were never used.
     pub(super) high: AtomicU64,
-    /// Its process id, for people.
+    /// The process id of who lives in it.
     pub(super) pid: AtomicU64,
-    _pad: [AtomicU64; 3],
+    _pad: [AtomicU64; 5],
     pub(super) mark: Mark,
 }
 
 // SAFETY: repr(C), atomics and a `Mark` only; 128 bytes, so no padding.
 unsafe impl Atomics for Party {}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Free,
-    /// Being taken.
-    Taken,
-    Living,
-    /// Its holder is dead, and somebody releases what it held.
-    Released,
-}
-
 /// Names one process among all that ever use a heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartyId {
     pub(crate) row: u32,
+    /// How many processes had the row before, modulo 2^[`GENERATION_BITS`].
     pub(crate) generation: u32,
 }
 
+const GENERATION_BITS: u32 = 25;
+const GENERATION: u32 = (1 << GENERATION_BITS) - 1;
+const ROW_BITS: u32 = 10;
+const _: () = assert!(crate::heap::geometry::MOST_PARTIES < 1 << ROW_BITS);
+
 impl PartyId {
-    pub(super) fn to_bits(self) -> u64 {
-        u64::from(self.generation) << 32 | (u64::from(self.row) + 1)
+    /// In the low 35 bits, and never 0.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.generation & GENERATION) << ROW_BITS | (u64::from(self.row) + 1)
     }
 
-    pub(super) fn from_bits(bits: u64) -> Option<PartyId> {
-        Some(PartyId { row: (bits as u32).checked_sub(1)?, generation: (bits >> 32) as u32 })
+    pub(crate) fn from_bits(bits: u64) -> Option<PartyId> {
+        let row = (bits as u32 & ((1 << ROW_BITS) - 1)).checked_sub(1)?;
+        Some(PartyId { row, generation: (bits >> ROW_BITS) as u32 & GENERATION })
+    }
+}
+
+/// Who has a row. In the state word: what it is in the low 3 bits, the row's generation in the next 25, and in the
+/// upper 36 who is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Free,
+    /// Set aside by this process, for a child.
+    Reserved(PartyId),
+    /// The process with this id is moving in.
+    Moving(u32),
+    /// Somebody lives in it, whose parent is this process; the first process of the tree has none.
+    Living(Option<PartyId>),
+    /// Its holder is dead, and this process releases what it held.
+    Released(PartyId),
+}
+
+impl Standing {
+    fn to_bits(self, generation: u32) -> u64 {
+        let (kind, who) = match self {
+            Standing::Free => (0, 0),
+            Standing::Reserved(parent) => (1, parent.to_bits()),
+            Standing::Moving(pid) => (2, u64::from(pid)),
+            Standing::Living(parent) => (3, parent.map_or(0, PartyId::to_bits)),
+            Standing::Released(by) => (4, by.to_bits()),
+        };
+        kind | u64::from(generation & GENERATION) << 3 | who << (3 + GENERATION_BITS)
+    }
+
+    /// The standing and the generation; `None` for a word that nobody of us writes.
+    fn from_bits(bits: u64) -> Option<(Standing, u32)> {
+        let who = bits >> (3 + GENERATION_BITS);
+        let standing = match bits & 7 {
+            0 => Standing::Free,
+            1 => Standing::Reserved(PartyId::from_bits(who)?),
+            2 => Standing::Moving(who as u32),
+            3 => Standing::Living(PartyId::from_bits(who)),
+            4 => Standing::Released(PartyId::from_bits(who)?),
+            _ => return None,
+        };
+        Some((standing, (bits >> 3) as u32 & GENERATION))
     }
 }
 
@@ -67,55 +105,68 @@ pub(super) struct Parties {
 }
 
 impl Party {
-    fn standing(&self) -> (Standing, u32, u32) {
-        let state = self.state.load(Acquire);
-        let standing = match state as u8 {
-            0 => Standing::Free,
-            1 => Standing::Taken,
-            2 => Standing::Living,
-            _ => Standing::Released,
-        };
-        (standing, (state >> 8) as u32 & 0xff_ffff, (state >> 32) as u32)
+    fn standing(&self) -> Option<(Standing, u32)> {
+        // SYNC: party lives
+        Standing::from_bits(self.state.load(Acquire))
     }
 
-    fn change(&self, from: (Standing, u32, u32), to: (Standing, u32, u32)) -> bool {
-        let bits = |(standing, by, generation): (Standing, u32, u32)| {
-            u64::from(generation) << 32 | u64::from(by) << 8 | standing as u64
-        };
-        self.state.compare_exchange(bits(from), bits(to), Ordering::AcqRel, Relaxed).is_ok()
+    fn change(&self, generation: u32, from: Standing, to: Standing) -> bool {
+        let (from, to) = (from.to_bits(generation), to.to_bits(generation));
+        // SYNC: party lives
+        self.state.compare_exchange(from, to, Ordering::AcqRel, Relaxed).is_ok()
     }
 }
 
 impl Parties {
-    /// Takes a free row.
-    pub(super) fn reserve(&self) -> Option<PartyId> {
+    /// Sets a free row aside for a child of `parent`.
+    pub(super) fn reserve(&self, parent: PartyId) -> Option<PartyId> {
+        self.take_free(Standing::Reserved(parent))
+    }
+
+    fn take_free(&self, to: Standing) -> Option<PartyId> {
         let count = self.rows.len() as u64;
         // Round and round, so that a row rests as long as possible.
         let start = self.head.next_party.fetch_add(1, Relaxed);
         (0..count).find_map(|step| {
             let row = (start.wrapping_add(step) % count) as u32;
             let party = &self.rows[row as usize];
-            let (standing, by, generation) = party.standing();
-            let id = PartyId { row, generation };
-            (standing == Standing::Free && party.change((standing, by, generation), (Standing::Taken, 0, generation)))
-                .then(|| {
-                    self.head.parties.fetch_max(u64::from(row) + 1, Relaxed);
-                    id
-                })
+            let (standing, generation) = party.standing()?;
+            if standing != Standing::Free || !party.change(generation, Standing::Free, to) {
+                return None;
+            }
+            self.head.parties.fetch_max(u64::from(row) + 1, Relaxed);
+            Some(PartyId { row, generation })
         })
     }
 
-    /// Moves into a reserved row; on the thread whose life stands for the process's.
-    pub(super) fn move_in(&self, id: PartyId, token: u64, parent: u64) -> std::io::Result<()> {
-        let party: &'static Party = &self.rows[id.row as usize];
-        party.token.store(token, Relaxed);
-        party.parent.store(parent, Relaxed);
+    /// Moves in, on the thread whose life stands for the process's: into the row that `parent` has `reserved`; or, if this
+    /// is the first process, or the parent has died and somebody has cleared up after it, into a free one. `None` = there is
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// The system knows no robust mutexes.
+    pub(super) fn move_in(
+        &self,
+        reserved: Option<PartyId>,
+        parent: Option<PartyId>,
+    ) -> std::io::Result<Option<PartyId>> {
+        let pid = std::process::id();
+        // From here on the row is this process's alone until it has ended: only then its mark may be touched.
+        let own = reserved.zip(parent).filter(|(own, parent)| {
+            let party = self.rows.get(own.row as usize);
+            party.is_some_and(|it| it.change(own.generation, Standing::Reserved(*parent), Standing::Moving(pid)))
+        });
+        let Some(own) = own.map(|(own, _)| own).or_else(|| self.take_free(Standing::Moving(pid))) else {
+            return Ok(None);
+        };
+        let party: &'static Party = &self.rows[own.row as usize];
         party.high.store(0, Relaxed);
-        party.pid.store(u64::from(std::process::id()), Relaxed);
-        party.mark.take()?;
+        party.pid.store(u64::from(pid), Relaxed);
+        party.mark.take().inspect_err(|_| self.give_back(own))?;
         // SYNC: party lives
-        party.state.store(u64::from(id.generation) << 32 | Standing::Living as u64, Release);
-        Ok(())
+        party.state.store(Standing::Living(parent).to_bits(own.generation), Release);
+        Ok(Some(own))
     }
 
     /// Whether the process in a row has ended. One load.
@@ -127,7 +178,7 @@ impl Parties {
     /// Whether that very process has ended.
     pub(super) fn has_ended(&self, id: PartyId) -> bool {
         let Some(party) = self.rows.get(id.row as usize) else { return true };
-        let (standing, _, generation) = party.standing();
+        let Some((standing, generation)) = party.standing() else { return true };
         generation != id.generation || standing == Standing::Free || party.mark.is_orphaned()
     }
 
@@ -136,31 +187,44 @@ impl Parties {
         (0..).zip(&self.rows[..used])
     }
 
-    /// The rows of living processes, for the checker.
+    /// The rows of living processes.
     pub(super) fn living(&self) -> Vec<u32> {
-        let living = self.used().filter(|(_, party)| party.standing().0 == Standing::Living);
-        living.filter(|(_, party)| !party.mark.is_orphaned()).map(|(row, _)| row).collect()
+        let lives = |party: &Party| matches!(party.standing(), Some((Standing::Living(_), _)));
+        self.used().filter(|(_, party)| lives(party) && !party.mark.is_orphaned()).map(|(row, _)| row).collect()
     }
 
-    /// Takes over, for releasing what they hold, the rows of dead processes of which `which` says so, as far as `can`
-    /// says that it is possible here.
-    pub(super) fn take_dead(
-        &self,
-        own: PartyId,
-        which: impl Fn(&Party) -> bool,
-        can: impl Fn(u32) -> bool,
-    ) -> Vec<PartyId> {
+    /// How many rows are free.
+    pub(super) fn free(&self) -> usize {
+        self.rows.iter().filter(|party| matches!(party.standing(), Some((Standing::Free, _)))).count()
+    }
+
+    /// The process id of the first process of the tree, as long as it lives.
+    pub(super) fn first(&self) -> Option<i32> {
+        let is_first = |party: &Party| matches!(party.standing(), Some((Standing::Living(None), _)));
+        let first = self.used().find(|(_, party)| is_first(party) && !party.mark.is_orphaned());
+        i32::try_from(first?.1.pid.load(Relaxed)).ok()
+    }
+
+    /// Takes over, for releasing what they held, the rows of dead processes: that of `child`, which this process knows to
+    /// have ended, and those without a living parent.
+    pub(super) fn take_dead(&self, own: PartyId, child: Option<PartyId>) -> Vec<PartyId> {
         let dead = self.used().filter_map(|(row, party)| {
-            let state @ (standing, by, generation) = party.standing();
-            let abandoned = match standing {
-                Standing::Free | Standing::Taken => false,
-                Standing::Living => which(party),
+            let (standing, generation) = party.standing()?;
+            let id = PartyId { row, generation };
+            let is_abandoned = match standing {
+                Standing::Free => false,
                 // Who was at it has died over it.
-                Standing::Released => self.is_dead(by),
+                Standing::Released(by) => self.has_ended(by),
+                _ if child == Some(id) => true,
+                // If its child lives and has not moved in yet, it will find another row.
+                Standing::Reserved(parent) => self.has_ended(parent),
+                // It holds nothing yet, so it does not matter who notices.
+                Standing::Moving(pid) => life::has_ended(pid.into()),
+                Standing::Living(parent) => {
+                    parent.is_some_and(|parent| self.has_ended(parent)) && party.mark.is_orphaned()
+                }
             };
-            let to = (Standing::Released, own.row, generation);
-            let is_it = abandoned && party.mark.is_orphaned() && can(row);
-            (is_it && party.change(state, to)).then_some(PartyId { row, generation })
+            (is_abandoned && party.change(generation, standing, Standing::Released(own))).then_some(id)
         });
         dead.collect()
     }
@@ -168,10 +232,10 @@ impl Parties {
     /// Gives a row back whose holder's things were all released.
     pub(super) fn give_back(&self, id: PartyId) {
         let party = &self.rows[id.row as usize];
-        party.token.store(0, Relaxed);
+        party.high.store(0, Relaxed);
         party.mark.clear();
         // SYNC: party lives
-        party.state.store(u64::from(id.generation.wrapping_add(1)) << 32, Release);
+        party.state.store(Standing::Free.to_bits(id.generation.wrapping_add(1)), Release);
     }
 }
 

@@ -11,6 +11,10 @@ use std::collections::{HashMap, HashSet};
 pub struct SharedMemoryReport {
     /// Living processes that use it.
     pub processes: usize,
+    /// How many processes can use it at a time, children included that were started and have not used it yet.
+    pub slots: usize,
+    /// How many more there can be at the moment.
+    pub free_slots: usize,
     /// Blocks (locks, values, arrays ..) that some process holds.
     pub blocks: usize,
     /// Bytes that were asked for in them.
@@ -39,7 +43,12 @@ pub fn shared_memory_report() -> Result<SharedMemoryReport, Error> {
     let heap = heap()?;
     let (table, parties) = (heap.file.table(), heap.file.parties());
     let living = parties.living();
-    let mut report = SharedMemoryReport { processes: living.len(), ..SharedMemoryReport::default() };
+    let mut report = SharedMemoryReport {
+        processes: living.len(),
+        slots: parties.rows.len(),
+        free_slots: parties.free(),
+        ..SharedMemoryReport::default()
+    };
     let mut holders: HashMap<(u32, u32), u32> = HashMap::new();
     for row in living {
         for block in heap.registry_words(row)?.into_iter().filter_map(held) {

@@ -27,10 +27,9 @@ pub(crate) struct Origin {
     pub(crate) fd: Arc<OwnedFd>,
     /// A random number: a handle of another tree is recognised by it.
     pub(crate) id: u64,
-    /// What this process is called by its parent; 0 in the first process.
-    pub(crate) token: u64,
-    /// The parent's row.
-    pub(crate) parent: u64,
+    /// The row that the parent has set aside for this process, and the parent; none in the first process.
+    pub(crate) own: Option<PartyId>,
+    pub(crate) parent: Option<PartyId>,
 }
 
 /// The heap, opened: this process has a row in its process table.
@@ -85,17 +84,27 @@ fn create() -> io::Result<Origin> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small"))?;
     let fd = memory::create("multiproc-heap", usize::try_from(len).unwrap_or(usize::MAX))?;
     let id = RandomState::new().build_hasher().finish().max(1);
-    Ok(Origin { fd: Arc::new(fd), id, token: 0, parent: 0 })
+    Ok(Origin { fd: Arc::new(fd), id, own: None, parent: None })
 }
 
-/// What a child is handed: the heap's file, its id, and this process's row, so that the child's things are released by
-/// this process alone. `None` when there is no heap; the child then learns why from [`why_none`].
+/// What a child is handed: the heap's file, its id, and a row of the process table, which is the child's until [`bury`] is
+/// called.
+///
+/// # Errors
+///
+/// As text, which the child is told: there is no heap, or as many processes use it as can.
 pub(crate) fn for_child() -> Result<Origin, String> {
-    match heap() {
-        Ok(heap) => Ok(Origin { fd: Arc::clone(heap.file.fd()), id: heap.id, token: 0, parent: heap.own.to_bits() }),
-        Err(error) => Err(error.to_string()),
-    }
+    let heap = heap().map_err(|error| error.to_string())?;
+    let parties = heap.file.parties();
+    let own = parties.reserve(heap.own).or_else(|| {
+        release_dead(&heap.file, heap.own, None);
+        parties.reserve(heap.own)
+    });
+    let own = own.ok_or(FULL)?;
+    Ok(Origin { fd: Arc::clone(heap.file.fd()), id: heap.id, own: Some(own), parent: Some(heap.own) })
 }
+
+const FULL: &str = "too many processes share the memory of this program";
 
 /// The heap.
 ///
@@ -126,29 +135,20 @@ fn open() -> Result<&'static Heap, Error> {
     let file = HeapFile::open(Arc::clone(&origin.fd))?;
     fence::take_part();
     let parties = file.parties();
-    let own = parties.reserve().or_else(|| {
-        // Without a row of its own this process cannot open what it would have to take the dead off.
-        release_dead(&file, PartyId { row: 0, generation: 0 }, |_| false, |row| !holds_opened(&file, row));
-        parties.reserve()
-    });
-    let own = own.ok_or_else(|| Error::shared_memory("too many processes share the memory of this program"))?;
+    let own = reactor.call(move || parties.move_in(origin.own, origin.parent))?;
+    let own = own.ok_or_else(|| Error::shared_memory(FULL))?;
     let registry = file.registry(own.row)?;
-    reactor.call(move || parties.move_in(own, origin.token, origin.parent))?;
     let heap = Heap { file, id: origin.id, own, generation: fork_generation(), registry, places: Mutex::default() };
     Ok(HEAP.get_or_init(|| heap))
 }
 
-/// A child of this process has ended, and all that it has said was read: releases what it held.
-pub(crate) fn bury(token: u64) {
-    let Some(heap) = HEAP.get() else { return };
-    let parties = heap.file.parties();
-    let parent = heap.own.to_bits();
-    let is_it = |party: &parties::Party| {
-        let of = party.parent.load(Ordering::Relaxed);
-        of == parent && party.token.load(Ordering::Relaxed) == token
-            || PartyId::from_bits(of).is_some_and(|of| of != heap.own && parties.has_ended(of))
-    };
-    release_dead(&heap.file, heap.own, is_it, |_| true);
+/// The child that was handed this row was never started, or has ended and all that it has said was read: releases what it
+/// held, and the row.
+pub(crate) fn bury(child: PartyId) {
+    // A fork has a copy of what its original will do.
+    if let Some(heap) = HEAP.get().filter(|heap| heap.generation == fork_generation()) {
+        release_dead(&heap.file, heap.own, Some(child));
+    }
 }
 
 /// Whether the process in a row of the process table has ended. One load.
@@ -172,27 +172,11 @@ pub(crate) fn pid_of(row: u32) -> u64 {
     party.map_or(0, |party| party.pid.load(Ordering::Relaxed))
 }
 
-/// Whether a process holds blocks of those kinds of which [`Kind::is_opened`] speaks.
-fn holds_opened(file: &HeapFile, row: u32) -> bool {
-    let Ok(registry) = file.registry(row) else { return true };
-    let high = file.parties().rows[row as usize].high.load(Ordering::Acquire).min(file.geometry.row);
-    let places = registry.views::<crate::sys::atomic::AtomicU64>(0, high as usize);
-    let table = file.table();
-    places.iter().filter_map(|place| parties::held(place.load(Ordering::Acquire))).any(|(index, generation)| {
-        table.site(index).is_ok_and(|site| site.generation == generation && Kind::is_opened(site.kind))
-    })
-}
-
-/// Releases what dead processes held of which `which` says so, and of those without a living parent; of those alone of
-/// which `can` says so.
-fn release_dead(file: &HeapFile, own: PartyId, which: impl Fn(&parties::Party) -> bool, can: impl Fn(u32) -> bool) {
+/// Releases what a child held that has ended, and what processes held that are dead and so are their parents.
+fn release_dead(file: &HeapFile, own: PartyId, child: Option<PartyId>) {
     let Some(mourn) = MOURN.get() else { return };
     let parties = file.parties();
-    let orphan = |party: &parties::Party| {
-        let parent = party.parent.load(Ordering::Relaxed);
-        PartyId::from_bits(parent).is_some_and(|parent| parties.has_ended(parent))
-    };
-    for id in parties.take_dead(own, |party| which(party) || orphan(party), can) {
+    for id in parties.take_dead(own, child) {
         let party = &parties.rows[id.row as usize];
         let high = party.high.load(Ordering::Acquire).min(file.geometry.row) as usize;
         if high > 0 {

@@ -1,6 +1,8 @@
 //! The control socket between a process and its child: the handshake, and what does not fit a link.
 
 use crate::codec;
+use crate::heap::parties::PartyId;
+use crate::heap::tree::Origin;
 use crate::luggage::Luggage;
 use crate::sys::memory::{self, Mapping};
 use crate::sys::socket;
@@ -37,9 +39,24 @@ pub(crate) struct Hello {
 /// What a child is told of the shared memory of its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HeapGrant {
-    pub(crate) id: u64,
-    /// Who its parent is there.
-    pub(crate) parent: u64,
+    id: u64,
+    /// The row of the process table that was set aside for it, and its parent's.
+    own: u64,
+    parent: u64,
+}
+
+impl HeapGrant {
+    /// What a child is told of the heap that it is handed.
+    pub(crate) fn of(origin: &Origin) -> HeapGrant {
+        let bits = |id: Option<PartyId>| id.map_or(0, PartyId::to_bits);
+        HeapGrant { id: origin.id, own: bits(origin.own), parent: bits(origin.parent) }
+    }
+
+    /// The heap whose file came beside it.
+    pub(crate) fn with(self, fd: OwnedFd) -> Origin {
+        let [own, parent] = [self.own, self.parent].map(PartyId::from_bits);
+        Origin { fd: Arc::new(fd), id: self.id, own, parent }
+    }
 }
 
 /// What a child answers.

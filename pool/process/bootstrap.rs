@@ -2,7 +2,7 @@
 
 use crate::codec;
 use crate::heap::guardian::on_first_name;
-use crate::heap::tree::{self as heap, Origin};
+use crate::heap::tree as heap;
 use crate::identity::FnRef;
 use crate::ipc::control::{Control, Hello, Reply, VERSION};
 use crate::process::role::{BOOT_READY, ChildContext, IN_CONSTRUCTORS, Mark, Role, VARIABLE};
@@ -157,8 +157,7 @@ fn adopt_heap(hello: &Hello, fds: &mut Vec<OwnedFd>) {
     heap::on_death(mourn::mourn);
     heap::adopt(hello.heap.clone().and_then(|grant| {
         let fd = (!fds.is_empty()).then(|| fds.remove(0)).filter(heap::is_heap);
-        let fd = fd.ok_or_else(|| "its parent has handed it something else".to_owned())?;
-        Ok(Origin { fd: Arc::new(fd), id: grant.id, token: hello.nonce, parent: grant.parent })
+        Ok(grant.with(fd.ok_or_else(|| "its parent has handed it something else".to_owned())?))
     }));
 }
 

@@ -1,6 +1,7 @@
 //! Starting a child and following it to its end: the parent's half of the boot sequence.
 
 use crate::error::Error;
+use crate::heap::parties::PartyId;
 use crate::heap::tree::{self as heap, Origin};
 use crate::identity::{Entry, FnRef};
 use crate::ipc::control::{Control, HeapGrant, Hello, Reply, VERSION};
@@ -39,22 +40,22 @@ pub(crate) enum News {
     Exited(Ending, Remains),
 }
 
-/// What a dead child held of the shared memory: released when this is dropped, so after everything was read that the
-/// child has said.
+/// What a child has of the shared memory: its place there, and whatever it held when it died. Released when this is
+/// dropped, so after everything was read that the child has said.
 #[derive(Debug)]
-pub(crate) struct Remains(u64);
+pub(crate) struct Remains(Option<PartyId>);
 
 impl Remains {
     /// Of a worker that was no process.
     pub(crate) fn nothing() -> Remains {
-        Remains(0)
+        Remains(None)
     }
 }
 
 impl Drop for Remains {
     fn drop(&mut self) {
-        if self.0 != 0 {
-            heap::bury(self.0);
+        if let Some(child) = self.0.take() {
+            heap::bury(child);
         }
     }
 }
@@ -86,8 +87,7 @@ struct Watcher {
     control: Control,
     /// Until it is ready the control socket belongs to the handshake, afterwards to the link.
     shaking_hands: Mutex<bool>,
-    /// What the child is called.
-    nonce: u64,
+    remains: Mutex<Remains>,
     tell: Box<dyn Fn(News) + Send + Sync>,
 }
 
@@ -118,9 +118,10 @@ impl Start {
             FnRef::Name { .. } => return Err(Error::foreign_host()),
         };
         heap::on_death(mourn);
-        let heap = heap::for_child();
         let reactor = reactor()?;
-        reactor.post(move || self.start_here(reactor, role, outlives, heap, Box::new(tell)));
+        let heap = heap::for_child();
+        let remains = Remains(heap.as_ref().ok().and_then(|it| it.own));
+        reactor.post(move || self.start_here(reactor, role, outlives, heap, remains, Box::new(tell)));
         Ok(())
     }
 
@@ -130,6 +131,7 @@ impl Start {
         role: (u64, u64),
         outlives: bool,
         heap: Result<Origin, String>,
+        remains: Remains,
         tell: Box<dyn Fn(News) + Send + Sync>,
     ) {
         // A fresh random number: a process that inherits the variable by accident does not know the message.
@@ -143,7 +145,7 @@ impl Start {
             role,
             outlives,
             setup: self.setup,
-            heap: heap.as_ref().map(|it| HeapGrant { id: it.id, parent: it.parent }).map_err(String::clone),
+            heap: heap.as_ref().map(HeapGrant::of).map_err(String::clone),
             luggage: self.luggage.len(),
         };
         // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
@@ -163,14 +165,21 @@ impl Start {
             child.signal(ChildSignal::Kill);
         }
         tell(News::Started(Arc::clone(&child)));
-        let watcher = Arc::new(Watcher { child, control: self.control, shaking_hands: Mutex::new(true), nonce, tell });
+        let watcher = Arc::new(Watcher {
+            child,
+            control: self.control,
+            shaking_hands: Mutex::new(true),
+            remains: Mutex::new(remains),
+            tell,
+        });
         let exits = Arc::clone(&watcher);
         watcher.listen(reactor, Deadline::after(READY_WITHIN));
         reactor.watch(Arc::clone(exits.child.pidfd()), Interest::Readable, Deadline::NEVER, move |_| {
             exits.hear();
             *exits.shaking_hands.lock() = false;
             let ending = exits.child.try_reap().unwrap_or(Ending::Unknown);
-            (exits.tell)(News::Exited(ending, Remains(exits.nonce)));
+            let remains = std::mem::replace(&mut *exits.remains.lock(), Remains::nothing());
+            (exits.tell)(News::Exited(ending, remains));
         });
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod executable;
 pub(crate) mod fence;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod life;
 pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod poll;

@@ -1,8 +1,9 @@
 //! Handles between processes that are started one by one.
 
-use super::common::proc::books_are_in_order;
+use super::common::alone::alone;
+use super::common::proc::{books_are_in_order, eventually};
 use super::common::watchdog::watchdog;
-use multiproc::{Array, Lock, Process, RawValue, Value, join_all};
+use multiproc::{Array, Lock, Pool, Process, RawValue, Value, join_all, shared_memory_report};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -84,4 +85,36 @@ fn more_processes_than_the_table_has_places_one_after_the_other() {
     }
     assert_eq!(total.get(), 1100);
     assert!(books_are_in_order());
+}
+
+/// A child moves into the process table when it reads its first handle, some 100 us after it is ready. `MULTIPROC_LONG=1`
+/// kills 10,000.
+#[test]
+fn children_killed_while_they_move_in_leave_no_place_taken() {
+    if !alone("processes::children_killed_while_they_move_in_leave_no_place_taken") {
+        return;
+    }
+    let rounds = if std::env::var_os("MULTIPROC_LONG").is_some() { 10_000 } else { 400 };
+    let _watchdog = watchdog(60 + rounds / 20);
+    let lock = Lock::new();
+    let mut random = 88_172_645_463_325_252_u64;
+    for _ in 0..rounds {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let child = Process::spawn(|lock: Lock| drop(lock), (lock.clone(),)).unwrap();
+        let until = Instant::now() + Duration::from_nanos(random % 200_000);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        child.kill();
+        child.wait();
+    }
+    let are_all_free = || {
+        let report = shared_memory_report().unwrap();
+        report.processes == 1 && report.free_slots == report.slots - 1
+    };
+    assert!(eventually(Duration::from_secs(10), are_all_free), "{:?}", shared_memory_report());
+    let pool = Pool::new(1).unwrap();
+    assert!(!pool.apply(|lock: Lock| lock.locked(), (lock.clone(),)).unwrap());
 }
