@@ -9,8 +9,9 @@ use crate::error::Error;
 use crate::sys::executable;
 use serde::{Deserialize, Serialize};
 
-/// "mproc fn" in ASCII, and a random number: no other read-only data starts like this.
-const MAGIC: [u64; 2] = [u64::from_be_bytes(*b"mproc fn"), 0x9c1d_73e5_a0b4_62f7];
+/// "mproc fn" in ASCII, and a random number that depends on the version: no other read-only data starts like this. A program
+/// may contain several versions of this library, whose descriptors differ.
+const MAGIC: [u64; 2] = [u64::from_be_bytes(*b"mproc fn"), 0x9c1d_73e5_a0b4_62f7 ^ hash(env!("CARGO_PKG_VERSION"))];
 
 /// A type of function pointer that a descriptor can hold.
 pub(crate) trait Callable: Copy + 'static {
@@ -85,14 +86,14 @@ impl FnRef {
             .ok_or("the function reference points outside of the executable's read-only data")?;
         // SAFETY: the three words lie inside a read-only segment of this executable and are aligned (just checked);
         // any bytes are a valid u64.
-        let [first, second, tag] = unsafe { *(at as *const [u64; 3]) };
+        let [first, second, tag] = unsafe { *at.cast::<[u64; 3]>() };
         if [first, second] != MAGIC || tag != C::TAG {
             return Err("the function reference points to something that is no function descriptor".to_owned());
         }
         // SAFETY: whole, aligned and read-only for the life of the process (just checked). The 192 bits of magic and
         // tag occur in descriptors alone, which `Entry::new` made for this very `C`, so the function pointers in it
         // are genuine.
-        let entry = unsafe { &*(at as *const Entry<C>) };
+        let entry = unsafe { &*at.cast::<Entry<C>>() };
         if hash(entry.name()) != signature {
             return Err(format!("the function reference points to another function, `{}`", entry.name()));
         }
@@ -101,8 +102,14 @@ impl FnRef {
 }
 
 /// FNV-1a, 64 bits: to tell two functions apart, not against forgery.
-fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+const fn hash(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    let (mut hash, mut at) = (0xcbf2_9ce4_8422_2325, 0);
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
+        at += 1;
+    }
+    hash
 }
 
 #[cfg(test)]

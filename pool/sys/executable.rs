@@ -125,9 +125,12 @@ pub(crate) fn offset_of(address: usize) -> u64 {
 
 /// The address `delta` bytes from the start of the executable, if `len` bytes from there on lie inside one of the
 /// executable's own read-only segments and it is aligned.
-pub(crate) fn read_only_address(delta: u64, len: usize, align: usize) -> Option<usize> {
+///
+/// The pointer has the provenance of the image, which [`module_start`] exposes.
+pub(crate) fn read_only_address(delta: u64, len: usize, align: usize) -> Option<*const u8> {
     let at = image().start.wrapping_add(usize::try_from(delta).ok()?);
-    (at % align == 0 && image().read_only.iter().any(|it| it.contains(at, len))).then_some(at)
+    (at % align == 0 && image().read_only.iter().any(|it| it.contains(at, len)))
+        .then(|| std::ptr::with_exposed_provenance(at))
 }
 
 /// What tells this build from another: the GNU build-id note, else device, inode, size and time of the file.
@@ -190,7 +193,7 @@ mod tests {
     fn only_read_only_memory_of_our_own_is_accepted() {
         static CONSTANT: [u64; 2] = [1, 2];
         let here = offset_of(CONSTANT.as_ptr() as usize);
-        assert_eq!(read_only_address(here, 16, 8), Some(CONSTANT.as_ptr() as usize));
+        assert_eq!(read_only_address(here, 16, 8), Some(CONSTANT.as_ptr().cast()));
         assert_eq!(read_only_address(here + 1, 8, 8), None);
         let heap = Box::new(1u64);
         assert_eq!(read_only_address(offset_of(&raw const *heap as usize), 8, 8), None);

@@ -39,8 +39,13 @@ lto = "fat"
 /// A file of the workspace: its path, and its text.
 type File = (&'static str, &'static str);
 
-const CRATES: &[&[File]] =
-    &[crate::refused::CRATE, crate::modes::CRATES, crate::hosts::CRATES, crate::harnesses::CRATE];
+const CRATES: &[&[File]] = &[
+    crate::refused::CRATE,
+    crate::modes::CRATES,
+    crate::hosts::CRATES,
+    crate::harnesses::CRATE,
+    crate::versions::CRATE,
+];
 
 /// The folder of the workspace, written.
 static WORKSPACE: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -53,6 +58,7 @@ static WORKSPACE: LazyLock<PathBuf> = LazyLock::new(|| {
         }
         write(&folder.join(path), text);
     }
+    write(&folder.join("newer/Cargo.toml"), &crate::versions::newer_manifest(root));
     let multiproc = format!("[workspace.dependencies]\nmultiproc = {{ path = {root:?}, default-features = false }}\n");
     let workspace = format!("[workspace]\nresolver = \"2\"\nmembers = {members:?}\n{multiproc}{PROFILES}");
     write(&folder.join("Cargo.toml"), &workspace);

@@ -11,3 +11,4 @@ mod modes;
 mod moved;
 mod refused;
 mod run;
+mod versions;
