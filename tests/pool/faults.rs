@@ -132,12 +132,19 @@ fn a_pool_whose_workers_cannot_be_replaced_breaks_and_says_so() {
     });
 }
 
-/// Writes garbage over the memory of this worker's link: the first page (the heads), or slots and lengths.
-fn scribble(seed: u64) {
+/// Writes words into the memory of this worker's link, in the order given: each with its place.
+fn write_into_link(words: impl IntoIterator<Item = (u64, u64)>) {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let line = maps.lines().find(|line| line.contains("memfd:multiproc-link")).expect("a link is mapped");
     let start = u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
     let memory = std::fs::OpenOptions::new().write(true).open("/proc/self/mem").unwrap();
+    for (at, word) in words {
+        std::os::unix::fs::FileExt::write_all_at(&memory, &word.to_ne_bytes(), start + at).unwrap();
+    }
+}
+
+/// Writes garbage over the memory of this worker's link: the first page (the heads), or slots and lengths.
+fn scribble(seed: u64) {
     let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         random ^= random << 13;
@@ -145,7 +152,7 @@ fn scribble(seed: u64) {
         random ^= random << 17;
         random
     };
-    for _ in 0..64 {
+    write_into_link((0..64).map(|_| {
         // Heads and slots lie in the first ten pages.
         let at = next() % (10 * 4096 / 8) * 8;
         let word = match next() % 4 {
@@ -154,8 +161,8 @@ fn scribble(seed: u64) {
             2 => 0,
             _ => next(),
         };
-        std::os::unix::fs::FileExt::write_all_at(&memory, &word.to_ne_bytes(), start + at).unwrap();
-    }
+        (at, word)
+    }));
 }
 
 #[test]
@@ -182,6 +189,72 @@ fn a_worker_that_writes_garbage_into_its_link_harms_itself_alone() {
     pool.worker_pids().into_iter().for_each(|pid| _ = proc::kill(pid));
     let is_whole = || pool.map(|x: u64| x + 1, 0..1000).is_ok_and(|values| values == (1..=1000).collect::<Vec<_>>());
     assert!(proc::eventually(Duration::from_secs(20), is_whole));
+}
+
+/// An answer that no worker of ours writes to the first frame of four tasks, and the reason that the pool gives: the words
+/// of the slot, which are the state, the kind with the place and length of the payload, the frame, the tasks, the time, and
+/// the payload.
+const FORGERIES: [(&str, [u64; 8]); 18] = [
+    ("an answer of an unknown kind", forgery(9, FRAME, 0, 1)),
+    ("a failure of several tasks at once", forgery(FAILURE, FRAME, 0, 2)),
+    ("an answer with damaged handles", forgery(HANDLES, FRAME, 0, 1)),
+    ("handles of several tasks at once", forgery(HANDLES, FRAME, 0, 2)),
+    ("an answer with too much luggage", forgery(HANDLES | 2 << 32, FRAME, 0, 1)),
+    // It brings nothing on the control socket.
+    ("", forgery(HANDLES | 1 << 32, FRAME, 0, 1)),
+    ("", forgery(VALUES | 2 << 8, FRAME, 0, 1)),
+    ("an answer to tasks that it does not have", forgery(VALUES, FRAME, 0, 0)),
+    ("an answer to tasks that it does not have", forgery(VALUES, FRAME, 0, 5)),
+    ("an answer to tasks that it does not have", forgery(VALUES, FRAME, 1, 1)),
+    ("an answer to tasks that it does not have", forgery(VALUES, FRAME, 0xffff_ffff, 0xffff_ffff)),
+    ("an answer to tasks that it does not have", forgery(TAKEN, FRAME, 1, 1)),
+    ("an answer to a frame that it does not have", forgery(VALUES, FRAME + 1, 0, 1)),
+    ("an answer to a frame that it does not have", forgery(VALUES, u64::MAX, 0, 1)),
+    ("an answer with an impossible length", forgery(VALUES | 25 << 16, FRAME, 0, 1)),
+    ("an answer with an impossible length", [1, VALUES | 1 << 8, FRAME, 1 << 32, 0, u64::MAX, 1, 0]),
+    ("an answer with an impossible length", forgery(VALUES | 3 << 8, FRAME, 0, 1)),
+    ("an answer slot in an impossible state", [7, VALUES, FRAME, 1 << 32, 0, 0, 0, 0]),
+];
+const VALUES: u64 = 0;
+const FAILURE: u64 = 1;
+const HANDLES: u64 = 2;
+const TAKEN: u64 = 3;
+
+/// The first frame with tasks; frame 0 says which function.
+const FRAME: u64 = 1;
+
+/// The first slot for answers: behind the page of the heads, and 256 slots for frames.
+const FIRST_ANSWER: u64 = 4096 + 256 * 64;
+
+const fn forgery(kind: u64, frame: u64, first: u64, count: u64) -> [u64; 8] {
+    [1, kind, frame, count << 32 | first, 0, 0, 0, 0]
+}
+
+#[test]
+fn a_forged_answer_costs_the_task_that_forged_it_and_no_other() {
+    let _watchdog = watchdog(120);
+    for (case, (reason, _)) in FORGERIES.iter().enumerate() {
+        let pool = Pool::new(1).unwrap();
+        let work = |(case, x): (usize, u64)| {
+            if x == 0 {
+                // The state last: it publishes the rest.
+                let words = FORGERIES[case].1.into_iter().enumerate();
+                write_into_link(words.rev().map(|(at, word)| (FIRST_ANSWER + 8 * at as u64, word)));
+                // The pool will kill this process for it.
+                loop {
+                    std::thread::park();
+                }
+            }
+            x
+        };
+        let results = pool.job().chunksize(4).map_each(work, (0..8).map(|x| (case, x)));
+        let error = results[0].as_ref().unwrap_err();
+        assert!(error.is_worker_lost() && error.to_string().contains(reason), "case {case}: {error}");
+        for (index, result) in results.iter().enumerate().skip(1) {
+            assert_eq!(result.as_ref().ok(), Some(&(index as u64)), "case {case}, {result:?}");
+        }
+        assert_eq!(pool.apply(|| 5, ()).unwrap(), 5);
+    }
 }
 
 const STARTED: u32 = 1;

@@ -3,25 +3,14 @@
 //! At any time at most one thread drives. It is a thread that waits for results of its own, if there is one: so a call
 //! on a quiet pool needs no hop between threads. Else it is the pool's background thread.
 
-use crate::engine::call::chunk;
-use crate::engine::call::job::{Delivery, Job};
-use crate::engine::call::results::Sink;
-use crate::engine::core::ledger::Load;
-use crate::engine::core::state::{Core, Engine, Parcel, Phase, State};
+use crate::engine::core::settle::Own;
+use crate::engine::core::state::{Core, Engine, Phase, State};
 use crate::engine::core::supervisor;
-use crate::error::{TaskError, TaskKind};
-use crate::heap::scope::{self, Pin, Pins, luggage_in};
-use crate::ipc::handles;
-use crate::ipc::link::{Answer, AnswerKind, Payload, slice};
+use crate::ipc::link::slice;
 use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
-use std::cell::Cell;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Payloads up to this many bytes may be decoded under the lock, if no code of the user's is involved.
-const SMALL: usize = 4096;
 
 /// While frames wait behind others at a worker, the pool looks once more after this time before it sleeps for good:
 /// a worker need not ring for each answer as long as it has more to do.
@@ -32,9 +21,6 @@ const LOOK_AFTER: u64 = 1024;
 
 /// One that does, after sleeps of this length, which are rare.
 const LONG_SLEEP: Duration = Duration::from_millis(100);
-
-/// The call of the thread that drives, and where its results go; the background thread has none.
-pub(crate) type Own<'a> = Option<(&'a Arc<Job>, &'a mut dyn Sink)>;
 
 impl Engine {
     /// One turn of driving: does what there is to do, or sleeps until there is something.
@@ -147,108 +133,6 @@ impl Engine {
         any
     }
 
-    /// Takes one answer: checks it against the ledger, and brings it to its job.
-    ///
-    /// # Errors
-    ///
-    /// The worker answered what it was not asked.
-    pub(crate) fn take(
-        self: &Arc<Self>,
-        core: &mut MutexGuard<'_, Core>,
-        own: &mut Own<'_>,
-        at: usize,
-        answer: Answer,
-    ) -> io::Result<()> {
-        let wrong = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        let pid = core.workers[at].pid();
-        let Some(load) = core.workers[at].window.oldest(answer.seq) else {
-            return wrong("an answer to a frame that it does not have");
-        };
-        if answer.first != load.next || answer.count == 0 || answer.count > load.left() {
-            return wrong("an answer to tasks that it does not have");
-        }
-        if answer.kind == AnswerKind::Taken {
-            load.let_luggage_go();
-            return Ok(());
-        }
-        let (first, all) = (load.index(load.next), load.count);
-        let before = load.clone();
-        load.next += answer.count;
-        let finished = load.left() == 0;
-        let worker = &mut core.workers[at];
-        worker.record.answered(before.next, answer.count);
-        let span = finished.then(|| worker.record.ended(all, answer.nanos));
-        let overdue = worker.overdue.is_some();
-        let limit = worker.limit.filter(|_| overdue).map(|(limit, _)| limit);
-        if finished && !overdue {
-            worker.limit = None;
-        }
-        if let Some(span) = span {
-            if let Some(job) = &before.job {
-                job.clock.lock().note(before.index(span.from), span.count, span.lasted);
-            }
-            let name = before.job.as_ref().map_or("cancelled", |job| job.header.name);
-            core.note_tasks(pid, name, before.index(span.from), span, false);
-        }
-        let Some(job) = &before.job else { return Ok(()) };
-        if answer.nanos > 0 {
-            // The time is that of the whole frame, told with its last answer.
-            let nanos = chunk::learn(job.header.nanos(), answer.nanos, all);
-            job.header.set_nanos(nanos);
-        }
-        let count = answer.count;
-        core.note_size(answer.payload.len());
-        match answer.kind {
-            AnswerKind::Failure if count != 1 => return wrong("a failure of several tasks at once"),
-            // It has ended after all, but too late.
-            _ if limit.is_some() => {
-                let kind = TaskKind::TimedOut { limit: limit.unwrap_or_default() };
-                self.fail(core, own, at, job, Failed { kind, load: &before, pid, seq: answer.seq });
-                return Ok(());
-            }
-            AnswerKind::Failure => {
-                let kind = read_failure(&answer.payload);
-                self.fail(core, own, at, job, Failed { kind, load: &before, pid, seq: answer.seq });
-                return Ok(());
-            }
-            AnswerKind::Values => {
-                give(core, job, own, Delivery::Values { first, count, payload: answer.payload, pins: Pins::new() });
-            }
-            AnswerKind::Handles => {
-                // Before the worker hears that the answer was read, and lets go of what it refers to.
-                let Some((value, mut pins)) = handles::take_off(answer.payload.to_vec()) else {
-                    return wrong("an answer with damaged handles");
-                };
-                pins.extend(answer.luggage.into_iter().map(Pin::Luggage));
-                give(core, job, own, Delivery::Values { first, count, payload: Payload::Own(value), pins });
-            }
-            // It is no outcome.
-            AnswerKind::Taken => return Ok(()),
-        }
-        core.settle(job, u64::from(count));
-        Ok(())
-    }
-
-    /// A task at the place `load.next` of its frame has failed: it is run again, or that is its outcome.
-    fn fail(
-        self: &Arc<Self>,
-        core: &mut MutexGuard<'_, Core>,
-        own: &mut Own<'_>,
-        at: usize,
-        job: &Arc<Job>,
-        failed: Failed<'_>,
-    ) {
-        let Failed { kind, load, pid, seq } = failed;
-        let index = load.index(load.next);
-        if job.may_retry(index, &kind) {
-            core.totals.retried += 1;
-            let bytes = core.workers[at].link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
-            core.backlog.push_back(Parcel { load: Load { count: load.next + 1, ..load.clone() }, bytes });
-            return;
-        }
-        settle_failure(core, own, job, index, job.error(kind, index, pid));
-    }
-
     /// What the background thread does, as long as the pool has workers.
     pub(crate) fn background(self: &Arc<Self>) {
         let mut core = self.core.lock();
@@ -320,101 +204,6 @@ impl Core {
             || self.workers.iter().any(|it| {
                 it.window.len() > 0 && it.condemned.is_none() && it.link.as_ref().is_some_and(|link| link.has_answer())
             })
-    }
-}
-
-/// A failure is the outcome of a task.
-pub(crate) fn settle_failure(
-    core: &mut MutexGuard<'_, Core>,
-    own: &mut Own<'_>,
-    job: &Arc<Job>,
-    index: u64,
-    error: TaskError,
-) {
-    give(core, job, own, Delivery::Failure { index, error });
-    core.totals.failed += 1;
-    if let Some(reporter) = &job.reporter {
-        reporter.failed();
-    }
-    core.settle(job, 1);
-    if job.options.fail_fast {
-        core.give_up(job);
-    }
-}
-
-/// A task that has failed.
-struct Failed<'a> {
-    kind: TaskKind,
-    /// Its frame, whose next task it is.
-    load: &'a Load,
-    pid: Option<i32>,
-    seq: u64,
-}
-
-/// A failure as the worker wrote it; what does not read is itself a failure.
-fn read_failure(payload: &Payload) -> TaskKind {
-    match crate::codec::from_bytes(&payload.to_vec()) {
-        // Only these can come from a worker.
-        Ok(
-            kind @ (TaskKind::Panicked { .. }
-            | TaskKind::Failed { .. }
-            | TaskKind::Decode { .. }
-            | TaskKind::Encode { .. }),
-        ) => kind,
-        _ => TaskKind::Decode { text: "the worker's report of a failure is damaged".to_owned() },
-    }
-}
-
-thread_local! {
-    /// Set while this thread, in the driver's seat, runs a `Deserialize` of the user's.
-    static DECODING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread drives and is inside a `Deserialize` of the user's: a call from there would wait for the
-/// driver, which is itself.
-pub(crate) fn is_decoding() -> bool {
-    DECODING.get()
-}
-
-/// Brings an outcome to its job: decoded at once if the job is this thread's own, else kept for its thread.
-pub(crate) fn give(core: &mut MutexGuard<'_, Core>, job: &Arc<Job>, own: &mut Own<'_>, delivery: Delivery) {
-    match (own, delivery) {
-        (Some((own, sink)), delivery) if Arc::ptr_eq(own, job) => {
-            let small = matches!(&delivery, Delivery::Values { payload, .. } if payload.len() <= SMALL);
-            if small && !sink.runs_user_code() {
-                let mut scratch = std::mem::take(&mut core.scratch);
-                open(job, *sink, delivery, &mut scratch);
-                core.scratch = scratch;
-            } else {
-                DECODING.set(true);
-                MutexGuard::unlocked(core, || open(job, *sink, delivery, &mut Vec::new()));
-                DECODING.set(false);
-            }
-        }
-        // The room in the link is needed again, so what lies there is copied.
-        (_, Delivery::Values { first, count, payload, pins }) => {
-            job.deliver(Delivery::Values { first, count, payload: payload.into_own(), pins });
-        }
-        (_, failure) => job.deliver(failure),
-    }
-}
-
-/// Decodes a delivery.
-pub(crate) fn open(job: &Job, sink: &mut dyn Sink, delivery: Delivery, scratch: &mut Vec<u8>) {
-    match delivery {
-        Delivery::Failure { index, error } => sink.failure(index, error),
-        Delivery::Values { first, count, payload, pins } => {
-            let mut read = || {
-                payload.read(scratch, |reader| {
-                    sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));
-                });
-            };
-            match luggage_in(&pins) {
-                luggage if luggage.is_empty() => read(),
-                luggage => scope::with_luggage(luggage, read),
-            }
-            drop(pins);
-        }
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod drive;
 pub(crate) mod ledger;
 pub(crate) mod scaling;
 pub(crate) mod serve;
+pub(crate) mod settle;
 pub(crate) mod shutdown;
 pub(crate) mod state;
 pub(crate) mod stats;

@@ -1,7 +1,7 @@
 //! Calls that nobody waits in: when their tasks are handed out, and how such a call ends.
 
-use crate::engine::call::job::{Halt, Job};
-use crate::engine::call::{chunk, progress};
+use crate::engine::call::chunk;
+use crate::engine::call::job::Job;
 use crate::engine::core::ledger::Load;
 use crate::engine::core::state::Core;
 use crate::sys::time::Deadline;
@@ -89,25 +89,6 @@ impl Core {
         }
     }
 
-    /// Counts tasks as ended, and tells whoever waits for the last of them.
-    pub(crate) fn settle(&mut self, job: &Arc<Job>, count: u64) {
-        self.totals.tasks += count;
-        progress::settled(job, count);
-        if job.settle(count) {
-            job.changed.notify_all();
-            self.finish(job);
-        }
-    }
-
-    /// Ends a call before its time: what is not under way is dropped, what is loses its listener.
-    pub(crate) fn give_up(&mut self, job: &Arc<Job>) {
-        *job.stock.lock() = None;
-        job.halt(Halt::Cancelled);
-        if job.is_submitted() {
-            self.retire(job);
-        }
-    }
-
     /// Cancels what has not begun; whether there was anything.
     pub(crate) fn cancel(&mut self, job: &Arc<Job>) -> bool {
         if job.is_complete() {
@@ -144,14 +125,6 @@ impl Core {
                 self.kept_since = None;
             }
             _ => {}
-        }
-    }
-
-    /// A call that nobody waits in is complete once all was handed in and has an outcome.
-    pub(crate) fn finish(&mut self, job: &Arc<Job>) {
-        if job.outstanding() == 0 && job.is_submitted() && job.stock.lock().is_none() {
-            self.retire(job);
-            job.complete();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Minding the workers: who has come, who has died, what becomes of a dead worker's tasks, and who takes its place.
 
 use crate::engine::call::job::{Halt, Job};
-use crate::engine::core::drive::{Own, settle_failure};
 use crate::engine::core::ledger::Load;
+use crate::engine::core::settle::{Own, settle_failure};
 use crate::engine::core::state::{Core, Engine, Parcel, Phase, State, Worker};
 use crate::engine::core::worker_slot::Dismissal;
 use crate::engine::launch::launcher::Launched;

@@ -1,0 +1,291 @@
+//! What becomes of an answer: it is checked, entered in the books, and brought to its call; and how tasks and calls end.
+
+use crate::engine::call::job::{Delivery, Halt, Job};
+use crate::engine::call::results::Sink;
+use crate::engine::call::{chunk, progress};
+use crate::engine::core::ledger::Load;
+use crate::engine::core::state::{Core, Engine, Parcel};
+use crate::error::{TaskError, TaskKind};
+use crate::heap::scope::{self, Pin, Pins, luggage_in};
+use crate::ipc::handles;
+use crate::ipc::link::{Answer, AnswerKind, Payload};
+use parking_lot::MutexGuard;
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Payloads up to this many bytes may be decoded under the lock, if no code of the user's is involved.
+const SMALL: usize = 4096;
+
+/// The call of the thread that drives, and where its results go; the background thread has none.
+pub(crate) type Own<'a> = Option<(&'a Arc<Job>, &'a mut dyn Sink)>;
+
+impl Engine {
+    /// Takes one answer: checks it against the ledger, enters it in the books, and brings it to its job, in this order:
+    /// a refused answer has changed nothing, so the end of its worker settles every task that it was about.
+    ///
+    /// # Errors
+    ///
+    /// The worker answered what it was not asked, or wrote what our own code never writes.
+    #[inline]
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        core: &mut MutexGuard<'_, Core>,
+        own: &mut Own<'_>,
+        at: usize,
+        answer: Answer,
+    ) -> io::Result<()> {
+        let Answer { seq, count, nanos, .. } = answer;
+        let size = answer.payload.len();
+        let Some(load) = core.workers[at].window.oldest(seq) else {
+            return Err(wrong("an answer to a frame that it does not have"));
+        };
+        let said = match check(answer, load)? {
+            // No outcome: the task has its luggage, and runs.
+            Said::Taken => {
+                load.let_luggage_go();
+                return Ok(());
+            }
+            Said::Outcome(outcome) => outcome,
+        };
+        let before = load.clone();
+        load.next += count;
+        let late = core.note_answer(at, &before, count, nanos);
+        // Nobody waits for it any more.
+        let Some(job) = &before.job else { return Ok(()) };
+        if nanos > 0 {
+            // The time is that of the whole frame, told with its last answer.
+            job.header.set_nanos(chunk::learn(job.header.nanos(), nanos, before.count));
+        }
+        core.note_size(size);
+        match (said, late) {
+            // It has ended after all, but too late.
+            (_, Some(limit)) => {
+                self.fail(core, own, at, job, Failed { kind: TaskKind::TimedOut { limit }, load: &before, seq })
+            }
+            (Outcome::Failure(kind), None) => self.fail(core, own, at, job, Failed { kind, load: &before, seq }),
+            (Outcome::Values(payload, pins), None) => {
+                let first = before.index(before.next);
+                give(core, job, own, Delivery::Values { first, count, payload, pins });
+                core.settle(job, u64::from(count));
+            }
+        }
+        Ok(())
+    }
+
+    /// A task at the place `load.next` of its frame has failed: it is run again, or that is its outcome.
+    fn fail(
+        self: &Arc<Self>,
+        core: &mut MutexGuard<'_, Core>,
+        own: &mut Own<'_>,
+        at: usize,
+        job: &Arc<Job>,
+        failed: Failed<'_>,
+    ) {
+        let Failed { kind, load, seq } = failed;
+        let index = load.index(load.next);
+        if job.may_retry(index, &kind) {
+            core.totals.retried += 1;
+            let bytes = core.workers[at].link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
+            core.backlog.push_back(Parcel { load: Load { count: load.next + 1, ..load.clone() }, bytes });
+            return;
+        }
+        let pid = core.workers[at].pid();
+        settle_failure(core, own, job, index, job.error(kind, index, pid));
+    }
+}
+
+impl Core {
+    /// Enters an answer of `count` tasks from the place `load.next` on in the accounts of its worker and its call. Returns
+    /// the time limit of the task if its worker was told to end since that was over.
+    #[inline]
+    fn note_answer(&mut self, at: usize, load: &Load, count: u32, nanos: u64) -> Option<Duration> {
+        let finished = load.left() == count;
+        let worker = &mut self.workers[at];
+        worker.record.answered(load.next, count);
+        let span = finished.then(|| worker.record.ended(load.count, nanos));
+        let overdue = worker.overdue.is_some();
+        let limit = worker.limit.filter(|_| overdue).map(|(limit, _)| limit);
+        if finished && !overdue {
+            worker.limit = None;
+        }
+        if let Some(span) = span {
+            if let Some(job) = &load.job {
+                job.clock.lock().note(load.index(span.from), span.count, span.lasted);
+            }
+            let name = load.job.as_ref().map_or("cancelled", |job| job.header.name);
+            self.note_tasks(self.workers[at].pid(), name, load.index(span.from), span, false);
+        }
+        limit
+    }
+
+    /// Counts tasks as ended, and tells whoever waits for the last of them.
+    pub(crate) fn settle(&mut self, job: &Arc<Job>, count: u64) {
+        self.totals.tasks += count;
+        progress::settled(job, count);
+        if job.settle(count) {
+            job.changed.notify_all();
+            self.finish(job);
+        }
+    }
+
+    /// Ends a call before its time: what is not under way is dropped, what is loses its listener.
+    pub(crate) fn give_up(&mut self, job: &Arc<Job>) {
+        *job.stock.lock() = None;
+        job.halt(Halt::Cancelled);
+        if job.is_submitted() {
+            self.retire(job);
+        }
+    }
+
+    /// A call that nobody waits in is complete once all was handed in and has an outcome.
+    pub(crate) fn finish(&mut self, job: &Arc<Job>) {
+        if job.outstanding() == 0 && job.is_submitted() && job.stock.lock().is_none() {
+            self.retire(job);
+            job.complete();
+        }
+    }
+}
+
+/// A failure is the outcome of a task.
+pub(crate) fn settle_failure(
+    core: &mut MutexGuard<'_, Core>,
+    own: &mut Own<'_>,
+    job: &Arc<Job>,
+    index: u64,
+    error: TaskError,
+) {
+    give(core, job, own, Delivery::Failure { index, error });
+    core.totals.failed += 1;
+    if let Some(reporter) = &job.reporter {
+        reporter.failed();
+    }
+    core.settle(job, 1);
+    if job.options.fail_fast {
+        core.give_up(job);
+    }
+}
+
+/// A task that has failed.
+struct Failed<'a> {
+    kind: TaskKind,
+    /// Its frame, whose next task it is.
+    load: &'a Load,
+    seq: u64,
+}
+
+/// What an answer says, once it was checked.
+enum Said {
+    /// That a task has its luggage.
+    Taken,
+    Outcome(Outcome),
+}
+
+/// What has become of the tasks of an answer.
+enum Outcome {
+    Values(Payload, Pins),
+    /// Of the only task.
+    Failure(TaskKind),
+}
+
+fn wrong(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Checks an answer to a frame of which `load` is left, and reads as much of it as can be wrong. Changes nothing.
+///
+/// # Errors
+///
+/// The worker answered what it was not asked, or wrote what our own code never writes.
+#[inline]
+fn check(answer: Answer, load: &Load) -> io::Result<Said> {
+    let Answer { kind, first, count, payload, luggage, .. } = answer;
+    if first != load.next || count == 0 || count > load.left() {
+        return Err(wrong("an answer to tasks that it does not have"));
+    }
+    Ok(Said::Outcome(match kind {
+        AnswerKind::Values => Outcome::Values(payload, Pins::new()),
+        AnswerKind::Failure if count != 1 => return Err(wrong("a failure of several tasks at once")),
+        AnswerKind::Failure => Outcome::Failure(read_failure(&payload)),
+        AnswerKind::Handles if count != 1 => return Err(wrong("handles of several tasks at once")),
+        AnswerKind::Handles => {
+            // Takes hold of what it refers to, before the worker hears that the answer was read, and lets go of it.
+            let taken = handles::take_off(payload.to_vec());
+            let (value, mut pins) = taken.ok_or_else(|| wrong("an answer with damaged handles"))?;
+            pins.extend(luggage.into_iter().map(Pin::Luggage));
+            Outcome::Values(Payload::Own(value), pins)
+        }
+        AnswerKind::Taken => return Ok(Said::Taken),
+    }))
+}
+
+/// A failure as the worker wrote it; what does not read is itself a failure.
+fn read_failure(payload: &Payload) -> TaskKind {
+    match crate::codec::from_bytes(&payload.to_vec()) {
+        // Only these can come from a worker.
+        Ok(
+            kind @ (TaskKind::Panicked { .. }
+            | TaskKind::Failed { .. }
+            | TaskKind::Decode { .. }
+            | TaskKind::Encode { .. }),
+        ) => kind,
+        _ => TaskKind::Decode { text: "the worker's report of a failure is damaged".to_owned() },
+    }
+}
+
+thread_local! {
+    /// Set while this thread, in the driver's seat, runs a `Deserialize` of the user's.
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread drives and is inside a `Deserialize` of the user's: a call from there would wait for the
+/// driver, which is itself.
+pub(crate) fn is_decoding() -> bool {
+    DECODING.get()
+}
+
+/// Brings an outcome to its job: decoded at once if the job is this thread's own, else kept for its thread.
+pub(crate) fn give(core: &mut MutexGuard<'_, Core>, job: &Arc<Job>, own: &mut Own<'_>, delivery: Delivery) {
+    match (own, delivery) {
+        (Some((own, sink)), delivery) if Arc::ptr_eq(own, job) => {
+            let small = matches!(&delivery, Delivery::Values { payload, .. } if payload.len() <= SMALL);
+            if small && !sink.runs_user_code() {
+                let mut scratch = std::mem::take(&mut core.scratch);
+                open(job, *sink, delivery, &mut scratch);
+                core.scratch = scratch;
+            } else {
+                DECODING.set(true);
+                MutexGuard::unlocked(core, || open(job, *sink, delivery, &mut Vec::new()));
+                DECODING.set(false);
+            }
+        }
+        // The room in the link is needed again, so what lies there is copied.
+        (_, Delivery::Values { first, count, payload, pins }) => {
+            job.deliver(Delivery::Values { first, count, payload: payload.into_own(), pins });
+        }
+        (_, failure) => job.deliver(failure),
+    }
+}
+
+/// Decodes a delivery.
+pub(crate) fn open(job: &Job, sink: &mut dyn Sink, delivery: Delivery, scratch: &mut Vec<u8>) {
+    match delivery {
+        Delivery::Failure { index, error } => sink.failure(index, error),
+        Delivery::Values { first, count, payload, pins } => {
+            let mut read = || {
+                payload.read(scratch, |reader| {
+                    sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));
+                });
+            };
+            match luggage_in(&pins) {
+                luggage if luggage.is_empty() => read(),
+                luggage => scope::with_luggage(luggage, read),
+            }
+            drop(pins);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Answers over a link that says whatever it is told to: every malformed one, whichever kind of link it comes by.
+
+use super::*;
+use crate::codec;
+use crate::engine::call::job::Options;
+use crate::engine::call::results::Results;
+use crate::engine::core::state::{State, Terms, Worker};
+use crate::engine::launch::launcher::{Launched, Launcher};
+use crate::engine::worker::work::Run;
+use crate::error::Error;
+use crate::identity::Entry;
+use crate::ipc::bell::Bell;
+use crate::ipc::link::{Frame, Link, Progress};
+use crate::luggage::Luggage;
+use crate::process::start::{News, Remains};
+use crate::sys::child::Ending;
+use crate::sys::fork::fork_generation;
+use crate::sys::memory;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+
+/// A link to nobody: gives the answers it was made with, and the progress.
+#[derive(Debug)]
+struct Told {
+    answers: VecDeque<Answer>,
+    progress: Progress,
+    sent: u64,
+}
+
+impl Link for Told {
+    fn depth(&self) -> usize {
+        8
+    }
+    fn send(&mut self, _: &Frame, _: &[u8], _: &[Arc<Luggage>]) -> io::Result<Option<u64>> {
+        self.sent += 1;
+        Ok(Some(self.sent - 1))
+    }
+    fn sent(&self) -> u64 {
+        self.sent
+    }
+    fn connected(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn flush(&mut self) {}
+    fn has_answer(&self) -> bool {
+        !self.answers.is_empty()
+    }
+    fn is_awake(&self) -> bool {
+        true
+    }
+    fn receive(&mut self) -> io::Result<Option<Answer>> {
+        Ok(self.answers.pop_front())
+    }
+    fn consumed(&mut self) {}
+    fn salvage(&mut self) -> io::Result<Option<Answer>> {
+        Ok(None)
+    }
+    fn progress(&self) -> Progress {
+        self.progress
+    }
+    fn revoke(&mut self, _: u64) -> bool {
+        false
+    }
+    fn payload(&self, _: u64) -> Vec<u8> {
+        Vec::new()
+    }
+    fn release_below(&mut self, _: u64) {}
+    fn trim(&mut self) {}
+}
+
+/// Starts nothing.
+#[derive(Debug)]
+struct NoLauncher;
+
+impl Launcher for NoLauncher {
+    fn launch(&self, _: usize, _: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
+        Err(Error::start("this pool has had all its workers"))
+    }
+}
+
+/// A pool of one worker that says this, and has started `started` tasks of frame 1, which is the first with tasks.
+fn engine(answers: Vec<Answer>, started: u32) -> Arc<Engine> {
+    let mut core = Core::new(1, Terms::default());
+    let progress = Progress { seq: 1, started, done: 0 };
+    core.workers[0] = Worker::new(1, State::Ready);
+    core.workers[0].link = Some(Box::new(Told { answers: answers.into(), progress, sent: 0 }));
+    Arc::new(Engine {
+        core: Mutex::new(core),
+        bell: Bell::new(Arc::new(memory::private(Bell::LEN).unwrap()), 0),
+        launcher: Box::new(NoLauncher),
+        background: Condvar::new(),
+        workforce: Condvar::new(),
+        grace: Duration::from_secs(1),
+        capture: None,
+        generation: fork_generation(),
+    })
+}
+
+fn answer(kind: AnswerKind, seq: u64, first: u32, count: u32, payload: Vec<u8>) -> Answer {
+    Answer { kind, seq, first, count, nanos: 0, payload: Payload::Own(payload), luggage: Vec::new() }
+}
+
+/// Each malformed answer to frame 1, of which `next` tasks have been answered before out of four.
+fn malformed(next: u32) -> Vec<(&'static str, Answer)> {
+    let strange_frame = "an answer to a frame that it does not have";
+    let strange_tasks = "an answer to tasks that it does not have";
+    let left = 4 - next;
+    let mut all = vec![
+        ("a failure of several tasks at once", answer(AnswerKind::Failure, 1, next, 2, Vec::new())),
+        ("a failure of several tasks at once", answer(AnswerKind::Failure, 1, next, left, vec![0xff; 9])),
+        ("handles of several tasks at once", answer(AnswerKind::Handles, 1, next, 2, vec![0; 8])),
+        ("an answer with damaged handles", answer(AnswerKind::Handles, 1, next, 1, Vec::new())),
+        ("an answer with damaged handles", answer(AnswerKind::Handles, 1, next, 1, vec![0xff; 20])),
+    ];
+    for kind in [AnswerKind::Values, AnswerKind::Failure, AnswerKind::Handles, AnswerKind::Taken] {
+        for seq in [0, 2, u64::MAX] {
+            all.push((strange_frame, answer(kind, seq, next, 1, Vec::new())));
+        }
+        for (first, count) in [(next, 0), (next, left + 1), (next, u32::MAX), (next + 1, 1), (u32::MAX, 1)] {
+            all.push((strange_tasks, answer(kind, 1, first, count, Vec::new())));
+        }
+    }
+    all
+}
+
+static ENTRY: Entry<Run> = Entry::new(|| "f", |_| Ok(()));
+
+/// Has a frame of four tasks answered like this by a worker that then dies: the reason that was found against it, what
+/// has become of the tasks, and how many of them go to another worker.
+fn outcomes(answers: Vec<Answer>, started: u32) -> (Option<String>, Vec<Result<u64, TaskError>>, u32) {
+    let engine = engine(answers, started);
+    let job = engine.enter(&ENTRY, None, Options::default(), None).unwrap();
+    let mut results = Results::<u64>::new();
+    let mut core = engine.core.lock();
+    job.add_outstanding(4);
+    core.submit(Load { job: Some(Arc::clone(&job)), first: 0, count: 4, next: 0, pins: None }, &[]);
+    engine.drive_by(&mut core, Some((&job, &mut results)));
+    let reason = core.workers[0].condemned.clone();
+    core.news.push_back((0, 1, News::Exited(Ending::Signal(9), Remains::nothing())));
+    engine.drive_by(&mut core, Some((&job, &mut results)));
+    let waiting: u32 = core.backlog.iter().map(|parcel| parcel.load.left()).sum();
+    assert_eq!(job.outstanding(), u64::from(waiting), "tasks that nobody has in his books");
+    let missing = |index| job.error(TaskKind::Cancelled, index, None);
+    (reason, results.each(4, missing), waiting)
+}
+
+#[test]
+fn a_malformed_answer_costs_what_its_worker_runs_and_nothing_else() {
+    for (wanted, answer) in malformed(0) {
+        let shown = format!("{answer:?}");
+        let (reason, results, waiting) = outcomes(vec![answer], 1);
+        assert_eq!(reason.as_deref(), Some(wanted), "{shown}");
+        let error = results[0].as_ref().unwrap_err();
+        assert!(error.is_worker_lost() && error.to_string().contains(wanted), "{shown}: {error}");
+        assert_eq!(waiting, 3, "{shown}");
+    }
+}
+
+#[test]
+fn what_was_answered_before_a_malformed_answer_counts() {
+    for (wanted, malformed) in malformed(2) {
+        let shown = format!("{malformed:?}");
+        let mut values = Vec::new();
+        [7u64, 8].iter().for_each(|value| codec::encode(value, &mut values).unwrap());
+        let (reason, results, waiting) = outcomes(vec![answer(AnswerKind::Values, 1, 0, 2, values), malformed], 3);
+        assert_eq!(reason.as_deref(), Some(wanted), "{shown}");
+        assert_eq!((results[0].as_ref().ok(), results[1].as_ref().ok()), (Some(&7), Some(&8)), "{shown}");
+        assert!(results[2].as_ref().is_err_and(TaskError::is_worker_lost), "{shown}");
+        assert_eq!(waiting, 1, "{shown}");
+    }
+}
+
+#[test]
+fn a_failure_that_does_not_read_is_the_failure_of_its_task() {
+    let failures = (0..4).map(|at| answer(AnswerKind::Failure, 1, at, 1, vec![0xff; 9])).collect();
+    let (reason, results, waiting) = outcomes(failures, 4);
+    assert_eq!((reason, waiting), (None, 0));
+    assert!(results.iter().all(|it| it.as_ref().is_err_and(TaskError::is_decode)), "{results:?}");
+}
