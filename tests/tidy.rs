@@ -108,7 +108,7 @@ fn library() -> Vec<Source> {
 
 /// The Markdown documents of the repository.
 fn documents() -> Vec<Source> {
-    sources(&["README.md", "CHANGELOG.md", "docs", "pool"], &["md"])
+    sources(&["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs", "pool"], &["md"])
 }
 
 /// Fails with all complaints at once, if there are any.
@@ -561,7 +561,18 @@ fn no_unfinished_work_is_left_behind() {
     let forbidden = [["to", "do!"], ["unimple", "mented!"], ["db", "g!"], ["FIX", "ME"], ["XX", "X"], ["TO", "DO"]];
     let forbidden = forbidden.map(|parts| parts.concat());
     let mut complaints = Vec::new();
-    let everything = ["pool", "examples", "tests", "benches", "docs", "README.md", "CHANGELOG.md", "Cargo.toml"];
+    let everything = [
+        "pool",
+        "examples",
+        "tests",
+        "benches",
+        "docs",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "Cargo.toml",
+    ];
     for source in sources(&everything, &["rs", "md", "toml", "py"]) {
         for (number, line) in source.lines() {
             for word in
