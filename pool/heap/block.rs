@@ -7,6 +7,7 @@ use crate::heap::table::Site;
 use crate::heap::tree::{Heap, heap};
 use crate::sys::atomic::AtomicU64;
 use crate::sys::copy::SharedBytes;
+use crate::sys::fork::fork_generation;
 use crate::sys::memory::{Atomics, Mapping};
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -180,14 +181,17 @@ impl Block {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // In a fork it is the original's to let go of; and another thread of that may have had the books locked at the
+        // fork, which nobody will ever unlock here.
+        if fork_generation() != self.heap.generation() {
+            return;
+        }
         let mut places = self.heap.places.lock();
         // Another handle may have arrived after the last one of this process was dropped, and before this.
         if places.blocks.get(&self.site.index).is_some_and(|it| it.strong_count() == 0) {
             places.blocks.remove(&self.site.index);
         }
-        if crate::sys::fork::fork_generation() == self.heap.generation() {
-            self.heap.leave(&mut places, self.place, &self.site);
-        }
+        self.heap.leave(&mut places, self.place, &self.site);
     }
 }
 

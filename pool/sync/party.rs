@@ -5,7 +5,7 @@ use crate::heap::tree;
 #[cfg(not(loom))]
 use crate::sync::word::MAX_SLOTS;
 use crate::sync::word::{Owner, Parties};
-use crate::sys::fork::{set_thread_tag, thread_tag};
+use crate::sys::fork::{fork_generation, set_thread_tag, thread_tag};
 use parking_lot::Mutex;
 
 #[cfg(not(loom))]
@@ -38,7 +38,7 @@ impl Here {
     fn first() -> Result<Here, Error> {
         // Refuses in a fork, whose threads must not pass for those of the process that it was forked from.
         let slot = u16::try_from(tree::own_row()? + 1).unwrap_or(u16::MAX);
-        let thread = NUMBER.try_with(|number| number.0).unwrap_or(u16::MAX);
+        let thread = NUMBER.try_with(|it| it.number).unwrap_or(u16::MAX);
         let me = Owner::new(slot, thread);
         set_thread_tag(me.bits());
         Ok(Here { me })
@@ -68,7 +68,11 @@ pub(crate) fn pid_of(owner: Owner) -> u64 {
 }
 
 /// The number of a thread in its process, from 1; free for another when the thread ends.
-struct Number(u16);
+struct Number {
+    number: u16,
+    /// The process that it is a number in, as [`fork_generation`].
+    generation: u32,
+}
 
 /// The last number that is given to a thread; that behind it is for threads that are ending.
 const LAST: u16 = u16::MAX - 1;
@@ -84,13 +88,16 @@ impl Number {
             free.1 = free.1.saturating_add(1).min(LAST);
             free.1
         });
-        Number(number)
+        Number { number, generation: fork_generation() }
     }
 }
 
 impl Drop for Number {
     fn drop(&mut self) {
-        FREE.lock().0.push(self.0);
+        // In a fork another thread of the original may have had the list locked, for ever.
+        if self.generation == fork_generation() {
+            FREE.lock().0.push(self.number);
+        }
     }
 }
 

@@ -11,7 +11,10 @@ use std::ops::{Deref, DerefMut};
 /// whoever reaches these bytes in safe code, in any process, holds the same lock meanwhile, since a block of an array
 /// can be opened as nothing else, and the one thing that lets go of a lock that a guard holds, waiting for a condition,
 /// refuses while it is lent. A process that breaks into the memory by other means can change plain numbers under
-/// our hands; it cannot make an invalid value of them (`Pod`).
+/// our hands; it cannot make an invalid value of them (`Pod`). So can a process that foreign code has forked while a thread
+/// lent elements: it has a copy of the guard and of the mapping, and does not hold the lock. A look at the thread's tag
+/// at each access would notice that, and would keep loops over elements from being vectorised; so `fork(2)`, which is
+/// `unsafe` to call, must not be called while elements are lent.
 #[derive(Debug)]
 pub(crate) struct LockedSlice<'a, T> {
     start: *mut T,

@@ -4,6 +4,7 @@
 mod common;
 
 mod deaths;
+mod forks;
 mod handles;
 mod kills;
 mod rules;

@@ -269,14 +269,19 @@ impl<'a> RLockGuard<'a> {
 
     /// Says that what the lock protects is sound again: [`RLock::lock`] works as before from now on.
     pub fn clear_poison(&self) {
-        // This thread holds it, so it cannot be refused.
-        let _ = self.lock.shared.clear_poison(self.me);
+        if Here::known().is_some() {
+            // This thread holds it, so it cannot be refused.
+            let _ = self.lock.shared.clear_poison(self.me);
+        }
     }
 }
 
 impl Drop for RLockGuard<'_> {
     fn drop(&mut self) {
-        // Only memory that somebody has written over could refuse.
-        let _ = self.lock.shared.unlock(self.me);
+        // A fork that has a copy of the guard is not known. It does not hold the lock.
+        if Here::known().is_some() {
+            // Only memory that somebody has written over could refuse.
+            let _ = self.lock.shared.unlock(self.me);
+        }
     }
 }
