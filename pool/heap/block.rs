@@ -5,7 +5,6 @@ use crate::heap::kind::Kind;
 use crate::heap::scope;
 use crate::heap::table::Site;
 use crate::heap::tree::{Heap, heap};
-use crate::sys::atomic::AtomicU64;
 use crate::sys::copy::SharedBytes;
 use crate::sys::fork::fork_generation;
 use crate::sys::memory::{Atomics, Mapping};
@@ -147,12 +146,6 @@ impl Block {
     /// What it was made for.
     pub(crate) fn kind(&self) -> u8 {
         self.0.site.kind
-    }
-
-    /// The word that contains byte `at`, which may reach beyond the end: a block always has room for whole words.
-    pub(crate) fn word(&self, at: usize) -> Option<&AtomicU64> {
-        let memory = &self.0.memory;
-        (at % 8 == 0 && at < memory.len).then(|| memory.mapping.view(memory.at + at))
     }
 
     /// Its memory.

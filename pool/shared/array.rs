@@ -30,6 +30,19 @@ use std::time::Duration;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
+/// Elements may be aligned to 64 bytes at most; wider ones do not compile:
+///
+/// ```compile_fail
+/// use multiproc::{Array, bytemuck};
+///
+/// #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+/// #[bytemuck(crate = "multiproc::bytemuck")]
+/// #[repr(C, align(128))]
+/// struct Wide([u8; 128]);
+///
+/// let array = Array::<Wide>::new(3);
+/// ```
+///
 /// # Panics
 ///
 /// As a slice: an index or range outside of the array panics.
@@ -64,6 +77,7 @@ impl<T: Pod + Send + Sync> Array<T> {
     /// [`Error::is_shared_memory`]: it is exhausted, or this process has none.
     pub fn try_new(len: usize) -> Result<Array<T>, Error> {
         const { assert!(size_of::<T>() > 0, "an array of elements without size") };
+        const { assert!(align_of::<T>() <= DATA, "elements are aligned to 64 bytes at most") };
         let bytes = len.checked_mul(size_of::<T>()).and_then(|bytes| bytes.checked_add(DATA));
         let bytes = bytes.ok_or_else(|| Error::shared_memory("shared memory is exhausted"))?;
         let data = Block::new(Kind::Array, bytes)?;

@@ -5,6 +5,7 @@ use crate::heap::block::{Block, Memory};
 use crate::sync::lock::Lock;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use bytemuck::{CheckedBitPattern, NoUninit};
+use std::ops::{Bound, Range, RangeBounds};
 
 /// What a [`Value`](crate::Value) can hold: plain data without references and without padding, whose bytes can be checked:
 /// numbers, `bool`, `char`, arrays of these, and structs that derive bytemuck's traits. Implemented for all of them.
@@ -33,6 +34,28 @@ use bytemuck::{CheckedBitPattern, NoUninit};
 pub trait Element: CheckedBitPattern + NoUninit + Send + Sync {}
 
 impl<T: CheckedBitPattern + NoUninit + Send + Sync> Element for T {}
+
+/// A range of indices as `start..end`.
+///
+/// # Panics
+///
+/// When it does not lie inside of `len` elements.
+pub(super) fn range_in(range: impl RangeBounds<usize>, len: usize) -> Range<usize> {
+    // What is beyond the largest index stays outside: no length reaches it.
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => len,
+    };
+    assert!(start <= end, "the range {start}..{end} ends before it starts");
+    assert!(end <= len, "the range {start}..{end} is outside of 0..{len}");
+    start..end
+}
 
 /// Reads one `at` bytes into the memory.
 ///

@@ -126,22 +126,22 @@ impl<T: Pod + Send + Sync> RawValue<T> {
 }
 
 impl<T: Integer> RawValue<T> {
-    /// Adds, wrapping around, as one step; gives the value before.
+    /// Adds, wrapping around, as one step; returns the value before.
     pub fn fetch_add(&self, other: T) -> T {
-        self.fetch_update(|value| value.plus(other))
+        self.update(|value| value.plus(other))
     }
 
-    /// Subtracts, wrapping around, as one step; gives the value before.
+    /// Subtracts, wrapping around, as one step; returns the value before.
     pub fn fetch_sub(&self, other: T) -> T {
-        self.fetch_update(|value| value.minus(other))
+        self.update(|value| value.minus(other))
     }
 
-    /// Replaces the value as one step; gives the value before.
+    /// Replaces the value as one step; returns the value before.
     pub fn swap(&self, value: T) -> T {
         from_word(self.first.swap(to_word(&value), AcqRel))
     }
 
-    /// Replaces the value if it is `current`; gives the value before, as `Err` if it was another.
+    /// Replaces the value if it is `current`; returns the value before, as `Err` if it was another.
     ///
     /// # Errors
     ///
@@ -151,8 +151,8 @@ impl<T: Integer> RawValue<T> {
         outcome.map(from_word).map_err(from_word)
     }
 
-    /// Changes the value as one step; gives the value before. `change` may be called several times.
-    pub fn fetch_update(&self, change: impl Fn(T) -> T) -> T {
+    /// Changes the value as one step; returns the value before. `change` may be called several times.
+    pub fn update(&self, change: impl Fn(T) -> T) -> T {
         let mut now = self.first.load(Relaxed);
         loop {
             match self.first.compare_exchange_weak(now, to_word(&change(from_word(now))), AcqRel, Relaxed) {

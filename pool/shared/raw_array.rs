@@ -4,15 +4,16 @@ use crate::error::Error;
 use crate::heap::block::Block;
 use crate::heap::kind::Kind;
 use crate::heap::scope::refuse;
-use crate::shared::raw::Integer;
-use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::shared::element::range_in;
+use crate::shared::raw::{Integer, from_word, to_word};
+use crate::sys::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use Ordering::{AcqRel, Relaxed};
 use bytemuck::Pod;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Range, RangeBounds};
 
 /// An array in shared memory without a lock: Python's `multiprocessing.sharedctypes.RawArray`.
 ///
@@ -82,6 +83,20 @@ impl<T: Pod + Send + Sync> RawArray<T> {
         index * size_of::<T>()
     }
 
+    /// The element that begins `at` bytes into the memory, as an atomic of its own size; `None` if it has another than 1, 2, 4
+    /// or 8 bytes.
+    fn cell(&self, at: usize) -> Option<Cell<'_>> {
+        let memory = self.block.memory();
+        // A block begins on a cache line, so an element is aligned to its size.
+        match size_of::<T>() {
+            1 => memory.view(at).map(Cell::Bits8),
+            2 => memory.view(at).map(Cell::Bits16),
+            4 => memory.view(at).map(Cell::Bits32),
+            8 => memory.view(at).map(Cell::Bits64),
+            _ => None,
+        }
+    }
+
     /// A copy of the element at `index`.
     ///
     /// # Panics
@@ -89,12 +104,8 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     /// When there is no such element.
     pub fn get(&self, index: usize) -> T {
         let at = self.place(index);
-        let memory = self.block.memory();
-        if let (8, Some(word)) = (size_of::<T>(), memory.view::<AtomicU64>(at)) {
-            return bytemuck::pod_read_unaligned(&word.load(Relaxed).to_ne_bytes());
-        }
-        if let (4, Some(word)) = (size_of::<T>(), memory.view::<AtomicU32>(at)) {
-            return bytemuck::pod_read_unaligned(&word.load(Relaxed).to_ne_bytes());
+        if let Some(cell) = self.cell(at) {
+            return from_word(cell.load());
         }
         let mut value = T::zeroed();
         self.copy_out(at, bytemuck::bytes_of_mut(&mut value));
@@ -108,15 +119,10 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     /// When there is no such element.
     pub fn set(&self, index: usize, value: T) {
         let at = self.place(index);
-        let memory = self.block.memory();
-        let bytes = bytemuck::bytes_of(&value);
-        if let (Ok(bytes), Some(word)) = (<[u8; 8]>::try_from(bytes), memory.view::<AtomicU64>(at)) {
-            return word.store(u64::from_ne_bytes(bytes), Relaxed);
+        match self.cell(at) {
+            Some(cell) => cell.store(to_word(&value)),
+            None => self.copy_in(at, bytemuck::bytes_of(&value)),
         }
-        if let (Ok(bytes), Some(word)) = (<[u8; 4]>::try_from(bytes), memory.view::<AtomicU32>(at)) {
-            return word.store(u32::from_ne_bytes(bytes), Relaxed);
-        }
-        self.copy_in(at, bytes);
     }
 
     /// A copy of a range of elements.
@@ -125,17 +131,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     ///
     /// When the range does not lie inside.
     pub fn read(&self, range: impl RangeBounds<usize>) -> Vec<T> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(start) => start + 1,
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(end) => end + 1,
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => self.len,
-        };
-        assert!(start <= end && end <= self.len, "{start}..{end} is outside of an array of {} elements", self.len);
+        let Range { start, end } = range_in(range, self.len);
         let bytes = self.block.memory().bytes().slice(start * size_of::<T>(), (end - start) * size_of::<T>());
         bytes.and_then(|bytes| bytes.to_vec()).unwrap_or_default()
     }
@@ -164,44 +160,81 @@ impl<T: Pod + Send + Sync> RawArray<T> {
 }
 
 impl<T: Integer> RawArray<T> {
-    /// Adds to the element at `index`, wrapping around, as one step; gives the value before.
+    /// Adds to the element at `index`, wrapping around, as one step; returns the value before.
     ///
     /// # Panics
     ///
     /// When there is no such element.
     pub fn fetch_add(&self, index: usize, other: T) -> T {
-        self.fetch_update(index, |value| value.plus(other))
+        self.update(index, |value| value.plus(other))
     }
 
-    /// Subtracts from the element at `index`, wrapping around, as one step; gives the value before.
+    /// Subtracts from the element at `index`, wrapping around, as one step; returns the value before.
     ///
     /// # Panics
     ///
     /// When there is no such element.
     pub fn fetch_sub(&self, index: usize, other: T) -> T {
-        self.fetch_update(index, |value| value.minus(other))
+        self.update(index, |value| value.minus(other))
     }
 
-    /// Changes the element at `index` as one step; gives the value before. `change` may be called several times.
+    /// Changes the element at `index` as one step; returns the value before. `change` may be called several times.
     ///
     /// # Panics
     ///
     /// When there is no such element.
-    pub fn fetch_update(&self, index: usize, change: impl Fn(T) -> T) -> T {
-        let at = self.place(index);
-        // The whole 8-byte word around the element: blocks begin on cache lines and have room for whole ones.
-        let (word_at, offset) = (at / 8 * 8, at % 8);
-        let Some(word) = self.block.word(word_at) else { return T::zeroed() };
-        let mut now = word.load(Relaxed);
+    pub fn update(&self, index: usize, change: impl Fn(T) -> T) -> T {
+        // Every `Integer` has a size that has atomics.
+        let Some(cell) = self.cell(self.place(index)) else { return T::zeroed() };
+        let mut now = cell.load();
         loop {
-            let mut bytes = now.to_ne_bytes();
-            let element = &mut bytes[offset..offset + size_of::<T>()];
-            let before: T = bytemuck::pod_read_unaligned(element);
-            element.copy_from_slice(bytemuck::bytes_of(&change(before)));
-            match word.compare_exchange_weak(now, u64::from_ne_bytes(bytes), AcqRel, Relaxed) {
-                Ok(_) => return before,
+            match cell.compare_exchange_weak(now, to_word(&change(from_word(now)))) {
+                Ok(before) => return from_word(before),
                 Err(other) => now = other,
             }
+        }
+    }
+}
+
+/// An element as an atomic. Values are words, as [`to_word`] makes them: the element's bytes come first.
+enum Cell<'a> {
+    Bits8(&'a AtomicU8),
+    Bits16(&'a AtomicU16),
+    Bits32(&'a AtomicU32),
+    Bits64(&'a AtomicU64),
+}
+
+impl Cell<'_> {
+    fn load(&self) -> u64 {
+        match self {
+            Cell::Bits8(it) => to_word(&it.load(Relaxed)),
+            Cell::Bits16(it) => to_word(&it.load(Relaxed)),
+            Cell::Bits32(it) => to_word(&it.load(Relaxed)),
+            Cell::Bits64(it) => to_word(&it.load(Relaxed)),
+        }
+    }
+
+    fn store(&self, value: u64) {
+        match self {
+            Cell::Bits8(it) => it.store(from_word(value), Relaxed),
+            Cell::Bits16(it) => it.store(from_word(value), Relaxed),
+            Cell::Bits32(it) => it.store(from_word(value), Relaxed),
+            Cell::Bits64(it) => it.store(from_word(value), Relaxed),
+        }
+    }
+
+    fn compare_exchange_weak(&self, now: u64, new: u64) -> Result<u64, u64> {
+        macro_rules! exchange {
+            ($it:expr) => {{
+                let outcome = $it.compare_exchange_weak(from_word(now), from_word(new), AcqRel, Relaxed);
+                outcome.map(|it| to_word(&it)).map_err(|it| to_word(&it))
+            }};
+        }
+        match self {
+            Cell::Bits8(it) => exchange!(it),
+            Cell::Bits16(it) => exchange!(it),
+            Cell::Bits32(it) => exchange!(it),
+            Cell::Bits64(it) => exchange!(it),
         }
     }
 }

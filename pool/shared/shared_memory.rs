@@ -5,6 +5,7 @@ use crate::heap::block::Block;
 use crate::heap::kind::Kind;
 use crate::heap::name::{Name, is_valid};
 use crate::heap::scope::{is_writing, refuse};
+use crate::shared::element::range_in;
 use crate::sys::copy::SharedBytes;
 use crate::sys::memory::{self, Mapping};
 use crate::sys::shm::{self, ShmId};
@@ -15,7 +16,7 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Range, RangeBounds};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -250,17 +251,7 @@ impl SharedMemory {
     ///
     /// When the range does not lie inside.
     pub fn read(&self, range: impl RangeBounds<usize>) -> Vec<u8> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(start) => start.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(end) => end.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => self.size(),
-        };
-        assert!(start <= end, "the range {start}..{end} ends before it starts");
+        let Range { start, end } = range_in(range, self.size());
         let mut bytes = Vec::new();
         self.piece(start, end - start).append_to(&mut bytes);
         bytes

@@ -1,6 +1,6 @@
 //! Memory files without a name, and their mappings.
 
-use crate::sys::atomic::{AtomicU32, AtomicU64};
+use crate::sys::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use crate::sys::copy::SharedBytes;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -55,6 +55,10 @@ impl Mapping {
     }
 }
 
+// SAFETY: every byte is part of the atomic.
+unsafe impl Atomics for AtomicU8 {}
+// SAFETY: every byte is part of the atomic.
+unsafe impl Atomics for AtomicU16 {}
 // SAFETY: every byte is part of the atomic.
 unsafe impl Atomics for AtomicU32 {}
 // SAFETY: every byte is part of the atomic.

@@ -2,6 +2,7 @@
 
 use super::common::watchdog::watchdog;
 use multiproc::{Array, Lock, Pool, RawArray, RawValue, Value, bytemuck};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[bytemuck(crate = "multiproc::bytemuck")]
@@ -124,6 +125,9 @@ fn arrays_are_read_and_written_in_ranges() {
     assert_eq!((raw.get(0), raw.read(..)), (1, vec![1, 9, 8]));
     assert!(std::panic::catch_unwind(|| raw.get(3)).is_err());
     assert!(std::panic::catch_unwind(|| raw.write(2, &[1, 2])).is_err());
+    for from in [0, 3, usize::MAX] {
+        assert!(std::panic::catch_unwind(|| raw.read(from..=usize::MAX)).is_err());
+    }
     assert!(Array::<u8>::new(0).is_empty() && RawArray::<u8>::new(0).read(..).is_empty());
 }
 
@@ -158,5 +162,37 @@ fn raw_values_of_up_to_8_bytes_are_atomic() {
     let number = RawValue::new(10u8);
     assert_eq!((number.fetch_add(250), number.fetch_sub(5), number.swap(1)), (10, 4, 255));
     assert_eq!((number.compare_exchange(1, 2), number.compare_exchange(1, 3)), (Ok(1), Err(2)));
-    assert_eq!((number.fetch_update(|it| it * 2), number.get()), (2, 4));
+    assert_eq!((number.update(|it| it * 2), number.get()), (2, 4));
+}
+
+/// Neighbours change at the same time, in the same word.
+#[test]
+fn single_elements_of_any_integer_are_never_torn() {
+    let _watchdog = watchdog(120);
+    fn check<T: multiproc::Integer + std::fmt::Debug>(ones: T) {
+        let (array, zero) = (RawArray::<T>::new(16), T::zeroed());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for on in [true, false].into_iter().cycle().take_while(|_| !stop.load(Relaxed)) {
+                    array.set(3, if on { ones } else { zero });
+                }
+            });
+            let counter = scope.spawn(|| (0..100_000).for_each(|_| _ = array.fetch_add(2, ones)));
+            for _ in 0..1_000_000 {
+                let seen = array.get(3);
+                assert!(seen == zero || seen == ones, "{seen:?}");
+            }
+            counter.join().unwrap();
+            stop.store(true, Relaxed);
+        });
+        let single = RawValue::new(zero);
+        (0..100_000).for_each(|_| _ = single.fetch_add(ones));
+        assert_eq!((array.get(2), array.get(1), array.get(4)), (single.get(), zero, zero));
+    }
+    check(u8::MAX);
+    check(u16::MAX);
+    check(u32::MAX);
+    check(u64::MAX);
+    check(-1i16);
 }
