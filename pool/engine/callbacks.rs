@@ -6,11 +6,11 @@ use crossbeam::channel::{Sender, unbounded};
 use parking_lot::Mutex;
 use std::io;
 
-/// Something to be done once a call is complete.
-pub(crate) type Errand = Box<dyn FnOnce() + Send>;
+/// What runs once a call is complete.
+pub(crate) type Callback = Box<dyn FnOnce() + Send>;
 
 /// The way to the thread, and the fork generation in which it was started.
-static COURIER: Mutex<Option<(Sender<Errand>, u32)>> = Mutex::new(None);
+static THREAD: Mutex<Option<(Sender<Callback>, u32)>> = Mutex::new(None);
 
 /// Makes sure that there is such a thread in this process.
 ///
@@ -18,28 +18,28 @@ static COURIER: Mutex<Option<(Sender<Errand>, u32)>> = Mutex::new(None);
 ///
 /// It cannot be started.
 pub(crate) fn start() -> io::Result<()> {
-    let mut courier = COURIER.lock();
-    if courier.as_ref().is_some_and(|(_, generation)| *generation == fork_generation()) {
+    let mut thread = THREAD.lock();
+    if thread.as_ref().is_some_and(|(_, generation)| *generation == fork_generation()) {
         return Ok(());
     }
-    // As long as the calls that wait for it: each brings one errand or two.
-    let (errands, inbox) = unbounded::<Errand>();
+    // As long as the calls that wait for it: each brings one callback or two.
+    let (callbacks, inbox) = unbounded::<Callback>();
     std::thread::Builder::new().name("multiproc-calls".to_owned()).spawn(move || {
-        while let Ok(errand) = inbox.recv() {
-            panic::contain(errand);
+        while let Ok(callback) = inbox.recv() {
+            panic::contain(callback);
         }
     })?;
-    *courier = Some((errands, fork_generation()));
+    *thread = Some((callbacks, fork_generation()));
     Ok(())
 }
 
-/// Hands errands over; [`start`] was called before.
-pub(crate) fn send(errands: impl IntoIterator<Item = Errand>) {
-    let courier = COURIER.lock();
-    if let Some((inbox, _)) = &*courier {
-        for errand in errands {
+/// Hands callbacks over; [`start`] was called before.
+pub(crate) fn send(callbacks: impl IntoIterator<Item = Callback>) {
+    let thread = THREAD.lock();
+    if let Some((inbox, _)) = &*thread {
+        for callback in callbacks {
             // The thread never ends, so it takes everything.
-            let _ = inbox.send(errand);
+            let _ = inbox.send(callback);
         }
     }
 }

@@ -63,7 +63,7 @@ struct State<T> {
     taken: bool,
     callbacks: Vec<Callback<T>>,
     /// A callback was ever set: the thread that runs callbacks takes the result.
-    by_courier: bool,
+    by_callback: bool,
     waker: Option<Waker>,
     /// The job will wake the waker.
     will_wake: bool,
@@ -76,7 +76,7 @@ impl<T: Send + 'static> AsyncResult<T> {
             result: None,
             taken: false,
             callbacks: Vec::new(),
-            by_courier: false,
+            by_callback: false,
             waker: None,
             will_wake: false,
         };
@@ -135,7 +135,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// Whether the result is there. Inside of a callback it is not yet, as in Python.
     pub fn ready(&self) -> bool {
         let state = self.shared.state.lock();
-        state.result.is_some() || !state.by_courier && self.shared.job.is_complete()
+        state.result.is_some() || !state.by_callback && self.shared.job.is_complete()
     }
 
     /// Whether the call went well; `None` while it goes on, and after its result was taken.
@@ -199,7 +199,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// Lets the call run on without a handle; callbacks are still called.
     pub fn detach(mut self) {
         self.detached = true;
-        if !self.shared.state.lock().by_courier {
+        if !self.shared.state.lock().by_callback {
             self.shared.job.discard();
         }
     }
@@ -214,7 +214,7 @@ impl<T: Send + 'static> Shared<T> {
                 return true;
             }
             // Taken by a callback's thread, or by another one that waits.
-            let gather = if state.by_courier { None } else { state.gather.take() };
+            let gather = if state.by_callback { None } else { state.gather.take() };
             let Some(mut gather) = gather else {
                 match until.instant() {
                     Some(_) if until.passed() => return false,
@@ -258,13 +258,13 @@ impl<T: Send + 'static> Shared<T> {
     fn when_done(self: &Arc<Self>, callback: Callback<T>) {
         let mut state = self.state.lock();
         state.callbacks.push(callback);
-        if std::mem::replace(&mut state.by_courier, true) {
+        if std::mem::replace(&mut state.by_callback, true) {
             return;
         }
         drop(state);
         let shared = Arc::clone(self);
-        if let Err(errand) = self.job.when_complete(Box::new(move || shared.call_back())) {
-            crate::engine::callbacks::send([errand]);
+        if let Err(callback) = self.job.when_complete(Box::new(move || shared.call_back())) {
+            crate::engine::callbacks::send([callback]);
         }
     }
 
@@ -321,7 +321,7 @@ impl<T: Send + 'static> Future for AsyncResult<T> {
         let shared = &self.shared;
         let mut state = shared.state.lock();
         state.waker = Some(context.waker().clone());
-        let register = !state.by_courier && !std::mem::replace(&mut state.will_wake, true);
+        let register = !state.by_callback && !std::mem::replace(&mut state.will_wake, true);
         drop(state);
         if register {
             let later = Arc::clone(shared);

@@ -1,6 +1,6 @@
 //! [`PoolBuilder`]: a pool with options. What its workers are given stands in `outfit.rs`, when they leave in `terms.rs`.
 
-use crate::engine::core::state::{Core, Engine, Terms};
+use crate::engine::core::state::{Core, Engine, RecyclePolicy};
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::launch::spawn::Spawn;
 use crate::engine::launch::threads::Threads;
@@ -47,7 +47,7 @@ pub struct PoolBuilder<S = ()> {
     pins: Pins,
     /// The first routine that cannot be had.
     refused: Option<Error>,
-    pub(super) terms: Terms,
+    pub(super) recycle: RecyclePolicy,
     pub(super) limits: Limits,
     pub(super) outfit: Outfit,
     trace: Option<PathBuf>,
@@ -65,7 +65,7 @@ impl Default for PoolBuilder {
             routines: Routines::default(),
             pins: Pins::new(),
             refused: None,
-            terms: Terms::default(),
+            recycle: RecyclePolicy::default(),
             limits: Limits::default(),
             outfit: Outfit::default(),
             trace: None,
@@ -231,7 +231,7 @@ impl<S> PoolBuilder<S> {
             routines: self.routines,
             pins: self.pins,
             refused: self.refused,
-            terms: self.terms,
+            recycle: self.recycle,
             limits: self.limits,
             outfit: self.outfit,
             on_threads: self.on_threads,
@@ -330,7 +330,7 @@ impl<S> PoolBuilder<S> {
                 capture: capture.clone(),
             })
         };
-        let mut core = Core::new(processes, self.terms);
+        let mut core = Core::new(processes, self.recycle);
         core.trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
         let engine = Arc::new(Engine {
             core: Mutex::new(core),

@@ -24,7 +24,7 @@ impl<S> PoolBuilder<S> {
     pub fn max_tasks_per_child(mut self, n: usize) -> Self {
         let n = u32::try_from(n).ok().and_then(NonZeroU32::new);
         let Some(n) = n else { panic!("a worker must be allowed at least 1 task, and at most 2^32") };
-        self.terms.tasks = Some(n.get());
+        self.recycle.tasks = Some(n.get());
         self
     }
 
@@ -45,7 +45,7 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
-        self.terms.memory = Some(bytes);
+        self.recycle.memory = Some(bytes);
         self
     }
 
@@ -63,7 +63,7 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn idle_timeout(mut self, patience: Duration) -> Self {
-        self.terms.idle = Some(patience);
+        self.recycle.idle = Some(patience);
         self
     }
 
@@ -82,7 +82,7 @@ impl<S> PoolBuilder<S> {
     /// ```
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.limits.memory = Some(bytes);
-        self.terms.memory_limit = Some(bytes);
+        self.recycle.memory_limit = Some(bytes);
         self
     }
 }

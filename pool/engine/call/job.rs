@@ -4,8 +4,8 @@ use crate::codec::Packed;
 use crate::engine::call::chunk;
 use crate::engine::call::job_stats::Clock;
 use crate::engine::call::progress::{Listener, Reporter};
-use crate::engine::call::submission::Stock;
-use crate::engine::callbacks::{self, Errand};
+use crate::engine::call::submission::Submission;
+use crate::engine::callbacks::{self, Callback};
 use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskError, TaskKind};
 use crate::heap::scope::Pins;
@@ -127,9 +127,9 @@ pub(crate) struct Job {
     submitted: bool,
     pub(crate) reporter: Option<Reporter>,
     /// Of a call that nobody waits in: the input that was not handed in yet. Taken under the core's lock only.
-    pub(crate) stock: Mutex<Option<Stock>>,
+    pub(crate) submission: Mutex<Option<Submission>>,
     /// What is to be done when it is complete; `None` once it is.
-    errands: Mutex<Option<Vec<Errand>>>,
+    callbacks: Mutex<Option<Vec<Callback>>>,
     /// Waits with the core's lock: for an outcome, for room for more input, or for the driver's seat.
     pub(crate) changed: Condvar,
 }
@@ -143,7 +143,7 @@ impl std::fmt::Debug for Job {
 }
 
 impl Job {
-    pub(crate) fn new(header: Arc<Header>, options: Options, stock: Option<Stock>) -> Job {
+    pub(crate) fn new(header: Arc<Header>, options: Options, submission: Option<Submission>) -> Job {
         let reporter = options.progress.clone().map(Reporter::new);
         let clock = Clock::new(header.name);
         Job {
@@ -156,10 +156,10 @@ impl Job {
             hungry: AtomicBool::new(false),
             attempts: Mutex::default(),
             clock: Mutex::new(clock),
-            submitted: stock.is_some(),
+            submitted: submission.is_some(),
             reporter,
-            stock: Mutex::new(stock),
-            errands: Mutex::new(Some(Vec::new())),
+            submission: Mutex::new(submission),
+            callbacks: Mutex::new(Some(Vec::new())),
             changed: Condvar::new(),
         }
     }
@@ -232,9 +232,9 @@ impl Job {
 
     /// All its tasks have an outcome, or will never have one: tells whoever waits for that.
     pub(crate) fn complete(&self) {
-        if let Some(errands) = self.errands.lock().take() {
-            if !errands.is_empty() {
-                callbacks::send(errands);
+        if let Some(callbacks) = self.callbacks.lock().take() {
+            if !callbacks.is_empty() {
+                callbacks::send(callbacks);
             }
         }
         self.changed.notify_all();
@@ -242,17 +242,17 @@ impl Job {
 
     /// Whether it is complete, for a call that nobody waits in.
     pub(crate) fn is_complete(&self) -> bool {
-        self.errands.lock().is_none()
+        self.callbacks.lock().is_none()
     }
 
     /// Has something done when it is complete; gives it back if it is already.
-    pub(crate) fn when_complete(&self, errand: Errand) -> Result<(), Errand> {
-        match &mut *self.errands.lock() {
-            Some(errands) => {
-                errands.push(errand);
+    pub(crate) fn when_complete(&self, callback: Callback) -> Result<(), Callback> {
+        match &mut *self.callbacks.lock() {
+            Some(callbacks) => {
+                callbacks.push(callback);
                 Ok(())
             }
-            None => Err(errand),
+            None => Err(callback),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Telling how far a call has come, at a bounded rate and never under the core's lock.
 
 use crate::engine::call::job::Job;
-use crate::engine::callbacks::{self, Errand};
+use crate::engine::callbacks::{self, Callback};
 use crate::engine::core::state::Core;
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
@@ -117,12 +117,12 @@ pub(crate) fn settled(job: &Arc<Job>, count: u64) {
     reporter.done.fetch_add(count, Relaxed);
     if job.is_submitted() && reporter.is_due() && !reporter.queued.swap(true, Relaxed) {
         let later = Arc::clone(job);
-        let errand: Errand = Box::new(move || {
+        let callback: Callback = Box::new(move || {
             if let Some(reporter) = &later.reporter {
                 reporter.queued.store(false, Relaxed);
                 reporter.tell(reporter.total.get().copied());
             }
         });
-        callbacks::send([errand]);
+        callbacks::send([callback]);
     }
 }

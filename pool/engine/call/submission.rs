@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Tasks that are ready to be handed in.
 #[derive(Debug)]
-pub(crate) struct Stock {
+pub(crate) struct Submission {
     bytes: Vec<u8>,
     /// Where each task ends.
     ends: Ends,
@@ -29,9 +29,9 @@ enum Ends {
     Each(Vec<usize>),
 }
 
-/// A piece of a stock, to become a frame.
+/// The next tasks of a submission, to become a frame.
 #[derive(Debug)]
-pub(crate) struct Cut<'a> {
+pub(crate) struct Piece<'a> {
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) bytes: &'a [u8],
@@ -41,16 +41,16 @@ pub(crate) struct Cut<'a> {
 
 /// What came of serialising an input.
 #[derive(Debug)]
-pub(crate) struct Stocked {
-    pub(crate) stock: Stock,
+pub(crate) struct Serialised {
+    pub(crate) submission: Submission,
     /// How many tasks there were, with those that failed.
     pub(crate) total: u64,
     pub(crate) failed: Vec<(u64, String)>,
 }
 
 /// Serialises a whole input.
-pub(crate) fn stock_up(feed: &mut dyn Feed) -> Stocked {
-    let mut stock = Stock {
+pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Serialised {
+    let mut submission = Submission {
         bytes: Vec::new(),
         ends: Ends::Every(0),
         next: 0,
@@ -61,27 +61,27 @@ pub(crate) fn stock_up(feed: &mut dyn Feed) -> Stocked {
     };
     let (mut total, mut failed) = (0u64, Vec::new());
     loop {
-        let Filled { count, failed: refused, ended } = feed.fill(&mut stock.bytes, 1, usize::MAX);
+        let Filled { count, failed: refused, ended } = feed.fill(&mut submission.bytes, 1, usize::MAX);
         if count > 0 {
-            stock.note_end(total);
+            submission.note_end();
             total += 1;
             if scope::is_laden() {
-                stock.luggage.push_back((stock.count, scope::take_luggage()));
+                submission.luggage.push_back((submission.count, scope::take_luggage()));
             }
         }
         if let Some(error) = refused {
             failed.push((total, error.0));
             total += 1;
-            stock.numbers.push((stock.count, total));
+            submission.numbers.push((submission.count, total));
         }
-        if ended || stock.count == crate::engine::call::chunk::MOST {
-            return Stocked { stock, total, failed };
+        if ended || submission.count == crate::engine::call::chunk::MOST {
+            return Serialised { submission, total, failed };
         }
     }
 }
 
-impl Stock {
-    fn note_end(&mut self, _number: u64) {
+impl Submission {
+    fn note_end(&mut self) {
         let end = self.bytes.len();
         match &mut self.ends {
             Ends::Every(size) if self.count == 0 => *size = end,
@@ -123,7 +123,7 @@ impl Stock {
 
     /// The next `count` tasks, or fewer: not more bytes than `most_bytes` if there is more than one, and none behind one that
     /// has luggage.
-    pub(crate) fn cut(&mut self, count: u32, most_bytes: usize) -> Option<Cut<'_>> {
+    pub(crate) fn cut(&mut self, count: u32, most_bytes: usize) -> Option<Piece<'_>> {
         let start = self.end_of(self.next);
         let (first, until) = self.number(self.next);
         let laden = self.luggage.front().map_or(u32::MAX, |(behind, _)| *behind);
@@ -147,7 +147,7 @@ impl Stock {
             let others = pins.iter().flat_map(|pins| pins.iter().cloned());
             pins = Some(Arc::new(luggage.into_iter().chain(others).collect()));
         }
-        let cut = Cut { first, count: end - self.next, bytes: &self.bytes[start..self.end_of(end)], pins };
+        let cut = Piece { first, count: end - self.next, bytes: &self.bytes[start..self.end_of(end)], pins };
         self.next = end;
         Some(cut)
     }
@@ -164,13 +164,13 @@ mod tests {
         let encode = |item: &&str, out: &mut Vec<u8>| {
             if *item == "no" { Err(CodecError("no".to_owned())) } else { codec::encode(*item, out) }
         };
-        let mut stocked = stock_up(&mut Items::new(items.into_iter(), encode));
+        let mut submitted = serialise_all(&mut Items::new(items.into_iter(), encode));
         let mut cuts = Vec::new();
-        while let Some(cut) = stocked.stock.cut(count, bytes) {
+        while let Some(cut) = submitted.submission.cut(count, bytes) {
             cuts.push((cut.first, cut.count, cut.bytes.len()));
         }
-        assert_eq!(stocked.stock.left(), 0);
-        (cuts, stocked.total, stocked.failed.len())
+        assert_eq!(submitted.submission.left(), 0);
+        (cuts, submitted.total, submitted.failed.len())
     }
 
     #[test]
@@ -201,10 +201,10 @@ mod tests {
             codec::encode(item, out)
         };
         let items = [0, 0, 1, 1, 0, 0u8].into_iter();
-        let (mut stocked, pins) = scope::collect(|| stock_up(&mut Items::new(items, encode)));
+        let (mut submitted, pins) = scope::collect(|| serialise_all(&mut Items::new(items, encode)));
         assert!(pins.is_empty());
         let mut cuts = Vec::new();
-        while let Some(cut) = stocked.stock.cut(10, 1000) {
+        while let Some(cut) = submitted.submission.cut(10, 1000) {
             cuts.push((cut.first, cut.count, cut.pins.map_or(0, |pins| scope::luggage_in(&pins).len())));
         }
         assert_eq!(cuts, [(0, 3, 1), (3, 1, 1), (4, 2, 0)]);

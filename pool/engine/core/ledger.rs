@@ -6,17 +6,17 @@ use crate::ipc::link::Progress;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A frame that is under way to or at a worker.
+/// A frame that is on its way to a worker, or there.
 #[derive(Debug)]
-pub(crate) struct Flight {
+pub(crate) struct InFlight {
     pub(crate) seq: u64,
     /// The tasks in it; `None` for a frame that asks for no answer, and for one that was taken back.
-    pub(crate) load: Option<Load>,
+    pub(crate) range: Option<TaskRange>,
 }
 
-/// The tasks of a frame.
+/// Tasks of one frame that follow one another: what the ledger knows of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Load {
+pub(crate) struct TaskRange {
     /// `None` once nobody waits for the results any more.
     pub(crate) job: Option<Arc<Job>>,
     /// The number of the payload's first task in the job.
@@ -29,15 +29,10 @@ pub(crate) struct Load {
     pub(crate) pins: Option<Arc<Pins>>,
 }
 
-impl Load {
+impl TaskRange {
     /// How many tasks still lack an outcome.
     pub(crate) fn left(&self) -> u32 {
         self.count - self.next
-    }
-
-    /// How many tasks a worker must have started for none to be left that it has not.
-    pub(crate) fn unstarted_after(&self) -> u32 {
-        self.count
     }
 
     /// Whether its last task has luggage.
@@ -61,15 +56,15 @@ impl Load {
 /// The frames at one worker, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
-    flights: VecDeque<Flight>,
+    frames: VecDeque<InFlight>,
     /// How many of them carry tasks.
     loaded: usize,
 }
 
 impl Window {
-    pub(crate) fn push(&mut self, flight: Flight) {
-        self.loaded += usize::from(flight.load.is_some());
-        self.flights.push_back(flight);
+    pub(crate) fn push(&mut self, frame: InFlight) {
+        self.loaded += usize::from(frame.range.is_some());
+        self.frames.push_back(frame);
     }
 
     /// How many frames with tasks are at the worker.
@@ -77,10 +72,10 @@ impl Window {
         self.loaded
     }
 
-    /// The load of frame `seq`, which must be the oldest that has one: anything else is no answer of ours.
-    pub(crate) fn oldest(&mut self, seq: u64) -> Option<&mut Load> {
-        let flight = self.flights.iter_mut().find(|flight| flight.load.is_some())?;
-        if flight.seq == seq { flight.load.as_mut() } else { None }
+    /// The tasks of frame `seq`, which must be the oldest frame with tasks: an answer to any other is no answer of ours.
+    pub(crate) fn oldest(&mut self, seq: u64) -> Option<&mut TaskRange> {
+        let frame = self.frames.iter_mut().find(|frame| frame.range.is_some())?;
+        if frame.seq == seq { frame.range.as_mut() } else { None }
     }
 
     /// Drops what is finished: the oldest loaded frame once all its tasks have an outcome, and all before it.
@@ -89,98 +84,98 @@ impl Window {
     /// below which nothing is needed any more.
     pub(crate) fn retire(&mut self, reached: impl Fn() -> u64, end: u64) -> u64 {
         let mut finished = 0;
-        while let Some(flight) = self.flights.front() {
-            match &flight.load {
-                Some(load) if load.left() > 0 => break,
+        while let Some(frame) = self.frames.front() {
+            match &frame.range {
+                Some(range) if range.left() > 0 => break,
                 Some(_) => {
-                    finished = flight.seq + 1;
+                    finished = frame.seq + 1;
                     self.loaded -= 1;
                 }
                 // The worker has passed it for sure if it answered a later one; else it says so itself.
-                None if flight.seq >= finished && !self.answered_behind() && flight.seq >= reached() => break,
+                None if frame.seq >= finished && !self.answered_behind() && frame.seq >= reached() => break,
                 None => {}
             }
-            self.flights.pop_front();
+            self.frames.pop_front();
         }
-        self.flights.front().map_or(end, |flight| flight.seq)
+        self.frames.front().map_or(end, |frame| frame.seq)
     }
 
     /// Whether a later loaded frame than the front has progressed.
     fn answered_behind(&self) -> bool {
-        self.flights.iter().find_map(|flight| flight.load.as_ref()).is_some_and(|load| load.left() == 0)
+        self.frames.iter().find_map(|frame| frame.range.as_ref()).is_some_and(|range| range.left() == 0)
     }
 
     /// Whether the frame that the worker is at, if there is one, should be finished in a moment.
     pub(crate) fn is_brisk(&self) -> bool {
-        let oldest = self.flights.iter().find_map(|flight| flight.load.as_ref());
-        oldest.is_none_or(|load| load.job.as_ref().is_some_and(|job| job.is_short(load.left())))
+        let oldest = self.frames.iter().find_map(|frame| frame.range.as_ref());
+        oldest.is_none_or(|range| range.job.as_ref().is_some_and(|job| job.is_short(range.left())))
     }
 
     /// The newest loaded frames behind the oldest one: the candidates for taking back, newest first.
     pub(crate) fn waiting(&self) -> Vec<u64> {
-        let loaded = self.flights.iter().filter(|flight| flight.load.is_some());
-        let mut waiting: Vec<u64> = loaded.skip(1).map(|flight| flight.seq).collect();
+        let loaded = self.frames.iter().filter(|frame| frame.range.is_some());
+        let mut waiting: Vec<u64> = loaded.skip(1).map(|frame| frame.seq).collect();
         waiting.reverse();
         waiting
     }
 
     /// The loaded frames of a job, oldest first.
     pub(crate) fn of(&self, job: &Arc<Job>) -> Vec<u64> {
-        let is_its = |load: &Load| load.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job));
-        self.flights.iter().filter(|flight| flight.load.as_ref().is_some_and(is_its)).map(|flight| flight.seq).collect()
+        let is_its = |range: &TaskRange| range.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job));
+        self.frames.iter().filter(|frame| frame.range.as_ref().is_some_and(is_its)).map(|frame| frame.seq).collect()
     }
 
     /// All loaded frames, newest first.
     pub(crate) fn all(&self) -> Vec<u64> {
-        self.flights.iter().rev().filter(|flight| flight.load.is_some()).map(|flight| flight.seq).collect()
+        self.frames.iter().rev().filter(|frame| frame.range.is_some()).map(|frame| frame.seq).collect()
     }
 
-    /// The load of a frame.
-    pub(crate) fn load(&self, seq: u64) -> Option<&Load> {
-        self.flights.iter().find(|flight| flight.seq == seq)?.load.as_ref()
+    /// The tasks of a frame.
+    pub(crate) fn range(&self, seq: u64) -> Option<&TaskRange> {
+        self.frames.iter().find(|frame| frame.seq == seq)?.range.as_ref()
     }
 
     /// How many tasks have not ended, for a worker that says it has finished those of frame `seq` below `done`.
     pub(crate) fn left(&self, seq: u64, done: u32) -> u64 {
-        let left = |flight: &Flight| {
-            let load = flight.load.as_ref()?;
-            let ended = match flight.seq.cmp(&seq) {
-                std::cmp::Ordering::Less => load.count,
+        let left = |frame: &InFlight| {
+            let range = frame.range.as_ref()?;
+            let ended = match frame.seq.cmp(&seq) {
+                std::cmp::Ordering::Less => range.count,
                 std::cmp::Ordering::Equal => done,
                 std::cmp::Ordering::Greater => 0,
             };
-            Some(u64::from(load.count - load.next.max(ended.min(load.count))))
+            Some(u64::from(range.count - range.next.max(ended.min(range.count))))
         };
-        self.flights.iter().filter_map(left).sum()
+        self.frames.iter().filter_map(left).sum()
     }
 
-    /// Takes the load off a frame that was taken back.
-    pub(crate) fn unload(&mut self, seq: u64) -> Option<Load> {
-        let flight = self.flights.iter_mut().find(|flight| flight.seq == seq)?;
-        self.loaded -= usize::from(flight.load.is_some());
-        flight.load.take()
+    /// Takes the tasks out of a frame that was taken back.
+    pub(crate) fn unload(&mut self, seq: u64) -> Option<TaskRange> {
+        let frame = self.frames.iter_mut().find(|frame| frame.seq == seq)?;
+        self.loaded -= usize::from(frame.range.is_some());
+        frame.range.take()
     }
 
     /// Nobody waits for this job any more.
     pub(crate) fn abandon(&mut self, job: &Arc<Job>) {
-        for load in self.flights.iter_mut().filter_map(|flight| flight.load.as_mut()) {
-            if load.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job)) {
-                load.job = None;
+        for range in self.frames.iter_mut().filter_map(|frame| frame.range.as_mut()) {
+            if range.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job)) {
+                range.job = None;
             }
         }
     }
 
-    /// Empties the window of a dead worker: each load that lacks outcomes, and the place from which its tasks were not
+    /// Empties the window of a dead worker. Returns the tasks of each frame that lack an outcome, and the place from which its tasks were not
     /// started.
-    pub(crate) fn bury(&mut self, progress: Progress) -> Vec<(u64, Load, u32)> {
+    pub(crate) fn bury(&mut self, progress: Progress) -> Vec<(u64, TaskRange, u32)> {
         self.loaded = 0;
-        let flights = std::mem::take(&mut self.flights);
-        let unfinished = flights.into_iter().filter_map(|flight| Some((flight.seq, flight.load?)));
-        let unfinished = unfinished.filter(|(_, load)| load.left() > 0);
+        let frames = std::mem::take(&mut self.frames);
+        let unfinished = frames.into_iter().filter_map(|frame| Some((frame.seq, frame.range?)));
+        let unfinished = unfinished.filter(|(_, range)| range.left() > 0);
         unfinished
-            .map(|(seq, load)| {
-                let resume = not_started_from(seq, &load, progress);
-                (seq, load, resume)
+            .map(|(seq, range)| {
+                let resume = not_started_from(seq, &range, progress);
+                (seq, range, resume)
             })
             .collect()
     }
@@ -188,14 +183,14 @@ impl Window {
 
 /// The place in frame `seq` from which tasks were not started, by what the dead worker said of its progress and within
 /// the bounds of the frame. Tasks before it that have no outcome are lost: that is the running one, if any.
-pub(crate) fn not_started_from(seq: u64, load: &Load, progress: Progress) -> u32 {
+pub(crate) fn not_started_from(seq: u64, range: &TaskRange, progress: Progress) -> u32 {
     match seq.cmp(&progress.seq) {
         // A frame behind the one it was at was not begun.
-        std::cmp::Ordering::Greater => load.next,
-        std::cmp::Ordering::Equal => progress.started.clamp(load.next, load.count),
+        std::cmp::Ordering::Greater => range.next,
+        std::cmp::Ordering::Equal => progress.started.clamp(range.next, range.count),
         // A frame before it is finished, and its answers were there to be read. That some are missing can only be if
         // the worker wrote nonsense; then nobody knows what ran, and nothing may run twice.
-        std::cmp::Ordering::Less => load.count,
+        std::cmp::Ordering::Less => range.count,
     }
 }
 
@@ -203,8 +198,8 @@ pub(crate) fn not_started_from(seq: u64, load: &Load, progress: Progress) -> u32
 mod tests {
     use super::*;
 
-    fn load(count: u32, next: u32) -> Load {
-        Load { job: None, first: 100, count, next, pins: None }
+    fn range(count: u32, next: u32) -> TaskRange {
+        TaskRange { job: None, first: 100, count, next, pins: None }
     }
 
     fn progress(seq: u64, started: u32, done: u32) -> Progress {
@@ -213,24 +208,24 @@ mod tests {
 
     #[test]
     fn only_the_running_task_is_lost() {
-        assert_eq!(not_started_from(5, &load(10, 3), progress(5, 4, 3)), 4);
-        assert_eq!(not_started_from(5, &load(10, 3), progress(5, 3, 3)), 3);
-        assert_eq!(not_started_from(6, &load(10, 0), progress(5, 4, 3)), 0);
+        assert_eq!(not_started_from(5, &range(10, 3), progress(5, 4, 3)), 4);
+        assert_eq!(not_started_from(5, &range(10, 3), progress(5, 3, 3)), 3);
+        assert_eq!(not_started_from(6, &range(10, 0), progress(5, 4, 3)), 0);
     }
 
     #[test]
     fn nonsense_stays_within_the_frame() {
-        assert_eq!(not_started_from(5, &load(10, 3), progress(5, u32::MAX, 0)), 10);
-        assert_eq!(not_started_from(5, &load(10, 3), progress(5, 0, 0)), 3);
-        assert_eq!(not_started_from(5, &load(10, 3), progress(9, 0, 0)), 10);
+        assert_eq!(not_started_from(5, &range(10, 3), progress(5, u32::MAX, 0)), 10);
+        assert_eq!(not_started_from(5, &range(10, 3), progress(5, 0, 0)), 3);
+        assert_eq!(not_started_from(5, &range(10, 3), progress(9, 0, 0)), 10);
     }
 
     #[test]
     fn a_window_retires_in_order() {
         let mut window = Window::default();
-        window.push(Flight { seq: 0, load: None });
+        window.push(InFlight { seq: 0, range: None });
         for seq in 1..4 {
-            window.push(Flight { seq, load: Some(load(1, 0)) });
+            window.push(InFlight { seq, range: Some(range(1, 0)) });
         }
         assert_eq!((window.len(), window.waiting()), (3, vec![3, 2]));
         assert!(window.oldest(2).is_none());

@@ -1,6 +1,6 @@
 //! How many workers there are: the pool grows and shrinks, workers leave for a reason of their own, and come back.
 
-use crate::engine::core::state::{Core, Engine, Phase, State, Worker};
+use crate::engine::core::state::{Core, Engine, Phase, State, WorkerSlot};
 use crate::engine::core::worker_slot::Dismissal;
 use crate::error::Error;
 use crate::sys::time::Deadline;
@@ -23,7 +23,7 @@ impl Engine {
         core.check_open()?;
         core.target = workers;
         while core.workers.len() < workers {
-            core.workers.push(Worker::new(0, State::Vacant));
+            core.workers.push(WorkerSlot::new(0, State::Vacant));
         }
         self.fill_up(&mut core);
         for at in workers..core.workers.len() {
@@ -50,7 +50,7 @@ impl Engine {
             Phase::Closing => !core.jobs.is_empty(),
             Phase::Ending { .. } => false,
         };
-        if core.terms.idle.is_some() && open && core.is_work_waiting() && !core.is_brisk() && self.fill_up(core) {
+        if core.recycle.idle.is_some() && open && core.is_work_waiting() && !core.is_brisk() && self.fill_up(core) {
             self.background.notify_one();
         }
     }
@@ -80,7 +80,7 @@ impl Core {
 
     /// A worker has answered all its frames.
     pub(super) fn vacate(&mut self, at: usize) {
-        if self.terms.idle.is_some() {
+        if self.recycle.idle.is_some() {
             self.workers[at].idle_since = Some(Instant::now());
         }
         if self.workers[at].dismissed.is_some() {
@@ -104,7 +104,7 @@ impl Core {
 
     /// Dismisses a worker that has grown too large.
     pub(super) fn weigh(&mut self, at: usize) {
-        let Some(most) = self.terms.memory else { return };
+        let Some(most) = self.recycle.memory else { return };
         let worker = &mut self.workers[at];
         let now = Instant::now();
         if worker.weighed.is_some_and(|last| now - last < WEIGH_EVERY) {
@@ -120,16 +120,16 @@ impl Core {
     pub(crate) fn is_work_waiting(&self) -> bool {
         !self.backlog.is_empty()
             || self.hungry > 0
-            || !self.stocked.is_empty()
+            || !self.submitted.is_empty()
             || self.workers.iter().any(|worker| worker.window.len() > 1)
     }
 
     /// Dismisses workers that have had nothing to do for too long, all but one; when to look again.
     pub(crate) fn let_idle_go(&mut self) -> Deadline {
-        let Some(patience) = self.terms.idle.filter(|_| matches!(self.phase, Phase::Running)) else {
+        let Some(patience) = self.recycle.idle.filter(|_| matches!(self.phase, Phase::Running)) else {
             return Deadline::NEVER;
         };
-        let stays = |worker: &Worker| match worker.state {
+        let stays = |worker: &WorkerSlot| match worker.state {
             State::Starting => true,
             State::Ready => worker.dismissed.is_none(),
             State::Leaving | State::Vacant => false,

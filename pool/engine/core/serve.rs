@@ -5,10 +5,10 @@
 use crate::codec::Packed;
 use crate::engine::call::job::{Delivery, Halt, Job, Options};
 use crate::engine::call::results::{Feed, Sink};
-use crate::engine::call::submission::{Stock, Stocked, stock_up};
+use crate::engine::call::submission::{Serialised, Submission, serialise_all};
 use crate::engine::call::{chunk, progress};
 use crate::engine::callbacks;
-use crate::engine::core::ledger::Load;
+use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::settle::{is_decoding, open};
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::worker::work::Run;
@@ -123,9 +123,9 @@ impl Engine {
         feed: &mut dyn Feed,
     ) -> Result<(Arc<Job>, u64), Error> {
         callbacks::start()?;
-        let (Stocked { mut stock, total, failed }, pins) = scope::collect(|| stock_up(feed));
-        stock.pins = (!pins.is_empty()).then(|| Arc::new(pins));
-        let job = self.enter(entry, context, options, Some(stock))?;
+        let (Serialised { mut submission, total, failed }, pins) = scope::collect(|| serialise_all(feed));
+        submission.pins = (!pins.is_empty()).then(|| Arc::new(pins));
+        let job = self.enter(entry, context, options, Some(submission))?;
         progress::tell_later(&job, total);
         for (index, text) in failed {
             if let Some(reporter) = &job.reporter {
@@ -134,7 +134,7 @@ impl Engine {
             job.deliver(Delivery::Failure { index, error: job.error(TaskKind::Encode { text }, index, None) });
         }
         let mut core = self.core.lock();
-        core.stocked.push_back(Arc::clone(&job));
+        core.submitted.push_back(Arc::clone(&job));
         core.schedule();
         core.flush();
         self.dispatched(&mut core);
@@ -261,7 +261,7 @@ impl Engine {
         entry: &'static Entry<Run>,
         context: Option<Packed>,
         options: Options,
-        stock: Option<Stock>,
+        submission: Option<Submission>,
     ) -> Result<Arc<Job>, Error> {
         if is_decoding() {
             return Err(Error::reentrant());
@@ -272,7 +272,7 @@ impl Engine {
         }
         let mut core = self.core.lock();
         core.check_open()?;
-        let job = Arc::new(Job::new(core.header(entry, context)?, options, stock));
+        let job = Arc::new(Job::new(core.header(entry, context)?, options, submission));
         core.jobs.push(Arc::clone(&job));
         Ok(job)
     }
@@ -305,8 +305,8 @@ impl Engine {
         for frame in input.frames.drain(..) {
             job.add_outstanding(u64::from(frame.count));
             let pins = (!frame.pins.is_empty()).then(|| Arc::new(frame.pins));
-            let load = Load { job: Some(Arc::clone(job)), first: frame.first, count: frame.count, next: 0, pins };
-            core.submit(load, &input.bytes[start..frame.end]);
+            let range = TaskRange { job: Some(Arc::clone(job)), first: frame.first, count: frame.count, next: 0, pins };
+            core.submit(range, &input.bytes[start..frame.end]);
             start = frame.end;
         }
         core.flush();

@@ -3,8 +3,8 @@
 use crate::engine::call::job::{Delivery, Halt, Job};
 use crate::engine::call::results::Sink;
 use crate::engine::call::{chunk, progress};
-use crate::engine::core::ledger::Load;
-use crate::engine::core::state::{Core, Engine, Parcel};
+use crate::engine::core::ledger::TaskRange;
+use crate::engine::core::state::{Core, Engine, QueuedFrame};
 use crate::error::{TaskError, TaskKind};
 use crate::heap::scope::{self, Pin, Pins, luggage_in};
 use crate::ipc::handles;
@@ -38,19 +38,19 @@ impl Engine {
     ) -> io::Result<()> {
         let Answer { seq, count, nanos, .. } = answer;
         let size = answer.payload.len();
-        let Some(load) = core.workers[at].window.oldest(seq) else {
+        let Some(range) = core.workers[at].window.oldest(seq) else {
             return Err(wrong("an answer to a frame that it does not have"));
         };
-        let said = match check(answer, load)? {
+        let said = match check(answer, range)? {
             // No outcome: the task has its luggage, and runs.
             Said::Taken => {
-                load.let_luggage_go();
+                range.let_luggage_go();
                 return Ok(());
             }
             Said::Outcome(outcome) => outcome,
         };
-        let before = load.clone();
-        load.next += count;
+        let before = range.clone();
+        range.next += count;
         let late = core.note_answer(at, &before, count, nanos);
         // Nobody waits for it any more.
         let Some(job) = &before.job else { return Ok(()) };
@@ -62,9 +62,9 @@ impl Engine {
         match (said, late) {
             // It has ended after all, but too late.
             (_, Some(limit)) => {
-                self.fail(core, own, at, job, Failed { kind: TaskKind::TimedOut { limit }, load: &before, seq })
+                self.fail(core, own, at, job, Failed { kind: TaskKind::TimedOut { limit }, range: &before, seq })
             }
-            (Outcome::Failure(kind), None) => self.fail(core, own, at, job, Failed { kind, load: &before, seq }),
+            (Outcome::Failure(kind), None) => self.fail(core, own, at, job, Failed { kind, range: &before, seq }),
             (Outcome::Values(payload, pins), None) => {
                 let first = before.index(before.next);
                 give(core, job, own, Delivery::Values { first, count, payload, pins });
@@ -74,7 +74,7 @@ impl Engine {
         Ok(())
     }
 
-    /// A task at the place `load.next` of its frame has failed: it is run again, or that is its outcome.
+    /// A task at the place `range.next` of its frame has failed: it is run again, or that is its outcome.
     fn fail(
         self: &Arc<Self>,
         core: &mut MutexGuard<'_, Core>,
@@ -83,12 +83,12 @@ impl Engine {
         job: &Arc<Job>,
         failed: Failed<'_>,
     ) {
-        let Failed { kind, load, seq } = failed;
-        let index = load.index(load.next);
+        let Failed { kind, range, seq } = failed;
+        let index = range.index(range.next);
         if job.may_retry(index, &kind) {
             core.totals.retried += 1;
             let bytes = core.workers[at].link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
-            core.backlog.push_back(Parcel { load: Load { count: load.next + 1, ..load.clone() }, bytes });
+            core.backlog.push_back(QueuedFrame { range: TaskRange { count: range.next + 1, ..range.clone() }, bytes });
             return;
         }
         let pid = core.workers[at].pid();
@@ -97,25 +97,25 @@ impl Engine {
 }
 
 impl Core {
-    /// Enters an answer of `count` tasks from the place `load.next` on in the accounts of its worker and its call. Returns
+    /// Enters an answer of `count` tasks from the place `range.next` on in the accounts of its worker and its call. Returns
     /// the time limit of the task if its worker was told to end since that was over.
     #[inline]
-    fn note_answer(&mut self, at: usize, load: &Load, count: u32, nanos: u64) -> Option<Duration> {
-        let finished = load.left() == count;
+    fn note_answer(&mut self, at: usize, range: &TaskRange, count: u32, nanos: u64) -> Option<Duration> {
+        let finished = range.left() == count;
         let worker = &mut self.workers[at];
-        worker.record.answered(load.next, count);
-        let span = finished.then(|| worker.record.ended(load.count, nanos));
+        worker.record.answered(range.next, count);
+        let span = finished.then(|| worker.record.ended(range.count, nanos));
         let overdue = worker.overdue.is_some();
         let limit = worker.limit.filter(|_| overdue).map(|(limit, _)| limit);
         if finished && !overdue {
             worker.limit = None;
         }
         if let Some(span) = span {
-            if let Some(job) = &load.job {
-                job.clock.lock().note(load.index(span.from), span.count, span.lasted);
+            if let Some(job) = &range.job {
+                job.clock.lock().note(range.index(span.from), span.count, span.lasted);
             }
-            let name = load.job.as_ref().map_or("cancelled", |job| job.header.name);
-            self.note_tasks(self.workers[at].pid(), name, load.index(span.from), span, false);
+            let name = range.job.as_ref().map_or("cancelled", |job| job.header.name);
+            self.note_tasks(self.workers[at].pid(), name, range.index(span.from), span, false);
         }
         limit
     }
@@ -132,7 +132,7 @@ impl Core {
 
     /// Ends a call before its time: what is not under way is dropped, what is loses its listener.
     pub(crate) fn give_up(&mut self, job: &Arc<Job>) {
-        *job.stock.lock() = None;
+        *job.submission.lock() = None;
         job.halt(Halt::Cancelled);
         if job.is_submitted() {
             self.retire(job);
@@ -141,7 +141,7 @@ impl Core {
 
     /// A call that nobody waits in is complete once all was handed in and has an outcome.
     pub(crate) fn finish(&mut self, job: &Arc<Job>) {
-        if job.outstanding() == 0 && job.is_submitted() && job.stock.lock().is_none() {
+        if job.outstanding() == 0 && job.is_submitted() && job.submission.lock().is_none() {
             self.retire(job);
             job.complete();
         }
@@ -171,7 +171,7 @@ pub(crate) fn settle_failure(
 struct Failed<'a> {
     kind: TaskKind,
     /// Its frame, whose next task it is.
-    load: &'a Load,
+    range: &'a TaskRange,
     seq: u64,
 }
 
@@ -193,15 +193,15 @@ fn wrong(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Checks an answer to a frame of which `load` is left, and reads as much of it as can be wrong. Changes nothing.
+/// Checks an answer to a frame of which `range` is left, and reads as much of it as can be wrong. Changes nothing.
 ///
 /// # Errors
 ///
 /// The worker answered what it was not asked, or wrote what our own code never writes.
 #[inline]
-fn check(answer: Answer, load: &Load) -> io::Result<Said> {
+fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
     let Answer { kind, first, count, payload, luggage, .. } = answer;
-    if first != load.next || count == 0 || count > load.left() {
+    if first != range.next || count == 0 || count > range.left() {
         return Err(wrong("an answer to tasks that it does not have"));
     }
     Ok(Said::Outcome(match kind {

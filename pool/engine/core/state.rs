@@ -5,10 +5,10 @@
 use crate::codec::Packed;
 use crate::engine::call::job::{Halt, Header, Job};
 use crate::engine::call::job_stats::Clock;
-use crate::engine::core::ledger::Load;
+use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::stats::Totals;
 use crate::engine::core::worker_slot::Dismissal;
-pub(crate) use crate::engine::core::worker_slot::{State, Worker};
+pub(crate) use crate::engine::core::worker_slot::{State, WorkerSlot};
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::watch::output::Capture;
 use crate::engine::watch::trace::Trace;
@@ -57,15 +57,15 @@ pub(crate) struct Engine {
 pub(crate) struct Core {
     pub(crate) phase: Phase,
     /// As many places as the pool has ever had workers.
-    pub(crate) workers: Vec<Worker>,
+    pub(crate) workers: Vec<WorkerSlot>,
     /// How many workers it is to have: those in the places behind leave.
     pub(crate) target: usize,
     /// Tasks that belong to no worker at the moment.
-    pub(crate) backlog: VecDeque<Parcel>,
+    pub(crate) backlog: VecDeque<QueuedFrame>,
     /// Calls that are under way.
     pub(crate) jobs: Vec<Arc<Job>>,
     /// Calls that nobody waits in and that have tasks which were not handed in yet, in turn.
-    pub(crate) stocked: VecDeque<Arc<Job>>,
+    pub(crate) submitted: VecDeque<Arc<Job>>,
     /// How many calls have a thread that found no room for its next tasks.
     pub(super) hungry: usize,
     /// Since when room is kept for one of those, while calls without a thread have tasks as well.
@@ -73,7 +73,7 @@ pub(crate) struct Core {
     /// A task with a time limit was handed out.
     pub(crate) new_deadline: bool,
     /// When workers leave.
-    pub(crate) terms: Terms,
+    pub(crate) recycle: RecyclePolicy,
     /// Calls whose threads wait for their condition variable; the first of them gets the driver's seat.
     pub(crate) waiting: Vec<Arc<Job>>,
     /// Headers of calls without context, by the address of the function's descriptor.
@@ -116,7 +116,7 @@ pub(crate) enum Phase {
 
 /// When a worker leaves although the pool goes on.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Terms {
+pub(crate) struct RecyclePolicy {
     /// After so many tasks.
     pub(crate) tasks: Option<u32>,
     /// When its own memory is larger than this many bytes.
@@ -129,8 +129,8 @@ pub(crate) struct Terms {
 
 /// Tasks on their way to a worker.
 #[derive(Debug)]
-pub(crate) struct Parcel {
-    pub(crate) load: Load,
+pub(crate) struct QueuedFrame {
+    pub(crate) range: TaskRange,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -138,7 +138,7 @@ impl Engine {
     /// The process ids of the workers that are ready.
     pub(crate) fn worker_pids(&self) -> Vec<i32> {
         let core = self.core.lock();
-        core.workers.iter().filter(|worker| worker.state == State::Ready).filter_map(Worker::pid).collect()
+        core.workers.iter().filter(|worker| worker.state == State::Ready).filter_map(WorkerSlot::pid).collect()
     }
 
     /// Whether this process may use the pool.
@@ -166,18 +166,18 @@ impl Engine {
 }
 
 impl Core {
-    pub(crate) fn new(workers: usize, terms: Terms) -> Core {
+    pub(crate) fn new(workers: usize, recycle: RecyclePolicy) -> Core {
         Core {
             phase: Phase::Running,
-            workers: (0..workers).map(|_| Worker::new(0, State::Vacant)).collect(),
+            workers: (0..workers).map(|_| WorkerSlot::new(0, State::Vacant)).collect(),
             target: workers,
             backlog: VecDeque::new(),
             jobs: Vec::new(),
-            stocked: VecDeque::new(),
+            submitted: VecDeque::new(),
             hungry: 0,
             kept_since: None,
             new_deadline: false,
-            terms,
+            recycle,
             waiting: Vec::new(),
             headers: HashMap::new(),
             next_header: 0,
@@ -241,8 +241,8 @@ impl Core {
     /// As a rule these are all. But frames that take a worker less time than the thread that hands them out need no more
     /// workers than there are CPUs beside the one that this thread has: one more takes it away from it for a while, and
     /// all becomes slower by half.
-    fn team(&self, short: bool) -> impl Iterator<Item = (usize, &Worker)> {
-        let some = short && self.workers.iter().any(Worker::is_brisk);
+    fn team(&self, short: bool) -> impl Iterator<Item = (usize, &WorkerSlot)> {
+        let some = short && self.workers.iter().any(WorkerSlot::is_brisk);
         let most = if some { self.spinner.other_cpus() } else { usize::MAX };
         self.workers.iter().enumerate().filter(move |(_, worker)| !some || worker.is_brisk()).take(most)
     }
@@ -250,7 +250,7 @@ impl Core {
     /// Whether all that is under way should be finished in a moment, so that others need not be called for what waits.
     pub(crate) fn is_brisk(&self) -> bool {
         let mut busy = self.workers.iter().filter(|worker| worker.window.len() > 0).peekable();
-        busy.peek().is_some() && busy.all(Worker::is_brisk)
+        busy.peek().is_some() && busy.all(WorkerSlot::is_brisk)
     }
 
     /// Nobody has answered for a while: what was expected in a moment takes longer.
@@ -261,7 +261,8 @@ impl Core {
     /// The worker of a team that should get the next frame: the one with the fewest, among these one that is awake.
     fn choose(&self, short: bool, depth: usize) -> Option<usize> {
         let candidates = self.team(short).filter(|(_, worker)| worker.room(depth) > 0);
-        let key = |worker: &Worker| (worker.window.len(), worker.link.as_ref().is_some_and(|link| !link.is_awake()));
+        let key =
+            |worker: &WorkerSlot| (worker.window.len(), worker.link.as_ref().is_some_and(|link| !link.is_awake()));
         candidates.min_by_key(|(_, worker)| key(worker)).map(|(at, _)| at)
     }
 
@@ -292,26 +293,26 @@ impl Core {
     }
 
     /// Hands a frame to a worker, or keeps it in the backlog.
-    pub(crate) fn submit(&mut self, load: Load, bytes: &[u8]) {
+    pub(crate) fn submit(&mut self, range: TaskRange, bytes: &[u8]) {
         self.note_size(bytes.len());
-        if !(self.backlog.is_empty() && self.dispatch(&load, bytes)) {
-            self.backlog.push_back(Parcel { load, bytes: bytes.to_vec() });
+        if !(self.backlog.is_empty() && self.dispatch(&range, bytes)) {
+            self.backlog.push_back(QueuedFrame { range, bytes: bytes.to_vec() });
         }
     }
 
-    fn dispatch(&mut self, load: &Load, bytes: &[u8]) -> bool {
-        let Some(job) = &load.job else { return true };
+    fn dispatch(&mut self, range: &TaskRange, bytes: &[u8]) -> bool {
+        let Some(job) = &range.job else { return true };
         // Luggage waits nowhere but here: on its way to a worker that is busy nobody could close it.
-        let (short, depth) = match load.has_luggage() {
+        let (short, depth) = match range.has_luggage() {
             true => (false, 1),
-            false => (job.is_short(load.left()), job.depth(load.left())),
+            false => (job.is_short(range.left()), job.depth(range.left())),
         };
         while let Some(at) = self.choose(short, depth) {
             let worker = &mut self.workers[at];
             // What it may not be given any more goes to another one.
-            let given = worker.left.map_or(load.left(), |left| load.left().min(left));
-            let end = load.next + given;
-            match worker.send(load, end, bytes) {
+            let given = worker.left.map_or(range.left(), |left| range.left().min(left));
+            let end = range.next + given;
+            match worker.send(range, end, bytes) {
                 Ok(false) => return false,
                 Ok(true) => {
                     self.new_deadline |= worker.limit.is_some();
@@ -321,9 +322,9 @@ impl Core {
                             self.dismiss(at, Dismissal::Spent);
                         }
                     }
-                    if end < load.count {
-                        let rest = Load { next: end, ..load.clone() };
-                        self.backlog.push_front(Parcel { load: rest, bytes: bytes.to_vec() });
+                    if end < range.count {
+                        let rest = TaskRange { next: end, ..range.clone() };
+                        self.backlog.push_front(QueuedFrame { range: rest, bytes: bytes.to_vec() });
                     }
                     return true;
                 }
@@ -337,14 +338,14 @@ impl Core {
     /// Hands out as much of the backlog as there is room for; whether anything moved.
     pub(crate) fn schedule(&mut self) -> bool {
         let mut moved = false;
-        while let Some(parcel) = self.backlog.pop_front() {
-            if !self.dispatch(&parcel.load, &parcel.bytes) {
-                self.backlog.push_front(parcel);
+        while let Some(queued) = self.backlog.pop_front() {
+            if !self.dispatch(&queued.range, &queued.bytes) {
+                self.backlog.push_front(queued);
                 break;
             }
             moved = true;
         }
-        self.supply() || moved
+        self.submit_waiting() || moved
     }
 
     /// Takes frames that no worker has begun back from the busiest one, while another is idle; whether anything moved.
@@ -370,14 +371,14 @@ impl Core {
             if !link.revoke(seq) {
                 break;
             }
-            if let Some(load) = worker.window.unload(seq) {
-                taken.push(Parcel { bytes: link.payload(seq), load });
+            if let Some(range) = worker.window.unload(seq) {
+                taken.push(QueuedFrame { bytes: link.payload(seq), range });
             }
         }
         let moved = !taken.is_empty();
         // They were taken newest first.
-        for parcel in taken {
-            self.backlog.push_front(parcel);
+        for queued in taken {
+            self.backlog.push_front(queued);
         }
         moved
     }
@@ -403,13 +404,13 @@ impl Core {
     }
 
     pub(crate) fn flush(&mut self) {
-        self.workers.iter_mut().for_each(Worker::flush);
+        self.workers.iter_mut().for_each(WorkerSlot::flush);
     }
 
     /// Whether anything is under way or waits to be.
     pub(crate) fn is_busy(&self) -> bool {
         !self.backlog.is_empty()
-            || !self.stocked.is_empty()
+            || !self.submitted.is_empty()
             || self.workers.iter().any(|worker| worker.window.len() > 0)
     }
 
@@ -420,10 +421,10 @@ impl Core {
         if self.jobs.len() < calls {
             self.remember(job);
         }
-        self.stocked.retain(|it| !Arc::ptr_eq(it, job));
+        self.submitted.retain(|it| !Arc::ptr_eq(it, job));
         self.note_hunger(job, false);
         if job.outstanding() > 0 {
-            self.backlog.retain(|it| it.load.job.as_ref().is_none_or(|it| !Arc::ptr_eq(it, job)));
+            self.backlog.retain(|it| it.range.job.as_ref().is_none_or(|it| !Arc::ptr_eq(it, job)));
             self.workers.iter_mut().for_each(|worker| worker.window.abandon(job));
         }
         if let Some(context) = &job.header.context {

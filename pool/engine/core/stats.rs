@@ -3,7 +3,7 @@
 
 use crate::engine::call::job::Job;
 use crate::engine::call::job_stats::JobStats;
-use crate::engine::core::state::{Core, Engine, State, Worker};
+use crate::engine::core::state::{Core, Engine, State, WorkerSlot};
 use crate::ipc::link::Progress;
 use crate::sys::usage::anonymous_memory;
 use serde::{Deserialize, Serialize};
@@ -200,9 +200,9 @@ impl Record {
     }
 }
 
-impl Worker {
+impl WorkerSlot {
     /// How many of its tasks wait, and how many run.
-    fn load(&self) -> (u64, u64) {
+    fn queued_and_running(&self) -> (u64, u64) {
         let Some(link) = &self.link else { return (0, 0) };
         let Progress { seq, started, done } = link.progress();
         let left = self.window.left(seq, done);
@@ -242,12 +242,12 @@ impl Engine {
 impl Core {
     fn stats(&self) -> PoolStats {
         let now = Instant::now();
-        let waiting = self.backlog.iter().map(|parcel| u64::from(parcel.load.left())).sum::<u64>();
-        let in_stock = |job: &Arc<Job>| job.stock.lock().as_ref().map_or(0, |it| it.left());
-        let stocked = self.stocked.iter().map(in_stock).sum::<u64>();
-        let (mut queued, mut running) = (waiting + stocked, 0);
+        let waiting = self.backlog.iter().map(|queued| u64::from(queued.range.left())).sum::<u64>();
+        let left_of = |job: &Arc<Job>| job.submission.lock().as_ref().map_or(0, |it| it.left());
+        let submitted = self.submitted.iter().map(left_of).sum::<u64>();
+        let (mut queued, mut running) = (waiting + submitted, 0);
         for worker in &self.workers {
-            let (waits, runs) = worker.load();
+            let (waits, runs) = worker.queued_and_running();
             queued += waits;
             running += runs;
         }

@@ -2,7 +2,7 @@
 
 use crate::engine::call::chunk;
 use crate::engine::call::job::Job;
-use crate::engine::core::ledger::Load;
+use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::Core;
 use crate::sys::time::Deadline;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ const KEPT_FOR: Duration = Duration::from_micros(200);
 
 impl Core {
     /// Hands out tasks of calls that nobody waits in, one frame of each in turn; whether anything moved.
-    pub(super) fn supply(&mut self) -> bool {
+    pub(super) fn submit_waiting(&mut self) -> bool {
         let mut moved = false;
-        while !self.stocked.is_empty() && self.backlog.is_empty() {
+        while !self.submitted.is_empty() && self.backlog.is_empty() {
             let mut passed = 0;
-            while let Some(job) = self.stocked.pop_front() {
-                if self.supply_one(&job) {
+            while let Some(job) = self.submitted.pop_front() {
+                if self.submit_one(&job) {
                     moved = true;
                     passed = 0;
                 } else {
                     passed += 1;
                 }
-                let more = job.stock.lock().is_some();
+                let more = job.submission.lock().is_some();
                 if more {
-                    self.stocked.push_back(job);
+                    self.submitted.push_back(job);
                 } else {
                     self.finish(&job);
                 }
-                if passed >= self.stocked.len() || !self.backlog.is_empty() {
+                if passed >= self.submitted.len() || !self.backlog.is_empty() {
                     return moved;
                 }
             }
@@ -40,34 +40,35 @@ impl Core {
     }
 
     /// Hands out a frame of one such call, if there is room for it, and it is its turn.
-    fn supply_one(&mut self, job: &Arc<Job>) -> bool {
-        let mut stock = job.stock.lock();
-        let left = match &*stock {
+    fn submit_one(&mut self, job: &Arc<Job>) -> bool {
+        let mut submission = job.submission.lock();
+        let left = match &*submission {
             Some(left) if left.left() > 0 => left.left(),
             _ => {
-                *stock = None;
+                *submission = None;
                 return false;
             }
         };
-        let Some(rest) = &mut *stock else { return false };
+        let Some(rest) = &mut *submission else { return false };
         let count = job.chunk(u32::MAX / 8, Some(left), self.target);
-        if self.room(job, count) == 0 || !self.is_turn_of_stock() {
+        if self.room(job, count) == 0 || !self.is_turn_of_submissions() {
             return false;
         }
         let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
         let Some(cut) = rest.cut(count, most_bytes) else { return false };
         job.add_outstanding(u64::from(cut.count));
-        let load = Load { job: Some(Arc::clone(job)), first: cut.first, count: cut.count, next: 0, pins: cut.pins };
-        self.submit(load, cut.bytes);
+        let range =
+            TaskRange { job: Some(Arc::clone(job)), first: cut.first, count: cut.count, next: 0, pins: cut.pins };
+        self.submit(range, cut.bytes);
         if rest.left() == 0 {
-            *stock = None;
+            *submission = None;
         }
         true
     }
 
     /// Whether calls that nobody waits in may take room: not while a thread that waits for room was not given any since
     /// they last did, but for a moment only, since it may be busy with its input.
-    fn is_turn_of_stock(&mut self) -> bool {
+    fn is_turn_of_submissions(&mut self) -> bool {
         if self.hungry == 0 {
             self.kept_since = None;
             return true;
@@ -84,7 +85,7 @@ impl Core {
     /// Until when room is kept for a thread, if it is.
     pub(crate) fn kept_until(&self) -> Deadline {
         match self.kept_since {
-            Some(since) if self.hungry > 0 && !self.stocked.is_empty() => Deadline::at(since + KEPT_FOR),
+            Some(since) if self.hungry > 0 && !self.submitted.is_empty() => Deadline::at(since + KEPT_FOR),
             _ => Deadline::NEVER,
         }
     }
@@ -94,8 +95,8 @@ impl Core {
         if job.is_complete() {
             return false;
         }
-        let is_its = |load: &Load| load.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job));
-        let mut waiting = job.stock.lock().is_some() || self.backlog.iter().any(|parcel| is_its(&parcel.load));
+        let is_its = |range: &TaskRange| range.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job));
+        let mut waiting = job.submission.lock().is_some() || self.backlog.iter().any(|queued| is_its(&queued.range));
         for worker in &mut self.workers {
             let Some(link) = &mut worker.link else { continue };
             // The oldest frame may have begun as well as not: taking it back tells.
@@ -103,8 +104,9 @@ impl Core {
                 if link.revoke(seq) && worker.window.unload(seq).is_some() {
                     waiting = true;
                 } else if link.progress().seq == seq {
-                    let next = worker.window.load(seq).map_or(0, Load::unstarted_after);
-                    waiting |= link.progress().started < next;
+                    let count = worker.window.range(seq).map_or(0, |range| range.count);
+                    // Started tasks cannot be cancelled.
+                    waiting |= link.progress().started < count;
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! Minding the workers: who has come, who has died, what becomes of a dead worker's tasks, and who takes its place.
 
 use crate::engine::call::job::{Halt, Job};
-use crate::engine::core::ledger::Load;
+use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::settle::{Own, settle_failure};
-use crate::engine::core::state::{Core, Engine, Parcel, Phase, State, Worker};
+use crate::engine::core::state::{Core, Engine, Phase, QueuedFrame, State, WorkerSlot};
 use crate::engine::core::worker_slot::Dismissal;
 use crate::engine::launch::launcher::Launched;
 use crate::engine::watch::output::Captured;
@@ -24,13 +24,13 @@ impl Engine {
     /// Starts a process for a place, if that is vacant: while a dead worker is buried the core is unlocked now and then,
     /// and another thread may have filled its place meanwhile.
     pub(crate) fn fill(self: &Arc<Self>, core: &mut Core, at: usize) {
-        let left = core.terms.tasks;
+        let left = core.recycle.tasks;
         let worker = &mut core.workers[at];
         if worker.state != State::Vacant {
             return;
         }
         let incarnation = worker.incarnation + 1;
-        *worker = Worker { left, ..Worker::new(incarnation, State::Starting) };
+        *worker = WorkerSlot { left, ..WorkerSlot::new(incarnation, State::Starting) };
         let engine = Arc::clone(self);
         let tell = move |news| engine.tell(at, incarnation, news);
         match self.launcher.launch(at, Box::new(tell)) {
@@ -125,7 +125,7 @@ fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'
     engine.collect(core, own, at);
     engine.salvage(core, own, at);
     let incarnation = core.workers[at].incarnation;
-    let gone = std::mem::replace(&mut core.workers[at], Worker::new(incarnation, State::Vacant));
+    let gone = std::mem::replace(&mut core.workers[at], WorkerSlot::new(incarnation, State::Vacant));
     engine.bell.forget(at + 1);
     let failed_start = gone.state == State::Starting;
     let pid = gone.pid();
@@ -158,22 +158,22 @@ fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'
 }
 
 /// Settles the frames of a dead worker.
-fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: Exit, output: Option<String>) {
+fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: WorkerSlot, exit: Exit, output: Option<String>) {
     let pid = gone.pid();
     let (Some(link), mut window) = (gone.link, gone.window) else { return };
     // It was told to end with the pool, so that its end is no news.
     let ending = match &core.phase {
         Phase::Ending { halt, .. } if gone.condemned.is_none() => halt.task_kind(),
         _ => {
-            let (reason, memory) = (gone.condemned.clone(), core.terms.memory_limit);
+            let (reason, memory) = (gone.condemned.clone(), core.recycle.memory_limit);
             TaskKind::WorkerLost { exit, reason, memory, output }
         }
     };
     let mut resumed = Vec::new();
-    for (seq, mut load, resume) in window.bury(link.progress()) {
-        let Some(job) = load.job.clone() else { continue };
-        for place in load.next..resume {
-            let index = load.index(place);
+    for (seq, mut range, resume) in window.bury(link.progress()) {
+        let Some(job) = range.job.clone() else { continue };
+        for place in range.next..resume {
+            let index = range.index(place);
             core.note_tasks(pid, job.header.name, index, gone.record.lost(place), true);
             let kind = match (gone.overdue, gone.limit) {
                 (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
@@ -181,22 +181,22 @@ fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: Worker, exit: 
             };
             if job.may_retry(index, &kind) {
                 core.totals.retried += 1;
-                let again = Load { next: place, count: place + 1, ..load.clone() };
-                resumed.push(Parcel { bytes: link.payload(seq), load: again });
+                let again = TaskRange { next: place, count: place + 1, ..range.clone() };
+                resumed.push(QueuedFrame { bytes: link.payload(seq), range: again });
             } else {
                 settle_failure(core, own, &job, index, job.error(kind, index, pid));
             }
         }
-        load.next = resume;
+        range.next = resume;
         // Not if its failure has ended the whole call.
-        if load.left() > 0 && job.halted().is_none() {
-            resumed.push(Parcel { bytes: link.payload(seq), load });
+        if range.left() > 0 && job.halted().is_none() {
+            resumed.push(QueuedFrame { bytes: link.payload(seq), range });
         }
     }
-    for parcel in resumed.into_iter().rev() {
+    for queued in resumed.into_iter().rev() {
         // A failure among them may have ended its whole call.
-        if parcel.load.job.as_ref().is_some_and(|job| job.halted().is_none()) {
-            core.backlog.push_front(parcel);
+        if queued.range.job.as_ref().is_some_and(|job| job.halted().is_none()) {
+            core.backlog.push_front(queued);
         }
     }
 }
@@ -212,11 +212,11 @@ impl Engine {
             Ok(None) => return,
             Err(error) => return worker.condemn(&error),
         };
-        let Some(load) = worker.window.oldest(answer.seq) else { return };
-        if progress.seq != answer.seq || answer.first != load.next || progress.done <= load.next {
+        let Some(range) = worker.window.oldest(answer.seq) else { return };
+        if progress.seq != answer.seq || answer.first != range.next || progress.done <= range.next {
             return;
         }
-        let count = progress.done.min(load.count) - load.next;
+        let count = progress.done.min(range.count) - range.next;
         if let Err(error) = self.take(core, own, at, Answer { count, nanos: 0, ..answer }) {
             core.workers[at].condemn(&error);
         }

@@ -1,6 +1,6 @@
 //! One place for a worker in the pool: who has it, what was sent there, and how it is told to leave.
 
-use crate::engine::core::ledger::{Flight, Load, Window};
+use crate::engine::core::ledger::{InFlight, TaskRange, Window};
 use crate::engine::core::stats::Record;
 use crate::engine::watch::output::Captured;
 use crate::error::Error;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// One place for a worker, and who has it.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub(crate) struct WorkerSlot {
     /// Counts the processes that have had this place: news of an earlier one are not about this one.
     pub(crate) incarnation: u64,
     pub(crate) state: State,
@@ -77,10 +77,10 @@ pub(crate) enum State {
     Vacant,
 }
 
-impl Worker {
+impl WorkerSlot {
     /// A place without a link, for its next process or none.
-    pub(crate) fn new(incarnation: u64, state: State) -> Worker {
-        Worker {
+    pub(crate) fn new(incarnation: u64, state: State) -> WorkerSlot {
+        WorkerSlot {
             incarnation,
             state,
             child: None,
@@ -108,10 +108,10 @@ impl Worker {
         self.child.as_ref().map(|child| child.pid())
     }
 
-    /// Sends one frame of the tasks below the place `end` of the load, and before it what the worker must know; `Ok(false)`
+    /// Sends one frame of the tasks below the place `end` of the range, and before it what the worker must know; `Ok(false)`
     /// when there is no room now.
-    pub(super) fn send(&mut self, load: &Load, end: u32, bytes: &[u8]) -> io::Result<bool> {
-        let (Some(link), Some(job)) = (&mut self.link, &load.job) else { return Ok(false) };
+    pub(super) fn send(&mut self, range: &TaskRange, end: u32, bytes: &[u8]) -> io::Result<bool> {
+        let (Some(link), Some(job)) = (&mut self.link, &range.job) else { return Ok(false) };
         if self.window.len() == 0 {
             // No answer will make room, but a header that the worker has read may.
             link.release_below(self.window.retire(|| link.progress().seq, link.sent()));
@@ -126,15 +126,15 @@ impl Worker {
             let told = crate::engine::worker::main_loop::encode_header(&header.function, context);
             let luggage = header.context.as_ref().map_or_else(Vec::new, |it| luggage_in(&it.pins));
             let Some(seq) = link.send(&frame(FrameKind::Header), &told, &luggage)? else { return Ok(false) };
-            self.window.push(Flight { seq, load: None });
+            self.window.push(InFlight { seq, range: None });
             self.known.insert(header.id);
             // Even if the tasks do not fit behind it: reading it is what makes room for them.
             self.unflushed = true;
         }
-        let tasks = Frame { first: load.first, count: end, skip: load.next, ..frame(FrameKind::Tasks) };
-        let luggage = load.pins.as_ref().map_or_else(Vec::new, |pins| luggage_in(pins));
+        let tasks = Frame { first: range.first, count: end, skip: range.next, ..frame(FrameKind::Tasks) };
+        let luggage = range.pins.as_ref().map_or_else(Vec::new, |pins| luggage_in(pins));
         let Some(seq) = link.send(&tasks, bytes, &luggage)? else { return Ok(false) };
-        self.window.push(Flight { seq, load: Some(Load { count: end, ..load.clone() }) });
+        self.window.push(InFlight { seq, range: Some(TaskRange { count: end, ..range.clone() }) });
         self.record.sent(self.window.len());
         self.idle_since = None;
         self.limit = job.options.timeout.map(|limit| (limit, Deadline::after(limit)));
@@ -227,7 +227,7 @@ fn send_forgets(link: &mut dyn Link, forget: &mut Vec<u64>, window: &mut Window)
             forget.push(id);
             return Ok(false);
         };
-        window.push(Flight { seq, load: None });
+        window.push(InFlight { seq, range: None });
     }
     Ok(true)
 }

@@ -28,7 +28,7 @@ mod off {
 #[cfg(feature = "log")]
 mod on {
     use super::Level;
-    use crate::engine::callbacks::{self, Errand};
+    use crate::engine::callbacks::{self, Callback};
     use crate::ipc::control::Control;
     use crate::sys::poll::Interest;
     use crate::sys::reactor::{Reactor, reactor};
@@ -113,7 +113,7 @@ mod on {
             return;
         }
         let worker = Arc::clone(worker);
-        let errand: Errand = Box::new(move || {
+        let callback: Callback = Box::new(move || {
             WAITING.fetch_sub(1, Relaxed);
             let dropped = DROPPED.swap(0, Relaxed);
             if dropped > 0 {
@@ -121,7 +121,7 @@ mod on {
             }
             hand_on(&record, &worker);
         });
-        callbacks::send([errand]);
+        callbacks::send([callback]);
     }
 
     fn hand_on(record: &Record, worker: &str) {
