@@ -1,9 +1,10 @@
 //! What all calls come down to.
 
 use crate::codec;
+use crate::engine::call::feed::{Feed, Items};
 use crate::engine::call::gather::{All, One};
 use crate::engine::call::job::{Halt, Options};
-use crate::engine::call::results::{Feed, Items, Results};
+use crate::engine::call::results::Results;
 use crate::engine::core::serve::Outcome;
 use crate::engine::worker::work::{Work, entry};
 use crate::error::{Error, Result, TaskError, TaskKind};

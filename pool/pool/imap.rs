@@ -1,9 +1,10 @@
 //! [`Imap`]: results one by one, from tasks that are read as they are needed.
 
 use crate::codec::{self, CodecError, Payload, Reader};
+use crate::engine::call::feed::{Feed, Filled, Input};
 use crate::engine::call::job::{Halt, Job};
-use crate::engine::call::results::{Feed, Filled, Sink};
-use crate::engine::core::serve::{Input, Served};
+use crate::engine::call::results::{Load, Sink};
+use crate::engine::core::serve::Served;
 use crate::engine::core::state::Engine;
 use crate::error::{TaskError, TaskKind};
 use crate::process::panic;
@@ -278,21 +279,21 @@ impl<R: Payload> Sink for Ready<R> {
         self.has_next()
     }
 
-    fn room(&self, job: &Job, input: &Input, workers: usize) -> u64 {
-        let limit = limit(job, input, workers);
+    fn room(&self, load: &Load) -> u64 {
+        let limit = limit(load);
         self.limit.set(limit);
-        limit.saturating_sub(job.outstanding() + self.held())
+        limit.saturating_sub(load.outstanding + self.held())
     }
 }
 
 /// How many tasks may be under way or wait to be taken.
-fn limit(job: &Job, input: &Input, workers: usize) -> u64 {
-    if let Some(size) = job.options.buffersize {
+fn limit(load: &Load) -> u64 {
+    if let Some(size) = load.buffersize {
         return size as u64;
     }
-    let workers = workers as u64;
-    let Some(nanos) = job.header.nanos() else { return 4 * workers };
+    let workers = load.workers as u64;
+    let Some(nanos) = load.nanos else { return 4 * workers };
     let by_time = (AHEAD / nanos.max(1.0)) as u64 * workers;
-    let each = (input.total_bytes / input.next.max(1)).max(1);
+    let each = (load.bytes / load.tasks.max(1)).max(1);
     by_time.min(MOST_BYTES / each).clamp(4 * workers, MOST_ITEMS)
 }

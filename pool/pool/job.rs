@@ -1,9 +1,9 @@
 //! [`Job`]: the options of a call, and the calls themselves.
 
 use crate::codec::{self, Payload};
+use crate::engine::call::feed::Items;
 use crate::engine::call::job::Options;
 use crate::engine::call::progress::{Listener, Progress};
-use crate::engine::call::results::Items;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::{Each, EachRef, Star};
 use crate::error::{Result, TaskError};

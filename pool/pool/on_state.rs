@@ -1,7 +1,7 @@
 //! [`OnState`]: calls whose tasks get the state of their worker.
 
 use crate::codec::{self, Payload};
-use crate::engine::call::results::Items;
+use crate::engine::call::feed::Items;
 use crate::engine::worker::work::{EachOn, StarOn};
 use crate::error::{Result, TaskError};
 #[cfg(doc)]

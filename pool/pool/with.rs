@@ -1,7 +1,7 @@
 //! [`With`]: calls with a context.
 
 use crate::codec::{self, Payload};
-use crate::engine::call::results::{Feed, Items};
+use crate::engine::call::feed::{Feed, Items};
 use crate::engine::worker::work::{EachWith, StarWith, Work, encode_context};
 use crate::error::{Error, Result, TaskError, TaskKind};
 #[cfg(doc)]

@@ -1,7 +1,5 @@
 //! What the calls of a pool have done: how long their tasks took, and which were the slowest.
 
-use crate::engine::call::job::Job;
-use crate::engine::core::state::Core;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -46,9 +44,6 @@ impl fmt::Display for JobStats {
     }
 }
 
-/// So many calls that have ended are remembered.
-const REMEMBERED: usize = 16;
-
 /// What a call has done so far; changed under the core's lock only.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -83,7 +78,13 @@ impl Clock {
         }
     }
 
-    fn stats(&self) -> JobStats {
+    /// The same clock for a call that ends now.
+    pub(crate) fn stopped(self) -> Clock {
+        Clock { lasted: Some(self.since.elapsed()), ..self }
+    }
+
+    /// What people are shown.
+    pub(crate) fn stats(&self) -> JobStats {
         JobStats {
             function: self.function.to_owned(),
             ended: self.lasted.is_some(),
@@ -92,23 +93,6 @@ impl Clock {
             elapsed: self.lasted.unwrap_or_else(|| self.since.elapsed()),
             slowest: self.slowest.into_iter().flatten().collect(),
         }
-    }
-}
-
-impl Core {
-    /// Keeps what a call has done that ends now.
-    pub(crate) fn remember(&mut self, job: &Job) {
-        let clock = *job.clock.lock();
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back(Clock { lasted: Some(clock.since.elapsed()), ..clock });
-    }
-
-    /// The last calls that have ended, and those that are under way.
-    pub(crate) fn job_stats(&self) -> Vec<JobStats> {
-        let ended = self.remembered.iter().map(Clock::stats);
-        ended.chain(self.jobs.iter().map(|job| job.clock.lock().stats())).collect()
     }
 }
 

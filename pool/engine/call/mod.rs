@@ -1,6 +1,7 @@
 //! The data of one call: its tasks, its results, and its account. Nothing in this folder knows a pool.
 
 pub(crate) mod chunk;
+pub(crate) mod feed;
 pub(crate) mod gather;
 pub(crate) mod job;
 pub(crate) mod job_stats;

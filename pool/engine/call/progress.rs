@@ -1,9 +1,6 @@
 //! Telling how far a call has come, at a bounded rate and never under the core's lock.
 
-use crate::engine::call::job::Job;
-use crate::engine::callbacks::{self, Callback};
-use crate::engine::core::state::Core;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -72,8 +69,18 @@ impl Reporter {
         self.done.fetch_add(1, Relaxed);
     }
 
-    /// Whether it is time to tell; the next time is counted from now then.
-    fn is_due(&self) -> bool {
+    /// `count` tasks have an outcome.
+    pub(crate) fn settled(&self, count: u64) {
+        self.done.fetch_add(count, Relaxed);
+    }
+
+    /// There are `total` tasks, and no more.
+    pub(crate) fn set_total(&self, total: u64) {
+        let _ = self.total.set(total);
+    }
+
+    /// Returns whether it is time to tell; the next time is counted from now then.
+    pub(crate) fn is_due(&self) -> bool {
         let (at, _) = &mut *self.last.lock();
         let due = at.elapsed() >= INTERVAL;
         if due {
@@ -82,47 +89,22 @@ impl Reporter {
         due
     }
 
-    /// Tells, unless just that was told already. Runs code of the user's.
-    fn tell(&self, total: Option<u64>) {
+    /// Returns whether it is time to have it told where callbacks run, and [`Reporter::tell_queued`] is not on its way yet.
+    pub(crate) fn queue(&self) -> bool {
+        self.is_due() && !self.queued.swap(true, Relaxed)
+    }
+
+    /// Tells what was queued. Runs user code.
+    pub(crate) fn tell_queued(&self) {
+        self.queued.store(false, Relaxed);
+        self.tell(self.total.get().copied());
+    }
+
+    /// Tells, unless just that was told already. Runs user code.
+    pub(crate) fn tell(&self, total: Option<u64>) {
         let progress = Progress { done: self.done.load(Relaxed), failed: self.failed.load(Relaxed), total };
         if self.last.lock().1.replace(progress) != Some(progress) {
             (self.listener.0)(progress);
         }
-    }
-}
-
-/// A call whose caller feeds it: tells if it is time, or at the `end`. `total` is the number of tasks, if known.
-pub(crate) fn tell(core: &mut MutexGuard<'_, Core>, job: &Job, end: bool, total: impl FnOnce() -> Option<u64>) {
-    if let Some(reporter) = job.reporter.as_ref().filter(|reporter| reporter.is_due() || end) {
-        MutexGuard::unlocked(core, || reporter.tell(total()));
-    }
-}
-
-/// A call that nobody waits in has `total` tasks: its progress is told where callbacks run, for the last time at its end.
-pub(crate) fn tell_later(job: &Arc<Job>, total: u64) {
-    let Some(reporter) = &job.reporter else { return };
-    let _ = reporter.total.set(total);
-    let later = Arc::clone(job);
-    // It was just made, and is not complete yet.
-    let _ = job.when_complete(Box::new(move || {
-        if let Some(reporter) = &later.reporter {
-            reporter.tell(reporter.total.get().copied());
-        }
-    }));
-}
-
-/// `count` tasks of a call have an outcome.
-pub(crate) fn settled(job: &Arc<Job>, count: u64) {
-    let Some(reporter) = &job.reporter else { return };
-    reporter.done.fetch_add(count, Relaxed);
-    if job.is_submitted() && reporter.is_due() && !reporter.queued.swap(true, Relaxed) {
-        let later = Arc::clone(job);
-        let callback: Callback = Box::new(move || {
-            if let Some(reporter) = &later.reporter {
-                reporter.queued.store(false, Relaxed);
-                reporter.tell(reporter.total.get().copied());
-            }
-        });
-        callbacks::send([callback]);
     }
 }

@@ -1,10 +1,7 @@
-//! Where a call takes its tasks from, and where its results go.
+//! Where the results of a call go.
 
 use crate::codec::{self, CodecError, Payload, Reader};
-use crate::engine::call::job::Job;
-use crate::engine::core::serve::Input;
 use crate::error::{TaskError, TaskKind};
-use crate::heap::scope;
 use crate::process::panic;
 use std::collections::BTreeMap;
 
@@ -24,10 +21,25 @@ pub(crate) trait Sink {
         false
     }
 
-    /// How many more tasks may be under way, for a job that has this input.
-    fn room(&self, _job: &Job, _input: &Input, _workers: usize) -> u64 {
+    /// Returns how many more tasks of the call may be under way.
+    fn room(&self, _load: &Load) -> u64 {
         u64::MAX
     }
+}
+
+/// What a call has under way and in use: by this a sink that keeps results until they are taken bounds its memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Tasks that were handed in and have no outcome yet.
+    pub(crate) outstanding: u64,
+    /// The most tasks that may be under way or wait to be taken, if the call was told.
+    pub(crate) buffersize: Option<usize>,
+    /// The estimated time of one task, in nanoseconds.
+    pub(crate) nanos: Option<f64>,
+    /// Tasks that were read from the input so far, and their bytes.
+    pub(crate) tasks: u64,
+    pub(crate) bytes: u64,
+    pub(crate) workers: usize,
 }
 
 /// Results in the order of their tasks.
@@ -126,60 +138,6 @@ impl<R: Payload> Sink for Results<R> {
     }
 }
 
-/// Where tasks come from.
-pub(crate) trait Feed {
-    /// Appends up to `most` tasks to `out`, and stops early once it is longer than `bytes`, or behind a task with luggage.
-    fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled;
-
-    /// How many more there are at most, if known.
-    fn left(&self) -> Option<u64>;
-}
-
-/// What [`Feed::fill`] did.
-#[derive(Debug)]
-pub(crate) struct Filled {
-    /// So many tasks were appended.
-    pub(crate) count: u32,
-    /// The next task behind them could not be serialised.
-    pub(crate) failed: Option<CodecError>,
-    /// There are no more.
-    pub(crate) ended: bool,
-}
-
-/// Tasks from an iterator.
-#[derive(Debug)]
-pub(crate) struct Items<I, E> {
-    items: I,
-    encode: E,
-}
-
-impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Items<I, E> {
-    pub(crate) fn new(items: I, encode: E) -> Items<I, E> {
-        Items { items, encode }
-    }
-}
-
-impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Feed for Items<I, E> {
-    fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
-        let start = out.len();
-        let mut count = 0;
-        while count < most && out.len() - start < bytes && !scope::is_laden() {
-            let Some(item) = self.items.next() else { return Filled { count, failed: None, ended: true } };
-            if let Err(error) = (self.encode)(&item, out) {
-                // Of its arguments that could be serialised.
-                scope::take_luggage();
-                return Filled { count, failed: Some(error), ended: false };
-            }
-            count += 1;
-        }
-        Filled { count, failed: None, ended: false }
-    }
-
-    fn left(&self) -> Option<u64> {
-        self.items.size_hint().1.map(|most| most as u64)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,21 +177,5 @@ mod tests {
         assert_eq!(*each[0].as_ref().unwrap(), 7);
         assert!(each[1].as_ref().unwrap_err().is_decode() && each[2].as_ref().unwrap_err().is_decode());
         assert!(each[3].as_ref().unwrap_err().is_terminated());
-    }
-
-    #[test]
-    fn a_feed_stops_where_a_task_does_not_serialise() {
-        let refuse_two = |item: &u64, out: &mut Vec<u8>| {
-            if *item == 2 { Err(CodecError("no".to_owned())) } else { codec::encode(item, out) }
-        };
-        let mut feed = Items::new(0..5u64, refuse_two);
-        let mut out = Vec::new();
-        let filled = feed.fill(&mut out, 10, 1000);
-        assert_eq!((filled.count, filled.failed.is_some(), filled.ended, out.len()), (2, true, false, 16));
-        assert_eq!(feed.left(), Some(2));
-        let filled = feed.fill(&mut out, 10, 8);
-        assert_eq!((filled.count, filled.ended), (1, false));
-        let filled = feed.fill(&mut out, 10, 1000);
-        assert_eq!((filled.count, filled.ended), (1, true));
     }
 }

@@ -1,6 +1,6 @@
 //! The input of a call that nobody waits in: serialised when the call is made, cut into frames when there is room.
 
-use crate::engine::call::results::{Feed, Filled};
+use crate::engine::call::feed::{Feed, Filled};
 use crate::heap::scope::{self, Pins};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -157,7 +157,7 @@ impl Submission {
 mod tests {
     use super::*;
     use crate::codec::{self, CodecError};
-    use crate::engine::call::results::Items;
+    use crate::engine::call::feed::Items;
     use crate::luggage::Luggage;
 
     fn cuts(items: Vec<&'static str>, count: u32, bytes: usize) -> (Vec<(u64, u32, usize)>, u64, usize) {

@@ -3,17 +3,19 @@
 //! iterator, `Serialize`, `Deserialize`) runs on the thread that makes the call, and never under the core's lock.
 
 use crate::codec::Packed;
+use crate::engine::call::chunk;
+use crate::engine::call::feed::{Feed, Input};
 use crate::engine::call::job::{Delivery, Halt, Job, Options};
-use crate::engine::call::results::{Feed, Sink};
+use crate::engine::call::progress::Reporter;
+use crate::engine::call::results::{Load, Sink};
 use crate::engine::call::submission::{Serialised, Submission, serialise_all};
-use crate::engine::call::{chunk, progress};
 use crate::engine::callbacks;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::settle::{is_decoding, open};
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskKind};
-use crate::heap::scope::{self, Pins};
+use crate::heap::scope;
 use crate::identity::Entry;
 use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
@@ -44,30 +46,6 @@ impl Drop for Guard<'_> {
         core.retire(&self.job);
         self.engine.hand_over(&mut core);
     }
-}
-
-/// A frame that is ready to be handed over: where its bytes are in the common buffer.
-#[derive(Debug)]
-struct Ready {
-    first: u64,
-    count: u32,
-    end: usize,
-    /// What its tasks refer to.
-    pins: Pins,
-}
-
-/// The state of a call's input.
-#[derive(Debug, Default)]
-pub(crate) struct Input {
-    /// The number of the next task.
-    pub(crate) next: u64,
-    /// The bytes of all tasks so far.
-    pub(crate) total_bytes: u64,
-    last_count: u32,
-    pub(crate) ended: bool,
-    bytes: Vec<u8>,
-    frames: Vec<Ready>,
-    failed: Vec<(u64, String)>,
 }
 
 /// How serving a call has ended.
@@ -126,7 +104,12 @@ impl Engine {
         let (Serialised { mut submission, total, failed }, pins) = scope::collect(|| serialise_all(feed));
         submission.pins = (!pins.is_empty()).then(|| Arc::new(pins));
         let job = self.enter(entry, context, options, Some(submission))?;
-        progress::tell_later(&job, total);
+        if let Some(reporter) = &job.reporter {
+            reporter.set_total(total);
+            let later = Arc::clone(&job);
+            // The last report. The call was just made, and is not complete yet.
+            let _ = job.when_complete(Box::new(move || later.reporter.iter().for_each(Reporter::tell_queued)));
+        }
         for (index, text) in failed {
             if let Some(reporter) = &job.reporter {
                 reporter.refused();
@@ -158,7 +141,7 @@ impl Engine {
         let mut core = self.core.lock();
         let served = self.serve_on(&mut core, job, &mut input, sink, until);
         if let (Some((input, feed)), Served::Done | Served::Halted(_)) = (&input, &served) {
-            progress::tell(&mut core, job, true, || input.total(*feed));
+            tell(&mut core, job, true, || input.total(*feed));
         }
         // Whoever takes results one by one comes back for the seat, unless others need it meanwhile.
         if !matches!(served, Served::Enough) || core.jobs.len() > 1 {
@@ -195,7 +178,7 @@ impl Engine {
             }
             let done = match input {
                 Some((input, feed)) => {
-                    progress::tell(core, job, false, || input.total(*feed));
+                    tell(core, job, false, || input.total(*feed));
                     if !input.ended && self.feed(core, job, input, *feed, sink) {
                         for (index, text) in input.failed.drain(..) {
                             if let Some(reporter) = &job.reporter {
@@ -286,7 +269,14 @@ impl Engine {
         feed: &mut dyn Feed,
         sink: &dyn Sink,
     ) -> bool {
-        let wanted = sink.room(job, input, core.target);
+        let wanted = sink.room(&Load {
+            outstanding: job.outstanding(),
+            buffersize: job.options.buffersize,
+            nanos: job.header.nanos(),
+            tasks: input.next,
+            bytes: input.total_bytes,
+            workers: core.target,
+        });
         let count = job.chunk(input.last_count, feed.left(), core.target);
         let count = count.min(u32::try_from(wanted).unwrap_or(u32::MAX));
         if count == 0 {
@@ -322,35 +312,11 @@ impl Engine {
     }
 }
 
-impl Input {
-    pub(crate) fn new() -> Input {
-        Input::default()
-    }
-
-    /// How many tasks there are, as far as the input knows.
-    fn total(&self, feed: &dyn Feed) -> Option<u64> {
-        if self.ended { Some(self.next) } else { feed.left().map(|left| left.saturating_add(self.next)) }
-    }
-
-    /// Makes up to `room` frames of up to `count` tasks.
-    fn make(&mut self, feed: &mut dyn Feed, room: usize, count: u32, most_bytes: usize) {
-        self.bytes.clear();
-        while self.frames.len() < room && !self.ended {
-            let before = self.bytes.len();
-            let filled = feed.fill(&mut self.bytes, count, most_bytes);
-            if filled.count > 0 {
-                let pins = scope::take_pins();
-                self.frames.push(Ready { first: self.next, count: filled.count, end: self.bytes.len(), pins });
-                self.next += u64::from(filled.count);
-                self.total_bytes += (self.bytes.len() - before) as u64;
-                self.last_count = filled.count;
-            }
-            if let Some(error) = filled.failed {
-                self.failed.push((self.next, error.0));
-                self.next += 1;
-            }
-            self.ended = filled.ended;
-        }
+/// Tells how far a call has come that its caller feeds: if it is time, or at the `end`. `total` is the number of tasks, if
+/// known.
+fn tell(core: &mut MutexGuard<'_, Core>, job: &Job, end: bool, total: impl FnOnce() -> Option<u64>) {
+    if let Some(reporter) = job.reporter.as_ref().filter(|reporter| reporter.is_due() || end) {
+        MutexGuard::unlocked(core, || reporter.tell(total()));
     }
 }
 

@@ -1,8 +1,10 @@
 //! What becomes of an answer: it is checked, entered in the books, and brought to its call; and how tasks and calls end.
 
+use crate::engine::call::chunk;
 use crate::engine::call::job::{Delivery, Halt, Job};
+use crate::engine::call::progress::Reporter;
 use crate::engine::call::results::Sink;
-use crate::engine::call::{chunk, progress};
+use crate::engine::callbacks::{self, Callback};
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::{Core, Engine, QueuedFrame};
 use crate::error::{TaskError, TaskKind};
@@ -123,7 +125,9 @@ impl Core {
     /// Counts tasks as ended, and tells whoever waits for the last of them.
     pub(crate) fn settle(&mut self, job: &Arc<Job>, count: u64) {
         self.totals.tasks += count;
-        progress::settled(job, count);
+        if let Some(reporter) = &job.reporter {
+            note_progress(job, reporter, count);
+        }
         if job.settle(count) {
             job.changed.notify_all();
             self.finish(job);
@@ -145,6 +149,16 @@ impl Core {
             self.retire(job);
             job.complete();
         }
+    }
+}
+
+/// `count` tasks of a call that has a listener have an outcome. A call that nobody waits in tells so where callbacks run.
+#[cold]
+fn note_progress(job: &Arc<Job>, reporter: &Reporter, count: u64) {
+    reporter.settled(count);
+    if job.is_submitted() && reporter.queue() {
+        let later = Arc::clone(job);
+        callbacks::send([Box::new(move || later.reporter.iter().for_each(Reporter::tell_queued)) as Callback]);
     }
 }
 

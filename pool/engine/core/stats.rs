@@ -2,7 +2,7 @@
 //! picture of them that people see.
 
 use crate::engine::call::job::Job;
-use crate::engine::call::job_stats::JobStats;
+use crate::engine::call::job_stats::{Clock, JobStats};
 use crate::engine::core::state::{Core, Engine, State, WorkerSlot};
 use crate::ipc::link::Progress;
 use crate::sys::usage::anonymous_memory;
@@ -239,7 +239,24 @@ impl Engine {
     }
 }
 
+/// So many calls that have ended are remembered.
+const REMEMBERED: usize = 16;
+
 impl Core {
+    /// Keeps what a call has done that ends now.
+    pub(super) fn remember(&mut self, job: &Job) {
+        if self.remembered.len() == REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(job.clock.lock().stopped());
+    }
+
+    /// The last calls that have ended, and those that are under way.
+    fn job_stats(&self) -> Vec<JobStats> {
+        let ended = self.remembered.iter().map(Clock::stats);
+        ended.chain(self.jobs.iter().map(|job| job.clock.lock().stats())).collect()
+    }
+
     fn stats(&self) -> PoolStats {
         let now = Instant::now();
         let waiting = self.backlog.iter().map(|queued| u64::from(queued.range.left())).sum::<u64>();
