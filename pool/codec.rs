@@ -1,9 +1,9 @@
-//! Values to bytes and back: the one place that names the serialisation crate.
+//! Values to bytes and back.
 //!
 //! A value takes one of two forms. Plain numbers, `bool` and `()` are *fixed*: their bytes, little-endian, and nothing
 //! else. Everything else has a *body* behind its length in 8 bytes, so that a value that does not decode does not take
 //! its neighbours with it: vectors and slices of plain numbers move as they are, at the speed of memory; all other
-//! types go through serde, in postcard's format. Which form a type takes is decided by its `TypeId`, which folds at
+//! types go through serde, in the format of `codec/write.rs`. Which form a type takes is decided by its `TypeId`, which folds at
 //! compile time. The format depends on neither pointer width nor byte order.
 //!
 //! A body in which there are ends of ipc-channel has *luggage*: their descriptors, which travel beside the message. A bit
@@ -193,41 +193,7 @@ pub(crate) fn prefix(len: usize) -> [u8; PREFIX] {
 }
 
 fn encode_body<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
-    struct Append<'a>(&'a mut Vec<u8>);
-    impl postcard::ser_flavors::Flavor for Append<'_> {
-        type Output = ();
-        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-            self.0.push(byte);
-            Ok(())
-        }
-        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-            self.0.extend_from_slice(bytes);
-            Ok(())
-        }
-        fn finalize(self) -> postcard::Result<()> {
-            Ok(())
-        }
-    }
-    scope::within(|| postcard::serialize_with_flavor(value, Append(out))).map_err(|error| CodecError(describe(&error)))
-}
-
-fn describe(error: &postcard::Error) -> String {
-    let reason = scope::take_reason();
-    match error {
-        postcard::Error::SerdeSerCustom | postcard::Error::SerdeDeCustom if reason.is_some() => {
-            reason.unwrap_or_default()
-        }
-        // serde's own message is lost in postcard; say at least who refused.
-        postcard::Error::SerdeSerCustom => "its `Serialize` implementation refused".to_owned(),
-        postcard::Error::SerdeDeCustom => "its `Deserialize` implementation refused the data".to_owned(),
-        postcard::Error::SerializeSeqLengthUnknown => {
-            "it serialises a sequence without saying its length first".to_owned()
-        }
-        postcard::Error::WontImplement => {
-            "its `Deserialize` asks for a self-describing format (`untagged`, `flatten` or the like)".to_owned()
-        }
-        other => other.to_string(),
-    }
+    scope::within(|| write::write(value, out))
 }
 
 /// Bytes to read values from: in this process's memory, or in memory that another process may change.
@@ -382,11 +348,7 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> 
 
 #[inline]
 fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    match scope::within(|| postcard::take_from_bytes(bytes)) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(CodecError(format!("{} bytes are left over", rest.len()))),
-        Err(error) => Err(CodecError(describe(&error))),
-    }
+    scope::within(|| read::read(bytes))
 }
 
 /// Reads `count` values and appends them; plain numbers move as a whole. On an error those before it were appended.
@@ -478,9 +440,12 @@ pub(crate) fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
 
 /// Reads a value of the library's own from a control message.
 pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    postcard::from_bytes(bytes).map_err(|error| CodecError(describe(&error)))
+    read::read(bytes)
 }
 
 mod ends;
+mod failure;
+mod read;
 #[cfg(test)]
 mod tests;
+mod write;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 pub(super) fn before(care: Care) -> Result<()> {
     match care {
         Care::Nothing => Ok(()),
-        Care::Pack => scope::within(scope::carry).map_err(|text| CodecError(scope::take_reason().unwrap_or(text))),
+        Care::Pack => scope::within(scope::carry).map_err(CodecError),
         Care::Look => {
             // What others have left there.
             luggage::strays();

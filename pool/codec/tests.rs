@@ -112,3 +112,253 @@ fn a_handle_travels_in_messages_alone() {
     assert!(read().is_err());
     drop(newer);
 }
+
+/// What serde's attributes make of a type, and what is said of it.
+mod attributes {
+    use super::*;
+    use serde::Deserialize;
+
+    fn refusal<T: Payload>(value: T) -> String {
+        let mut bytes = Vec::new();
+        match encode(&value, &mut bytes) {
+            Err(error) => error.0,
+            Ok(()) => decode::<T>(&mut Reader::new(&bytes)).err().expect("refused").0,
+        }
+    }
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug, Default)]
+    struct Row {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<u8>,
+        n: u8,
+        data: Vec<u8>,
+    }
+
+    #[test]
+    fn a_field_that_is_left_out_now_and_then_is_refused_when_it_is() {
+        round(Row { note: Some(7), n: 1, data: vec![9, 0] });
+        let text = refusal(Row { note: None, n: 1, data: vec![9, 0] });
+        assert!(text.contains("field `note` of `Row`") && text.contains("skip_serializing_if"), "{text}");
+        #[derive(Serialize, Deserialize)]
+        enum Event {
+            Moved {
+                #[serde(skip_serializing_if = "Vec::is_empty")]
+                path: Vec<u8>,
+            },
+        }
+        let text = refusal(Event::Moved { path: Vec::new() });
+        assert!(text.contains("field `path` of `Event`"), "{text}");
+    }
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    struct OneSided {
+        #[serde(skip_serializing, default)]
+        first: u8,
+        second: u8,
+        #[serde(default)]
+        third: u8,
+    }
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    struct OtherSide(u8, #[serde(skip_deserializing)] u8, u8);
+
+    #[test]
+    fn a_field_of_one_side_alone_is_refused() {
+        let text = refusal(OneSided { first: 1, second: 2, third: 3 });
+        assert!(text.contains("`OneSided` is written with another number of fields"), "{text}");
+        let text = refusal(OtherSide(1, 2, 3));
+        assert!(text.contains("`OtherSide` is written with another number of fields"), "{text}");
+    }
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    struct Aliased {
+        #[serde(alias = "a", alias = "b")]
+        first: u8,
+        #[serde(skip)]
+        never: u8,
+        last: Option<Box<Aliased>>,
+    }
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    enum Gapped {
+        #[serde(alias = "Alpha")]
+        A,
+        #[serde(skip)]
+        #[allow(dead_code, reason = "it is skipped")]
+        B,
+        #[serde(rename = "gamma")]
+        C(u8),
+        D(u8, u8),
+        E {
+            x: u8,
+        },
+    }
+
+    #[test]
+    fn names_and_gaps_do_no_harm() {
+        let inner = Aliased { first: 3, never: 0, last: None };
+        round(Aliased { first: 1, never: 0, last: Some(Box::new(inner)) });
+        round(vec![Gapped::A, Gapped::C(1), Gapped::D(2, 3), Gapped::E { x: 4 }]);
+        assert!(refusal(Gapped::B).contains("cannot be serialized"));
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u64),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    enum Tagged {
+        Point { x: u64 },
+    }
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    #[serde(tag = "kind", content = "value")]
+    enum Adjacent {
+        Number(u64),
+        Text(String),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Flat {
+        #[serde(flatten)]
+        rest: BTreeMap<String, u8>,
+    }
+
+    #[test]
+    fn what_needs_a_description_is_refused_with_the_cure() {
+        round(Adjacent::Number(1));
+        round(Adjacent::Text("one".to_owned()));
+        let json = serde_json::json!({"a": [1, 2.5, "x", null]});
+        for text in [refusal(Untagged::Number(1)), refusal(Tagged::Point { x: 1 }), refusal(json)] {
+            assert!(text.contains("self-describing format (`untagged`, `tag`, `flatten`"), "{text}");
+            assert!(text.contains("as text, for example by serde_json"), "{text}");
+        }
+        let text = refusal(Flat { rest: BTreeMap::from([("a".to_owned(), 1)]) });
+        assert!(text.contains("`flatten`") && text.contains("as text"), "{text}");
+    }
+
+    #[test]
+    fn the_text_of_an_implementation_is_kept() {
+        #[derive(Debug)]
+        struct Picky;
+        impl Serialize for Picky {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_unit()
+            }
+        }
+        impl<'de> Deserialize<'de> for Picky {
+            fn deserialize<D: serde::Deserializer<'de>>(_: D) -> std::result::Result<Picky, D::Error> {
+                Err(serde::de::Error::custom("not on a Sunday"))
+            }
+        }
+        assert_eq!(refusal(Picky), "not on a Sunday");
+    }
+}
+
+/// What a few bytes may claim.
+mod claims {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn body(bytes: &[u8]) -> Vec<u8> {
+        let mut body = (bytes.len() as u64).to_le_bytes().to_vec();
+        body.extend_from_slice(bytes);
+        body
+    }
+
+    /// 2^60 in 7-bit groups.
+    const HUGE: [u8; 9] = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10];
+
+    fn refused<T: Payload>(bytes: &[u8]) {
+        assert!(decode::<T>(&mut Reader::new(&body(bytes))).is_err());
+    }
+
+    #[test]
+    fn no_length_makes_the_reader_reserve_or_repeat() {
+        #[derive(Serialize, serde::Deserialize, PartialEq, Eq, Hash, Debug, Clone, Copy)]
+        struct Unit;
+        refused::<Vec<()>>(&HUGE);
+        refused::<Vec<Unit>>(&HUGE);
+        refused::<Vec<String>>(&HUGE);
+        refused::<Vec<[u64; 32]>>(&HUGE);
+        refused::<HashMap<u64, Unit>>(&HUGE);
+        refused::<HashMap<Unit, Unit>>(&HUGE);
+        refused::<String>(&HUGE);
+        refused::<std::collections::VecDeque<u8>>(&HUGE);
+        // Many sequences of as many as are free: together they are not.
+        let most = [0xff, 0xff, 0x3f];
+        refused::<Vec<Vec<()>>>(&[&[100][..], &most.repeat(100)].concat());
+    }
+
+    #[test]
+    fn elements_without_bytes_come_back_up_to_a_number() {
+        round(vec![(); 1 << 20]);
+        let mut bytes = Vec::new();
+        let error = encode(&vec![(); usize::MAX], &mut bytes).unwrap_err();
+        assert!(error.0.contains("more elements than bytes") && bytes.is_empty(), "{}", error.0);
+    }
+
+    #[test]
+    fn what_announces_another_length_than_it_has_is_refused() {
+        struct Liar;
+        impl Serialize for Liar {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                use serde::ser::SerializeSeq;
+                let mut seq = serializer.serialize_seq(Some(3))?;
+                seq.serialize_element(&1u8)?;
+                seq.end()
+            }
+        }
+        assert!(encode(&Liar, &mut Vec::new()).unwrap_err().0.contains("of 3 elements and writes 1"));
+    }
+
+    #[test]
+    fn a_sequence_need_not_know_its_length() {
+        struct Even;
+        impl Serialize for Even {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.collect_seq((0..1000u16).filter(|number| number % 2 == 0))
+            }
+        }
+        let mut bytes = Vec::new();
+        encode(&Even, &mut bytes).unwrap();
+        let back: std::collections::VecDeque<u16> = decode(&mut Reader::new(&bytes)).unwrap();
+        assert!(back.into_iter().eq((0..500).map(|half| 2 * half)));
+    }
+
+    #[derive(Serialize, serde::Deserialize)]
+    struct Chain(Option<Box<Chain>>);
+
+    impl Drop for Chain {
+        fn drop(&mut self) {
+            // Without recursion.
+            let mut next = self.0.take();
+            while let Some(mut link) = next {
+                next = link.0.take();
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_an_error_and_no_overflow() {
+        let chain = |len: usize| (0..len).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))));
+        let on_a_stack = |len: usize, code: fn(Chain) -> Result<()>| {
+            let thread = std::thread::Builder::new().stack_size(len);
+            thread.spawn(move || code(chain(45_000))).unwrap().join().unwrap()
+        };
+        fn there(chain: Chain) -> Result<()> {
+            encode(&chain, &mut Vec::new())
+        }
+        fn and_back(_: Chain) -> Result<()> {
+            decode::<Chain>(&mut Reader::new(&body(&[&[1; 45_000][..], &[0]].concat()))).map(drop)
+        }
+        for code in [there, and_back] {
+            on_a_stack(256 << 20, code).unwrap();
+            let text = on_a_stack(1 << 20, code).unwrap_err().0;
+            assert!(text.contains("nested too deeply"), "{text}");
+        }
+    }
+}

@@ -199,7 +199,7 @@ impl<'de> Deserialize<'de> for Block {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Block, D::Error> {
         scope::check_reading().map_err(D::Error::custom)?;
         let (id, index, generation) = Deserialize::deserialize(deserializer)?;
-        Block::open(id, index, generation).map_err(|text| D::Error::custom(scope::refuse(text)))
+        Block::open(id, index, generation).map_err(D::Error::custom)
     }
 }
 

@@ -97,9 +97,7 @@ impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
         let block = Block::deserialize(deserializer)?;
         if block.kind() != Kind::Name as u8 {
-            return Err(D::Error::custom(super::scope::refuse(
-                "the handle refers to something that is no shared memory",
-            )));
+            return Err(D::Error::custom("the handle refers to something that is no shared memory"));
         }
         Ok(Name(block))
     }

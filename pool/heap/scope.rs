@@ -41,8 +41,6 @@ thread_local! {
     static CARRIED: Cell<u32> = const { Cell::new(0) };
     /// What has come with the message that is being read, for the values in it that say so.
     static ARRIVED: RefCell<VecDeque<Arc<Luggage>>> = const { RefCell::new(VecDeque::new()) };
-    /// Why a handle refused; serialisers that keep no text lose it otherwise.
-    static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Sets a cell for as long as it lives.
@@ -83,11 +81,6 @@ pub(crate) fn within<R>(code: impl FnOnce() -> R) -> R {
     code()
 }
 
-/// Why a handle refused to be written or read, if that is what the last error was.
-pub(crate) fn take_reason() -> Option<String> {
-    REASON.take()
-}
-
 /// Whether a message is being written in which handles can travel.
 pub(crate) fn is_writing() -> bool {
     DEPTH.get() > 0 && COLLECTING.get()
@@ -100,10 +93,11 @@ pub(crate) fn is_writing() -> bool {
 /// It would not be looked after.
 pub(super) fn pin(block: &Block) -> Result<(), String> {
     if !is_writing() {
-        return Err(refuse(
+        return Err(
             "a handle to shared memory can only travel in arguments, items, results and queues of multiproc: anywhere \
-             else nobody would keep alive what it refers to",
-        ));
+             else nobody would keep alive what it refers to"
+                .to_owned(),
+        );
     }
     PINS.with_borrow_mut(|pins| pins.push(Pin::Block(block.clone())));
     Ok(())
@@ -138,10 +132,11 @@ pub(crate) fn carried() -> u32 {
 /// It would not be looked after.
 pub(crate) fn carry() -> Result<(), String> {
     if DEPTH.get() == 0 || !COLLECTING.get() {
-        return Err(refuse(
+        return Err(
             "an end of ipc-channel can only travel in arguments, items, contexts and results of multiproc, or in \
-             messages of ipc-channel itself",
-        ));
+             messages of ipc-channel itself"
+                .to_owned(),
+        );
     }
     CARRIED.set(CARRIED.get().wrapping_add(1));
     Ok(())
@@ -184,12 +179,5 @@ pub(crate) fn check_reading() -> Result<(), String> {
     if DEPTH.get() > 0 {
         return Ok(());
     }
-    Err(refuse("a handle to shared memory can only be read from a message of multiproc"))
-}
-
-/// Notes why a handle refuses, and gives the text back.
-pub(crate) fn refuse(text: impl Into<String>) -> String {
-    let text = text.into();
-    REASON.set(Some(text.clone()));
-    text
+    Err("a handle to shared memory can only be read from a message of multiproc".to_owned())
 }

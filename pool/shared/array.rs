@@ -3,7 +3,6 @@
 use crate::error::{Error, LockError};
 use crate::heap::block::Block;
 use crate::heap::kind::Kind;
-use crate::heap::scope::refuse;
 use crate::shared::element::{DATA, guard_with, is_guarded_by};
 use crate::sync::lock::{Lock, LockGuard};
 use crate::sync::slice::LockedSlice;
@@ -251,7 +250,7 @@ impl<'de, T: Pod> Deserialize<'de> for Array<T> {
         let fits = data.kind() == Kind::Array as u8 && is_guarded_by(&data, &lock);
         match bytes.filter(|bytes| fits && bytes % size_of::<T>().max(1) == 0) {
             Some(bytes) => Ok(Array { lock, data, len: bytes / size_of::<T>().max(1), element: PhantomData }),
-            None => Err(D::Error::custom(refuse("the handle refers to something that is no array of this type"))),
+            None => Err(D::Error::custom("the handle refers to something that is no array of this type")),
         }
     }
 }

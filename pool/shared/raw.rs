@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::heap::block::{Block, Shared};
 use crate::heap::kind::Kind;
-use crate::heap::scope::refuse;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use Ordering::{AcqRel, Acquire, Relaxed};
 use bytemuck::Pod;
@@ -184,6 +183,6 @@ impl<T> Serialize for RawValue<T> {
 impl<'de, T: Pod + Send + Sync> Deserialize<'de> for RawValue<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RawValue<T>, D::Error> {
         RawValue::of(Block::deserialize(deserializer)?)
-            .ok_or_else(|| D::Error::custom(refuse("the handle refers to something that is no raw value of this type")))
+            .ok_or_else(|| D::Error::custom("the handle refers to something that is no raw value of this type"))
     }
 }

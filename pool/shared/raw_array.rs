@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::heap::block::Block;
 use crate::heap::kind::Kind;
-use crate::heap::scope::refuse;
 use crate::shared::element::range_in;
 use crate::shared::raw::{Integer, from_word, to_word};
 use crate::sys::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -276,7 +275,7 @@ impl<'de, T: Pod> Deserialize<'de> for RawArray<T> {
         let block = Block::deserialize(deserializer)?;
         let (bytes, size) = (block.memory().bytes().len(), size_of::<T>().max(1));
         if block.kind() != Kind::RawArray as u8 || bytes % size != 0 {
-            return Err(D::Error::custom(refuse("the handle refers to something that is no raw array of this type")));
+            return Err(D::Error::custom("the handle refers to something that is no raw array of this type"));
         }
         Ok(RawArray { block, len: bytes / size, element: PhantomData })
     }

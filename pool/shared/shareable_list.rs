@@ -408,6 +408,6 @@ impl Serialize for ShareableList {
 impl<'de> Deserialize<'de> for ShareableList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ShareableList, D::Error> {
         let memory = SharedMemory::deserialize(deserializer)?;
-        ShareableList::of(memory).map_err(|error| D::Error::custom(crate::heap::scope::refuse(error.to_string())))
+        ShareableList::of(memory).map_err(D::Error::custom)
     }
 }

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::heap::block::Block;
 use crate::heap::kind::Kind;
 use crate::heap::name::{Name, is_valid};
-use crate::heap::scope::{is_writing, refuse};
+use crate::heap::scope::is_writing;
 use crate::shared::element::range_in;
 use crate::sys::copy::SharedBytes;
 use crate::sys::memory::{self, Mapping};
@@ -385,6 +385,6 @@ impl<'de> Deserialize<'de> for SharedMemory {
             }
             Form::Anonymous(_) => Err(Error::shared_memory("the handle refers to something that is no shared memory")),
         };
-        memory.map_err(|error| D::Error::custom(refuse(error.to_string())))
+        memory.map_err(D::Error::custom)
     }
 }

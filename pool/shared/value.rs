@@ -3,7 +3,6 @@
 use crate::error::{Error, LockError};
 use crate::heap::block::Block;
 use crate::heap::kind::Kind;
-use crate::heap::scope::refuse;
 use crate::shared::element::{self, DATA, Element};
 use crate::sync::lock::{Lock, LockGuard};
 use serde::de::Error as _;
@@ -191,7 +190,7 @@ impl<'de, T: Element> Deserialize<'de> for Value<T> {
         let (lock, data) = <(Lock, Block)>::deserialize(deserializer)?;
         let fits = data.kind() == Kind::Value as u8 && data.memory().bytes().len() == DATA + size_of::<T>();
         if !fits || !element::is_guarded_by(&data, &lock) {
-            return Err(D::Error::custom(refuse("the handle refers to something that is no value of this type")));
+            return Err(D::Error::custom("the handle refers to something that is no value of this type"));
         }
         Ok(Value { lock, data, value: PhantomData })
     }

@@ -3,7 +3,6 @@
 use crate::error::{Error, LockError};
 use crate::heap::block::{Block, Shared};
 use crate::heap::kind::Kind;
-use crate::heap::scope::refuse;
 use crate::sync::party::{Here, pid_of};
 use crate::sync::word::{NotReleased, Outcome, Owner, Parties, Word};
 use crate::sys::time::Deadline;
@@ -293,7 +292,7 @@ impl Serialize for Lock {
 impl<'de> Deserialize<'de> for Lock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Lock, D::Error> {
         Lock::of(Block::deserialize(deserializer)?)
-            .ok_or_else(|| D::Error::custom(refuse("the handle refers to something that is no lock")))
+            .ok_or_else(|| D::Error::custom("the handle refers to something that is no lock"))
     }
 }
 

@@ -22,5 +22,6 @@ pub(crate) mod robust;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod stack;
 pub(crate) mod time;
 pub(crate) mod usage;

@@ -3,7 +3,6 @@
 use crate::error::{BrokenBarrierError, Error};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
-use crate::heap::scope::refuse;
 use crate::identity::{Callable, Entry, FnRef};
 use crate::sync::barrier::{self, Broken, MOST_PARTIES};
 use crate::sync::party::Here;
@@ -226,8 +225,7 @@ impl fmt::Debug for Barrier {
 
 impl Serialize for Barrier {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let action =
-            self.action.map(FnRef::of).transpose().map_err(|error| S::Error::custom(refuse(error.to_string())))?;
+        let action = self.action.map(FnRef::of).transpose().map_err(S::Error::custom)?;
         (self.shared.block(), action, self.timeout).serialize(serializer)
     }
 }
@@ -244,8 +242,7 @@ impl<'de> Deserialize<'de> for Wire {
 impl<'de> Deserialize<'de> for Barrier {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Barrier, D::Error> {
         let (Wire(shared), action, timeout) = <(Wire, Option<FnRef>, Option<Duration>)>::deserialize(deserializer)?;
-        let action =
-            action.map(|action| action.resolve()).transpose().map_err(|text| D::Error::custom(refuse(text)))?;
+        let action = action.map(|action| action.resolve()).transpose().map_err(D::Error::custom)?;
         Ok(Barrier { shared, action, timeout })
     }
 }

@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::heap::block::{Block, Shared};
 use crate::heap::kind::Kind;
-use crate::heap::scope::refuse;
 use crate::sys::memory::Atomics;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -21,7 +20,7 @@ pub(super) fn read<'de, T: Atomics, D: Deserializer<'de>>(
     what: &str,
 ) -> Result<Shared<T>, D::Error> {
     Shared::new(Block::deserialize(deserializer)?, &[kind])
-        .ok_or_else(|| D::Error::custom(refuse(format!("the handle refers to something that is no {what}"))))
+        .ok_or_else(|| D::Error::custom(format!("the handle refers to something that is no {what}")))
 }
 
 /// For `new()`, which panics where `try_new()` gives an error.

@@ -1,0 +1,68 @@
+//! How much of its stack a thread has left, so that code that recurses can stop in time.
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+
+/// What recursing code leaves free: for the frames of user code between two looks, and for the way back.
+const RESERVE: usize = 192 * 1024;
+
+thread_local! {
+    /// See [`floor`]; `usize::MAX` until it was asked for.
+    static FLOOR: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// The address below which this thread should not let its stack grow; 0 if the system does not tell, which stops nobody.
+///
+/// The first call of a thread asks the system, which takes the main thread some 50 us.
+#[inline]
+pub(crate) fn floor() -> usize {
+    match FLOOR.get() {
+        usize::MAX => ask(),
+        floor => floor,
+    }
+}
+
+/// About where the stack of this thread ends now.
+#[inline]
+pub(crate) fn top() -> usize {
+    let here = 0u8;
+    std::ptr::from_ref(&here).addr()
+}
+
+#[cold]
+fn ask() -> usize {
+    let floor = lowest().map_or(0, |lowest| lowest.saturating_add(RESERVE));
+    FLOOR.set(floor);
+    floor
+}
+
+/// The lowest address of this thread's stack, guard pages included. `pthread_getattr_np(3)`.
+fn lowest() -> Option<usize> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: no arguments; names the calling thread.
+    let own = unsafe { libc::pthread_self() };
+    // SAFETY: `own` is a living thread, this one; the target has room for one set of attributes.
+    if unsafe { libc::pthread_getattr_np(own, attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let (mut lowest, mut len) = (std::ptr::null_mut(), 0);
+    // SAFETY: the attributes were just initialised; both targets are valid for the call.
+    let told = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut lowest, &mut len) };
+    // SAFETY: they were initialised above and are not used again.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    (told == 0).then(|| lowest.addr())
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_lies_below_and_not_too_far() {
+        let on_a_thread = || {
+            let left = top().checked_sub(floor()).unwrap();
+            assert!(left < 1 << 20 && left > 512 * 1024, "{left}");
+        };
+        std::thread::Builder::new().stack_size(1 << 20).spawn(on_a_thread).unwrap().join().unwrap();
+    }
+}
