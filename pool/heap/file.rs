@@ -3,6 +3,7 @@
 use crate::heap::geometry::{Geometry, PAGE};
 use crate::heap::parties::Parties;
 use crate::heap::table::{Head, Site, Table};
+use crate::sys::life::Lives;
 use crate::sys::memory::{self, Mapping};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -26,7 +27,8 @@ struct Parts {
 
 #[derive(Debug)]
 pub(super) struct HeapFile {
-    fd: Arc<OwnedFd>,
+    /// Never closed.
+    fd: &'static Arc<OwnedFd>,
     pub(super) geometry: Geometry,
     /// Head, process table and block table; never unmapped.
     tables: &'static Mapping,
@@ -41,11 +43,12 @@ impl HeapFile {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no heap has a file of this length"))?;
         let tables = memory::map_part(fd.as_fd(), 0, geometry.rows_at as usize)?;
         // A process has one heap, for life.
+        let fd = Box::leak(Box::new(fd));
         Ok(HeapFile { fd, geometry, tables: Box::leak(Box::new(tables)), parts: Mutex::default() })
     }
 
     pub(super) fn fd(&self) -> &Arc<OwnedFd> {
-        &self.fd
+        self.fd
     }
 
     pub(super) fn table(&self) -> Table<'static> {
@@ -55,7 +58,8 @@ impl HeapFile {
 
     pub(super) fn parties(&self) -> Parties {
         let rows = self.tables.views(self.geometry.parties_at as usize, self.geometry.parties as usize);
-        Parties { rows, head: self.tables.view::<Head>(0) }
+        let (head, lives) = (self.tables.view::<Head>(0), Lives(self.fd.as_fd()));
+        Parties { rows, head, lives, at: self.geometry.parties_at }
     }
 
     /// The registry of the process in a row.

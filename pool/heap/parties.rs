@@ -1,14 +1,18 @@
 //! The process table: who uses the heap, who of them is alive, and what each holds.
 //!
 //! A process reserves a row for each child before it starts it, and names the row to the child. The child moves in when it
-//! first uses the heap: its supervising thread takes the row's [`Mark`], which the kernel sets when that thread ends. When
-//! the child has ended, its parent releases whatever it held and frees the row, in whatever state the row is: so no kill,
+//! first uses the heap: its supervising thread takes the row's [`Mark`], which the kernel sets when that thread ends, and
+//! the process a record lock on the row, which the kernel takes away when the last of its threads has left the memory. Looking
+//! at the mark costs a load. Once it is set, other threads may still be in the middle of a system call that writes into shared
+//! memory; so only a row whose record lock is gone, too, is that of a dead process.
+//!
+//! When the child has ended, its parent releases whatever it held and frees the row, in whatever state the row is: so no kill,
 //! wherever it hits, costs a row. The parent does that after it has read what the child has left behind in its messages.
 //! If the parent is dead, too, anybody does it.
 
 use crate::heap::geometry::Geometry;
 use crate::sys::atomic::{AtomicU64, Ordering};
-use crate::sys::life;
+use crate::sys::life::{self, Lives};
 use crate::sys::memory::Atomics;
 use crate::sys::robust::Mark;
 use Ordering::{Acquire, Relaxed, Release};
@@ -102,6 +106,9 @@ impl Standing {
 pub(super) struct Parties {
     pub(super) rows: &'static [Party],
     pub(super) head: &'static crate::heap::table::Head,
+    /// The file, and where in it the rows begin.
+    pub(super) lives: Lives,
+    pub(super) at: u64,
 }
 
 impl Party {
@@ -163,23 +170,32 @@ impl Parties {
         let party: &'static Party = &self.rows[own.row as usize];
         party.high.store(0, Relaxed);
         party.pid.store(u64::from(pid), Relaxed);
+        // Without it (the system has no record locks) the mark alone counts.
+        let _ = self.lives.hold(self.byte_of(own.row));
         party.mark.take().inspect_err(|_| self.give_back(own))?;
         // SYNC: party lives
         party.state.store(Standing::Living(parent).to_bits(own.generation), Release);
         Ok(Some(own))
     }
 
-    /// Whether the process in a row has ended. One load.
+    /// The byte of the file that stands for the process in a row.
+    fn byte_of(&self, row: u32) -> u64 {
+        self.at + u64::from(row) * size_of::<Party>() as u64
+    }
+
+    /// Whether the process in a row has ended, with all its threads. One load as long as it lives, and then a system call.
     #[inline]
     pub(super) fn is_dead(&self, row: u32) -> bool {
+        // SYNC: death
         self.rows.get(row as usize).is_none_or(|party| party.mark.is_orphaned())
+            && !self.lives.is_held(self.byte_of(row))
     }
 
     /// Whether that very process has ended.
     pub(super) fn has_ended(&self, id: PartyId) -> bool {
         let Some(party) = self.rows.get(id.row as usize) else { return true };
         let Some((standing, generation)) = party.standing() else { return true };
-        generation != id.generation || standing == Standing::Free || party.mark.is_orphaned()
+        generation != id.generation || standing == Standing::Free || self.is_dead(id.row)
     }
 
     fn used(&self) -> impl Iterator<Item = (u32, &'static Party)> {
@@ -190,7 +206,7 @@ impl Parties {
     /// The rows of living processes.
     pub(super) fn living(&self) -> Vec<u32> {
         let lives = |party: &Party| matches!(party.standing(), Some((Standing::Living(_), _)));
-        self.used().filter(|(_, party)| lives(party) && !party.mark.is_orphaned()).map(|(row, _)| row).collect()
+        self.used().filter(|(row, party)| lives(party) && !self.is_dead(*row)).map(|(row, _)| row).collect()
     }
 
     /// How many rows are free.
@@ -201,7 +217,7 @@ impl Parties {
     /// The process id of the first process of the tree, as long as it lives.
     pub(super) fn first(&self) -> Option<i32> {
         let is_first = |party: &Party| matches!(party.standing(), Some((Standing::Living(None), _)));
-        let first = self.used().find(|(_, party)| is_first(party) && !party.mark.is_orphaned());
+        let first = self.used().find(|(row, party)| is_first(party) && !self.is_dead(*row));
         i32::try_from(first?.1.pid.load(Relaxed)).ok()
     }
 
@@ -220,9 +236,7 @@ impl Parties {
                 Standing::Reserved(parent) => self.has_ended(parent),
                 // It holds nothing yet, so it does not matter who notices.
                 Standing::Moving(pid) => life::has_ended(pid.into()),
-                Standing::Living(parent) => {
-                    parent.is_some_and(|parent| self.has_ended(parent)) && party.mark.is_orphaned()
-                }
+                Standing::Living(parent) => parent.is_some_and(|parent| self.has_ended(parent)) && self.is_dead(row),
             };
             (is_abandoned && party.change(generation, standing, Standing::Released(own))).then_some(id)
         });

@@ -151,7 +151,7 @@ pub(crate) fn bury(child: PartyId) {
     }
 }
 
-/// Whether the process in a row of the process table has ended. One load.
+/// Whether the process in a row of the process table has ended, with all its threads.
 #[inline]
 pub(crate) fn is_dead(row: u32) -> bool {
     HEAP.get().is_none_or(|heap| heap.file.parties().is_dead(row))

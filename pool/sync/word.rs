@@ -27,8 +27,8 @@
 //!
 //! All is published by the first word: taking it is Acquire, giving it back Release, so the next holder sees what the
 //! last one wrote (`// SYNC: lock word`). Setting poison and mark orders nothing. Taking over from a dead holder reads a
-//! word that the dead one did *not* release; what orders its writes is the look at its death (`// SYNC: death`), which
-//! must be Acquire: the kernel marks a process dead after its last instruction.
+//! word that the dead one did *not* release; what orders its writes is the look at its death (`// SYNC: death`): the kernel
+//! says that a process has ended after the last instruction of its last thread.
 //!
 //! Who gives the word back stores the first word and then looks at the second; who is about to sleep sets the second and
 //! then looks at the first. One of them must see the other (`// SYNC: lock asleep`). The fence between the two steps is
@@ -119,8 +119,8 @@ pub(crate) trait Parties {
     /// The calling thread; its number is not 0.
     fn me(&self) -> Owner;
 
-    /// Whether the process that has this slot is dead. One load, with Acquire. The number was read from shared memory, so
-    /// it may be any; a slot that does not exist counts as dead.
+    /// Whether the process that has this slot is dead, with all its threads: whoever is told so sees all that they have done.
+    /// The number was read from shared memory, so it may be any; a slot that does not exist counts as dead.
     fn is_dead(&self, slot: u16) -> bool;
 }
 

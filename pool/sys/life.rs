@@ -1,12 +1,52 @@
-//! Whether another process has ended, asked by its number.
+//! Whether another process has ended, with all its threads.
+//!
+//! For those that share a file it is a record lock on a byte of it that says so (`F_SETLK`, `fcntl_locking(2)`). The kernel
+//! takes it away when the last thread of the process has left the memory, or the process executes another program. It is
+//! not inherited by forks, needs no process id, and looking costs one system call. A process that closes any descriptor of
+//! that very file gives it away too early, so nobody relies on it alone: it confirms a [`Mark`](crate::sys::robust::Mark).
 
 use crate::sys::child::open_pidfd;
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// Whether the process `pid` has ended, with all its threads; `false` where that cannot be said.
+/// A file whose bytes stand for processes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lives(pub(crate) BorrowedFd<'static>);
+
+impl Lives {
+    /// Has the byte `at` stand for this process until it ends.
+    ///
+    /// # Errors
+    ///
+    /// It stands for another process, or the system has no record locks.
+    pub(crate) fn hold(self, at: u64) -> io::Result<()> {
+        self.ask(libc::F_SETLK, at).map(drop)
+    }
+
+    /// Whether the byte `at` stands for another process that lives; `false` where that cannot be said.
+    pub(crate) fn is_held(self, at: u64) -> bool {
+        self.ask(libc::F_GETLK, at).is_ok_and(|lock| lock != libc::F_UNLCK)
+    }
+
+    fn ask(self, command: i32, at: u64) -> io::Result<i32> {
+        let at = libc::off_t::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut lock = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: at,
+            l_len: 1,
+            l_pid: 0,
+        };
+        // SAFETY: both commands take a `flock`, which is initialised, and lives on this stack meanwhile.
+        let code = unsafe { libc::fcntl(self.0.as_raw_fd(), command, &mut lock) };
+        if code == -1 { Err(io::Error::last_os_error()) } else { Ok(lock.l_type.into()) }
+    }
+}
+
+/// Whether the process `pid` has ended; `false` where that cannot be said, or another one has the number by now.
 ///
 /// The number was read from shared memory, so it may be any; one that no process can have counts as ended.
 pub(crate) fn has_ended(pid: u64) -> bool {
@@ -25,6 +65,7 @@ pub(crate) fn has_ended(pid: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn a_process_has_ended_when_it_is_waited_for_and_before() {
@@ -34,12 +75,40 @@ mod tests {
         let pid = u64::from(child.id());
         assert!(!has_ended(pid));
         child.kill().unwrap();
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         while !has_ended(pid) {
             assert!(start.elapsed() < Duration::from_secs(9));
             std::thread::yield_now();
         }
         child.wait().unwrap();
         assert!(has_ended(pid));
+    }
+
+    #[test]
+    fn a_byte_stands_for_a_process_until_it_ends() {
+        let file: &'static _ = Box::leak(Box::new(crate::sys::memory::create("test", 4096).unwrap()));
+        let lives = Lives(file.as_fd());
+        let (mut told, mut tell) = std::io::pipe().unwrap();
+        let (mut ends, end) = std::io::pipe().unwrap();
+        // SAFETY: the child calls nothing but what is async-signal-safe, and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            use std::io::{Read as _, Write as _};
+            drop(end);
+            let held = lives.hold(5).is_ok() && lives.hold(5).is_ok();
+            let _ = tell.write_all(&[u8::from(held)]);
+            let _ = ends.read(&mut [0]);
+            // SAFETY: it ends the process.
+            unsafe { libc::_exit(0) };
+        }
+        let mut held = [0];
+        std::io::Read::read_exact(&mut told, &mut held).unwrap();
+        assert_eq!((held, lives.is_held(5), lives.is_held(4), lives.is_held(6)), ([1], true, false, false));
+        assert!(lives.hold(5).is_err());
+        drop(end);
+        // SAFETY: nothing is written but to the null pointer's place: nowhere.
+        let reaped = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        assert_eq!((reaped, lives.is_held(5)), (child, false));
+        lives.hold(5).unwrap();
     }
 }

@@ -1,8 +1,13 @@
-//! A mark in shared memory that the kernel itself sets when the process that holds it has ended.
+//! A mark in shared memory that the kernel itself sets when the thread that holds it ends.
 //!
 //! It is a robust, process-shared mutex that a thread takes and never releases: when the thread ends, for whatever
 //! reason, the kernel walks its list of robust locks and sets `FUTEX_OWNER_DIED` in each (`set_robust_list(2)`). That
-//! happens at once, before the process is reaped, and needs no pid: looking costs one load.
+//! needs no pid: looking costs one load.
+//!
+//! The thread that holds the mark of its process lives as long as the process, so the mark says that the process is ending.
+//! It does not say that it has ended: each thread of a killed process goes on until it leaves the system call that it is
+//! in, and may write into shared memory meanwhile. With a core dump a mark comes late: the kernel sets it when the dump
+//! has been written.
 
 use crate::sys::memory::Atomics;
 use std::io;
@@ -63,7 +68,7 @@ impl Mark {
         self.0.iter().for_each(|word| word.store(0, Relaxed));
     }
 
-    /// Whether the thread that took it has ended; Acquire, so that whoever sees this sees all that the dead one has done.
+    /// Whether the thread that took it has ended; Acquire, so that whoever sees this sees all that this thread has done.
     #[inline]
     pub(crate) fn is_orphaned(&self) -> bool {
         let word = self.0[LOCK_WORD / 2].load(Acquire);

@@ -118,3 +118,50 @@ fn children_killed_while_they_move_in_leave_no_place_taken() {
     let pool = Pool::new(1).unwrap();
     assert!(!pool.apply(|lock: Lock| lock.locked(), (lock.clone(),)).unwrap());
 }
+
+/// A thread of a killed process goes on until it leaves the system call that it is in; this one writes all the time.
+#[test]
+fn who_takes_over_from_a_killed_process_finds_it_gone() {
+    if !alone("processes::who_takes_over_from_a_killed_process_finds_it_gone") {
+        return;
+    }
+    const LEN: usize = 256 << 20;
+    let _watchdog = watchdog(120);
+    let path = format!("/dev/shm/multiproc-test-{}", std::process::id());
+    struct Removed(String);
+    impl Drop for Removed {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+    let source = Removed(path.clone());
+    std::fs::write(&path, vec![7; LEN]).unwrap();
+    let fill = |array: Array<u8>, path: String| {
+        let mut file = std::fs::File::open(path).unwrap();
+        let mut all = array.lock().unwrap();
+        // The system does not look at signals while it copies from a file in memory.
+        while std::io::Read::read(&mut file, &mut all).unwrap() > 0 {}
+    };
+    // How many pages were filled: one after the other.
+    let filled = |elements: &[u8]| {
+        let pages: Vec<&[u8]> = std::hint::black_box(elements).chunks(4096).collect();
+        pages.partition_point(|page| page[0] == 7)
+    };
+    for _ in 0..2 {
+        let array = Array::<u8>::new(LEN);
+        let process = Process::spawn(fill, (array.clone(), path.clone())).unwrap();
+        while !array.get_lock().locked() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        process.kill();
+        assert!(array.lock().err().is_none_or(|error| error.is_owner_died()));
+        let held = array.lock_poisoned().unwrap();
+        let pages = filled(&held);
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(filled(&held), pages, "the dead process has written on");
+        drop(held);
+        process.wait();
+    }
+    drop(source);
+}
