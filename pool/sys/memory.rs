@@ -2,7 +2,7 @@
 
 use crate::sys::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use crate::sys::copy::SharedBytes;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,6 +14,15 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
+    /// Leaves it out of core dumps: nobody is told that a process has died before its dump is written.
+    ///
+    /// `madvise(2)` with `MADV_DONTDUMP`.
+    fn without_dump(map: MmapRaw) -> Mapping {
+        // Where the system refuses, the dump is longer.
+        let _ = map.advise(Advice::DontDump);
+        Mapping { map }
+    }
+
     /// Everything that is mapped.
     #[inline]
     pub(crate) fn bytes(&self) -> SharedBytes<'_> {
@@ -105,7 +114,7 @@ pub(crate) fn private(len: usize) -> io::Result<Mapping> {
 pub(crate) fn map(file: BorrowedFd<'_>) -> io::Result<Mapping> {
     let len = sealed_len(file)?;
     let map = MmapOptions::new().len(usize::try_from(len).unwrap_or(0)).map_raw(&file)?;
-    Ok(Mapping { map })
+    Ok(Mapping::without_dump(map))
 }
 
 /// Maps a part of the file, shared and writable, after the same check.
@@ -119,7 +128,7 @@ pub(crate) fn map_part(file: BorrowedFd<'_>, at: u64, len: usize) -> io::Result<
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "outside of the memory file"));
     }
     let map = MmapOptions::new().offset(at).len(len).map_raw(&file)?;
-    Ok(Mapping { map })
+    Ok(Mapping::without_dump(map))
 }
 
 /// Maps a whole file that others may shrink, since it is not one of ours, shared and writable.
@@ -184,6 +193,16 @@ mod tests {
         out.clear();
         second.bytes().slice(4096, 6).unwrap().append_to(&mut out);
         assert_eq!(out, [0; 6]);
+    }
+
+    #[test]
+    fn it_is_left_out_of_core_dumps() {
+        let (_file, mapping) = create_mapped("multiproc-test-dump", 8192).unwrap();
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let of_it = smaps.split("multiproc-test-dump").nth(1).unwrap();
+        let flags = of_it.lines().find(|line| line.starts_with("VmFlags:")).unwrap();
+        assert!(flags.split(' ').any(|flag| flag == "dd"), "{flags}");
+        drop(mapping);
     }
 
     #[test]
