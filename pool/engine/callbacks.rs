@@ -2,9 +2,11 @@
 
 use crate::process::panic;
 use crate::sys::fork::fork_generation;
+use crate::sys::thread;
 use crossbeam::channel::{Sender, unbounded};
 use parking_lot::Mutex;
 use std::io;
+use std::thread::Builder;
 
 /// What runs once a call is complete.
 pub(crate) type Callback = Box<dyn FnOnce() + Send>;
@@ -24,9 +26,9 @@ pub(crate) fn start() -> io::Result<()> {
     }
     // As long as the calls that wait for it: each brings one callback or two.
     let (callbacks, inbox) = unbounded::<Callback>();
-    std::thread::Builder::new().name("multiproc-calls".to_owned()).spawn(move || {
+    thread::spawn(Builder::new().name("multiproc-calls".to_owned()), move || {
         while let Ok(callback) = inbox.recv() {
-            panic::contain(callback);
+            thread::with_starter_mask(|| panic::contain(callback));
         }
     })?;
     *thread = Some((callbacks, fork_generation()));

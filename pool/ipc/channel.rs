@@ -16,6 +16,7 @@ use crate::ipc::link::{
     Answer, AnswerKind, Frame, FrameKind, Incoming, Link, MOST_LUGGAGE, Payload, Progress, WorkerLink,
 };
 use crate::luggage::Luggage;
+use crate::sys::thread;
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
@@ -152,8 +153,8 @@ impl Link for ChannelLink {
         let (_, (frames, answers)) = accepted.map_err(|error| damaged(&error.to_string()))?;
         self.frames = Some(frames);
         let (received, bell) = (Arc::clone(&self.received), self.bell.clone());
-        let thread = std::thread::Builder::new().name("multiproc-link".to_owned()).stack_size(256 * 1024);
-        thread.spawn(move || read_answers(&answers, &received, &bell))?;
+        let reader = std::thread::Builder::new().name("multiproc-link".to_owned()).stack_size(256 * 1024);
+        thread::spawn(reader, move || read_answers(&answers, &received, &bell))?;
         Ok(())
     }
 

@@ -98,6 +98,7 @@ fn boot(start: Option<StartArguments>) {
         // Nobody is left to be told.
         signal::exit_now(1);
     }
+    signal::start_afresh();
     environment::hide(VARIABLE);
     mark.note_child();
     let control = match take_control_socket() {
@@ -164,7 +165,6 @@ fn adopt_heap(hello: &Hello, fds: &mut Vec<OwnedFd>) {
 /// Lives a child's life, and ends.
 fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartArguments>) -> ! {
     signal::open_standard_descriptors();
-    signal::set_worker_dispositions();
     signal::set_thread_name(&hello.name);
     current::be_child(&hello.name, child::parent_pid(), hello.parent);
     // On this thread, which has asked to die with the parent.
@@ -209,6 +209,8 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
         let _ = control.send(&Reply::Refused(format!("no thread for user code: {error}")), &[]);
         signal::exit_now(1);
     }
+    // The signals are for user code.
+    signal::block_all();
     // This thread stays to the end: it notices when the parent is gone without having been killed (its socket closes
     // then), and it is the thread whose life stands for the life of the process.
     loop {

@@ -23,5 +23,6 @@ pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod stack;
+pub(crate) mod thread;
 pub(crate) mod time;
 pub(crate) mod usage;

@@ -5,6 +5,7 @@
 
 use crate::sys::fork::{fork_generation, watch_for_forks};
 use crate::sys::poll::{self, Interest, Waker};
+use crate::sys::thread;
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
 use std::io;
@@ -69,7 +70,8 @@ pub(crate) fn reactor() -> io::Result<&'static Reactor> {
                 generation: fork_generation(),
             };
             let reactor = REACTOR.get_or_init(|| fresh);
-            std::thread::Builder::new().name("multiproc".to_owned()).stack_size(256 * 1024).spawn(|| reactor.run())?;
+            let builder = std::thread::Builder::new().name("multiproc".to_owned()).stack_size(256 * 1024);
+            thread::spawn(builder, || reactor.run())?;
             reactor
         }
     };

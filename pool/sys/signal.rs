@@ -39,21 +39,85 @@ pub(crate) fn stay_behind() -> io::Result<()> {
     Ok(())
 }
 
-/// The signal dispositions of a worker: SIGINT ignored (the parent decides what Ctrl-C means), SIGPIPE ignored (a
-/// broken pipe is an error value, as in every Rust program), SIGTERM ends it even if the parent ignores that signal.
-pub(crate) fn set_worker_dispositions() {
-    for (signal, action) in
-        [(libc::SIGINT, libc::SIG_IGN), (libc::SIGPIPE, libc::SIG_IGN), (libc::SIGTERM, libc::SIG_DFL)]
-    {
-        // SAFETY: sets one of the two standard dispositions; no handler code is involved.
-        unsafe { libc::signal(signal, action) };
+/// The signals that a thread causes itself: blocked, they would end the process without a word.
+const FAULTS: [i32; 7] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS, libc::SIGABRT];
+
+/// Signals of the terminal. Who starts a program with one of them ignored (`nohup`, a shell in the background) means all
+/// processes of it.
+const OF_THE_TERMINAL: [i32; 5] = [libc::SIGHUP, libc::SIGQUIT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+/// The signals that a thread blocks. `pthread_sigmask(3)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask(libc::sigset_t);
+
+/// Blocks all signals on this thread but those of its own faults; the mask that it had before.
+pub(crate) fn block_all() -> Mask {
+    let mut mask = std::mem::MaybeUninit::uninit();
+    // SAFETY: fills in the set.
+    unsafe { libc::sigfillset(mask.as_mut_ptr()) };
+    // SAFETY: it was filled in by the call above.
+    let mut mask = unsafe { mask.assume_init() };
+    for signal in FAULTS {
+        // SAFETY: the set is whole, and these are numbers of signals.
+        unsafe { libc::sigdelset(&mut mask, signal) };
     }
+    set_mask(&Mask(mask))
 }
 
-/// Lets SIGINT end this process again, after [`set_worker_dispositions`].
-pub(crate) fn heed_interrupts() {
+/// Sets the signals that this thread blocks; those that it has blocked before.
+pub(crate) fn set_mask(mask: &Mask) -> Mask {
+    let mut before = std::mem::MaybeUninit::zeroed();
+    // SAFETY: both sets are valid for the call. It cannot fail: SIG_SETMASK exists.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, before.as_mut_ptr()) };
+    // SAFETY: it was filled in; and all zeros, as before, are a set as well.
+    Mask(unsafe { before.assume_init() })
+}
+
+/// Makes a new child independent of what its parent does with signals: it blocks none, and those that its parent ignores
+/// have their usual effect, but for those of the terminal. Handlers do not pass through `exec`.
+///
+/// SIGINT has none (the parent decides what Ctrl-C means), and is not ignored either, since programs that a task starts would
+/// inherit that. SIGPIPE is ignored: a broken pipe is an error value, as in every Rust program.
+pub(crate) fn start_afresh() {
+    extern "C" fn nothing(_signal: i32) {}
+    for signal in (1..=libc::SIGRTMAX()).filter(|signal| !OF_THE_TERMINAL.contains(signal)) {
+        // Those that cannot be changed are no concern.
+        if is_ignored(signal) {
+            default(signal);
+        }
+    }
+    // SAFETY: all-zero bytes are a valid sigaction (no flags, empty mask, default handler).
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_flags = libc::SA_RESTART;
+    action.sa_sigaction = nothing as *const () as usize;
+    // SAFETY: the handler does nothing.
+    unsafe { libc::sigaction(libc::SIGINT, &action, std::ptr::null_mut()) };
     // SAFETY: sets a standard disposition; no handler code is involved.
-    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    let mut none = std::mem::MaybeUninit::uninit();
+    // SAFETY: fills in the set.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: it was filled in by the call above.
+    set_mask(&Mask(unsafe { none.assume_init() }));
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all-zero bytes are a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks; a number that is no signal is an error, and leaves the default.
+    unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
+fn default(signal: i32) {
+    // SAFETY: sets a standard disposition; no handler code is involved.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Lets SIGINT end this process again, after [`start_afresh`].
+pub(crate) fn heed_interrupts() {
+    default(libc::SIGINT);
 }
 
 /// Has `handler` called when this process exits: after `main`, in `exit`, and after a panic that has unwound `main`.

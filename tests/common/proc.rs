@@ -147,3 +147,28 @@ pub(crate) fn eventually(within: Duration, mut is_so: impl FnMut() -> bool) -> b
 pub(crate) fn books_are_in_order() -> bool {
     eventually(Duration::from_secs(20), || multiproc::shared_memory_report().unwrap().damage.is_empty())
 }
+
+/// What a process or a thread does with signals: of those that have names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Signals {
+    pub(crate) blocked: Vec<rustix::process::Signal>,
+    pub(crate) ignored: Vec<rustix::process::Signal>,
+    /// Sent to the process, and not taken yet.
+    pub(crate) pending: Vec<rustix::process::Signal>,
+}
+
+/// The signals of the first thread of a process.
+pub(crate) fn signals_of(pid: i32) -> Signals {
+    signals_of_thread(&pid.to_string())
+}
+
+/// The signals of a thread, by its path below /proc.
+pub(crate) fn signals_of_thread(path: &str) -> Signals {
+    let status = fs::read_to_string(format!("/proc/{path}/status")).unwrap();
+    let read = |name: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+        (1..32).filter(|it| mask >> (it - 1) & 1 == 1).filter_map(rustix::process::Signal::from_named_raw).collect()
+    };
+    Signals { blocked: read("SigBlk"), ignored: read("SigIgn"), pending: read("ShdPnd") }
+}

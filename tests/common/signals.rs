@@ -1,10 +1,33 @@
 //! Signals and handlers of exit, as far as std and rustix leave them to C.
 
-/// Makes this process ignore SIGTERM.
+use rustix::process::Signal;
+
+/// Makes this process ignore signals.
 #[allow(unsafe_code)]
+pub(crate) fn ignore(signals: &[Signal]) {
+    for signal in signals {
+        // SAFETY: SIG_IGN involves no handler code.
+        unsafe { libc::signal(signal.as_raw(), libc::SIG_IGN) };
+    }
+}
+
+/// Makes this process ignore SIGTERM.
 pub(crate) fn ignore_sigterm() {
-    // SAFETY: SIG_IGN involves no handler code.
-    unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+    ignore(&[Signal::TERM]);
+}
+
+/// Makes this thread block signals. All that it starts inherits that.
+#[allow(unsafe_code)]
+pub(crate) fn block(signals: &[Signal]) {
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: fills in the set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for signal in signals {
+        // SAFETY: the set was filled in, and this is the number of a signal.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), signal.as_raw()) };
+    }
+    // SAFETY: the set was filled in.
+    assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) }, 0);
 }
 
 /// Has `handler` called whenever SIGUSR1 comes.

@@ -8,5 +8,6 @@ mod crew;
 mod endings;
 mod leaks;
 mod names;
+mod signals;
 mod starts;
 mod values;

@@ -8,6 +8,7 @@ use crate::engine::core::state::{Core, Engine, Phase, State};
 use crate::engine::core::supervisor;
 use crate::error::Error;
 use crate::sys::child::ChildSignal;
+use crate::sys::thread;
 use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
@@ -99,10 +100,8 @@ impl Engine {
             self.end(&mut core, Halt::Terminated);
         }
         let engine = Arc::clone(self);
-        let spawned = std::thread::Builder::new()
-            .name("multiproc-pool".to_owned())
-            .stack_size(256 * 1024)
-            .spawn(move || engine.background());
+        let background = std::thread::Builder::new().name("multiproc-pool".to_owned()).stack_size(256 * 1024);
+        let spawned = thread::spawn(background, move || engine.background());
         if let (Err(error), Ok(())) = (spawned, &outcome) {
             // Without its thread nobody would mind the workers.
             self.end(&mut core, Halt::Terminated);

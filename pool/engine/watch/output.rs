@@ -7,6 +7,7 @@ use crate::process::panic;
 use crate::sys::child::Output;
 use crate::sys::pipe;
 use crate::sys::poll::{self, Interest, Waker};
+use crate::sys::thread;
 use crate::sys::time::Deadline;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
@@ -138,10 +139,10 @@ impl Capture {
     pub(crate) fn start(handler: Handler) -> io::Result<Capture> {
         let shared = Arc::new(Shared { waker: Waker::new()?, inbox: Mutex::default() });
         let (lines, inbox) = bounded(QUEUE);
-        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        thread("multiproc-lines").spawn(move || hand_on(&inbox, &handler))?;
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        thread::spawn(named("multiproc-lines"), move || hand_on(&inbox, &handler))?;
         let reader = Reader { shared: Arc::clone(&shared), streams: Vec::new(), lines, stalled: false, lost: 0 };
-        thread("multiproc-output").stack_size(512 * 1024).spawn(move || reader.run())?;
+        thread::spawn(named("multiproc-output").stack_size(512 * 1024), move || reader.run())?;
         Ok(Capture { shared })
     }
 
@@ -369,7 +370,7 @@ fn hand_on(inbox: &Receiver<Item>, handler: &Handler) {
     while let Ok(item) = inbox.recv() {
         match item {
             Item::Line(line) => {
-                panic::contain(|| (handler.0)(&line));
+                thread::with_starter_mask(|| panic::contain(|| (handler.0)(&line)));
             }
             Item::Mark(mark) => drop(mark.try_send(())),
         }

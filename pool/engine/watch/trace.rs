@@ -7,6 +7,7 @@ use crate::engine::core::state::Core;
 use crate::engine::core::stats::Span;
 use crate::sys::child::own_pid;
 use crate::sys::fork::fork_generation;
+use crate::sys::thread;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -50,7 +51,7 @@ impl Trace {
         let (events, inbox) = bounded(QUEUE);
         let shown = path.display().to_string();
         let writer = std::thread::Builder::new().name("multiproc-trace".to_owned()).stack_size(128 * 1024);
-        let writer = writer.spawn(move || {
+        let writer = thread::spawn(writer, move || {
             if let Err(error) = write_all(BufWriter::new(file), &inbox) {
                 eprintln!("multiproc: the trace {shown} is not complete: {error}");
             }

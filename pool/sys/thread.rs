@@ -1,0 +1,78 @@
+//! Threads of the library's own, in programs that know nothing of them.
+//!
+//! A signal that is sent to a process goes to any of its threads that does not block it. So a program that blocks SIGTERM in
+//! all its threads, to take it with `sigwait(3)` or a signalfd, must not have threads that do not; and a handler of the
+//! program must not run on a small stack. The threads of this library block all signals but those of their own faults.
+
+use crate::sys::signal;
+use std::cell::Cell;
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+thread_local! {
+    /// The signal mask of the thread that has started this one, if that was [`spawn`].
+    static STARTER: Cell<Option<signal::Mask>> = const { Cell::new(None) };
+}
+
+/// Starts a thread for `work` that no signal disturbs.
+///
+/// # Errors
+///
+/// There is no thread left, or no memory for its stack.
+pub(crate) fn spawn<R: Send + 'static>(
+    thread: Builder,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<JoinHandle<R>> {
+    // The new thread inherits the mask, so that there is no moment without it.
+    let starter = signal::block_all();
+    let spawned = thread.spawn(move || {
+        STARTER.set(Some(starter));
+        work()
+    });
+    signal::set_mask(&starter);
+    spawned
+}
+
+/// Runs user code on a thread that [`spawn`] has started, with the signal mask of the thread that called `spawn`: the
+/// programs and threads that it starts inherit that one, as they would have there.
+pub(crate) fn with_starter_mask<R>(code: impl FnOnce() -> R) -> R {
+    struct Restore(signal::Mask);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            signal::set_mask(&self.0);
+        }
+    }
+    let Some(starter) = STARTER.get() else { return code() };
+    let _restore = Restore(signal::set_mask(&starter));
+    code()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocked() -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap()
+    }
+
+    #[test]
+    fn a_thread_of_the_library_blocks_signals_but_not_for_user_code() {
+        let own = blocked();
+        let look = || (blocked(), with_starter_mask(blocked), blocked());
+        let (before, inside, after) = spawn(Builder::new(), look).unwrap().join().unwrap();
+        assert_eq!((inside, blocked()), (own, own));
+        assert_eq!(before, after);
+        let is_blocked = |signal: i32| before >> (signal - 1) & 1 == 1;
+        assert!([libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1, libc::SIGCHLD].into_iter().all(is_blocked));
+        assert!(![libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL].into_iter().any(is_blocked));
+        // On a thread of somebody else user code runs as it is.
+        assert_eq!(with_starter_mask(blocked), own);
+        let panicked = spawn(Builder::new(), || {
+            let caught = std::panic::catch_unwind(|| with_starter_mask(|| panic!("on purpose")));
+            (caught.is_err(), blocked())
+        });
+        assert_eq!(panicked.unwrap().join().unwrap(), (true, before));
+    }
+}
