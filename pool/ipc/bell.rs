@@ -4,14 +4,10 @@
 //! set there; a party that wants to wait may spin only while fewer parties are awake than there are CPUs, since a
 //! spinning process otherwise takes the CPU from the one it waits for.
 //!
-//! ## Memory ordering
-//!
-//! Going to sleep and ringing are a pair of "write mine, then read yours": the sleeper sets `sleeping`, then looks for
-//! work once more; the ringer publishes work, then reads `sleeping`. With a sequentially consistent fence between the
-//! two steps on both sides at least one of them sees the other. `// SYNC: bell` marks both ends.
+//! Only the pool sleeps on the bell, and all workers ring it: `sleeper.rs` has the protocol.
 
-use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sys::futex;
+use crate::ipc::sleeper::Sleeper;
+use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::memory::{Atomics, Mapping};
 use crate::sys::time::Deadline;
 use std::sync::Arc;
@@ -27,6 +23,7 @@ const SPIN: Duration = Duration::from_micros(20);
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct BellMemory {
+    /// The pool.
     sleeping: AtomicU32,
     _pad: [AtomicU32; 15],
     awake: [AtomicU64; PARTIES / 64],
@@ -91,39 +88,30 @@ impl Bell {
         awake <= cpus
     }
 
+    fn sleeper(&self) -> Sleeper<'_> {
+        Sleeper(&self.shared().sleeping)
+    }
+
     /// Wakes the pool if it sleeps. To be called after the work was published.
     #[inline]
     pub(crate) fn ring(&self) {
-        // SYNC: bell
-        fence(Ordering::SeqCst);
-        if self.shared().sleeping.load(Ordering::Relaxed) != 0 {
-            self.wake();
-        }
-    }
-
-    #[cold]
-    fn wake(&self) {
-        if self.shared().sleeping.swap(0, Ordering::Relaxed) != 0 {
-            futex::wake(&self.shared().sleeping, 1);
-        }
+        self.sleeper().call();
     }
 
     /// Says that the pool is about to sleep; it must look for work once more before [`Bell::sleep`].
     pub(crate) fn prepare(&self) {
-        self.shared().sleeping.store(1, Ordering::Relaxed);
-        // SYNC: bell
-        fence(Ordering::SeqCst);
+        self.sleeper().prepare();
     }
 
     /// The pool does not sleep after all.
     pub(crate) fn cancel(&self) {
-        self.shared().sleeping.store(0, Ordering::Relaxed);
+        self.sleeper().rise();
     }
 
     /// Sleeps until somebody rings, or the deadline.
     pub(crate) fn sleep(&self, deadline: Deadline) {
         self.set_awake(false);
-        futex::wait(&self.shared().sleeping, 1, deadline);
+        self.sleeper().sleep(deadline);
         self.set_awake(true);
         self.cancel();
     }

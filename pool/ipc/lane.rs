@@ -280,4 +280,21 @@ mod model {
             }
         });
     }
+
+    #[test]
+    fn a_record_that_is_being_written_can_be_read() {
+        loom::model(|| {
+            let slots = Arc::new(Slots::new());
+            let record = Record { kind: 1, tag: 7, fields: [1, 2, 3] };
+            let place = Place::Data(64, 8);
+            {
+                let slots = Arc::clone(&slots);
+                loom::thread::spawn(move || slots.open(0, &record, &place));
+            }
+            match slots.look(0) {
+                Found::Open => assert_eq!(slots.read(0, 4096), Some((record, place))),
+                found => assert_eq!(found, Found::Nothing),
+            }
+        });
+    }
 }

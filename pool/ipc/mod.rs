@@ -7,9 +7,12 @@ pub(crate) mod control;
 pub(crate) mod ends;
 pub(crate) mod handles;
 #[allow(unsafe_code)]
+mod head;
+#[allow(unsafe_code)]
 pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod parcel;
 pub(crate) mod ring;
 pub(crate) mod ring_worker;
+mod sleeper;
 pub(crate) mod worker_end;

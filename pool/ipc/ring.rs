@@ -3,19 +3,16 @@
 
 use crate::ipc::arena::Arena;
 use crate::ipc::control::Control;
+use crate::ipc::head::Head;
 use crate::ipc::lane::{Found, Place, Record, SLOTS, Slots};
 use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_LUGGAGE, Payload, Progress};
 use crate::luggage::Luggage;
-use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::sys::copy::SharedBytes;
-use crate::sys::futex;
-use crate::sys::memory::{self, Atomics, Mapping};
+use crate::sys::memory::{self, Mapping};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-
-use Ordering::{Acquire, Relaxed, Release};
 
 /// Bytes of each data area. Sparse: only what is used takes memory.
 pub(super) const DATA: usize = 64 << 20;
@@ -33,28 +30,6 @@ const MAX_LADEN: usize = 4;
 
 /// Memory that a burst has touched is given back above this size.
 const KEEP: usize = 256 * 1024;
-
-/// What each side tells the other beside the lanes, each word on a cache line of its own.
-#[repr(C, align(64))]
-#[derive(Debug)]
-pub(super) struct Head {
-    /// Written by the pool: answers below this number have been read.
-    pub(super) answers_read: AtomicU64,
-    _pad0: [AtomicU64; 7],
-    /// Written by the worker: the frame it is at (upper half), and twice the tasks done plus one if one is started.
-    pub(super) progress: AtomicU64,
-    _pad1: [AtomicU64; 7],
-    /// 1 while the worker sleeps for frames; the pool sets it to 0 and wakes it.
-    pub(super) asleep: AtomicU32,
-    _pad2: [AtomicU32; 15],
-    /// 1 while the worker sleeps for room for its answers.
-    pub(super) blocked: AtomicU32,
-    _pad3: [AtomicU32; 15],
-}
-
-// SAFETY: repr(C), atomics only; the padding is spelled out.
-#[allow(unsafe_code)]
-unsafe impl Atomics for Head {}
 
 /// The memory of one link, seen by either side.
 #[derive(Clone, Debug)]
@@ -215,21 +190,16 @@ impl Link for RingLink {
     }
 
     fn flush(&mut self) {
-        // SYNC: worker asleep
-        fence(Ordering::SeqCst);
-        let word = &self.shared.head().asleep;
-        if word.load(Relaxed) != 0 && word.swap(0, Relaxed) != 0 {
-            futex::wake(word, 1);
-        }
+        self.shared.head().asleep().call();
     }
 
     fn is_awake(&self) -> bool {
-        self.shared.head().asleep.load(Relaxed) == 0
+        !self.shared.head().asleep().is_asleep()
     }
 
     fn is_waiting(&self) -> bool {
         let head = self.shared.head();
-        head.asleep.load(Relaxed) != 0 || head.blocked.load(Relaxed) != 0
+        head.asleep().is_asleep() || head.blocked().is_asleep()
     }
 
     #[inline]
@@ -248,13 +218,7 @@ impl Link for RingLink {
 
     fn consumed(&mut self) {
         self.next_answer += 1;
-        let head = self.shared.head();
-        // SYNC: answers read
-        head.answers_read.store(self.next_answer, Release);
-        fence(Ordering::SeqCst);
-        if head.blocked.load(Relaxed) != 0 && head.blocked.swap(0, Relaxed) != 0 {
-            futex::wake(&head.blocked, 1);
-        }
+        self.shared.head().note_read(self.next_answer);
     }
 
     fn salvage(&mut self) -> io::Result<Option<Answer>> {
@@ -268,11 +232,9 @@ impl Link for RingLink {
     }
 
     fn progress(&self) -> Progress {
-        // SYNC: task started
-        let word = self.shared.head().progress.load(Acquire);
-        let (seq, step) = (word >> 32, word as u32);
-        // The upper half holds the low 32 bits of the number; it is within 2^31 of what was released.
-        let seq = self.released.wrapping_add(u64::from((seq as u32).wrapping_sub(self.released as u32)));
+        let (seq, step) = self.shared.head().progress();
+        // The whole number is within 2^31 of what was released.
+        let seq = self.released.wrapping_add(u64::from(seq.wrapping_sub(self.released as u32)));
         Progress { seq, started: step.div_ceil(2), done: step / 2 }
     }
 

@@ -9,15 +9,11 @@ use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
 use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, slice};
 use crate::ipc::ring::{ANSWER_DATA, DATA, LEN, Shared, TASK_DATA, damaged};
 use crate::luggage::Luggage;
-use crate::sys::atomic::{Ordering, fence};
-use crate::sys::futex;
 use crate::sys::memory::Mapping;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use Ordering::{Acquire, Relaxed, Release};
 
 /// The worker's end.
 pub(crate) struct RingWorker {
@@ -84,11 +80,6 @@ impl RingWorker {
         })
     }
 
-    #[inline]
-    fn at(&self, seq: u64, step: u32) -> u64 {
-        (seq & 0xffff_ffff) << 32 | u64::from(step)
-    }
-
     /// Passes over frames that were taken back; what the slot after them holds.
     fn look(&mut self) -> Found {
         loop {
@@ -106,7 +97,7 @@ impl RingWorker {
                 return Found::Garbage;
             }
             self.next_frame += 1;
-            self.shared.head().progress.store(self.at(self.next_frame, 0), Release);
+            self.shared.head().note_progress(self.next_frame, 0);
         }
     }
 
@@ -122,18 +113,16 @@ impl RingWorker {
             if self.spinner.spin(&self.bell, || slots.look(next) != Found::Nothing) {
                 continue;
             }
-            let asleep = &self.shared.head().asleep;
-            asleep.store(1, Relaxed);
-            // SYNC: worker asleep
-            fence(Ordering::SeqCst);
+            let asleep = self.shared.head().asleep();
+            asleep.prepare();
             if self.shared.tasks().look(self.next_frame) == Found::Nothing {
                 let start = Instant::now();
                 self.bell.set_awake(false);
-                futex::wait(asleep, 1, slice());
+                asleep.sleep(slice());
                 self.bell.set_awake(true);
                 self.spinner.slept(start.elapsed());
             }
-            self.shared.head().asleep.store(0, Relaxed);
+            asleep.rise();
         }
     }
 
@@ -141,21 +130,18 @@ impl RingWorker {
     fn wait_for_room(&mut self, read: u64) {
         self.flush();
         let head = self.shared.head();
-        head.blocked.store(1, Relaxed);
-        // SYNC: answers read
-        fence(Ordering::SeqCst);
-        if head.answers_read.load(Acquire) <= read {
+        head.blocked().prepare();
+        if head.answers_read() <= read {
             self.bell.set_awake(false);
-            futex::wait(&head.blocked, 1, slice());
+            head.blocked().sleep(slice());
             self.bell.set_awake(true);
         }
-        self.shared.head().blocked.store(0, Relaxed);
+        head.blocked().rise();
     }
 
     /// Gives back what the pool has read; the number of answers it has read.
     fn collect(&mut self) -> u64 {
-        // SYNC: answers read
-        let read = self.shared.head().answers_read.load(Acquire);
+        let read = self.shared.head().answers_read();
         self.read = read;
         self.arena.release_below(read);
         while self.pins.front().is_some_and(|(seq, _)| *seq < read) {
@@ -270,7 +256,7 @@ impl RingWorker {
 impl WorkerLink for RingWorker {
     fn next(&mut self) -> io::Result<Incoming> {
         // Whatever came before is finished: the pool may use its room again, also that of frames without an answer.
-        self.shared.head().progress.store(self.at(self.next_frame, 0), Release);
+        self.shared.head().note_progress(self.next_frame, 0);
         loop {
             if self.unrung && (self.look() != Found::Ready || self.rung.elapsed() > RING_EVERY) {
                 self.flush();
@@ -282,7 +268,7 @@ impl WorkerLink for RingWorker {
             }
             self.seq = self.next_frame;
             self.next_frame += 1;
-            self.shared.head().progress.store(self.at(self.seq, 2 * record.tag), Release);
+            self.shared.head().note_progress(self.seq, 2 * record.tag);
             let kind = match record.kind {
                 0 => FrameKind::Tasks,
                 1 => FrameKind::Header,
@@ -311,9 +297,7 @@ impl WorkerLink for RingWorker {
 
     #[inline]
     fn start(&mut self, at: u32) {
-        // Release: whoever sees this task as started sees the values of those before it.
-        // SYNC: task started
-        self.shared.head().progress.store(self.at(self.seq, 2 * at + 1), Release);
+        self.shared.head().note_progress(self.seq, 2 * at + 1);
     }
 
     #[inline]
@@ -369,11 +353,11 @@ impl WorkerLink for RingWorker {
             // in between leaves either a task that is not done, or a value that can be salvaged.
             record.fields[2] = nanos;
             self.shared.answers().open(self.next_answer, &record, &place);
-            self.shared.head().progress.store(self.at(self.seq, 2 * count), Release);
+            self.shared.head().note_progress(self.seq, 2 * count);
             self.publish(&record, &place);
             return Ok(());
         }
-        self.shared.head().progress.store(self.at(self.seq, 2 * count), Release);
+        self.shared.head().note_progress(self.seq, 2 * count);
         self.close(nanos);
         Ok(())
     }

@@ -1,0 +1,184 @@
+//! What the two ends of a ring link tell each other beside the lanes: how far each of them is, and who sleeps.
+//!
+//! ## Memory ordering
+//!
+//! The pool stores how many answers it has read, Release, after it has read them; the worker loads that, Acquire, before it
+//! writes over their memory (`// SYNC: answers read`). The worker stores its progress, Release, after the values of the tasks
+//! that are done; the pool loads it, Acquire, also after the worker's death (`// SYNC: task started`). The two words for
+//! sleeping are explained in `sleeper.rs`.
+
+use crate::ipc::sleeper::Sleeper;
+use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::memory::Atomics;
+use Ordering::{Acquire, Release};
+
+/// The words, each on a cache line of its own.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    /// Written by the pool: answers below this number have been read.
+    answers_read: AtomicU64,
+    _pad0: [AtomicU64; 7],
+    /// Written by the worker: the frame it is at (upper half), and twice the tasks done plus one if one is started.
+    progress: AtomicU64,
+    _pad1: [AtomicU64; 7],
+    /// The worker, while it sleeps for frames.
+    asleep: AtomicU32,
+    _pad2: [AtomicU32; 15],
+    /// The worker, while it sleeps for room for its answers.
+    blocked: AtomicU32,
+    _pad3: [AtomicU32; 15],
+}
+
+// SAFETY: repr(C), atomics only; the padding is spelled out.
+unsafe impl Atomics for Head {}
+
+impl Head {
+    /// The worker's sleep for frames. The pool calls after it has published some.
+    #[inline]
+    pub(super) fn asleep(&self) -> Sleeper<'_> {
+        Sleeper(&self.asleep)
+    }
+
+    /// The worker's sleep for room for its answers, which [`Head::note_read`] ends.
+    #[inline]
+    pub(super) fn blocked(&self) -> Sleeper<'_> {
+        Sleeper(&self.blocked)
+    }
+
+    /// The pool has read all answers below this number: the worker may use their memory again.
+    #[inline]
+    pub(super) fn note_read(&self, below: u64) {
+        // SYNC: answers read
+        self.answers_read.store(below, Release);
+        self.blocked().call();
+    }
+
+    /// Below which number the pool has read all answers.
+    #[inline]
+    pub(super) fn answers_read(&self) -> u64 {
+        // SYNC: answers read
+        self.answers_read.load(Acquire)
+    }
+
+    /// The worker is at step `step` of frame `seq`: twice the tasks done, plus one if one is started.
+    #[inline]
+    pub(super) fn note_progress(&self, seq: u64, step: u32) {
+        // Release: whoever sees a task as started sees the values of those before it.
+        // SYNC: task started
+        self.progress.store((seq & 0xffff_ffff) << 32 | u64::from(step), Release);
+    }
+
+    /// The low half of the number of the frame that the worker is at, and the step.
+    pub(super) fn progress(&self) -> (u32, u32) {
+        // SYNC: task started
+        let word = self.progress.load(Acquire);
+        ((word >> 32) as u32, word as u32)
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::ipc::lane::{Found, Place, Record, Slots};
+    use crate::sys::time::Deadline;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+
+    /// A link, and memory that its two ends use in turn: the checker reports an access that is not ordered.
+    #[derive(Default)]
+    struct Link {
+        head: Head,
+        memory: UnsafeCell<u64>,
+    }
+
+    // SAFETY: all access to the cell is what the models check.
+    unsafe impl Sync for Link {}
+
+    fn read(link: &Link) -> u64 {
+        // SAFETY: the checker ends the model before an access that another one may race with.
+        link.memory.with(|it| unsafe { *it })
+    }
+
+    fn write(link: &Link, value: u64) {
+        // SAFETY: as above.
+        link.memory.with_mut(|it| unsafe { *it = value });
+    }
+
+    #[test]
+    fn a_frame_wakes_the_worker() {
+        loom::model(|| {
+            let link = Arc::new((Head::default(), Slots::new()));
+            let pool = Arc::clone(&link);
+            let pool = loom::thread::spawn(move || {
+                pool.1.publish(0, &Record::default(), &Place::Elsewhere);
+                pool.0.asleep().call();
+            });
+            let (head, frames) = &*link;
+            while frames.look(0) != Found::Ready {
+                head.asleep().prepare();
+                if frames.look(0) == Found::Nothing {
+                    head.asleep().sleep(Deadline::NEVER);
+                }
+                head.asleep().rise();
+            }
+            pool.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn the_memory_of_an_answer_is_used_again_once_it_was_read() {
+        loom::model(|| {
+            let link = Arc::new(Link::default());
+            let pool = Arc::clone(&link);
+            let pool = loom::thread::spawn(move || {
+                let answer = read(&pool);
+                pool.head.note_read(1);
+                answer
+            });
+            while link.head.answers_read() == 0 {
+                link.head.blocked().prepare();
+                if link.head.answers_read() == 0 {
+                    link.head.blocked().sleep(Deadline::NEVER);
+                }
+                link.head.blocked().rise();
+            }
+            write(&link, 7);
+            assert_eq!(pool.join().unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn whoever_sees_a_task_started_sees_the_value_of_the_one_before() {
+        loom::model(|| {
+            let link = Arc::new(Link::default());
+            let worker = Arc::clone(&link);
+            loom::thread::spawn(move || {
+                worker.head.note_progress(3, 1);
+                write(&worker, 7);
+                worker.head.note_progress(3, 3);
+            });
+            let (seq, step) = link.head.progress();
+            if step == 3 {
+                assert_eq!((seq, read(&link)), (3, 7));
+            }
+        });
+    }
+
+    #[test]
+    fn the_memory_of_a_frame_is_used_again_once_the_worker_is_past_it() {
+        loom::model(|| {
+            let link = Arc::new(Link::default());
+            let worker = Arc::clone(&link);
+            let worker = loom::thread::spawn(move || {
+                let frame = read(&worker);
+                worker.head.note_progress(1, 0);
+                frame
+            });
+            if link.head.progress() == (1, 0) {
+                write(&link, 7);
+            }
+            assert_eq!(worker.join().unwrap(), 0);
+        });
+    }
+}
