@@ -73,8 +73,8 @@ fn map_default(link: LinkKind) -> f64 {
 fn map_chunksize_1(link: LinkKind) -> f64 {
     let pool = pool(link);
     let n = if link == LinkKind::Ring { 1_000_000u64 } else { 50_000 };
-    let job = pool.job().chunksize(1);
-    runs(|| n as f64 / 1e6 / seconds(|| assert_eq!(job.map(increment, 0..n).expect("map").len() as u64, n)))
+    let map = || pool.tasks(increment, 0..n).chunksize(1).run().expect("map");
+    runs(|| n as f64 / 1e6 / seconds(|| assert_eq!(map().len() as u64, n)))
 }
 
 fn apply(link: LinkKind) -> f64 {

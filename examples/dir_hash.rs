@@ -89,7 +89,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         let start = Instant::now();
         let mut hashes = BTreeMap::new();
         errors.clear();
-        for result in pool.try_imap_unordered(hash, walk(&folder)) {
+        for result in pool.tasks(hash, walk(&folder)).fallible().unordered() {
             match result {
                 Ok((path, hash)) => drop(hashes.insert(path, hash)),
                 Err(error) => {

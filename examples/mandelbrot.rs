@@ -64,7 +64,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             None => Box::new(io::sink()),
         };
         let start = Instant::now();
-        let sum = write(out, size, pool.with(&size).imap(row, 0..size))?;
+        let sum = write(out, size, pool.with(&size).tasks(row, 0..size).iter())?;
         println!("{workers:>7} worker{} {:>10.1?}", if workers == 1 { " " } else { "s" }, start.elapsed());
         assert_eq!(sum, expected, "{workers} workers draw otherwise than none");
     }

@@ -72,7 +72,7 @@ fn main() -> multiproc::Result<()> {
     for workers in [1, workers] {
         let pool = Pool::new(workers)?;
         let start = Instant::now();
-        let primes: u64 = pool.with(&small[..]).map(count, ranges.iter().cloned())?.iter().sum();
+        let primes: u64 = pool.with(&small[..]).tasks(count, ranges.iter().cloned()).run()?.iter().sum();
         println!(
             "{primes} primes below {n}, {workers} worker{}: {:.1?}",
             if workers == 1 { "" } else { "s" },

@@ -97,7 +97,7 @@ fn main() -> multiproc::Result<()> {
     println!("by a counter:");
     let mut bar = Bar::new(total);
     let done = RawValue::new(0);
-    let result = pool.with(&done).map_async(longest_counted, ranges(n))?;
+    let result = pool.with(&done).tasks(longest_counted, ranges(n)).submit()?;
     while !result.wait_timeout(Duration::from_millis(50)) {
         bar.show(done.get());
     }

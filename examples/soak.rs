@@ -273,7 +273,7 @@ fn apply(soak: &Soak, pool: &Pool, dice: &mut Dice) {
         soak.tally.submit(1);
         let outcome = match dice.throw(2) {
             0 => pool.apply(work_apart, (deed, number)),
-            _ => pool.try_apply(try_work, ((deed, number),)),
+            _ => pool.task(try_work, ((deed, number),)).fallible().run(),
         };
         soak.tally.check_call(&[(deed, number)], outcome.map(|value| vec![value]), May::default());
     }
@@ -283,27 +283,33 @@ fn map(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     let orders = dice.orders(10_000);
     soak.tally.submit(orders.len());
     let fail_fast = dice.chance(4);
-    let mut job = pool.job().fail_fast(fail_fast);
-    if dice.chance(3) {
-        job = job.chunksize(1 + dice.throw(100) as usize);
-    }
+    let chunksize = dice.chance(3).then(|| 1 + dice.throw(100) as usize);
     let may = May { cancel: fail_fast, ..May::default() };
     let outcome = match dice.throw(3) {
         0 => {
-            let texts = job.map(work_at_length, orders.iter().copied());
-            texts.map(|texts| texts.iter().map(|text| text.trim().parse().unwrap_or_default()).collect())
+            let call = pool.tasks(work_at_length, orders.iter().copied()).fail_fast(fail_fast);
+            chunked(call, chunksize)
+                .run()
+                .map(|texts| texts.iter().map(|text| text.trim().parse().unwrap_or_default()).collect())
         }
-        1 => job.map_ref(|order: &Order| work(*order), &orders),
-        _ => job.map(work, orders.iter().copied()),
+        1 => chunked(pool.ref_tasks(|order: &Order| work(*order), &orders).fail_fast(fail_fast), chunksize).run(),
+        _ => chunked(pool.tasks(work, orders.iter().copied()).fail_fast(fail_fast), chunksize).run(),
     };
     soak.tally.check_call(&orders, outcome, may);
+}
+
+fn chunked<K, I, J>(call: multiproc::Call<'_, K, I, J>, chunksize: Option<usize>) -> multiproc::Call<'_, K, I, J> {
+    match chunksize {
+        Some(n) => call.chunksize(n),
+        None => call,
+    }
 }
 
 fn map_each(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     let orders = dice.orders(10_000);
     soak.tally.submit(orders.len());
     let fail_fast = dice.chance(4);
-    let results = pool.job().fail_fast(fail_fast).map_each(work, orders.iter().copied());
+    let results = pool.tasks(work, orders.iter().copied()).fail_fast(fail_fast).each();
     if results.len() != orders.len() {
         soak.tally.wrong(format_args!("map_each has {} results of {} tasks", results.len(), orders.len()));
     }
@@ -317,7 +323,7 @@ fn starmap(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     soak.tally.submit(orders.len());
     let outcome = match dice.throw(2) {
         0 => pool.starmap(work_apart, orders.iter().copied()),
-        _ => pool.try_starmap(|deed: u8, number: u64| try_work((deed, number)), orders.iter().copied()),
+        _ => pool.star_tasks(|deed: u8, number: u64| try_work((deed, number)), orders.iter().copied()).fallible().run(),
     };
     soak.tally.check_call(&orders, outcome, May::default());
 }
@@ -333,7 +339,7 @@ fn with(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     let orders = dice.orders(2_000);
     soak.tally.submit(orders.len());
     let marks = RawArray::<u32>::new(orders.len().max(1));
-    let results = pool.with(&marks).map_each(work_marked, (0..).zip(orders.iter().copied()));
+    let results = pool.with(&marks).tasks(work_marked, (0..).zip(orders.iter().copied())).each();
     for (at, (order, result)) in orders.iter().zip(&results).enumerate() {
         soak.tally.check(*order, result.as_ref().copied(), May::default());
         let started = marks.get(at);
@@ -479,10 +485,7 @@ fn stream(soak: &Soak, pool: &Pool, dice: &mut Dice, ordered: bool) {
     let endless = !orders.is_empty() && dice.chance(3);
     let most = if dice.chance(2) || endless { dice.throw(orders.len() as u64 + 1) as usize } else { usize::MAX };
     let slow = orders.len() < 500 && dice.chance(3);
-    let mut job = pool.job();
-    if dice.chance(3) {
-        job = job.buffersize(1 + dice.throw(50) as usize);
-    }
+    let buffersize = dice.chance(3).then(|| 1 + dice.throw(50) as usize);
     soak.tally.submit(0);
     let mut pulled = 0;
     let source: Box<dyn Iterator<Item = &Order>> =
@@ -491,12 +494,16 @@ fn stream(soak: &Soak, pool: &Pool, dice: &mut Dice, ordered: bool) {
     // The number comes back with the answer: an unordered stream does not tell otherwise whose it is.
     let (mut taken, mut refused) = (0, 0);
     let echo = |((deed, number), _): (Order, u64)| (number, work_at_length((deed, number)));
-    let mut results = if ordered { job.imap(echo, items) } else { job.imap_unordered(echo, items) };
+    let mut call = pool.tasks(echo, items);
+    if let Some(n) = buffersize {
+        call = call.buffersize(n);
+    }
+    let mut results = if ordered { call.iter() } else { call.unordered() };
     while taken < most {
         let next = match dice.chance(50) {
             true => match results.next_timeout(Duration::from_micros(100)) {
-                Some(next) => next,
-                None => continue,
+                Poll::Ready(next) => next,
+                Poll::Pending => continue,
             },
             false => results.next(),
         };
@@ -537,7 +544,7 @@ fn timeout(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     }
     soak.tally.submit(orders.len());
     let limit = Duration::from_millis(5 + dice.throw(50));
-    let results = pool.job().timeout(limit).map_each(work, orders.iter().copied());
+    let results = pool.tasks(work, orders.iter().copied()).timeout(limit).each();
     for (order, result) in orders.iter().zip(&results) {
         soak.tally.check(*order, result.as_ref().copied(), May { time_out: true, ..May::default() });
     }
@@ -546,11 +553,8 @@ fn timeout(soak: &Soak, pool: &Pool, dice: &mut Dice) {
 fn retries(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     let orders = dice.orders(1_000);
     soak.tally.submit(orders.len());
-    let mut job = pool.job().retries(1 + dice.throw(3) as u32);
-    if dice.chance(4) {
-        job = job.fail_fast(true);
-    }
-    let results = job.map_each(work, orders.iter().copied());
+    let call = pool.tasks(work, orders.iter().copied()).retries(1 + dice.throw(3) as u32);
+    let results = call.fail_fast(dice.chance(4)).each();
     for (order, result) in orders.iter().zip(&results) {
         soak.tally.check(*order, result.as_ref().copied(), May { cancel: true, ..May::default() });
     }
@@ -570,13 +574,13 @@ fn state(soak: &Soak, _pool: &Pool, dice: &mut Dice) {
         *count += 1;
         if *count == 0 { 0 } else { work(order) }
     };
-    let results = own.on_state().map_each(count, orders.iter().copied());
+    let results = own.on_state().tasks(count, orders.iter().copied()).each();
     for (order, result) in orders.iter().zip(&results) {
         soak.tally.check(*order, result.as_ref().copied(), May::default());
     }
     if dice.chance(2) {
         own.close();
-        if !own.join_timeout(PATIENCE).unwrap_or_default() {
+        if own.join_timeout(PATIENCE).is_none_or(|end| end.is_err()) {
             soak.tally.wrong("a closed pool with a finalizer does not end");
         }
     }
@@ -588,9 +592,10 @@ fn insight(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     soak.tally.submit(orders.len());
     let done = Arc::new(AtomicU64::new(0));
     let told = Arc::clone(&done);
-    let job = pool.job().progress(move |progress| told.store(progress.done, Relaxed));
+    let call = pool.tasks(work, orders.iter().copied());
+    let call = call.progress(move |progress| told.store(progress.done, Relaxed));
     let before = pool.stats();
-    let outcome = job.map(work, orders.iter().copied());
+    let outcome = call.run();
     let after = pool.stats();
     if outcome.is_ok() && done.load(Relaxed) != orders.len() as u64 {
         soak.tally.wrong(format_args!("the last report of {} tasks says {done:?}", orders.len()));
@@ -629,7 +634,7 @@ fn own_pool(soak: &Soak, pool: &Pool, dice: &mut Dice) {
         1 => own.terminate(),
         _ => {
             own.close();
-            if !own.join_timeout(PATIENCE).unwrap_or_default() {
+            if own.join_timeout(PATIENCE).is_none_or(|end| end.is_err()) {
                 soak.tally.wrong("a closed pool does not end");
             }
         }
@@ -726,7 +731,7 @@ fn replace_again_and_again(soak: &Soak, post: &Post, seed: u64) {
             0 => old.terminate(),
             1 => {
                 old.close();
-                if !old.join_timeout(PATIENCE).unwrap_or_default() {
+                if old.join_timeout(PATIENCE).is_none_or(|end| end.is_err()) {
                     soak.tally.wrong("a closed pool does not end");
                 }
             }
@@ -776,7 +781,7 @@ fn warm_up() {
     for link in [LinkKind::Ring, LinkKind::Channel] {
         let pool = Pool::builder().processes(1).link(link).build().expect("a pool");
         pool.apply_async(work_apart, (ANSWER, 1)).expect("a call").get().expect("an answer");
-        pool.with(&RawArray::<u32>::new(1)).map(|_: &RawArray<u32>, _: u32| (), [1]).expect("an answer");
+        pool.with(&RawArray::<u32>::new(1)).tasks(|_: &RawArray<u32>, _: u32| (), [1]).run().expect("an answer");
     }
 }
 

@@ -74,7 +74,7 @@ fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
         let pool = Pool::new(workers)?;
         let start = Instant::now();
         let (mut done, mut errors) = (BTreeMap::new(), Vec::new());
-        for result in pool.try_imap_unordered(shrink, images.iter().cloned()) {
+        for result in pool.tasks(shrink, images.iter().cloned()).fallible().unordered() {
             match result {
                 Ok((path, sum)) => drop(done.insert(path, sum)),
                 Err(error) => errors.push(error.to_string()),

@@ -53,7 +53,7 @@ fn main() -> multiproc::Result<()> {
     let pool = Pool::new(workers)?;
 
     let start = Instant::now();
-    let outcomes: Vec<_> = pool.job().timeout(LIMIT).try_imap(work, 0..count).collect();
+    let outcomes: Vec<_> = pool.tasks(work, 0..count).timeout(LIMIT).fallible().iter().collect();
     let took = start.elapsed();
     for outcome in outcomes.iter().take(5) {
         match outcome {
@@ -73,7 +73,7 @@ fn main() -> multiproc::Result<()> {
     assert!(took < bound, "{took:?} is more than {bound:?}");
 
     let tries = RawArray::new(count as usize);
-    let worked = pool.job().retries(2).with(&tries).try_map(flaky, 0..count as usize)?;
+    let worked = pool.with(&tries).tasks(flaky, 0..count as usize).retries(2).fallible().run()?;
     assert!(worked.into_iter().eq(0..count as usize) && tries.read(..).iter().all(|tries| *tries == 3));
     println!("{count} flaky tasks worked, each at its third try");
     Ok(())

@@ -41,6 +41,7 @@ pub struct Error {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Kind {
     InvalidArgument { text: String },
+    Context { text: String },
     Start { text: String },
     Initializer { source: TaskError },
     ForeignHost,
@@ -64,6 +65,12 @@ impl Error {
     #[cold]
     pub(crate) fn invalid_argument(text: impl Into<String>) -> Error {
         Kind::InvalidArgument { text: text.into() }.into()
+    }
+
+    /// The context of a call could not be serialised.
+    #[cold]
+    pub(crate) fn context(text: impl Into<String>) -> Error {
+        Kind::Context { text: text.into() }.into()
     }
 
     #[cold]
@@ -142,13 +149,15 @@ impl Error {
             Kind::NotRunning => TaskKind::NotRunning,
             Kind::Terminated => TaskKind::Terminated,
             Kind::Broken { cause } => TaskKind::Broken { cause: cause.clone() },
+            Kind::InvalidArgument { text } => TaskKind::InvalidArgument { text: text.clone() },
+            Kind::Context { text } => TaskKind::Encode { text: format!("the context of `with`: {text}") },
             _ => TaskKind::Broken { cause: self.to_string() },
         }
     }
 
-    /// Whether an argument of the call was wrong.
+    /// Whether an argument or an option of the call was wrong.
     pub fn is_invalid_argument(&self) -> bool {
-        matches!(*self.kind, Kind::InvalidArgument { .. })
+        matches!(*self.kind, Kind::InvalidArgument { .. } | Kind::Context { .. })
     }
 
     /// Whether a process could not be started: the program could not be executed, the new process died before it was
@@ -220,9 +229,12 @@ impl Error {
         }
     }
 
-    /// Whether a barrier is broken, see [`BrokenBarrierError`].
-    pub fn is_broken_barrier(&self) -> bool {
-        matches!(*self.kind, Kind::Barrier { .. })
+    /// The failure of a barrier, if that is what this error is.
+    pub fn barrier(&self) -> Option<&BrokenBarrierError> {
+        match &*self.kind {
+            Kind::Barrier { source } => Some(source),
+            _ => None,
+        }
     }
 
     /// The failure of a task, if that is what this error is.
@@ -278,6 +290,7 @@ impl From<io::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
+            Kind::Context { text } => write!(f, "the context of `with` could not be serialised: {text}"),
             Kind::InvalidArgument { text } | Kind::Start { text } | Kind::SharedMemory { text } | Kind::Io { text, .. } => {
                 f.write_str(text)
             }
@@ -440,6 +453,7 @@ pub(crate) enum TaskKind {
     Terminated,
     NotRunning,
     Broken { cause: String },
+    InvalidArgument { text: String },
 }
 
 impl TaskError {
@@ -495,7 +509,7 @@ impl TaskError {
     }
 
     /// Whether it was cancelled before it had begun: by [`AsyncResult::cancel`](crate::AsyncResult::cancel), or since
-    /// another task of a call with [`Job::fail_fast`](crate::Job::fail_fast) has failed.
+    /// another task of a call with [`Call::fail_fast`](crate::Call::fail_fast) has failed.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Cancelled)
     }
@@ -508,6 +522,11 @@ impl TaskError {
     /// Whether the pool had been closed, so that the task was not even queued.
     pub fn is_not_running(&self) -> bool {
         matches!(self.inner.kind, TaskKind::NotRunning)
+    }
+
+    /// Whether the call was refused for an argument or an option that makes no sense.
+    pub fn is_invalid_argument(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::InvalidArgument { .. })
     }
 
     /// Whether the pool gave up before the task had a result, since its workers could not be replaced.
@@ -597,6 +616,7 @@ impl fmt::Display for TaskError {
             TaskKind::Terminated => f.write_str("has no result: the pool was terminated"),
             TaskKind::NotRunning => f.write_str("was not run: the pool was closed"),
             TaskKind::Broken { cause } => write!(f, "has no result: the pool is broken: {cause}"),
+            TaskKind::InvalidArgument { text } => write!(f, "was not run: {text}"),
         }
     }
 }

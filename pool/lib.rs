@@ -16,13 +16,13 @@
 //! | [`Pool::map`], [`Pool::map_each`], [`Pool::try_map`], [`Pool::starmap`], [`Pool::apply`] | calls that block |
 //! | [`Pool::apply_async`], [`Pool::map_async`], [`AsyncResult`] | calls whose results are asked for later |
 //! | [`Pool::imap`], [`Pool::imap_unordered`], [`Imap`] | results one by one, endless inputs |
-//! | [`Pool::map_ref`] | borrowed items: `&str`, slices |
+//! | [`Pool::tasks`], [`Pool::task`], [`Pool::star_tasks`], [`Call`], [`One`] | calls that are described (time limits, retries, fallible functions …), then delivered |
+//! | [`Pool::ref_tasks`], [`ByRef`] | borrowed items: `&str`, slices |
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
-//! | [`PoolBuilder::state`], [`Pool::on_state`], [`OnState`] | data of each worker that its tasks change |
-//! | [`Pool::job`], [`Job`] | options of a call |
+//! | [`PoolBuilder::state`], [`Pool::on_state`] | data of each worker that its tasks change |
 //! | [`Pool::resize`] | more or fewer workers |
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
-//! | [`Job::progress`], [`Progress`] | how far a call has come; `Job::progress_bar` with the feature `indicatif` |
+//! | [`Call::progress`], [`Progress`] | how far a call has come; `Call::progress_bar` with the feature `indicatif` |
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`JobStats`], [`SlowTask`] | what a pool, its workers and its calls have done so far |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
 //! | [`ThreadPool`] | the same calls on threads |
@@ -38,7 +38,7 @@
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
 //! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`RemoteError`] | what can go wrong |
-//! | [`Payload`], [`Args`], [`Task`] | what can travel, and what can be called |
+//! | [`Payload`], [`Args`], [`Portable`], [`Task`], [`call`] | what can travel, and what can be called |
 //! | [`Ipc`], [`ipc_channel`] | ends of ipc-channel in values of one's own that travel |
 //! | [`cpu_count`], [`init`] | how many CPUs there are; programs without the feature `auto` |
 //!
@@ -48,6 +48,14 @@
 //!
 //! A worker is this program, started again. It recognises itself before `main`, so that no line in `main` is needed; a
 //! library may use a pool without its users knowing. What `main` does is not done in a worker.
+//!
+//! # Time limits
+//!
+//! Every wait has a form with a time limit, whose name ends in `_timeout`. When the time is over it returns `None`, or `false`
+//! where the wait itself returns nothing, and nothing has changed: it may be called again. ([`Imap::next_timeout`] returns
+//! `Poll::Pending`, since `None` is the end of the iteration.) Locks, whose waits can fail themselves, return `Ok(None)` or
+//! `Ok(false)`.
+//! [`Call::timeout`] is another thing: it limits the task, and stops it.
 //!
 //! # If a worker dies
 //!
@@ -62,6 +70,7 @@ compile_error!("multiproc runs on Linux only: it is built on futexes, pidfds, me
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("multiproc runs on 64-bit targets only: the file of the memory that processes share is 8 TiB long");
 
+mod api;
 mod codec;
 mod engine;
 mod error;
@@ -71,13 +80,22 @@ mod heap;
 mod identity;
 mod ipc;
 mod luggage;
-mod pool;
+mod portable;
 mod process;
 mod shared;
 mod sync;
 #[allow(unsafe_code)]
 mod sys;
 
+pub use crate::api::async_result::AsyncResult;
+pub use crate::api::builder::PoolBuilder;
+pub use crate::api::call::Call;
+pub use crate::api::imap::Imap;
+pub use crate::api::one::One;
+pub use crate::api::pool::Pool;
+pub use crate::api::thread_pool::ThreadPool;
+pub use crate::api::with::With;
+pub use crate::api::worker_env::CpuAffinity;
 pub use crate::codec::Payload;
 pub use crate::engine::call::job_stats::{JobStats, SlowTask};
 pub use crate::engine::call::progress::Progress;
@@ -87,11 +105,12 @@ pub use crate::error::{BrokenBarrierError, Error, LockError, ProcessError, Remot
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::ends::Ipc;
 pub use crate::ipc::link::LinkKind;
-pub use crate::pool::{AsyncResult, CpuAffinity, Imap, Job, OnState, Pool, PoolBuilder, ThreadPool, With};
-pub use crate::process::args::{Args, Task, TaskOn, TaskWith};
+pub use crate::portable::Portable;
+pub use crate::process::args::{Args, Task};
 pub use crate::process::bootstrap::init;
 pub use crate::process::builder::ProcessBuilder;
 pub use crate::process::children::active_children;
+pub use crate::process::context::ByRef;
 pub use crate::process::current::{CurrentProcess, ParentProcess, current_process, parent_process};
 pub use crate::process::handle::{Process, ProcessHandle, join_all};
 pub use crate::shared::array::{Array, ArrayGuard};
@@ -113,6 +132,14 @@ pub use crate::sync::public::semaphore::{Permit, Semaphore};
 pub use crate::sys::cpu::cpu_count;
 pub use bytemuck::{self, Pod};
 pub use ipc_channel;
+
+/// The type parameters of [`Call`], [`One`] and [`With`]: what is called, and how. Nobody needs to name them, but for a
+/// function that returns a call or a context.
+pub mod call {
+    pub use crate::engine::worker::work::{Accepts, Borrowed, Owned, Shape};
+    pub use crate::process::context::{Bare, Both, Context, OnState, Shared};
+    pub use crate::process::returns::{Fallible, Plain, Returns};
+}
 
 /// The documents of the repository, so that their examples are compiled and run.
 #[cfg(doctest)]

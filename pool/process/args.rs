@@ -1,6 +1,8 @@
 //! Functions of several arguments, and the tuples that hold these.
 
 use crate::codec::{self, CodecError, Payload, Reader};
+use crate::portable::Portable;
+use crate::process::context::{Bare, Context, Kept};
 
 mod sealed {
     use super::{CodecError, Reader};
@@ -15,9 +17,7 @@ mod sealed {
         fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError>;
     }
 
-    pub trait Sealed<Args> {}
-    pub trait SealedWith<C: ?Sized, Args> {}
-    pub trait SealedOn<S, Args> {}
+    pub trait Callable<Args, X> {}
 }
 
 /// The arguments of a task: a tuple of 0 to 12 values that can travel.
@@ -33,48 +33,25 @@ mod sealed {
 )]
 pub trait Args: sealed::Travels {}
 
-/// A function that a task can run: a function item or a closure that captures nothing, called with the arguments `A`.
+/// A function that a task can run, called with the arguments `A`: a `fn` or a closure that captures nothing.
 ///
-/// Implemented for every such `Fn` of up to 12 arguments. What a function captures cannot travel; pass it as an
-/// argument, or once per worker with [`Pool::with`](crate::Pool::with).
+/// Implemented for every [`Portable`] function of up to 12 arguments. In a context `X` (see [`Pool::with`] and
+/// [`Pool::on_state`]) the function has one more parameter, in front of those.
+///
+/// [`Pool::with`]: crate::Pool::with
+/// [`Pool::on_state`]: crate::Pool::on_state
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called with the arguments `{A}`",
-    note = "the arguments are a tuple, also a single one: `apply(f, (x,))`; a closure that calls methods on its \
-            arguments needs their types written: `|s: String| s.len()`"
+    note = "the arguments are a tuple, also a single one: `apply(f, (x,))`; behind `with` or `on_state` the context is one \
+            more parameter in front of them; a closure that calls methods on its arguments needs their types written: \
+            `|s: String| s.len()`"
 )]
-pub trait Task<A>: sealed::Sealed<A> + Copy + Send + 'static {
+pub trait Task<A, X: Kept = Bare>: sealed::Callable<A, X> + Portable {
     /// What it returns.
     type Output: 'static;
 
     #[doc(hidden)]
-    fn call(self, args: A) -> Self::Output;
-}
-
-/// A [`Task`] that is called with a context in front of its arguments, see [`Pool::with`](crate::Pool::with).
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be called with a reference to the context and the arguments `{A}`",
-    note = "the first parameter is the context by reference: `|table: &Vec<i32>, i: usize| table[i]`"
-)]
-pub trait TaskWith<C: ?Sized, A>: sealed::SealedWith<C, A> + Copy + Send + 'static {
-    /// What it returns.
-    type Output: 'static;
-
-    #[doc(hidden)]
-    fn call(self, context: &C, args: A) -> Self::Output;
-}
-
-/// A [`Task`] that is called with the state of its worker in front of its arguments, see
-/// [`Pool::on_state`](crate::Pool::on_state).
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be called with a mutable reference to the state and the arguments `{A}`",
-    note = "the first parameter is the state by mutable reference: `|db: &mut Db, key: u32| db.get(key)`"
-)]
-pub trait TaskOn<S, A>: sealed::SealedOn<S, A> + Copy + Send + 'static {
-    /// What it returns.
-    type Output: 'static;
-
-    #[doc(hidden)]
-    fn call(self, state: &mut S, args: A) -> Self::Output;
+    fn call(self, held: &X::Held, state: &mut X::State, args: A) -> Self::Output;
 }
 
 macro_rules! tuples {
@@ -102,46 +79,31 @@ macro_rules! tuples {
             }
         }
         impl<$($name: Payload),*> Args for ($($name,)*) {}
-        impl<Func, Out, $($name),*> sealed::Sealed<($($name,)*)> for Func
-        where Func: Fn($($name),*) -> Out {}
+        impl<Func, Out, $($name),*> sealed::Callable<($($name,)*), Bare> for Func where Func: Fn($($name),*) -> Out {}
         impl<Func, Out, $($name),*> Task<($($name,)*)> for Func
         where
-            Func: Fn($($name),*) -> Out + Copy + Send + 'static,
+            Func: Fn($($name),*) -> Out + Portable,
             Out: 'static,
         {
             type Output = Out;
             #[inline]
             #[allow(non_snake_case)]
-            fn call(self, ($($name,)*): ($($name,)*)) -> Out {
+            fn call(self, (): &(), (): &mut (), ($($name,)*): ($($name,)*)) -> Out {
                 self($($name),*)
             }
         }
-        impl<Func, Ctx: ?Sized, Out, $($name),*> sealed::SealedWith<Ctx, ($($name,)*)> for Func
-        where Func: Fn(&Ctx, $($name),*) -> Out {}
-        impl<Func, Ctx: ?Sized, Out, $($name),*> TaskWith<Ctx, ($($name,)*)> for Func
+        impl<Func, X: Context, Out, $($name),*> sealed::Callable<($($name,)*), X> for Func
+        where Func: for<'x> Fn(X::Param<'x>, $($name),*) -> Out {}
+        impl<Func, X: Context, Out, $($name),*> Task<($($name,)*), X> for Func
         where
-            Func: Fn(&Ctx, $($name),*) -> Out + Copy + Send + 'static,
+            Func: for<'x> Fn(X::Param<'x>, $($name),*) -> Out + Portable,
             Out: 'static,
         {
             type Output = Out;
             #[inline]
             #[allow(non_snake_case)]
-            fn call(self, context: &Ctx, ($($name,)*): ($($name,)*)) -> Out {
-                self(context, $($name),*)
-            }
-        }
-        impl<Func, State, Out, $($name),*> sealed::SealedOn<State, ($($name,)*)> for Func
-        where Func: Fn(&mut State, $($name),*) -> Out {}
-        impl<Func, State, Out, $($name),*> TaskOn<State, ($($name,)*)> for Func
-        where
-            Func: Fn(&mut State, $($name),*) -> Out + Copy + Send + 'static,
-            Out: 'static,
-        {
-            type Output = Out;
-            #[inline]
-            #[allow(non_snake_case)]
-            fn call(self, state: &mut State, ($($name,)*): ($($name,)*)) -> Out {
-                self(state, $($name),*)
+            fn call(self, held: &X::Held, state: &mut X::State, ($($name,)*): ($($name,)*)) -> Out {
+                self(X::param(held, state), $($name),*)
             }
         }
     };

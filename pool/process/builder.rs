@@ -6,10 +6,11 @@ use crate::heap::scope::{Pins, luggage_in};
 use crate::identity::{Entry, FnRef};
 use crate::ipc::control::Reply;
 use crate::ipc::parcel::Parcel;
+use crate::portable::Captures;
 use crate::process::args::{Args, Task};
 use crate::process::body::{self, Run, Setup, function_entry};
 use crate::process::handle::{Process, ProcessHandle};
-use crate::process::returns::{Fallible, Plain, assert_captures_nothing};
+use crate::process::returns::{Fallible, Plain};
 use crate::process::role::check_host;
 use crate::process::start::{News, Start, control_pair};
 use crate::process::{children, current};
@@ -139,7 +140,7 @@ impl ProcessBuilder {
         A: Args,
         F: Task<A, Output: Payload>,
     {
-        assert_captures_nothing!(F);
+        let () = Captures::<F>::NOTHING;
         let _ = f;
         self.start(function_entry::<F, A, Plain>(), &args).map(Process::new)
     }
@@ -160,7 +161,7 @@ impl ProcessBuilder {
         R: Payload,
         E: Into<Box<dyn StdError + Send + Sync>> + 'static,
     {
-        assert_captures_nothing!(F);
+        let () = Captures::<F>::NOTHING;
         let _ = f;
         self.start(function_entry::<F, A, Fallible>(), &args).map(Process::new)
     }

@@ -6,6 +6,7 @@ pub(crate) mod body;
 pub(crate) mod bootstrap;
 pub(crate) mod builder;
 pub(crate) mod children;
+pub(crate) mod context;
 pub(crate) mod current;
 mod guardian;
 pub(crate) mod handle;

@@ -1,18 +1,32 @@
-//! What a function's return value means, and which functions may travel at all.
+//! What a function's return value means.
 
 use crate::codec::Payload;
 use crate::error::RemoteError;
 use std::error::Error as StdError;
 
-/// What a function's return value means: for a plain call itself, for a `try_` call a value or an error.
-pub(crate) trait Returns<R>: 'static {
+/// What a function's return value means: a value, or a value or an error. Sealed: [`Plain`] and [`Fallible`].
+#[diagnostic::on_unimplemented(
+    message = "`{R}` is not a result of a task",
+    note = "a plain call needs a result that is `Serialize + DeserializeOwned`; `fallible()` needs a `Result` whose error is \
+            `Into<Box<dyn Error + Send + Sync>>`"
+)]
+pub trait Returns<R>: sealed::Means {
+    /// What the caller gets.
     type Value: Payload;
+
+    #[doc(hidden)]
     fn judge(returned: R) -> Result<Self::Value, RemoteError>;
 }
 
-/// The calls without `try_`.
-#[derive(Debug)]
-pub(crate) struct Plain;
+mod sealed {
+    pub trait Means: 'static {}
+    impl Means for super::Plain {}
+    impl Means for super::Fallible {}
+}
+
+/// What the function returns is the result, also if it is an `Err`.
+#[derive(Clone, Copy, Debug)]
+pub enum Plain {}
 
 impl<R: Payload> Returns<R> for Plain {
     type Value = R;
@@ -22,9 +36,9 @@ impl<R: Payload> Returns<R> for Plain {
     }
 }
 
-/// The calls with `try_`.
-#[derive(Debug)]
-pub(crate) struct Fallible;
+/// The function returns a `Result`; its `Err` is the error of the task.
+#[derive(Clone, Copy, Debug)]
+pub enum Fallible {}
 
 impl<R: Payload, E: Into<Box<dyn StdError + Send + Sync>>> Returns<Result<R, E>> for Fallible {
     type Value = R;
@@ -33,18 +47,3 @@ impl<R: Payload, E: Into<Box<dyn StdError + Send + Sync>>> Returns<Result<R, E>>
         returned.map_err(|error| RemoteError::new(&*error.into()))
     }
 }
-
-/// The text of the build error for a function that captures.
-macro_rules! assert_captures_nothing {
-    ($function:ty) => {
-        const {
-            assert!(
-                size_of::<$function>() == 0,
-                "a task must be a function or a closure that captures nothing, and no function pointer: what it captures \
-                 cannot travel to another process. Pass captured data with `pool.with(&captured).map(|captured, x| .., \
-                 items)`, as part of the items, or as an argument of the process"
-            )
-        }
-    };
-}
-pub(crate) use assert_captures_nothing;

@@ -1,12 +1,10 @@
 //! Starting a child and following it to its end: the parent's half of the boot sequence.
 
-use crate::codec;
 use crate::error::Error;
 use crate::heap::parties::PartyId;
 use crate::heap::tree::{self as heap, Origin};
 use crate::identity::{Entry, FnRef};
-use crate::ipc::control::{Control, HeapGrant, Hello, Instructions, Reply, VERSION};
-use crate::ipc::parcel::Parcel;
+use crate::ipc::control::{Control, HeapGrant, Hello, Reply, VERSION};
 use crate::luggage::Luggage;
 use crate::process::current;
 use crate::process::role::{Mark, Role, VARIABLE, check_host, check_program};
@@ -138,46 +136,35 @@ impl Start {
     ) {
         // A fresh random number: a process that inherits the variable by accident does not know the message.
         let nonce = RandomState::new().build_hasher().finish();
-        let instructions = Instructions {
+        let hello = Hello {
+            version: VERSION,
+            build: executable::build().to_vec(),
+            nonce,
             name: self.name,
             parent: current::name().to_owned(),
             role,
             outlives,
             setup: self.setup,
-            luggage: self.luggage.len(),
-        };
-        let impossible =
-            |error: io::Error| News::Impossible(Error::start(format!("a process could not be started: {error}")));
-        let (instructions, file) = match Parcel::pack(codec::to_bytes(&instructions)) {
-            Ok(packed) => packed,
-            Err(error) => return tell(impossible(error)),
-        };
-        let hello = Hello {
-            version: VERSION,
-            build: executable::build().to_vec(),
-            nonce,
             heap: heap.as_ref().map(HeapGrant::of).map_err(String::clone),
-            instructions,
+            luggage: self.luggage.len(),
         };
         // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
         let mut outfit = self.outfit;
         outfit.variables.push((VARIABLE.into(), Mark::new(nonce).to_string().into()));
         let child = match Child::start("/proc/self/exe".as_ref(), self.socket, outfit) {
             Ok(child) => Arc::new(child),
-            Err(error) => return tell(impossible(error)),
+            Err(error) => {
+                return tell(News::Impossible(Error::start(format!("a process could not be started: {error}"))));
+            }
         };
         let heap = heap.as_ref().ok().map(|it| &*it.fd);
-        let fds = heap.into_iter().chain(&file).chain(self.fds.iter().map(|fd| &**fd));
-        let fds: Vec<&OwnedFd> = fds.collect();
+        let fds: Vec<&OwnedFd> = heap.into_iter().chain(self.fds.iter().map(|fd| &**fd)).collect();
         let sent = self.control.send(&hello, &fds).and_then(|()| self.control.send_luggage(0, &self.luggage));
-        tell(News::Started(Arc::clone(&child)));
-        if let Err(error) = sent {
-            // It will not become ready. If it has ended already, its own reason is the better one.
+        if sent.is_err() {
+            // It is dying already, or the message is too large for a socket; either way it will not become ready.
             child.signal(ChildSignal::Kill);
-            if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
-                tell(News::Replied(Reply::Refused(format!("its first message could not be sent: {error}"))));
-            }
         }
+        tell(News::Started(Arc::clone(&child)));
         let watcher = Arc::new(Watcher {
             child,
             control: self.control,

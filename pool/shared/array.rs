@@ -24,7 +24,7 @@ use std::time::Duration;
 ///
 /// let array = Array::from(&[1.0f64, 2.0, 3.0]);
 /// let pool = Pool::new(2)?;
-/// pool.with(&array).map(|array: &Array<f64>, i: usize| array.lock().unwrap()[i] *= 10.0, 0..3)?;
+/// pool.with(&array).tasks(|array: &Array<f64>, i: usize| array.lock().unwrap()[i] *= 10.0, 0..3).run()?;
 /// assert_eq!(array.read(..)?, [10.0, 20.0, 30.0]);
 /// # Ok::<(), multiproc::Error>(())
 /// ```

@@ -50,7 +50,7 @@ integers!(u8 u16 u32 u64 usize i8 i16 i32 i64 isize);
 ///
 /// let hits = RawValue::new(0u64);
 /// let pool = Pool::new(2)?;
-/// pool.with(&hits).map(|hits: &RawValue<u64>, _: u32| hits.fetch_add(1), 0..1000)?;
+/// pool.with(&hits).tasks(|hits: &RawValue<u64>, _: u32| hits.fetch_add(1), 0..1000).run()?;
 /// assert_eq!(hits.get(), 1000);
 /// # Ok::<(), multiproc::Error>(())
 /// ```

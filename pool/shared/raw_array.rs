@@ -25,7 +25,7 @@ use std::ops::{Range, RangeBounds};
 ///
 /// let squares = RawArray::<u64>::new(100);
 /// let pool = Pool::new(2)?;
-/// pool.with(&squares).map(|squares: &RawArray<u64>, i: usize| squares.set(i, (i * i) as u64), 0..100)?;
+/// pool.with(&squares).tasks(|squares: &RawArray<u64>, i: usize| squares.set(i, (i * i) as u64), 0..100).run()?;
 /// assert_eq!(squares.get(9), 81);
 /// assert_eq!(squares.read(2..5), [4, 9, 16]);
 /// # Ok::<(), multiproc::Error>(())

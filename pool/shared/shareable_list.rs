@@ -46,7 +46,7 @@ use std::sync::Arc;
 /// assert!(error.is_invalid_argument());
 ///
 /// let pool = Pool::new(1)?;
-/// assert_eq!(pool.try_apply(|list: ShareableList| list.get(2), (list.clone(),))?, Item::Int(-3));
+/// assert_eq!(pool.task(|list: ShareableList| list.get(2), (list.clone(),)).fallible().run()?, Item::Int(-3));
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///

@@ -37,7 +37,7 @@ use std::sync::Arc;
 /// assert_eq!(same.read(..5), b"hello");
 ///
 /// let pool = Pool::new(2)?;
-/// pool.with(&memory).map(|memory: &SharedMemory, i: usize| memory.set(8 + 8 * i, i as u64), 0..10)?;
+/// pool.with(&memory).tasks(|memory: &SharedMemory, i: usize| memory.set(8 + 8 * i, i as u64), 0..10).run()?;
 /// assert_eq!(memory.get::<u64>(8 + 8 * 7), 7);
 /// # Ok::<(), multiproc::Error>(())
 /// ```

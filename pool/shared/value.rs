@@ -21,7 +21,7 @@ use std::time::Duration;
 ///
 /// let total = Value::new(0i64);
 /// let pool = Pool::new(2)?;
-/// pool.with(&total).map(|total: &Value<i64>, x: i64| total.update(|sum| *sum += x).unwrap(), 1..=100)?;
+/// pool.with(&total).tasks(|total: &Value<i64>, x: i64| total.update(|sum| *sum += x).unwrap(), 1..=100).run()?;
 /// assert_eq!(total.get()?, 5050);
 ///
 /// *total.lock()? += 1; // Python: with total.get_lock(): total.value += 1

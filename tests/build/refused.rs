@@ -29,7 +29,7 @@ multiproc = { workspace = true, features = ["auto"] }
     (
         "refused/src/bin/captures_in_with.rs",
         "use refused::*;\nfn main() { let factor = number(); \
-         pool().with(&1u64).map(move |one, x: u64| x * factor + one, 0..3).unwrap(); }\n",
+         pool().with(&1u64).tasks(move |one, x: u64| x * factor + one, 0..3).run().unwrap(); }\n",
     ),
     (
         "refused/src/bin/captures_in_initializer.rs",
@@ -49,11 +49,38 @@ multiproc = { workspace = true, features = ["auto"] }
     (
         "refused/src/bin/captures_on_state.rs",
         "use refused::*;\nfn main() { let factor = number(); let pool = multiproc::Pool::builder().state(number, ()); \
-         pool.build().unwrap().on_state().map(move |state, x: u64| *state * factor * x, 0..3).unwrap(); }\n",
+         pool.build().unwrap().on_state().tasks(move |state, x: u64| *state * factor * x, 0..3).run().unwrap(); }\n",
     ),
     (
         "refused/src/bin/owns_in_map.rs",
         "use refused::*;\nfn main() { let table = vec![number()]; pool().map(move |i: usize| table[i], 0..1).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/owns_in_apply.rs",
+        "use refused::*;\nfn main() { let table = vec![number()]; pool().apply(move |i: usize| table[i], (0,)).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/owns_on_both.rs",
+        "use refused::*;\nfn main() { let table = vec![number()]; \
+         pool().with(&1u64).on_state().tasks(move |_, i: usize| table[i], 0..1).run().unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/boxed_in_map.rs",
+        "use refused::*;\nfn main() { let f: Box<dyn Fn(u64) -> u64> = Box::new(double); pool().map(f, 0..3).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/captures_in_star_tasks.rs",
+        "use refused::*;\nfn main() { let factor = number(); \
+         pool().star_tasks(move |x: u64| x * factor, [(1,)]).run().unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/captures_in_ref_tasks.rs",
+        "use refused::*;\nfn main() { let factor = number(); \
+         pool().ref_tasks(move |x: &u64| x * factor, &[1]).run().unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/captures_in_spawn.rs",
+        "use refused::*;\nfn main() { let factor = number(); multiproc::Process::spawn(move || factor, ()).unwrap(); }\n",
     ),
     (
         "refused/src/bin/pointer_in_map.rs",
@@ -83,6 +110,15 @@ multiproc = { workspace = true, features = ["auto"] }
         "use refused::*;\nfn main() { pool().apply(use_up, (Token(1),)).unwrap(); }\n",
     ),
     (
+        "refused/src/bin/no_serde_with.rs",
+        "use refused::*;\nfn main() { pool().with(&Token(1)).tasks(|_, x: u8| x, [1]).run().unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/undelivered.rs",
+        "#![deny(unused_must_use)]\nuse refused::*;\nfn main() { pool().tasks(double, 0..3); }\n",
+    ),
+    ("refused/src/bin/token.rs", TOKEN),
+    (
         "refused/src/bin/no_serde_back.rs",
         "use refused::*;\nfn main() { pool().map(|_: u8| Token(1), [1]).unwrap(); }\n",
     ),
@@ -108,8 +144,34 @@ pub fn use_up(token: Token) -> u64 {
 }
 ";
 
+/// A function that captures a token: a value without a size that proves what was done in this process.
+const TOKEN: &str = "
+mod device {
+    use std::sync::OnceLock;
+    static TABLE: OnceLock<Vec<u64>> = OnceLock::new();
+    #[derive(Clone, Copy)]
+    pub struct Ready(());
+    pub fn init() -> Ready {
+        TABLE.get_or_init(|| vec![1, 2, 3]);
+        Ready(())
+    }
+    impl Ready {
+        pub fn look(self, at: usize) -> u64 {
+            // Real ones rely on the proof in `unsafe` code.
+            TABLE.get().expect(\"a token without its proof\")[at]
+        }
+    }
+}
+fn main() {
+    let ready = device::init();
+    assert_eq!(ready.look(1), 2);
+    let results = refused::pool().map_each(move |at: usize| ready.look(at), [1]);
+    println!(\"{}\", results[0].as_ref().unwrap_err());
+}
+";
+
 /// The cure for a function that captures.
-const WITH: &[&str] = &["captures nothing", "`pool.with(&captured).map(|captured, x| .., items)`"];
+const WITH: &[&str] = &["captures nothing", "`pool.with(&captured).tasks(|captured, x| .., items)`"];
 
 /// The cure for a value that cannot travel.
 const SERDE: &[&str] =
@@ -138,8 +200,14 @@ fn the_compiler_refuses_what_cannot_work_and_tells_the_cure() {
         ("captures_in_finalizer", WITH),
         ("captures_in_state", WITH),
         ("captures_on_state", WITH),
-        // This is found while types are checked, where the library has no say.
-        ("owns_in_map", &["`Vec<u64>: Copy` is not satisfied"]),
+        ("captures_in_star_tasks", WITH),
+        ("captures_in_ref_tasks", WITH),
+        ("captures_in_spawn", WITH),
+        // These are found while types are checked.
+        ("owns_in_map", WITH),
+        ("owns_in_apply", WITH),
+        ("owns_on_both", WITH),
+        ("boxed_in_map", WITH),
         ("pointer_in_map", WITH),
         ("pointer_in_apply", WITH),
         ("too_few", MISMATCH),
@@ -151,15 +219,30 @@ fn the_compiler_refuses_what_cannot_work_and_tells_the_cure() {
         // Here, too, the type is at fault, and the function is not.
         ("no_serde_in_apply", NO_SERDE),
         ("no_serde_back", SERDE),
+        ("no_serde_with", SERDE),
+        (
+            "undelivered",
+            &["a call does nothing until it is delivered: by `run`, `each`, `submit`, `iter` or `unordered`"],
+        ),
     ];
     for (bin, texts) in cases {
         let ran = build(bin);
         assert!(!ran.status.success(), "{bin} was built\n{ran}");
         let blames_function = ran.err.contains("cannot be called with the arguments");
         assert!(!blames_function || !bin.starts_with("no_serde"), "{bin}: the function is blamed\n{ran}");
+        assert!(ran.err.contains(&format!("src/bin/{bin}.rs")), "{bin}: no line of the program is shown\n{ran}");
         // The compiler breaks lines only where its text has breaks.
         for text in *texts {
             assert!(ran.err.contains(text), "{bin}: the compiler does not say `{text}`\n{ran}");
         }
     }
+}
+
+/// Documents a limit, which `multiproc::Portable` states as a condition: a token has no size, so that a function that captures
+/// it cannot be told from one that captures nothing, and a worker makes the token out of nothing.
+#[test]
+fn a_captured_token_is_not_refused() {
+    let ran = cargo(&["run", "--quiet", "--package", "refused", "--bin", "token"]);
+    let out = ran.good();
+    assert!(out.contains("panicked at") && out.contains("a token without its proof"), "{out}");
 }

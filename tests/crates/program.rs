@@ -62,7 +62,7 @@ fn functions(pool: &Pool) -> multiproc::Result<()> {
     println!("std {:?}", pool.apply(u64::pow, (2, 10))?);
     println!("apply {:?}", pool.apply(|x: u64, text: String| text.repeat(x as usize), (2, "ab".to_owned()))?);
     let table = vec![10, 20, 30];
-    println!("with {:?}", pool.with(&table).map(|table, i: usize| table[i] + 1, 0..3)?);
+    println!("with {:?}", pool.with(&table).tasks(|table, i: usize| table[i] + 1, 0..3).run()?);
     println!("many {:?}", pool.map(square, 0..10_000)?.iter().sum::<u64>());
     println!("library's pool {}", between::sum_of_squares(10));
     println!("nested pool {}", pool.apply(between::sum_of_squares, (10,))?);

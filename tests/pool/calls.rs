@@ -1,10 +1,12 @@
 //! What calls give when everything goes well: values, order, laziness, every kind of input.
 
 use crate::common::links::{on_each_link, on_each_pool, on_ring_pool};
-use multiproc::Pool;
+use multiproc::{Pool, Portable};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::CStr;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
@@ -32,7 +34,7 @@ fn results_come_in_the_order_of_the_items() {
             assert_eq!(pool.map(square, 0..n).unwrap(), (0..n).map(square).collect::<Vec<_>>());
         }
         for chunksize in [1, 7, 1000, 1 << 30] {
-            let squares = pool.job().chunksize(chunksize).map(square, 0..500).unwrap();
+            let squares = pool.tasks(square, 0..500).chunksize(chunksize).run().unwrap();
             assert_eq!(squares, (0..500).map(square).collect::<Vec<_>>());
         }
     });
@@ -62,10 +64,57 @@ fn every_kind_of_call_gives_its_value() {
         let args = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
         assert_eq!(pool.apply(twelve, args).unwrap(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         assert_eq!(pool.starmap(u64::pow, [(2, 3), (3, 2), (10, 0)]).unwrap(), [8, 9, 1]);
-        assert_eq!(pool.try_apply(|text: String| text.parse::<u8>(), ("200".to_owned(),)).unwrap(), 200);
+        assert_eq!(pool.task(|text: String| text.parse::<u8>(), ("200".to_owned(),)).fallible().run().unwrap(), 200);
         assert_eq!(pool.try_map(|text: String| text.parse::<u8>(), ["1".into(), "2".into()]).unwrap(), [1, 2]);
         let each = pool.map_each(square, [1, 2, 3]);
         assert_eq!(each.into_iter().collect::<Result<Vec<_>, _>>().unwrap(), [1, 4, 9]);
+    });
+}
+
+/// A function of the caller's that wraps the function it was given: the wrapper has no size either.
+fn doubled<F: Fn(u64) -> u64 + Portable>(pool: &Pool, f: F, items: &[u64]) -> Vec<u64> {
+    pool.map(move |x: u64| 2 * f(x), items.iter().copied()).unwrap()
+}
+
+#[test]
+fn functions_may_be_generic_and_wrapped() {
+    on_each_pool(1, 60, |pool| {
+        assert_eq!(doubled(pool, square, &[1, 2, 3]), [2, 8, 18]);
+        assert_eq!(doubled(pool, |x| x + 1, &[1]), [4]);
+    });
+}
+
+/// It cannot be cloned, and owns something.
+#[derive(Serialize, Deserialize)]
+struct Model(Vec<u64>);
+
+#[test]
+fn what_is_lent_need_not_be_cloned() {
+    on_each_pool(1, 60, |pool| {
+        let models = [Model(vec![1, 2]), Model(vec![3])];
+        assert_eq!(pool.with(&models[0]).tasks(|model, x: u64| model.0[0] + x, [1]).run().unwrap(), [2]);
+        assert_eq!(pool.ref_tasks(|model: &Model| model.0.len(), &models).run().unwrap(), [2, 1]);
+        let path = Path::new("/tmp/x");
+        assert!(pool.with(path).task(|path: &Path| path.starts_with("/tmp"), ()).run().unwrap());
+        assert_eq!(pool.with(c"abc").task(|text: &CStr| text.count_bytes(), ()).run().unwrap(), 3);
+    });
+}
+
+#[test]
+fn one_context_serves_many_calls() {
+    on_each_pool(2, 60, |pool| {
+        let table = vec![10u64, 20, 30];
+        let with = pool.with(&table);
+        drop(table);
+        for round in 0..20 {
+            assert_eq!(with.tasks(|table, i: usize| table[i], [2, 0]).run().unwrap(), [30, 10]);
+            assert_eq!(with.task(|table: &Vec<u64>, x: u64| table[1] + x, (round,)).run().unwrap(), 20 + round);
+        }
+        let calls: Vec<_> = (0..20).map(|_| with.tasks(|table, i: usize| table[i], 0..3).submit().unwrap()).collect();
+        drop(with);
+        for call in calls {
+            assert_eq!(call.get().unwrap(), [10, 20, 30]);
+        }
     });
 }
 
@@ -75,9 +124,9 @@ fn nothing_in_gives_nothing_out() {
         assert!(pool.map(square, []).unwrap().is_empty());
         assert!(pool.map_each(square, []).is_empty());
         assert!(pool.try_map(|x: u8| Ok::<_, String>(x), []).unwrap().is_empty());
-        assert!(pool.map_ref(|x: &u8| *x, <[&u8; 0]>::default()).unwrap().is_empty());
+        assert!(pool.ref_tasks(|x: &u8| *x, <[&u8; 0]>::default()).run().unwrap().is_empty());
         assert!(pool.starmap(u64::pow, []).unwrap().is_empty());
-        assert!(pool.with("context").map(|_, x: u8| x, []).unwrap().is_empty());
+        assert!(pool.with("context").tasks(|_, x: u8| x, []).run().unwrap().is_empty());
     });
 }
 
@@ -85,7 +134,7 @@ fn nothing_in_gives_nothing_out() {
 fn values_without_a_size_are_values() {
     on_each_pool(2, 60, |pool| {
         assert_eq!(pool.map(|()| (), vec![(); 10_000]).unwrap().len(), 10_000);
-        assert_eq!(pool.job().chunksize(1).map(|()| (), vec![(); 1000]).unwrap().len(), 1000);
+        assert_eq!(pool.tasks(|()| (), vec![(); 1000]).chunksize(1).run().unwrap().len(), 1000);
         assert_eq!(pool.map(|x: u32| assert!(x < 10_000), 0..10_000).unwrap(), vec![(); 10_000]);
         assert_eq!(pool.map(|()| 5u8, [(), ()]).unwrap(), [5, 5]);
         assert_eq!(pool.map(|x: [u8; 0]| x, [[], []]).unwrap(), [[0u8; 0]; 2]);
@@ -138,9 +187,9 @@ fn items_larger_than_the_link_travel() {
         }
         // Small values before and behind a large one, in one chunk.
         let sizes = [3, 50 * MIB, 0, 1, 70 * MIB, 5];
-        let vectors = pool.job().chunksize(6).map(|len: usize| vec![len as u8; len], sizes).unwrap();
+        let vectors = pool.tasks(|len: usize| vec![len as u8; len], sizes).chunksize(6).run().unwrap();
         assert_eq!(vectors.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
-        let texts = pool.job().chunksize(3).map(|len: usize| "x".repeat(len), [1, 66 * MIB, 2]).unwrap();
+        let texts = pool.tasks(|len: usize| "x".repeat(len), [1, 66 * MIB, 2]).chunksize(3).run().unwrap();
         assert_eq!(texts.iter().map(String::len).collect::<Vec<_>>(), [1, 66 * MIB, 2]);
     });
 }
@@ -163,8 +212,10 @@ fn a_context_may_fill_the_link() {
     on_each_pool(1, 120, |pool| {
         for (context, item) in [(40 * MIB, 40 * MIB), (63 * MIB, MIB), (64 * MIB - 8, 100), (90 * MIB, 90 * MIB)] {
             let context = vec![1u8; context];
-            let lens =
-                pool.with(&context).map(|all, item: Vec<u8>| all.len() + item.len(), [vec![2; item], vec![3; 1]]);
+            let lens = pool
+                .with(&context)
+                .tasks(|all, item: Vec<u8>| all.len() + item.len(), [vec![2; item], vec![3; 1]])
+                .run();
             assert_eq!(lens.unwrap(), [context.len() + item, context.len() + 1]);
         }
     });
@@ -188,7 +239,7 @@ fn large_items_that_are_taken_back_go_elsewhere_whole() {
                 item[1] = if n == round { 30 } else { 0 };
                 item
             };
-            let done = pool.job().chunksize(1).map(work, (0..6u8).map(item)).unwrap();
+            let done = pool.tasks(work, (0..6u8).map(item)).chunksize(1).run().unwrap();
             assert_eq!(done, (0..6u8).map(|n| (n, 66 * MIB + n as usize)).collect::<Vec<_>>());
         }
     });
@@ -198,19 +249,19 @@ fn large_items_that_are_taken_back_go_elsewhere_whole() {
 fn a_context_is_borrowed_and_sent_whole() {
     on_each_pool(2, 60, |pool| {
         let table: Vec<u32> = (0..1000).collect();
-        assert_eq!(pool.with(&table).map(|table, i: usize| table[i], [999, 0]).unwrap(), [999, 0]);
-        assert_eq!(pool.with(&table[..10]).map(|part: &[u32], i: usize| part[i], [9]).unwrap(), [9]);
-        assert_eq!(pool.with("abc").apply(|text: &str, n: usize| text.repeat(n), (2,)).unwrap(), "abcabc");
+        assert_eq!(pool.with(&table).tasks(|table, i: usize| table[i], [999, 0]).run().unwrap(), [999, 0]);
+        assert_eq!(pool.with(&table[..10]).tasks(|part: &[u32], i: usize| part[i], [9]).run().unwrap(), [9]);
+        assert_eq!(pool.with("abc").task(|text: &str, n: usize| text.repeat(n), (2,)).run().unwrap(), "abcabc");
         let pair = (5u8, "five".to_owned());
         assert_eq!(
-            pool.with(&pair).starmap(|pair: &(u8, String), a: u8, b: u8| pair.0 + a + b, [(1, 2)]).unwrap(),
+            pool.with(&pair).star_tasks(|pair: &(u8, String), a: u8, b: u8| pair.0 + a + b, [(1, 2)]).run().unwrap(),
             [8]
         );
-        let tried = pool.with(&3u64).try_map(|k, x: u64| x.checked_sub(*k).ok_or("negative"), [5, 4]);
+        let tried = pool.with(&3u64).tasks(|k, x: u64| x.checked_sub(*k).ok_or("negative"), [5, 4]).fallible().run();
         assert_eq!(tried.unwrap(), [2, 1]);
         // Many contexts of one function in a row: each call sees its own.
         for n in 0..300u64 {
-            assert_eq!(pool.with(&n).map(|n, x: u64| n * x, [1, 2, 3]).unwrap(), [n, 2 * n, 3 * n]);
+            assert_eq!(pool.with(&n).tasks(|n, x: u64| n * x, [1, 2, 3]).run().unwrap(), [n, 2 * n, 3 * n]);
         }
     });
 }
@@ -219,12 +270,12 @@ fn a_context_is_borrowed_and_sent_whole() {
 fn input_may_borrow_from_the_caller() {
     on_each_pool(2, 60, |pool| {
         let text = "one two three".to_owned();
-        assert_eq!(pool.map_ref(|word: &str| word.len(), text.split(' ')).unwrap(), [3, 3, 5]);
+        assert_eq!(pool.ref_tasks(|word: &str| word.len(), text.split(' ')).run().unwrap(), [3, 3, 5]);
         let numbers = [1.0, 2.0, 3.0, 4.0, 5.0];
-        let sums = pool.map_ref(|part: &[f64]| part.iter().sum::<f64>(), numbers.chunks(2)).unwrap();
+        let sums = pool.ref_tasks(|part: &[f64]| part.iter().sum::<f64>(), numbers.chunks(2)).run().unwrap();
         assert_eq!(sums, [3.0, 7.0, 5.0]);
         let boxes = vec![Box::new(4u32), Box::new(5)];
-        assert_eq!(pool.map_ref(|x: &u32| x + 1, boxes).unwrap(), [5, 6]);
+        assert_eq!(pool.ref_tasks(|x: &u32| x + 1, boxes).run().unwrap(), [5, 6]);
         // The iterator changes what it borrows, on this thread.
         let pulled = Cell::new(0);
         let items = (0..100u64).inspect(|_| pulled.set(pulled.get() + 1));
@@ -248,7 +299,7 @@ fn input_is_pulled_only_as_fast_as_it_is_taken() {
             most = most.max(pulled - *done.lock().unwrap());
             (pulled <= 200).then_some(pulled)
         });
-        let results = pool.job().chunksize(1).map(nap, items).unwrap();
+        let results = pool.tasks(nap, items).chunksize(1).run().unwrap();
         *done.lock().unwrap() += results.len() as u64;
         assert_eq!(results.len(), 200);
         // `done` counts only at the end, so all 200 are seen here; the bound is shown by `endless_input_*`.
@@ -268,7 +319,7 @@ fn many_threads_share_a_pool() {
                         if round % 20 == 0 {
                             let n = 100 * thread + 1;
                             assert_eq!(pool.map(|x: u64| x + 1, 0..n).unwrap(), (1..=n).collect::<Vec<_>>());
-                            assert_eq!(pool.with(&at).map(|at, x: u64| at + x, [1]).unwrap(), [at + 1]);
+                            assert_eq!(pool.with(&at).tasks(|at, x: u64| at + x, [1]).run().unwrap(), [at + 1]);
                         }
                     }
                 });
@@ -315,7 +366,7 @@ fn pools_nest() {
     }
     on_each_link(120, |builder| {
         let pool = builder().processes(1).build().unwrap();
-        assert_eq!(pool.try_apply(sum_below, (3,)).unwrap(), 15);
+        assert_eq!(pool.task(sum_below, (3,)).fallible().run().unwrap(), 15);
     });
 }
 
@@ -335,13 +386,16 @@ fn several_pools_live_side_by_side() {
 #[test]
 fn a_pool_uses_all_its_workers() {
     on_each_pool(4, 60, |pool| {
-        let pids = pool.job().chunksize(1).map(
-            |_: u32| {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                std::process::id() as i32
-            },
-            0..16,
-        );
+        let pids = pool
+            .tasks(
+                |_: u32| {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    std::process::id() as i32
+                },
+                0..16,
+            )
+            .chunksize(1)
+            .run();
         let seen: HashSet<i32> = pids.unwrap().into_iter().collect();
         assert_eq!(seen, pool.worker_pids().into_iter().collect());
     });

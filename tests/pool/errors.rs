@@ -1,7 +1,8 @@
 //! What calls give when user code fails: panics, values that do not travel, wrong arguments.
 
 use crate::common::links::{on_each_link, on_each_pool};
-use multiproc::Pool;
+use multiproc::call::{Accepts, Plain, Returns};
+use multiproc::{Call, Pool};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -99,7 +100,7 @@ fn a_panic_is_the_error_of_its_task() {
             x
         };
         for chunksize in [1, 4, 100] {
-            let each = pool.job().chunksize(chunksize).map_each(picky, 0..100);
+            let each = pool.tasks(picky, 0..100).chunksize(chunksize).each();
             assert_eq!(each.len(), 100);
             for (index, result) in each.into_iter().enumerate() {
                 match result {
@@ -114,7 +115,7 @@ fn a_panic_is_the_error_of_its_task() {
                     }
                 }
             }
-            let error = pool.job().chunksize(chunksize).map(picky, 0..100).unwrap_err();
+            let error = pool.tasks(picky, 0..100).chunksize(chunksize).run().unwrap_err();
             assert_eq!(error.task().unwrap().index(), 3);
         }
         assert_whole(pool, &pids);
@@ -167,7 +168,7 @@ fn an_err_of_a_fallible_task_has_its_causes() {
         // Under a plain call it is a value like any other.
         let results = pool.map(|text: String| text.parse::<u8>().map_err(|it| it.to_string()), ["y".into()]).unwrap();
         assert!(results[0].is_err());
-        let error = pool.try_apply(|| Err::<u8, _>("no"), ()).unwrap_err();
+        let error = pool.task(|| Err::<u8, _>("no"), ()).fallible().run().unwrap_err();
         assert!(error.to_string().ends_with("failed: no"), "{error}");
     });
 }
@@ -178,7 +179,7 @@ fn an_argument_that_does_not_serialise_fails_alone() {
         let pids = pool.worker_pids();
         for chunksize in [1, 2, 100] {
             let items = ["a", "refuse to leave", "b", "refuse to leave", "refuse to leave", "c"].map(fickle);
-            let each = pool.job().chunksize(chunksize).map_each(|item: Fickle| item.0, items);
+            let each = pool.tasks(|item: Fickle| item.0, items).chunksize(chunksize).each();
             let texts: Vec<Option<&str>> = each.iter().map(|it| it.as_deref().ok()).collect();
             assert_eq!(texts, [Some("a"), None, Some("b"), None, None, Some("c")]);
             assert!(each.iter().flat_map(|it| it.as_ref().err()).all(|error| error.is_encode()));
@@ -197,17 +198,17 @@ fn a_second_argument_that_does_not_serialise_takes_the_first_with_it() {
         for chunksize in [1, 2, 100] {
             let rows = [(1u64, "a"), (2, "refuse to leave"), (3, "b"), (4, "refuse to leave"), (5, "c")];
             let rows = rows.map(|(n, text)| (n, fickle(text), n as u8));
-            let error = pool.job().chunksize(chunksize).starmap(|n: u64, text: Fickle, m: u8| (n, text, m), rows);
+            let error = pool.star_tasks(|n: u64, text: Fickle, m: u8| (n, text, m), rows).chunksize(chunksize).run();
             assert!(error.unwrap_err().task().unwrap().is_encode());
             // The good ones before and behind it arrive as they are: each checks its own arguments.
             let rows = [(1u64, "a"), (2, "refuse to leave"), (3, "b")].map(|(n, text)| (n, fickle(text), n as u8));
             let checked = |n: u64, text: Fickle, m: u8| {
                 assert!(n == u64::from(m) && text.0.len() == 1, "mixed up: {n} {text:?} {m}");
             };
-            let error = pool.job().chunksize(chunksize).starmap(checked, rows).unwrap_err();
+            let error = pool.star_tasks(checked, rows).chunksize(chunksize).run().unwrap_err();
             assert!(error.task().unwrap().is_encode() && error.task().unwrap().index() == 1, "{error}");
             let rows = [(2u64, "refuse to leave"), (3, "b"), (4, "c")].map(|(n, text)| (n, fickle(text), n as u8));
-            let error = pool.job().chunksize(chunksize).starmap(checked, rows).unwrap_err();
+            let error = pool.star_tasks(checked, rows).chunksize(chunksize).run().unwrap_err();
             assert!(error.task().unwrap().is_encode() && error.task().unwrap().index() == 0, "{error}");
         }
     });
@@ -245,7 +246,7 @@ fn an_argument_that_does_not_deserialise_fails_alone() {
         let pids = pool.worker_pids();
         for chunksize in [1, 2, 100] {
             let items = ["a", "refuse in worker", "b", "panic in worker", "c", "refuse in worker"].map(fickle);
-            let each = pool.job().chunksize(chunksize).map_each(|item: Fickle| item.0, items);
+            let each = pool.tasks(|item: Fickle| item.0, items).chunksize(chunksize).each();
             let texts: Vec<Option<&str>> = each.iter().map(|it| it.as_deref().ok()).collect();
             assert_eq!(texts, [Some("a"), None, Some("b"), None, Some("c"), None], "chunks of {chunksize}");
             assert!(each[1].as_ref().unwrap_err().is_decode());
@@ -264,15 +265,18 @@ fn a_bad_argument_does_not_shift_its_neighbours() {
                 let check = |a: Fickle, n: u64, b: Fickle, m: u64| {
                     assert!(a.0 == "a" && b.0 == "b" && n == m, "mixed up: {a:?} {n} {b:?} {m}");
                 };
-                let error = pool.job().chunksize(chunksize).starmap(check, rows).unwrap_err();
+                let error = pool.star_tasks(check, rows).chunksize(chunksize).run().unwrap_err();
                 let task = error.task().unwrap();
                 assert_eq!(task.index(), 2, "{error}");
                 // The others were in order, or their error would name the mix-up; look at each by its own call.
                 let rows = (0..20u64).map(|n| (fickle(if n == 0 { bad } else { "a" }), n, fickle("b"), n));
-                let lens = pool.job().chunksize(chunksize).starmap(
-                    |a: Fickle, n: u64, b: Fickle, m: u64| assert!(a.0 == "a" && b.0 == "b" && n == m, "mixed up"),
-                    rows,
-                );
+                let lens = pool
+                    .star_tasks(
+                        |a: Fickle, n: u64, b: Fickle, m: u64| assert!(a.0 == "a" && b.0 == "b" && n == m, "mixed up"),
+                        rows,
+                    )
+                    .chunksize(chunksize)
+                    .run();
                 assert_eq!(lens.unwrap_err().task().unwrap().index(), 0);
             }
         }
@@ -296,7 +300,7 @@ fn a_result_that_does_not_travel_fails_alone() {
             "bomb at home",
         ];
         for chunksize in [1, 2, 100] {
-            let each = pool.job().chunksize(chunksize).map_each(back, texts.map(str::to_owned));
+            let each = pool.tasks(back, texts.map(str::to_owned)).chunksize(chunksize).each();
             let good: Vec<Option<&str>> = each.iter().map(|it| it.as_ref().ok().map(|it| it.0.as_str())).collect();
             let expected = [Some("a"), None, Some("b"), None, Some("c"), None, Some("d"), None, None];
             assert_eq!(good, expected, "chunks of {chunksize}");
@@ -315,7 +319,7 @@ fn a_result_whose_destructor_panics_is_a_panic_of_its_task() {
     on_each_fickle_pool(|pool| {
         let pids = pool.worker_pids();
         for chunksize in [1, 3, 100] {
-            let each = pool.job().chunksize(chunksize).map_each(Explosive, 0..20);
+            let each = pool.tasks(Explosive, 0..20).chunksize(chunksize).each();
             for (n, result) in each.iter().enumerate() {
                 match result {
                     Ok(value) => assert!(value.0 as usize == n && n % 2 == 0),
@@ -331,16 +335,16 @@ fn a_result_whose_destructor_panics_is_a_panic_of_its_task() {
 fn a_context_that_does_not_travel_is_an_error_of_the_call() {
     on_each_fickle_pool(|pool| {
         let pids = pool.worker_pids();
-        let error = pool.with(&("refuse to leave".to_owned(), 1u8)).map(|_, x: u8| x, [1]);
+        let error = pool.with(&("refuse to leave".to_owned(), 1u8)).tasks(|_, x: u8| x, [1]).run();
         assert_eq!(error.unwrap(), [1]);
         #[derive(Clone, Serialize, Deserialize)]
         struct Holder(std::cell::RefCell<u8>);
         // A cell that is mutably borrowed does not serialise.
         let holder = Holder(Default::default());
         let guard = holder.0.borrow_mut();
-        let error = pool.with(&holder).map(|_, x: u8| x, [1, 2]).unwrap_err();
+        let error = pool.with(&holder).tasks(|_, x: u8| x, [1, 2]).run().unwrap_err();
         assert!(error.is_invalid_argument(), "{error}");
-        let each = pool.with(&holder).map_each(|_, x: u8| x, [1, 2]);
+        let each = pool.with(&holder).tasks(|_, x: u8| x, [1, 2]).each();
         assert!(each.iter().all(|it| it.as_ref().unwrap_err().is_encode()) && each.len() == 2);
         drop(guard);
         assert_whole(pool, &pids);
@@ -356,7 +360,7 @@ fn a_context_that_does_not_arrive_fails_the_tasks_and_costs_no_worker() {
             ("panic in worker", "its `Deserialize` implementation panicked"),
             ("bomb in worker", "its `Deserialize` implementation panicked"),
         ] {
-            let error = pool.with(&fickle(text)).map(|_: &Fickle, x: u8| x, [1, 2]).unwrap_err();
+            let error = pool.with(&fickle(text)).tasks(|_: &Fickle, x: u8| x, [1, 2]).run().unwrap_err();
             assert!(error.task().unwrap().is_decode(), "{error}");
             assert!(error.to_string().contains(&format!("the context of `with`: {wanted}")), "{error}");
         }
@@ -367,7 +371,7 @@ fn a_context_that_does_not_arrive_fails_the_tasks_and_costs_no_worker() {
 #[test]
 fn a_context_that_ends_its_reader_fails_the_tasks_one_by_one() {
     on_each_fickle_pool(|pool| {
-        let each = pool.with(&fickle("abort in worker")).map_each(|_: &Fickle, x: u8| x, [1, 2, 3]);
+        let each = pool.with(&fickle("abort in worker")).tasks(|_: &Fickle, x: u8| x, [1, 2, 3]).each();
         assert_eq!(each.len(), 3);
         assert!(each.iter().all(|it| it.as_ref().unwrap_err().is_worker_lost()), "{each:?}");
         assert_eq!(pool.map(|x: u64| x + 1, 0..10).unwrap(), (1..=10).collect::<Vec<_>>());
@@ -379,14 +383,14 @@ fn a_context_whose_destructor_panics_costs_no_worker() {
     on_each_fickle_pool(|pool| {
         let pids = pool.worker_pids();
         for _ in 0..3 {
-            let each = pool.with(&Explosive(1)).map(|context: &Explosive, x: u32| context.0 + x, 0..10);
+            let each = pool.with(&Explosive(1)).tasks(|context: &Explosive, x: u32| context.0 + x, 0..10).run();
             assert_eq!(each.unwrap(), (1..11).collect::<Vec<_>>());
             assert_whole(pool, &pids);
         }
         // The last one is dropped when a worker leaves.
-        pool.with(&Explosive(1)).map(|context: &Explosive, x: u32| context.0 + x, 0..10).unwrap();
+        pool.with(&Explosive(1)).tasks(|context: &Explosive, x: u32| context.0 + x, 0..10).run().unwrap();
         pool.close();
-        assert!(pool.join_timeout(Duration::from_secs(20)).unwrap());
+        assert!(pool.join_timeout(Duration::from_secs(20)).is_some_and(|end| end.is_ok()));
     });
 }
 
@@ -411,14 +415,53 @@ fn a_value_arrives_as_it_was_or_not_at_all() {
     });
 }
 
+/// Every delivery gives the same refusal, and nothing is run.
+fn refused_everywhere<'p, K, I>(call: &dyn Fn() -> Call<'p, K, I>, text: &str)
+where
+    I: Iterator + 'p,
+    K: Accepts<I::Item>,
+    Plain: Returns<K::Output, Value: std::fmt::Debug + Send>,
+{
+    let error = call().run().unwrap_err();
+    assert!(error.is_invalid_argument() && error.to_string().contains(text), "{error}");
+    assert!(call().submit().unwrap_err().is_invalid_argument());
+    let each = call().each();
+    assert_eq!(each.len(), 3);
+    let streams = call().iter().chain(call().unordered()).chain(call()).collect::<Vec<_>>();
+    assert_eq!(streams.len(), 3, "the refusal is the only result");
+    for error in each.into_iter().chain(streams).map(Result::unwrap_err) {
+        assert!(error.is_invalid_argument() && error.to_string().contains(text), "{error}");
+    }
+}
+
 #[test]
 fn wrong_arguments_are_errors_at_once() {
     let error = Pool::new(0).unwrap_err();
     assert!(error.is_invalid_argument());
     assert_eq!(error.to_string(), "a pool needs at least 1 process, not 0");
     let pool = Pool::new(1).unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| pool.job().chunksize(0))).is_err());
-    assert!(catch_unwind(AssertUnwindSafe(|| pool.job().chunksize((1 << 30) + 1))).is_err());
+    for too_many in [usize::MAX, 1 << 44, (1 << 16) + 1] {
+        let error = Pool::new(too_many).unwrap_err();
+        assert!(error.is_invalid_argument(), "{error}");
+        assert_eq!(error.to_string(), format!("a pool has at most 65536 processes, not {too_many}"));
+        assert!(pool.resize(too_many).unwrap_err().is_invalid_argument());
+    }
+    assert!(pool.resize(0).unwrap_err().is_invalid_argument());
+    for absurd in [0, (1 << 30) + 1, usize::MAX] {
+        refused_everywhere(&|| pool.tasks(|x: u32| x, 0..3).chunksize(absurd), "the chunk size must be");
+    }
+    refused_everywhere(&|| pool.tasks(|x: u32| x, 0..3).buffersize(0), "the buffer must hold");
+    for builder in [
+        Pool::builder().max_tasks_per_child(0),
+        Pool::builder().max_tasks_per_child(usize::MAX),
+        Pool::builder().thread_env(0),
+        Pool::builder().cpu_affinity([]),
+        Pool::builder().name("\0"),
+        Pool::builder().processes(0),
+    ] {
+        let error = builder.build().unwrap_err();
+        assert!(error.is_invalid_argument(), "{error}");
+    }
     assert_eq!(pool.apply(|| 1, ()).unwrap(), 1);
 }
 

@@ -26,14 +26,17 @@ fn overflow(depth: u64) -> u64 {
 fn one_of_a_hundred_dies() {
     on_each_pool(2, 60, |pool| {
         for chunksize in [None, Some(1), Some(7), Some(100)] {
-            let job = chunksize.map_or(pool.job(), |n| pool.job().chunksize(n));
             let work = |x: u64| {
                 if x == 42 {
                     die();
                 }
                 x * x
             };
-            let results = job.map_each(work, 0..100);
+            let call = pool.tasks(work, 0..100);
+            let results = match chunksize {
+                Some(n) => call.chunksize(n).each(),
+                None => call.each(),
+            };
             for (index, result) in results.iter().enumerate() {
                 match result {
                     Ok(value) => assert_eq!(*value, (index * index) as u64),
@@ -176,7 +179,7 @@ fn a_worker_that_writes_garbage_into_its_link_harms_itself_alone() {
             }
             x
         };
-        let results = pool.job().chunksize(1 + seed as usize % 5).map_each(work, (0..50).map(|x| (seed, x)));
+        let results = pool.tasks(work, (0..50).map(|x| (seed, x))).chunksize(1 + seed as usize % 5).each();
         assert_eq!(results.len(), 50);
         for (index, result) in results.iter().enumerate() {
             // Values of the worker that lied may be lies; what it had in hand may be lost. Nothing else may be.
@@ -247,7 +250,7 @@ fn a_forged_answer_costs_the_task_that_forged_it_and_no_other() {
             }
             x
         };
-        let results = pool.job().chunksize(4).map_each(work, (0..8).map(|x| (case, x)));
+        let results = pool.tasks(work, (0..8).map(|x| (case, x))).chunksize(4).each();
         let error = results[0].as_ref().unwrap_err();
         assert!(error.is_worker_lost() && error.to_string().contains(reason), "case {case}: {error}");
         for (index, result) in results.iter().enumerate().skip(1) {
@@ -292,8 +295,11 @@ fn weather(tasks: u64, chunksize: Option<usize>, builder: &dyn Fn() -> multiproc
     let over = AtomicBool::new(false);
     let (results, killed) = std::thread::scope(|scope| {
         let storm = scope.spawn(|| storm(&pool, Duration::from_millis(20), &over));
-        let job = chunksize.map_or(pool.job(), |n| pool.job().chunksize(n));
-        let results = job.map_each(recorded, 0..tasks);
+        let call = pool.tasks(recorded, 0..tasks);
+        let results = match chunksize {
+            Some(n) => call.chunksize(n).each(),
+            None => call.each(),
+        };
         over.store(true, Relaxed);
         (results, storm.join().unwrap())
     });

@@ -33,7 +33,7 @@ fn stats_tell_what_workers_have_done() {
             assert!(worker.memory.unwrap() > 100 << 10 && worker.tasks == 0 && worker.busy == Duration::ZERO);
         }
 
-        pool.job().chunksize(1).map(sleep, [50; 8]).unwrap();
+        pool.tasks(sleep, [50; 8]).chunksize(1).run().unwrap();
         pool.map_each(|x: u64| assert!(x % 2 == 0), 0..10);
         let stats = pool.stats();
         assert_eq!((stats.tasks, stats.failed, stats.queued, stats.running), (18, 5, 0, 0));
@@ -54,7 +54,7 @@ fn stats_tell_what_workers_have_done() {
 #[test]
 fn stats_tell_what_is_under_way() {
     on_each_pool(2, 60, |pool| {
-        let results = pool.job().chunksize(1).map_async(sleep, [300; 7]).unwrap();
+        let results = pool.tasks(sleep, [300; 7]).chunksize(1).submit().unwrap();
         assert!(eventually(SOON, || pool.stats().running == 2), "{}", pool.stats());
         let stats = pool.stats();
         assert_eq!(stats.queued + stats.running + stats.tasks, 7, "{stats}");
@@ -74,7 +74,7 @@ fn stats_tell_of_workers_that_were_lost_and_tasks_that_ran_again() {
         let before = pool.stats().workers[0].pid.unwrap();
         assert!(proc::kill(before));
         assert!(eventually(SOON, || pool.stats().restarts == 1 && pool.worker_pids().len() == 1));
-        let lost = pool.job().retries(2).apply(|| -> () { std::process::abort() }, ());
+        let lost = pool.task(|| -> () { std::process::abort() }, ()).retries(2).run();
         assert!(lost.is_err());
         assert!(eventually(SOON, || pool.stats().restarts == 4 && pool.worker_pids().len() == 1));
         let stats = pool.stats();
@@ -93,7 +93,7 @@ fn stats_tell_of_workers_that_were_lost_and_tasks_that_ran_again() {
 /// Notes when, on which thread and with what it was called.
 type Reports = Arc<Mutex<Vec<(Instant, String, Progress)>>>;
 
-fn reports() -> (Reports, impl Fn(Progress) + Send + Sync + 'static) {
+fn reports() -> (Reports, impl Fn(Progress) + Clone + Send + Sync + 'static) {
     let reports = Reports::default();
     let notes = Arc::clone(&reports);
     let note = move |progress| {
@@ -122,27 +122,26 @@ fn check(reports: &Reports, is_own_thread: bool) -> Progress {
 fn progress_is_told_now_and_then_and_at_the_end() {
     on_each_pool(2, 60, |pool| {
         let (told, note) = reports();
-        let job = pool.job().chunksize(1).progress(note);
-        job.map(sleep, [20; 40]).unwrap();
+        pool.tasks(sleep, [20; 40]).chunksize(1).progress(note.clone()).run().unwrap();
         assert!(told.lock().unwrap().len() >= 4, "{told:?}");
         let last = check(&told, true);
         assert_eq!((last.done, last.failed, last.total), (40, 0, Some(40)));
 
-        // The same job once more, where some fail and the input does not know its length.
+        // The same listener once more, where some fail and the input does not know its length.
         let mut next = 0;
         let items = std::iter::from_fn(|| {
             next += 1;
             (next <= 100).then_some(next)
         });
-        job.map_each(|x: u64| assert!(x % 4 != 0), items);
+        pool.tasks(|x: u64| assert!(x % 4 != 0), items).chunksize(1).progress(note.clone()).each();
         let last = check(&told, true);
         assert_eq!((last.done, last.failed, last.total), (100, 25, Some(100)));
 
-        job.apply(sleep, (1,)).unwrap();
+        pool.tasks(sleep, [1]).progress(note.clone()).run().unwrap();
         assert_eq!(check(&told, true).total, Some(1));
-        assert_eq!(job.imap(sleep, [20; 20]).count(), 20);
+        assert_eq!(pool.tasks(sleep, [20; 20]).chunksize(1).progress(note.clone()).iter().count(), 20);
         assert_eq!(check(&told, true).done, 20);
-        job.map(sleep, []).unwrap();
+        pool.tasks(sleep, []).chunksize(1).progress(note).run().unwrap();
         assert_eq!(check(&told, true).done, 0);
     });
 }
@@ -151,8 +150,7 @@ fn progress_is_told_now_and_then_and_at_the_end() {
 fn progress_of_calls_that_nobody_waits_in_is_told_where_callbacks_run() {
     on_each_pool(2, 60, |pool| {
         let (told, note) = reports();
-        let job = pool.job().chunksize(1).progress(note);
-        let result = job.map_async(sleep, [20; 40]).unwrap();
+        let result = pool.tasks(sleep, [20; 40]).chunksize(1).progress(note.clone()).submit().unwrap();
         assert!(eventually(SOON, || !told.lock().unwrap().is_empty()), "nobody needs to wait for it");
         result.get().unwrap();
         assert!(eventually(SOON, || told.lock().unwrap().last().unwrap().2.done == 40));
@@ -162,7 +160,8 @@ fn progress_of_calls_that_nobody_waits_in_is_told_where_callbacks_run() {
         let (tell, is_there) = std::sync::mpsc::channel();
         let seen = Arc::clone(&told);
         let callback = move |_: &Vec<u64>| tell.send(seen.lock().unwrap().last().unwrap().2.done).unwrap();
-        let result = job.map_async(sleep, [1; 3]).unwrap().callback(callback);
+        let call = pool.tasks(sleep, [1; 3]).chunksize(1).progress(note);
+        let result = call.submit().unwrap().callback(callback);
         assert_eq!(is_there.recv_timeout(SOON), Ok(3));
         result.get().unwrap();
     });
@@ -171,11 +170,11 @@ fn progress_of_calls_that_nobody_waits_in_is_told_where_callbacks_run() {
 #[test]
 fn a_panic_in_a_progress_report_goes_to_the_caller() {
     on_each_pool(2, 60, |pool| {
-        let call = || pool.job().progress(|_| panic!("no more")).map(|x: u64| x, 0..10);
+        let call = || pool.tasks(|x: u64| x, 0..10).progress(|_| panic!("no more")).run();
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_err();
         assert_eq!(*panic.downcast::<&str>().unwrap(), "no more");
         assert_eq!(pool.map(|x: u64| x + 1, 0..3).unwrap(), [1, 2, 3]);
-        let result = pool.job().progress(|_| panic!("no more")).map_async(|x: u64| x, 0..10).unwrap();
+        let result = pool.tasks(|x: u64| x, 0..10).progress(|_| panic!("no more")).submit().unwrap();
         assert_eq!(result.get().unwrap().len(), 10);
     });
 }
@@ -200,7 +199,7 @@ fn a_trace_shows_all_tasks_and_is_whole_although_a_worker_crashed() {
         let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("trace.json");
         let pool = builder().processes(2).trace_to(&path).build().unwrap();
         let start = Instant::now();
-        pool.job().chunksize(10).map_each(crash_at, 0..100);
+        pool.tasks(crash_at, 0..100).chunksize(10).each();
         let lasted = start.elapsed();
         pool.apply_async(sleep, (1,)).unwrap().get().unwrap();
         drop(pool);
@@ -234,7 +233,7 @@ fn a_trace_shows_all_tasks_and_is_whole_although_a_worker_crashed() {
 fn a_call_tells_its_slowest_tasks() {
     on_each_pool(2, 60, |pool| {
         let nap = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
-        pool.job().chunksize(1).map(nap, [1, 400, 1, 700, 1, 200, 1, 1]).unwrap();
+        pool.tasks(nap, [1, 400, 1, 700, 1, 200, 1, 1]).chunksize(1).run().unwrap();
         let stats = pool.stats();
         let call = stats.jobs.last().unwrap();
         assert!(call.function.contains("a_call_tells_its_slowest_tasks") && call.ended, "{call}");

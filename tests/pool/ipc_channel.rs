@@ -164,7 +164,7 @@ fn a_context_goes_to_every_worker() {
                 std::thread::sleep(Duration::from_millis(5));
                 sender.send(base + x).unwrap();
             };
-            pool.with(&context).map(tell, 0..8).unwrap();
+            pool.with(&context).tasks(tell, 0..8).run().unwrap();
             let mut told: Vec<u32> = (0..8).map(|_| receiver.recv().unwrap()).collect();
             told.sort_unstable();
             assert_eq!(told, (10..18).collect::<Vec<_>>());
@@ -312,7 +312,7 @@ fn a_task_that_is_run_again_has_its_ends_again() {
                 std::process::abort();
             }
         };
-        pool.job().retries(2).apply(task, (sender, numbers)).unwrap();
+        pool.task(task, (sender, numbers)).retries(2).run().unwrap();
         assert_eq!([(); 3].map(|()| receiver.recv().unwrap()), [0, 1, 2]);
         assert!(is_over(&receiver));
     });

@@ -30,9 +30,9 @@ fn results_come_later_in_any_order() {
         let empty = pool.map_async(|x: u64| x, []).unwrap();
         assert!(empty.ready());
         assert!(empty.get().unwrap().is_empty());
-        let with = pool.with(&10).map_async(|ten: &i32, x: i32| ten * x, 0..3).unwrap();
+        let with = pool.with(&10).tasks(|ten: &i32, x: i32| ten * x, 0..3).submit().unwrap();
         assert_eq!(with.get().unwrap(), [0, 10, 20]);
-        let error = pool.try_apply_async(|x: i32| if x > 0 { Ok(x) } else { Err("no") }, (0,)).unwrap().get();
+        let error = pool.task(|x: i32| if x > 0 { Ok(x) } else { Err("no") }, (0,)).fallible().submit().unwrap().get();
         assert!(error.unwrap_err().is_error());
     });
 }

@@ -43,7 +43,7 @@ fn a_pool_leaves_nothing_behind() {
                 }
                 _ => {
                     pool.terminate();
-                    assert!(pool.join_timeout(Duration::from_secs(20)).unwrap());
+                    assert!(pool.join_timeout(Duration::from_secs(20)).is_some_and(|end| end.is_ok()));
                 }
             }
         }
@@ -66,7 +66,7 @@ fn a_pool_that_is_resized_while_its_workers_die_leaves_no_process_behind() {
                     pool.resize(3).unwrap();
                 }
             });
-            let each = pool.job().chunksize(1).map_each(|_: u32| std::process::abort(), 0..200);
+            let each = pool.tasks(|_: u32| std::process::abort(), 0..200).chunksize(1).each();
             over.store(true, Ordering::Relaxed);
             assert!(each.iter().all(|it: &Result<(), _>| it.as_ref().unwrap_err().is_worker_lost()));
         });

@@ -41,7 +41,7 @@ fn a_finalizer_runs_whenever_a_worker_leaves_in_order() {
 
         // After its share of tasks.
         let pool = with_finalizer(builder()).processes(1).max_tasks_per_child(2).build().unwrap();
-        pool.job().chunksize(1).map(|x: u32| x, 0..10).unwrap();
+        pool.tasks(|x: u32| x, 0..10).chunksize(1).run().unwrap();
         assert!(eventually(SOON, || finished() == 8), "{}", finished());
         drop(pool);
 
@@ -124,22 +124,22 @@ fn tasks_share_the_state_of_their_worker() {
         let args = (100, made.clone(), drops.clone());
         let pool = builder().processes(1).state(Counter::new, args.clone()).build().unwrap();
         let on = pool.on_state();
-        assert_eq!(on.map(Counter::add, [1, 2, 3]).unwrap(), [101, 103, 106]);
-        assert_eq!(on.map(|counter, x: u32| counter.add(x), [1]).unwrap(), [107]);
-        assert_eq!(on.apply(Counter::add, (1,)).unwrap(), 108);
-        assert_eq!(on.starmap(Counter::add, [(1,), (1,)]).unwrap(), [109, 110]);
-        assert_eq!(on.apply_async(Counter::add, (1,)).unwrap().get().unwrap(), 111);
-        assert_eq!(on.map_async(Counter::add, [1, 1]).unwrap().get().unwrap(), [112, 113]);
-        let endless = on.imap(Counter::add, std::iter::repeat(1)).take(3);
+        assert_eq!(on.tasks(Counter::add, [1, 2, 3]).run().unwrap(), [101, 103, 106]);
+        assert_eq!(on.tasks(|counter, x: u32| counter.add(x), [1]).run().unwrap(), [107]);
+        assert_eq!(on.task(Counter::add, (1,)).run().unwrap(), 108);
+        assert_eq!(on.star_tasks(Counter::add, [(1,), (1,)]).run().unwrap(), [109, 110]);
+        assert_eq!(on.task(Counter::add, (1,)).submit().unwrap().get().unwrap(), 111);
+        assert_eq!(on.tasks(Counter::add, [1, 1]).submit().unwrap().get().unwrap(), [112, 113]);
+        let endless = on.tasks(Counter::add, std::iter::repeat(1)).iter().take(3);
         assert_eq!(endless.map(Result::unwrap).collect::<Vec<_>>(), [114, 115, 116]);
-        assert_eq!(on.imap_unordered(Counter::add, [0]).map(Result::unwrap).count(), 1);
+        assert_eq!(on.tasks(Counter::add, [0]).unordered().map(Result::unwrap).count(), 1);
         let parse = |counter: &mut Counter, text: String| text.parse().map(|x| counter.add(x));
-        on.try_map(parse, ["1".to_owned(), "x".to_owned()]).unwrap_err();
-        on.try_apply(parse, ("1".to_owned(),)).unwrap();
+        on.tasks(parse, ["1".to_owned(), "x".to_owned()]).fallible().run().unwrap_err();
+        on.task(parse, ("1".to_owned(),)).fallible().run().unwrap();
         // Tasks without it are run as ever.
         assert_eq!(pool.map(|x: u32| x, [1, 2]).unwrap(), [1, 2]);
         assert_eq!((made.get(), drops.get()), (1, 0));
-        assert_eq!(pool.job().chunksize(2).on_state().map_each(Counter::add, [0, 0]).len(), 2);
+        assert_eq!(pool.on_state().tasks(Counter::add, [0, 0]).chunksize(2).each().len(), 2);
         pool.close();
         pool.join().unwrap();
         assert_eq!((made.get(), drops.get()), (1, 1));
@@ -147,7 +147,7 @@ fn tasks_share_the_state_of_their_worker() {
         // Each worker has its own, which is there when the initializer has run.
         let pool = builder().processes(3).initializer(|made: RawValue<u32>| made.fetch_add(100), (made.clone(),));
         let pool = pool.state(|made: RawValue<u32>| made.get() / 100, (made.clone(),)).build().unwrap();
-        let seen = pool.on_state().map(|state, _: u32| *state, 0..100).unwrap();
+        let seen = pool.on_state().tasks(|state, _: u32| *state, 0..100).run().unwrap();
         assert!(seen.iter().all(|seen| (1..=3).contains(seen)), "{seen:?}");
     });
 }
@@ -158,7 +158,7 @@ fn a_state_is_made_again_after_a_panic() {
         let (made, drops) = (RawValue::new(0u32), RawValue::new(0u32));
         let args = (0, made.clone(), drops.clone());
         let pool = builder().processes(1).state(Counter::new, args).build().unwrap();
-        let results = pool.job().chunksize(10).on_state().map_each(Counter::add, [1, 2, 13, 1, 2, 13]);
+        let results = pool.on_state().tasks(Counter::add, [1, 2, 13, 1, 2, 13]).chunksize(10).each();
         let values: Vec<Option<u32>> = results.iter().map(|it| it.as_ref().ok().copied()).collect();
         assert_eq!(values, [Some(1), Some(3), None, Some(1), Some(3), None]);
         assert_eq!(results[2].as_ref().unwrap_err().message(), Some("thirteen"));
@@ -168,7 +168,7 @@ fn a_state_is_made_again_after_a_panic() {
         assert_eq!(made.get(), 3);
         // And in the next worker.
         pool.worker_pids().into_iter().for_each(|pid| assert!(kill(pid)));
-        assert!(eventually(SOON, || pool.on_state().apply(Counter::add, (5,)).is_ok_and(|sum| sum == 5)));
+        assert!(eventually(SOON, || pool.on_state().task(Counter::add, (5,)).run().is_ok_and(|sum| sum == 5)));
         assert_eq!(made.get(), 4);
     });
 }
@@ -192,7 +192,7 @@ fn a_state_that_cannot_be_made_is_an_error_and_not_a_loop() {
             attempt
         };
         let pool = builder().processes(1).state(once, (attempts.clone(),)).build().unwrap();
-        let results = pool.job().chunksize(3).on_state().map_each(fail, [1, 0, 1]);
+        let results = pool.on_state().tasks(fail, [1, 0, 1]).chunksize(3).each();
         assert_eq!(*results[0].as_ref().unwrap(), 1);
         assert!(results[1].as_ref().unwrap_err().is_panic());
         assert!(results[2].as_ref().unwrap_err().is_broken(), "{:?}", results[2]);
@@ -206,7 +206,7 @@ fn a_state_that_cannot_be_made_is_an_error_and_not_a_loop() {
             attempt
         };
         let pool = builder().processes(1).state(not_twice, (attempts.clone(),)).build().unwrap();
-        let results = pool.job().chunksize(3).on_state().map_each(fail, [1, 0, 1]);
+        let results = pool.on_state().tasks(fail, [1, 0, 1]).chunksize(3).each();
         let values: Vec<Option<u32>> = results.iter().map(|it| it.as_ref().ok().copied()).collect();
         assert_eq!((values, attempts.get()), (vec![Some(1), None, Some(1)], 3));
     });
@@ -231,7 +231,7 @@ fn a_pool_grows_and_shrinks_and_loses_nothing() {
                     std::thread::sleep(Duration::from_micros(200));
                     x
                 };
-                pool.with(&ran).map(task, 0..3000).unwrap()
+                pool.with(&ran).tasks(task, 0..3000).run().unwrap()
             });
             for size in [4, 2, 5, 1, 3, 1, 6, 2].iter().cycle().take(40) {
                 pool.resize(*size).unwrap();
@@ -262,9 +262,9 @@ fn what_waits_at_a_worker_that_is_too_many_goes_elsewhere() {
             std::thread::sleep(Duration::from_millis(ms));
             pid()
         };
-        pool.job().chunksize(1).map(nap, vec![0; 200]).unwrap();
+        pool.tasks(nap, vec![0; 200]).chunksize(1).run().unwrap();
         let items = (0..20).map(|at| if at < 2 { 300 } else { 0 });
-        let later = pool.job().chunksize(1).map_async(nap, items).unwrap();
+        let later = pool.tasks(nap, items).chunksize(1).submit().unwrap();
         pool.resize(1).unwrap();
         let pids = later.get().unwrap();
         let mut count: HashMap<i32, usize> = HashMap::new();
@@ -290,11 +290,11 @@ fn a_worker_that_has_grown_is_replaced() {
         assert_ne!(next, pids[0]);
         // Whatever waited there is run elsewhere, once.
         let sizes = (0..40).map(|at| if at % 4 == 0 { 50 << 20 } else { 1 << 10 });
-        let pids = pool.job().chunksize(1).map(leak, sizes).unwrap();
+        let pids = pool.tasks(leak, sizes).chunksize(1).run().unwrap();
         assert!(pids.iter().collect::<HashSet<_>>().len() >= 10);
         // A limit below what a worker has to begin with is slow, but no trap.
         let pool = builder().processes(2).max_memory_per_child(1).build().unwrap();
-        assert_eq!(pool.job().chunksize(1).map(|x: u32| x, 0..20).unwrap(), (0..20).collect::<Vec<_>>());
+        assert_eq!(pool.tasks(|x: u32| x, 0..20).chunksize(1).run().unwrap(), (0..20).collect::<Vec<_>>());
     });
 }
 
@@ -302,7 +302,7 @@ fn a_worker_that_has_grown_is_replaced() {
 fn memory_has_a_hard_limit() {
     on_each_link(60, |builder| {
         let pool = builder().processes(2).memory_limit(64 << 20).build().unwrap();
-        let results = pool.job().chunksize(1).map_each(|n: usize| vec![1u8; n].len(), [1 << 20, 200 << 20, 32 << 20]);
+        let results = pool.tasks(|n: usize| vec![1u8; n].len(), [1 << 20, 200 << 20, 32 << 20]).chunksize(1).each();
         assert_eq!((*results[0].as_ref().unwrap(), *results[2].as_ref().unwrap()), (1 << 20, 32 << 20));
         let error = results[1].as_ref().unwrap_err();
         assert!(error.is_worker_lost() && error.signal() == Some(6), "{error}");
@@ -327,7 +327,7 @@ fn workers_with_nothing_to_do_leave_and_come_back() {
                 std::thread::sleep(Duration::from_millis(ms));
                 pid()
             };
-            let pids = pool.job().chunksize(1).map(nap, vec![20; 40]).unwrap();
+            let pids = pool.tasks(nap, vec![20; 40]).chunksize(1).run().unwrap();
             assert!(pids.iter().collect::<HashSet<_>>().len() > 1, "{pids:?}");
         }
         // A task that waits for another, of which there is a worker less than needed at first.
@@ -385,7 +385,7 @@ fn whatever_makes_workers_leave_each_task_has_one_outcome() {
             });
             for call in 0..8 {
                 let items = (0..TASKS / 8).map(|n| (started.clone(), call * TASKS / 8 + n));
-                let results: Vec<_> = items.map(|args| pool.on_state().apply_async(task, args).unwrap()).collect();
+                let results: Vec<_> = items.map(|args| pool.on_state().task(task, args).submit().unwrap()).collect();
                 std::thread::sleep(Duration::from_millis(5));
                 for (n, result) in results.into_iter().enumerate() {
                     match result.get() {
@@ -409,18 +409,5 @@ fn whatever_makes_workers_leave_each_task_has_one_outcome() {
         assert!(panicked + lost.len() >= TASKS.div_ceil(97) as usize, "{panicked} {}", lost.len());
         pool.close();
         pool.join().unwrap();
-    });
-}
-
-#[test]
-fn routines_take_arguments_of_any_length() {
-    on_each_link(60, |builder| {
-        for len in [1_000, 8_192, 20_000, 1_000_000] {
-            let numbers = || (vec![0.5f64; len],);
-            let pool = builder().processes(1).state(|numbers: Vec<f64>| numbers, numbers());
-            let pool = pool.initializer(|_: Vec<f64>| (), numbers()).finalizer(|_: Vec<f64>| (), numbers());
-            let pool = pool.build().unwrap();
-            assert_eq!(pool.on_state().apply(|numbers: &mut Vec<f64>| numbers.len(), ()).unwrap(), len);
-        }
     });
 }

@@ -15,8 +15,9 @@ fn sleep(ms: u64) -> u64 {
 fn a_task_over_its_limit_is_stopped_alone() {
     on_each_pool(2, 60, |pool| {
         let start = Instant::now();
-        let job = pool.job().timeout(Duration::from_millis(200));
-        let results = job.map_each(sleep, (0..30).map(|x| if x % 10 == 5 { 1_000_000 } else { 1 }));
+        let limit = Duration::from_millis(200);
+        let items = (0..30).map(|x| if x % 10 == 5 { 1_000_000 } else { 1 });
+        let results = pool.tasks(sleep, items).timeout(limit).each();
         for (x, result) in results.iter().enumerate() {
             match result {
                 Ok(ms) => assert!(x % 10 != 5 && *ms == 1),
@@ -29,16 +30,16 @@ fn a_task_over_its_limit_is_stopped_alone() {
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
         // Without a limit nothing is stopped.
         assert_eq!(pool.map(sleep, [300; 2]).unwrap(), [300; 2]);
-        let error = job.apply(sleep, (1_000_000,)).unwrap_err();
+        let error = pool.task(sleep, (1_000_000,)).timeout(limit).run().unwrap_err();
         assert!(error.task().unwrap().is_timeout());
-        assert_eq!(job.apply(sleep, (1,)).unwrap(), 1);
+        assert_eq!(pool.task(sleep, (1,)).timeout(limit).run().unwrap(), 1);
     });
 }
 
 #[test]
 fn the_limit_holds_while_nobody_waits() {
     on_each_pool(1, 60, |pool| {
-        let later = pool.job().timeout(Duration::from_millis(100)).map_async(sleep, [1, 1_000_000, 1]).unwrap();
+        let later = pool.tasks(sleep, [1, 1_000_000, 1]).timeout(Duration::from_millis(100)).submit().unwrap();
         std::thread::sleep(Duration::from_millis(50));
         assert!(later.get().unwrap_err().is_timeout());
         assert_eq!(pool.apply(sleep, (1,)).unwrap(), 1);
@@ -53,7 +54,7 @@ fn who_ignores_sigterm_is_killed() {
             ignore_sigterm();
             std::thread::sleep(Duration::from_secs(1000));
         };
-        let error = pool.job().timeout(Duration::from_millis(100)).map(stubborn, [()]).unwrap_err();
+        let error = pool.tasks(stubborn, [()]).timeout(Duration::from_millis(100)).run().unwrap_err();
         assert!(error.task().unwrap().is_timeout(), "{error}");
         assert_eq!(pool.apply(sleep, (1,)).unwrap(), 1);
     });
@@ -78,11 +79,10 @@ fn a_failed_task_is_run_again() {
             tries.set(0);
             // A backtrace alone can take long on a machine under load.
             let limit = Duration::from_millis(if how == "hang" { 500 } else { 30_000 });
-            let job = pool.job().retries(2).timeout(limit);
-            assert_eq!(job.try_apply(flaky, (tries.clone(), how.to_owned())).unwrap(), 2, "{how}");
+            let flaky = || pool.task(flaky, (tries.clone(), how.to_owned())).fallible().timeout(limit);
+            assert_eq!(flaky().retries(2).run().unwrap(), 2, "{how}");
             tries.set(0);
-            let error = pool.job().retries(1).timeout(limit);
-            let error = error.try_apply(flaky, (tries.clone(), how.to_owned())).unwrap_err();
+            let error = flaky().retries(1).run().unwrap_err();
             let task = error.task().unwrap();
             assert_eq!(tries.get(), 2, "{how}");
             let right = match how {
@@ -100,7 +100,7 @@ fn a_failed_task_is_run_again() {
             assert!(count.fetch_add(1) > 0 || index % 10 != 0);
             index
         };
-        let all = pool.job().retries(1).starmap(task, items.map(|(index, count)| (count, index))).unwrap();
+        let all = pool.star_tasks(task, items.map(|(index, count)| (count, index))).retries(1).run().unwrap();
         assert_eq!(all, (0..100).collect::<Vec<_>>());
         for (index, count) in counts.iter().enumerate() {
             assert_eq!(count.get(), if index % 10 == 0 { 2 } else { 1 });
@@ -117,14 +117,14 @@ fn the_first_failure_may_end_the_call() {
             assert!(x != 5, "five");
             std::thread::sleep(Duration::from_millis(1));
         };
-        let job = pool.job().fail_fast(true).chunksize(1);
-        let error = job.with(&ran).map(task, 0..100_000).unwrap_err();
+        let call = |n: u32| pool.with(&ran).tasks(task, 0..n).fail_fast(true).chunksize(1);
+        let error = call(100_000).run().unwrap_err();
         assert_eq!(error.task().unwrap().message(), Some("five"));
         assert!(ran.get() < 1000, "{}", ran.get());
-        let later = job.with(&ran).map_async(task, 0..10_000).unwrap();
+        let later = call(10_000).submit().unwrap();
         assert_eq!(later.get().unwrap_err().message(), Some("five"));
         assert!(ran.get() < 2000, "{}", ran.get());
-        let results = job.with(&ran).map_each(task, 0..1000);
+        let results = call(1000).each();
         assert_eq!(results.len(), 1000);
         assert!(results[5].as_ref().unwrap_err().is_panic() && results[999].as_ref().unwrap_err().is_cancelled());
     });
@@ -135,8 +135,11 @@ fn a_worker_leaves_after_its_share_of_tasks() {
     on_each_link(60, |builder| {
         let pool = builder().processes(2).max_tasks_per_child(10).build().unwrap();
         for chunk in [None, Some(7), Some(100)] {
-            let job = chunk.map_or(pool.job(), |n| pool.job().chunksize(n));
-            let pids = job.map(|_: u32| std::process::id(), 0..1000).unwrap();
+            let call = pool.tasks(|_: u32| std::process::id(), 0..1000);
+            let pids = match chunk {
+                Some(n) => call.chunksize(n).run().unwrap(),
+                None => call.run().unwrap(),
+            };
             let mut tasks = HashMap::new();
             pids.iter().for_each(|pid| *tasks.entry(*pid).or_insert(0) += 1);
             assert!(tasks.values().all(|count| *count <= 10), "{tasks:?}");

@@ -129,9 +129,9 @@ fn the_last_lines_of_a_lost_worker_are_in_the_error() {
             }
         };
         let results: Vec<_> = pool
-            .job()
+            .tasks(die, [0, 1, 2])
             .chunksize(1)
-            .map_each(die, [0, 1, 2])
+            .each()
             .into_iter()
             .map(|it: Result<(), _>| it.unwrap_err())
             .collect();

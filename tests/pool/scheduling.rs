@@ -70,7 +70,7 @@ fn a_long_task_among_short_ones_holds_nobody_up() {
         };
         for round in 0..20 {
             let gate = Event::new();
-            let mut results = pool.job().chunksize(1).with(&gate).imap_unordered(work, 0..2000);
+            let mut results = pool.with(&gate).tasks(work, 0..2000).chunksize(1).unordered();
             let before: HashSet<u32> = results.by_ref().take(1999).map(Result::unwrap).collect();
             assert!(before.len() == 1999 && !before.contains(&500), "round {round}");
             gate.set();

@@ -32,7 +32,7 @@ fn a_wait_that_times_out_hands_over() {
         let mut long = pool.apply_async(sleep, (600,)).unwrap();
         while_another_waits(pool, 300, || assert!(long.get_timeout(Duration::from_millis(100)).is_none()));
         let mut stream = pool.imap(sleep, [600, 0]);
-        while_another_waits(pool, 300, || assert!(stream.next_timeout(Duration::from_millis(100)).is_none()));
+        while_another_waits(pool, 300, || assert!(stream.next_timeout(Duration::from_millis(100)).is_pending()));
         assert_eq!(stream.next().unwrap().unwrap(), 600);
         long.wait();
     });
@@ -82,7 +82,7 @@ fn a_stream_that_is_topped_up_holds_the_seat() {
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    for (at, result) in (0..).zip(pool.job().buffersize(8).imap(|x: u64| Slow(x), 0..3_000)) {
+                    for (at, result) in (0..).zip(pool.tasks(|x: u64| Slow(x), 0..3_000).buffersize(8).iter()) {
                         assert_eq!(result.unwrap(), Slow(at));
                     }
                 });

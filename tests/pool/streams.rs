@@ -5,6 +5,7 @@ use super::common::proc::kill;
 use multiproc::RawValue;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
 
 #[test]
@@ -13,10 +14,11 @@ fn results_come_one_by_one() {
         let all: Vec<u64> = pool.imap(|x: u64| x * x, 0..1000).map(Result::unwrap).collect();
         assert_eq!(all, (0..1000).map(|x| x * x).collect::<Vec<_>>());
         for chunk in [1, 7, 100] {
-            let job = pool.job().chunksize(chunk);
-            let all: Vec<u64> = job.imap(|x: u64| x * x, 0..200).map(Result::unwrap).collect();
+            let squares = pool.tasks(|x: u64| x * x, 0..200).chunksize(chunk);
+            let all: Vec<u64> = squares.iter().map(Result::unwrap).collect();
             assert_eq!(all, (0..200).map(|x| x * x).collect::<Vec<_>>());
-            let mut all: Vec<u64> = job.imap_unordered(|x: u64| x, 0..200).map(Result::unwrap).collect();
+            let mut all: Vec<u64> =
+                pool.tasks(|x: u64| x, 0..200).chunksize(chunk).unordered().map(Result::unwrap).collect();
             all.sort();
             assert_eq!(all, (0..200).collect::<Vec<_>>());
         }
@@ -38,7 +40,7 @@ fn an_error_does_not_end_the_stream() {
             }
             x
         };
-        let all: Vec<_> = pool.job().chunksize(4).imap(task, 0..40).collect();
+        let all: Vec<_> = pool.tasks(task, 0..40).chunksize(4).iter().collect();
         assert_eq!(all.len(), 40);
         for (x, result) in (0..).zip(&all) {
             match result {
@@ -48,7 +50,7 @@ fn an_error_does_not_end_the_stream() {
             }
         }
         assert_eq!(all.iter().filter(|it| it.is_err()).count(), 5);
-        let all: Vec<_> = pool.try_imap(|x: u64| if x == 1 { Err("no") } else { Ok(x) }, 0..3).collect();
+        let all: Vec<_> = pool.tasks(|x: u64| if x == 1 { Err("no") } else { Ok(x) }, 0..3).fallible().iter().collect();
         assert!(all[1].as_ref().unwrap_err().is_error());
         let all: Vec<_> = pool.imap_unordered(task, 0..40).collect();
         assert_eq!((all.len(), all.iter().filter(|it| it.is_err()).count()), (40, 5));
@@ -60,7 +62,7 @@ fn input_is_read_as_far_as_there_is_room() {
     on_each_pool(2, 60, |pool| {
         let read = Cell::new(0u64);
         let endless = (0u64..).inspect(|_| read.set(read.get() + 1));
-        let mut results = pool.job().buffersize(10).imap(|x: u64| x, endless);
+        let mut results = pool.tasks(|x: u64| x, endless).buffersize(10).iter();
         std::thread::sleep(Duration::from_millis(50));
         assert!(read.get() <= 10, "{}", read.get());
         for x in 0..1000 {
@@ -80,7 +82,7 @@ fn dropping_a_stream_cancels_what_has_not_begun() {
             count.fetch_add(1);
             std::thread::sleep(Duration::from_millis(20));
         };
-        let mut results = pool.job().chunksize(1).buffersize(50).imap(slow, std::iter::repeat(count.clone()));
+        let mut results = pool.tasks(slow, std::iter::repeat(count.clone())).chunksize(1).buffersize(50).iter();
         results.next().unwrap().unwrap();
         drop(results);
         pool.apply(|| (), ()).unwrap();
@@ -96,7 +98,7 @@ fn a_panic_in_the_input_comes_after_the_good_results() {
     on_each_pool(2, 60, |pool| {
         for chunk in [1, 4] {
             let input = (0..20u64).map(|x| if x == 7 { panic!("the input, on purpose") } else { x });
-            let mut results = pool.job().chunksize(chunk).imap(|x: u64| x * x, input);
+            let mut results = pool.tasks(|x: u64| x * x, input).chunksize(chunk).iter();
             for x in 0..7 {
                 assert_eq!(results.next().unwrap().unwrap(), x * x);
             }
@@ -113,10 +115,10 @@ fn a_wait_for_the_next_result_can_time_out() {
     on_each_pool(1, 60, |pool| {
         let mut results = pool.imap(|ms: u64| std::thread::sleep(Duration::from_millis(ms)), [0, 500, 0]);
         assert!(results.next().unwrap().is_ok());
-        assert!(results.next_timeout(Duration::from_millis(10)).is_none());
-        assert!(results.next_timeout(Duration::from_secs(30)).unwrap().unwrap().is_ok());
+        assert!(results.next_timeout(Duration::from_millis(10)).is_pending());
+        assert!(matches!(results.next_timeout(Duration::from_secs(30)), Poll::Ready(Some(Ok(_)))));
         assert!(results.next().unwrap().is_ok());
-        assert!(results.next_timeout(Duration::ZERO).unwrap().is_none());
+        assert!(matches!(results.next_timeout(Duration::ZERO), Poll::Ready(None)));
     });
 }
 
@@ -124,7 +126,7 @@ fn a_wait_for_the_next_result_can_time_out() {
 fn a_stream_ends_with_its_pool() {
     on_each_link(60, |builder| {
         let pool = builder().processes(1).build().unwrap();
-        let results = pool.job().buffersize(5).imap(|_: u64| std::thread::sleep(Duration::from_secs(1000)), 0..);
+        let results = pool.tasks(|_: u64| std::thread::sleep(Duration::from_secs(1000)), 0..).buffersize(5).iter();
         pool.terminate();
         let mut errors = 0;
         for result in results {
@@ -216,8 +218,8 @@ fn a_stream_survives_the_death_of_workers() {
                 assert!(killed > 0);
             });
             for ordered in [true, false] {
-                let job = pool.job().chunksize(3);
-                let results = if ordered { job.imap(work, 0..2000) } else { job.imap_unordered(work, 0..2000) };
+                let call = pool.tasks(work, 0..2000).chunksize(3);
+                let results = if ordered { call.iter() } else { call.unordered() };
                 let mut indices: Vec<u64> = results
                     .map(|result| match result {
                         Ok(values) => {

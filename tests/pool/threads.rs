@@ -11,7 +11,7 @@ fn one_program_runs_on_either() {
     fn program(pool: &Pool) -> (Vec<u64>, Vec<String>, u64, Vec<bool>, Vec<u64>) {
         let squares = pool.map(|x: u64| x * x, 0..1000).unwrap();
         let words = pool.starmap(|word: String, n: usize| word.repeat(n), [("a".to_owned(), 3)]).unwrap();
-        let sum = pool.with(&7).apply(|seven: &u64, x: u64| seven + x, (1,)).unwrap();
+        let sum = pool.with(&7).task(|seven: &u64, x: u64| seven + x, (1,)).run().unwrap();
         let each = pool.map_each(|x: u32| assert!(x != 3), 0..5).into_iter().map(|it| it.is_ok()).collect();
         let later = pool.map_async(|x: u64| x + 1, 0..100).unwrap();
         let streamed: Vec<u64> = pool.imap(|x: u64| x * 2, 0..).take(50).map(Result::unwrap).collect();
@@ -33,7 +33,7 @@ fn tasks_run_on_several_threads_of_this_process() {
         std::thread::sleep(Duration::from_millis(5));
         (std::process::id(), format!("{:?}", std::thread::current().id()))
     };
-    let seen = pool.job().chunksize(1).map(task, 0..60).unwrap();
+    let seen = pool.tasks(task, 0..60).chunksize(1).run().unwrap();
     assert_eq!(SEEN.load(SeqCst), 60);
     assert!(seen.iter().all(|(pid, _)| *pid == std::process::id()));
     assert_eq!(seen.iter().map(|(_, thread)| thread).collect::<HashSet<_>>().len(), 3);
@@ -56,7 +56,7 @@ fn a_panic_is_an_error_of_its_task() {
 fn a_time_limit_is_refused() {
     let _watchdog = watchdog(60);
     let pool = ThreadPool::new(1).unwrap();
-    let error = pool.job().timeout(Duration::from_secs(1)).map(|x: u32| x, 0..3).unwrap_err();
+    let error = pool.tasks(|x: u32| x, 0..3).timeout(Duration::from_secs(1)).run().unwrap_err();
     assert!(error.is_invalid_argument() && error.to_string().contains("a thread cannot be stopped"), "{error}");
 }
 

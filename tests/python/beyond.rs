@@ -11,7 +11,6 @@ use multiproc::{Array, Lock, Pool, Process, RawValue, Value};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::cell::Cell;
 use std::io::{BufRead, BufReader};
-use std::panic::catch_unwind;
 use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -116,9 +115,9 @@ fn test_undecodable_value() {
             }
         }
         let fail = |has_text: bool| -> Result<(), Peculiar> { Err(Peculiar { has_text }) };
-        let error = pool.try_apply(fail, (true,)).unwrap_err();
+        let error = pool.task(fail, (true,)).fallible().run().unwrap_err();
         assert!(error.task().unwrap().is_error() && error.to_string().ends_with("failed: peculiar"), "{error}");
-        let error = pool.try_apply(fail, (false,)).unwrap_err();
+        let error = pool.task(fail, (false,)).fallible().run().unwrap_err();
         assert!(error.task().unwrap().is_panic() && error.to_string().contains("the text, on purpose"), "{error}");
         assert_eq!(pool.map(sqr, 0..4).unwrap(), [0, 1, 4, 9]);
     });
@@ -160,7 +159,7 @@ fn test_initializer_fails() {
 #[test]
 fn test_map_chunksize_zero() {
     on_ring_pool(1, 60, |pool| {
-        assert!(catch_unwind(std::panic::AssertUnwindSafe(|| pool.job().chunksize(0))).is_err());
+        assert!(pool.tasks(sqr, 0..3).chunksize(0).run().unwrap_err().is_invalid_argument());
         assert_eq!(pool.map(sqr, 0..3).unwrap(), [0, 1, 4]);
     });
 }
@@ -169,7 +168,7 @@ fn test_map_chunksize_zero() {
 #[test]
 fn test_imap_chunks_after_an_error() {
     on_each_pool(2, 60, |pool| {
-        let all: Vec<_> = pool.job().chunksize(5).imap(|x: u64| assert!(x != 3), 0..20).collect();
+        let all: Vec<_> = pool.tasks(|x: u64| assert!(x != 3), 0..20).chunksize(5).iter().collect();
         assert_eq!(all.len(), 20);
         assert!(all.iter().zip(0..).all(|(result, x)| result.is_err() == (x == 3)));
     });
@@ -324,8 +323,8 @@ fn test_task_timeout_kills_one_worker() {
             assert!(eventually(SOON, || gate.get() == 1));
             own_pid()
         };
-        let other = pool.with(&gate).apply_async(wait, ()).unwrap();
-        let error = pool.job().timeout(Duration::from_millis(100)).apply(sleep_long, ()).unwrap_err();
+        let other = pool.with(&gate).task(wait, ()).submit().unwrap();
+        let error = pool.task(sleep_long, ()).timeout(Duration::from_millis(100)).run().unwrap_err();
         assert!(error.task().unwrap().is_timeout(), "{error}");
         gate.set(1);
         // The other worker still is one of the first two.

@@ -54,7 +54,7 @@ fn test_apply() {
     on_processes_and_threads(2, 60, |pool| {
         assert_eq!(pool.apply(sqr, (5,)).unwrap(), 25);
         assert_eq!(pool.apply(|Named { x, exponent }| x.pow(exponent), (Named { exponent: 2, x: 3 },)).unwrap(), 9);
-        assert_eq!(pool.with(&2).apply(|exponent: &u32, x: u64| x.pow(*exponent), (3,)).unwrap(), 9);
+        assert_eq!(pool.with(&2).task(|exponent: &u32, x: u64| x.pow(*exponent), (3,)).run().unwrap(), 9);
     });
 }
 
@@ -62,7 +62,7 @@ fn test_apply() {
 fn test_map() {
     on_processes_and_threads(2, 60, |pool| {
         assert_eq!(pool.map(sqr, 0..10).unwrap(), squares(10));
-        assert_eq!(pool.job().chunksize(20).map(sqr, 0..100).unwrap(), squares(100));
+        assert_eq!(pool.tasks(sqr, 0..100).chunksize(20).run().unwrap(), squares(100));
     });
 }
 
@@ -72,7 +72,7 @@ fn test_starmap() {
         let pairs = |n: u64| (0..n).zip((0..n).rev());
         let products = |n| pairs(n).map(|(x, y)| mul(x, y)).collect::<Vec<_>>();
         assert_eq!(pool.starmap(mul, pairs(10)).unwrap(), products(10));
-        assert_eq!(pool.job().chunksize(20).starmap(mul, pairs(100)).unwrap(), products(100));
+        assert_eq!(pool.star_tasks(mul, pairs(100)).chunksize(20).run().unwrap(), products(100));
         assert_eq!(pool.starmap_async(mul, pairs(100)).unwrap().get().unwrap(), products(100));
     });
 }
@@ -84,7 +84,7 @@ fn test_map_async_callbacks() {
         let run = |text: &str| {
             let (tell, told) = channel();
             let tell_error = tell.clone();
-            let result = pool.try_map_async(parse, [text.to_owned()]).unwrap();
+            let result = pool.tasks(parse, [text.to_owned()]).fallible().submit().unwrap();
             let result = result
                 .callback(move |values: &Vec<i32>| tell.send(Ok(values.clone())).unwrap())
                 .error_callback(move |error| tell_error.send(Err(error.clone())).unwrap());
@@ -150,7 +150,7 @@ fn message(payload: &(dyn std::any::Any + Send)) -> &str {
 #[test]
 fn test_map_chunksize() {
     on_processes_and_threads(2, 60, |pool| {
-        let mut result = pool.job().chunksize(1).map_async(sqr, []).unwrap();
+        let mut result = pool.tasks(sqr, []).chunksize(1).submit().unwrap();
         assert_eq!(result.get_timeout(SOON).unwrap().unwrap(), []);
     });
 }
@@ -190,7 +190,7 @@ fn test_map_handle_iterable_exception() {
         for fault in [0, 0, 3, 3, 7] {
             let input = || Faulty { next: 0, fault, len: 10 };
             expect(&|| drop(pool.map(sqr, input())));
-            expect(&|| drop(pool.job().chunksize(4).map(sqr, input())));
+            expect(&|| drop(pool.tasks(sqr, input()).chunksize(4).run()));
             expect(&|| drop(pool.map_each(sqr, input())));
             expect(&|| drop(pool.map_async(sqr, input())));
             // Without a known length.
@@ -222,7 +222,7 @@ fn test_async_timeout() {
         assert!(start.elapsed() >= Duration::from_millis(99));
         assert!(!result.ready() && result.successful().is_none());
         pool.terminate();
-        assert!(pool.join_timeout(SOON).unwrap());
+        assert!(pool.join_timeout(SOON).is_some_and(|end| end.is_ok()));
         // Python's `get` would wait for ever now.
         assert!(result.get_timeout(SOON).unwrap().unwrap_err().is_terminated());
     });
@@ -250,7 +250,7 @@ fn test_terminate() {
             started.fetch_add(1);
             std::thread::sleep(Duration::from_millis(ms));
         };
-        let result = pool.with(&started).map_async(hold, vec![NEVER_MS; 10_000]).unwrap();
+        let result = pool.with(&started).tasks(hold, vec![NEVER_MS; 10_000]).submit().unwrap();
         assert!(eventually(SOON, || started.get() == 2));
         let start = Instant::now();
         pool.terminate();
@@ -311,7 +311,7 @@ fn test_traceback() {
                 std::io::Error::new(std::io::ErrorKind::InvalidData, Wrapped(error))
             })
         };
-        let error = pool.try_apply(chain, ("x".to_owned(),)).unwrap_err();
+        let error = pool.task(chain, ("x".to_owned(),)).fallible().run().unwrap_err();
         let remote = error.source().unwrap().downcast_ref::<RemoteError>().unwrap();
         assert_eq!(remote.to_string(), "not a small number");
         assert_eq!(remote.source().unwrap().to_string(), "invalid digit found in string");
@@ -347,12 +347,12 @@ fn test_map_no_failfast() {
             ended.fetch_add(1);
             panic!("{}", "x".repeat(1 << 20));
         };
-        let error = pool.job().chunksize(1).with(&ended).map(fail, [0, 300]).unwrap_err();
+        let error = pool.with(&ended).tasks(fail, [0, 300]).chunksize(1).run().unwrap_err();
         assert_eq!(ended.get(), 2, "it did not wait for all");
         // Python raises the error that arrived first.
         assert_eq!((error.task().unwrap().index(), error.task().unwrap().message().unwrap().len()), (0, 1 << 20));
         pool.close();
-        assert!(pool.join_timeout(SOON).unwrap());
+        assert!(pool.join_timeout(SOON).is_some_and(|end| end.is_ok()));
     });
 }
 

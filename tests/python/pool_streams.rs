@@ -22,7 +22,7 @@ fn test_imap() {
             assert_eq!(results.next().unwrap().unwrap(), x * x);
         }
         assert!(results.next().is_none() && results.next().is_none());
-        let mut results = pool.job().chunksize(100).imap(sqr, 0..1000);
+        let mut results = pool.tasks(sqr, 0..1000).chunksize(100).iter();
         for x in 0..1000 {
             assert_eq!(results.next().unwrap().unwrap(), x * x);
         }
@@ -46,7 +46,7 @@ fn is_fault(results: &mut Imap<'_, u64>) -> bool {
 fn test_imap_handle_iterable_exception() {
     on_processes_and_threads(2, 60, |pool| {
         for (fault, chunk) in [(0, 1), (3, 1), (7, 2), (7, 4)] {
-            let mut results = pool.job().chunksize(chunk).imap(sqr, faulty(fault));
+            let mut results = pool.tasks(sqr, faulty(fault)).chunksize(chunk).iter();
             for x in 0..fault {
                 assert_eq!(results.next().unwrap().unwrap(), x * x, "chunks of {chunk}");
             }
@@ -61,8 +61,7 @@ fn test_imap_handle_iterable_exception() {
 fn test_imap_unordered() {
     on_processes_and_threads(2, 60, |pool| {
         for chunk in [1, 100] {
-            let mut all: Vec<u64> =
-                pool.job().chunksize(chunk).imap_unordered(sqr, 0..1000).map(Result::unwrap).collect();
+            let mut all: Vec<u64> = pool.tasks(sqr, 0..1000).chunksize(chunk).unordered().map(Result::unwrap).collect();
             all.sort();
             assert_eq!(all, (0..1000).map(sqr).collect::<Vec<_>>());
         }
@@ -74,7 +73,7 @@ fn test_imap_unordered_handle_iterable_exception() {
     on_processes_and_threads(2, 60, |pool| {
         for (fault, chunk) in [(0, 1), (3, 1), (7, 2), (7, 4)] {
             let mut expected: HashSet<u64> = (0..fault).map(sqr).collect();
-            let mut results = pool.job().chunksize(chunk).imap_unordered(sqr, faulty(fault));
+            let mut results = pool.tasks(sqr, faulty(fault)).chunksize(chunk).unordered();
             for _ in 0..fault {
                 let value = results.next().unwrap().unwrap();
                 assert!(expected.remove(&value), "{value} is wrong or came twice");

@@ -13,7 +13,6 @@ use multiproc::{Pool, RawValue};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::HashSet;
-use std::panic::catch_unwind;
 use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -29,7 +28,7 @@ fn test_async_error_callback() {
     on_each_pool(2, 60, |pool| {
         let find = |key: String| -> Result<u64, String> { Err(format!("no key `{key}`")) };
         let (tell, told) = channel();
-        let result = pool.try_apply_async(find, ("k".to_owned(),)).unwrap();
+        let result = pool.task(find, ("k".to_owned(),)).fallible().submit().unwrap();
         let result = result.error_callback(move |error| tell.send(error.clone()).unwrap());
         result.wait();
         let told: Vec<_> = told.try_iter().collect();
@@ -98,7 +97,7 @@ fn test_pool_worker_lifetime_early_close() {
         };
         let results: Vec<_> = (0..6).map(|x| pool.apply_async(slow, (x,)).unwrap()).collect();
         pool.close();
-        assert!(pool.join_timeout(SOON).unwrap());
+        assert!(pool.join_timeout(SOON).is_some_and(|end| end.is_ok()));
         for (x, result) in (0..).zip(results) {
             assert!(result.ready());
             assert_eq!(result.get().unwrap(), x * x);
@@ -108,7 +107,7 @@ fn test_pool_worker_lifetime_early_close() {
 
 #[test]
 fn test_pool_maxtasksperchild_invalid() {
-    assert!(catch_unwind(|| Pool::builder().max_tasks_per_child(0)).is_err());
+    assert!(Pool::builder().max_tasks_per_child(0).build().unwrap_err().is_invalid_argument());
 }
 
 static SEEN: OnceLock<u64> = OnceLock::new();

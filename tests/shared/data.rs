@@ -54,7 +54,7 @@ fn updates_from_many_processes_are_all_there() {
     let bytes = RawArray::<u8>::new(5);
     let shared = (value.clone(), raw.clone(), array.clone(), bytes.clone());
     pool.with(&shared)
-        .map(
+        .tasks(
             |(value, raw, array, bytes): &Counters, item: usize| {
                 for _ in 0..100 {
                     value.update(|all| all.iter_mut().for_each(|it| *it += 1)).unwrap();
@@ -65,6 +65,7 @@ fn updates_from_many_processes_are_all_there() {
             },
             0..70,
         )
+        .run()
         .unwrap();
     assert_eq!(value.get().unwrap(), [7000; 3]);
     assert_eq!(raw.get(), 7000);
@@ -136,15 +137,18 @@ fn a_large_array_is_shared_and_not_copied() {
     let _watchdog = watchdog(120);
     let array = Array::<f64>::new(16 << 20);
     let pool = Pool::new(2).unwrap();
-    let sum = pool.with(&array).map(
-        |array: &Array<f64>, part: usize| {
-            let mut all = array.lock().unwrap();
-            let part = &mut all[part << 20..][..1 << 20];
-            part.fill(0.5);
-            part.iter().sum::<f64>()
-        },
-        0..16,
-    );
+    let sum = pool
+        .with(&array)
+        .tasks(
+            |array: &Array<f64>, part: usize| {
+                let mut all = array.lock().unwrap();
+                let part = &mut all[part << 20..][..1 << 20];
+                part.fill(0.5);
+                part.iter().sum::<f64>()
+            },
+            0..16,
+        )
+        .run();
     assert_eq!(sum.unwrap().iter().sum::<f64>(), (8 << 20) as f64);
     assert_eq!(array.read(..).unwrap().iter().sum::<f64>(), (8 << 20) as f64);
 }

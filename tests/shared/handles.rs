@@ -138,7 +138,7 @@ fn an_idle_worker_lets_go_of_the_last_context() {
         let before = multiproc::shared_memory_report().unwrap().blocks;
         let value = Value::new(1u64);
         assert_eq!(
-            pool.with(&value).map(|value: &Value<u64>, x: u64| value.get().unwrap() + x, 0..9).unwrap().len(),
+            pool.with(&value).tasks(|value: &Value<u64>, x: u64| value.get().unwrap() + x, 0..9).run().unwrap().len(),
             9
         );
         drop(value);

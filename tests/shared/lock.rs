@@ -18,7 +18,7 @@ fn only_one_at_a_time() {
             number.set(number.get() + 1);
         }
     };
-    pool.with(&shared).map(add, 0..40).unwrap();
+    pool.with(&shared).tasks(add, 0..40).run().unwrap();
     assert_eq!(number.get(), 40_000);
 }
 

@@ -142,6 +142,6 @@ fn a_guardian_is_replaced() {
     assert!(eventually(SOON, replaced));
     // One that is made by a worker serves all.
     let pool = Pool::new(1).unwrap();
-    let worker = pool.try_apply(|| SharedMemory::create(None, 1).map(|_| own_pid()), ()).unwrap();
+    let worker = pool.task(|| SharedMemory::create(None, 1).map(|_| own_pid()), ()).fallible().run().unwrap();
     assert_eq!(guardian_of(worker), None);
 }

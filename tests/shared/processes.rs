@@ -42,7 +42,7 @@ fn a_grandchild_has_part_too() {
         let inner = |total: RawValue<u32>| total.fetch_add(1);
         Process::spawn(inner, (total.clone(),)).unwrap().join().unwrap();
         let pool = multiproc::Pool::new(2).unwrap();
-        pool.with(&total).map(|total: &RawValue<u32>, x: u32| total.fetch_add(x), 0..10).unwrap();
+        pool.with(&total).tasks(|total: &RawValue<u32>, x: u32| total.fetch_add(x), 0..10).run().unwrap();
         total.fetch_add(100);
     };
     Process::spawn(outer, (total.clone(),)).unwrap().join().unwrap();

@@ -185,7 +185,7 @@ fn it_travels_to_tasks_and_back() {
             let read = pool.map(|list: ShareableList| list.to_vec().unwrap(), vec![list.clone(); 4]).unwrap();
             assert!(read.iter().all(|items| *items == mixed()));
             let change = |list: ShareableList, to: Item| list.set(1, to).map(|()| list);
-            let back = pool.try_apply(change, (list.clone(), Item::from("worker"))).unwrap();
+            let back = pool.task(change, (list.clone(), Item::from("worker"))).fallible().run().unwrap();
             assert_eq!((back.get(1).unwrap(), list.get(1).unwrap()), ("worker".into(), "worker".into()));
         }
     });

@@ -241,7 +241,7 @@ fn what_is_kept_stays() {
     let name = name("kept");
     let pool = Pool::new(1).unwrap();
     let keep = |name: String| SharedMemory::create(&*name, 3).map(|memory| (memory.keep(), memory.write(0, b"abc")).0);
-    pool.try_apply(keep, (name.clone(),)).unwrap();
+    pool.task(keep, (name.clone(),)).fallible().run().unwrap();
     drop(pool);
     let memory = SharedMemory::open(&name).unwrap();
     assert_eq!(memory.read(..), b"abc");
@@ -255,7 +255,7 @@ fn it_travels_to_tasks_and_back() {
         for memory in [SharedMemory::create(None, 800).unwrap(), SharedMemory::anonymous(800).unwrap()] {
             let opened = memory.name().map(|name| SharedMemory::open(name).unwrap());
             let squares = |memory: &SharedMemory, i: usize| memory.set(8 * i, (i * i) as u64);
-            pool.with(&memory).map(squares, 0..100).unwrap();
+            pool.with(&memory).tasks(squares, 0..100).run().unwrap();
             assert_eq!(memory.get_many::<u64>(0, 100), (0..100).map(|i| i * i).collect::<Vec<u64>>());
             let back = pool.apply(|memory: SharedMemory| memory, (memory.clone(),)).unwrap();
             back.set(0, 7u64);
@@ -306,10 +306,10 @@ fn a_killed_worker_leaves_no_name() {
     assert!(lost.iter().all(|it: &Result<(), _>| it.as_ref().unwrap_err().is_worker_lost()));
     assert!(eventually(SOON, || !names.iter().any(|name| exists(name))));
     // Nor does one that ends with handles in its hands.
-    let made = pool.try_apply(
-        || SharedMemory::create(None, 1).map(|it| std::mem::ManuallyDrop::new(it).name().unwrap().to_owned()),
-        (),
-    );
+    let made = pool
+        .task(|| SharedMemory::create(None, 1).map(|it| std::mem::ManuallyDrop::new(it).name().unwrap().to_owned()), ())
+        .fallible()
+        .run();
     let made = made.unwrap();
     assert!(exists(&made));
     drop(pool);

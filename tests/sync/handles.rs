@@ -62,7 +62,7 @@ fn in_arguments_contexts_and_results() {
     let pool = Pool::new(2).unwrap();
     pool.apply(|all: All| touch(&all), (all.clone(),)).unwrap();
     check(&all);
-    pool.with(&all).map(|all: &All, _: u32| touch(all), 0..1).unwrap();
+    pool.with(&all).tasks(|all: &All, _: u32| touch(all), 0..1).run().unwrap();
     check(&all);
     Process::spawn(|all: All| touch(&all), (all.clone(),)).unwrap().join().unwrap();
     check(&all);

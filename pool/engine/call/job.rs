@@ -25,14 +25,14 @@ pub(crate) struct Header {
     pub(crate) id: u64,
     pub(crate) function: FnRef,
     pub(crate) name: &'static str,
-    pub(crate) context: Option<Packed>,
+    pub(crate) context: Option<Arc<Packed>>,
     /// The estimated time of one task in nanoseconds, as the bits of an `f64`; 0 = unknown. Changed under the core's
     /// lock only.
     nanos: AtomicU64,
 }
 
 impl Header {
-    pub(crate) fn new(id: u64, entry: &'static Entry<Run>, context: Option<Packed>) -> Result<Header, Error> {
+    pub(crate) fn new(id: u64, entry: &'static Entry<Run>, context: Option<Arc<Packed>>) -> Result<Header, Error> {
         Ok(Header { id, function: FnRef::of(entry)?, name: entry.name(), context, nanos: AtomicU64::new(0) })
     }
 
@@ -52,7 +52,7 @@ impl Header {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Tasks per frame; by measurement if not given.
-    pub(crate) chunksize: Option<u32>,
+    pub(crate) chunksize: Option<usize>,
     /// How long one task may run.
     pub(crate) timeout: Option<Duration>,
     /// How often a task that has failed is run again.
@@ -63,6 +63,20 @@ pub(crate) struct Options {
     pub(crate) buffersize: Option<usize>,
     /// Who is told how far it has come.
     pub(crate) progress: Option<Listener>,
+}
+
+impl Options {
+    /// Refuses what no call can do. The one place for it: a call is described by chained methods that return no `Result`, so
+    /// an absurd option is the error of the delivery.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match self {
+            Options { chunksize: Some(n), .. } if !(1..=chunk::MOST as usize).contains(n) => {
+                Err(Error::invalid_argument(format!("the chunk size must be at least 1 and at most 2^30, not {n}")))
+            }
+            Options { buffersize: Some(0), .. } => Err(Error::invalid_argument("the buffer must hold at least 1 item")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Why a job ends before all its tasks have ended.
@@ -169,7 +183,7 @@ impl Job {
         match self.options {
             // A task with a time limit is alone at its worker: stopping that must cost nobody else.
             Options { timeout: Some(_), .. } => 1,
-            Options { chunksize: Some(count), .. } => count,
+            Options { chunksize: Some(count), .. } => u32::try_from(count).unwrap_or(chunk::MOST),
             _ => chunk::size(self.header.nanos(), last, left, workers),
         }
     }

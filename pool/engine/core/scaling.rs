@@ -11,13 +11,27 @@ use std::time::{Duration, Instant};
 /// How often the memory of a worker is looked at, at most.
 const WEIGH_EVERY: Duration = Duration::from_millis(1);
 
+/// The most workers of a pool. Any machine runs out of descriptors before; far larger numbers are mistakes that would
+/// otherwise end in an allocation that fails.
+const MOST_WORKERS: usize = 1 << 16;
+
+/// Refuses a number of workers that no pool can have.
+pub(crate) fn check_count(workers: usize) -> Result<(), Error> {
+    match workers {
+        0 => Err(Error::invalid_argument("a pool needs at least 1 process, not 0")),
+        1..=MOST_WORKERS => Ok(()),
+        _ => Err(Error::invalid_argument(format!("a pool has at most {MOST_WORKERS} processes, not {workers}"))),
+    }
+}
+
 impl Engine {
     /// Changes the number of workers.
     ///
     /// # Errors
     ///
-    /// The pool takes no calls any more, or belongs to another process.
+    /// No pool can have so many, or it takes no calls any more, or belongs to another process.
     pub(crate) fn resize(self: &Arc<Self>, workers: usize) -> Result<(), Error> {
+        check_count(workers)?;
         self.check_generation()?;
         let mut core = self.core.lock();
         core.check_open()?;

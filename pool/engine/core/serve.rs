@@ -69,7 +69,7 @@ impl Engine {
     pub(crate) fn run(
         self: &Arc<Self>,
         entry: &'static Entry<Run>,
-        context: Option<Packed>,
+        context: Option<Arc<Packed>>,
         options: Options,
         feed: &mut dyn Feed,
         sink: &mut dyn Sink,
@@ -96,7 +96,7 @@ impl Engine {
     pub(crate) fn submit(
         self: &Arc<Self>,
         entry: &'static Entry<Run>,
-        context: Option<Packed>,
+        context: Option<Arc<Packed>>,
         options: Options,
         feed: &mut dyn Feed,
     ) -> Result<(Arc<Job>, u64), Error> {
@@ -242,7 +242,7 @@ impl Engine {
     pub(crate) fn enter(
         self: &Arc<Self>,
         entry: &'static Entry<Run>,
-        context: Option<Packed>,
+        context: Option<Arc<Packed>>,
         options: Options,
         submission: Option<Submission>,
     ) -> Result<Arc<Job>, Error> {
@@ -250,6 +250,7 @@ impl Engine {
             return Err(Error::reentrant());
         }
         self.check_generation()?;
+        options.check()?;
         if options.timeout.is_some() && !self.launcher.can_stop_tasks() {
             return Err(Error::invalid_argument("a thread cannot be stopped: a time limit needs a pool of processes"));
         }

@@ -211,7 +211,11 @@ impl Core {
     }
 
     /// The header for calls of a function.
-    pub(crate) fn header(&mut self, entry: &'static Entry<Run>, context: Option<Packed>) -> Result<Arc<Header>, Error> {
+    pub(crate) fn header(
+        &mut self,
+        entry: &'static Entry<Run>,
+        context: Option<Arc<Packed>>,
+    ) -> Result<Arc<Header>, Error> {
         let key = std::ptr::from_ref(entry) as usize;
         if context.is_none() {
             if let Some(header) = self.headers.get(&key) {

@@ -23,7 +23,7 @@ pub struct PoolStats {
     pub tasks: u64,
     /// Those whose outcome is an error.
     pub failed: u64,
-    /// How often a task was run again after it had failed: see [`Job::retries`](crate::Job::retries).
+    /// How often a task was run again after it had failed: see [`Call::retries`](crate::Call::retries).
     pub retried: u64,
     /// Workers that have ended and were replaced.
     pub restarts: u64,

@@ -19,7 +19,6 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Routine {
     function: FnRef,
-    #[serde(with = "crate::codec::bytes")]
     args: Vec<u8>,
     /// So much luggage the arguments have. It travels beside the routine, and is kept by all who may run it.
     pieces: usize,
@@ -183,7 +182,7 @@ where
 fn caught<F: Task<A>, A: Args, R>(reader: &mut Reader<'_>, then: impl FnOnce(F::Output) -> R) -> Result<R, TaskKind> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let args = A::decode(reader).map_err(|error| TaskKind::Decode { text: error.0 })?;
-        Ok(then(conjure::<F>().call(args)))
+        Ok(then(conjure::<F>().call(&(), &mut (), args)))
     }));
     outcome.unwrap_or_else(|payload| Err(panic::describe(payload).into()))
 }

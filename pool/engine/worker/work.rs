@@ -1,294 +1,157 @@
 //! What a task is, seen from both sides: how its input is read, what is called, what comes back.
 
-use crate::codec::{self, CodecError, Packed, Payload, Reader};
+use crate::codec::{self, CodecError, Payload, Reader};
 use crate::engine::worker::kept_state::Keeper;
-use crate::error::{RemoteError, TaskKind};
+use crate::error::TaskKind;
 use crate::heap::scope;
 use crate::identity::{Callable, Entry};
 use crate::ipc::link::{Frame, WorkerLink};
 use crate::ipc::worker_end::WorkerEnd;
 use crate::luggage::Luggage;
-use crate::process::args::{Args, Task, TaskOn, TaskWith};
+use crate::process::args::{Args, Task};
+use crate::process::context::{Bare, ByRef, Kept};
 use crate::process::panic;
 use crate::process::returns::Returns;
 use crate::sys::copy::conjure;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::any::{Any, type_name};
-use std::borrow::Borrow;
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// One kind of call of one function. A type without values: all it says, it says by its type.
-pub(crate) trait Work: 'static {
-    type Input;
-    type Output: Payload;
-    type Context: 'static;
-    /// What of the worker it may change; `()` = nothing.
-    type State: 'static;
+/// What the tasks of a call run, and with what. A type without values: all it says, it says by its type. Sealed: [`Owned`]
+/// and [`Borrowed`].
+pub trait Shape: sealed::Sealed {
+    /// What a worker keeps for these tasks.
+    #[doc(hidden)]
+    type Kept: Kept;
+    /// What one task is given.
+    type Input: 'static;
+    /// What the function returns.
+    type Output: 'static;
 
+    #[doc(hidden)]
     fn name() -> &'static str;
-    fn context(reader: &mut Reader<'_>) -> Result<Self::Context, CodecError>;
+    #[doc(hidden)]
     fn decode(reader: &mut Reader<'_>) -> Result<Self::Input, CodecError>;
+    #[doc(hidden)]
     fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError>;
-    fn call(context: &Self::Context, state: &mut Self::State, input: Self::Input) -> Result<Self::Output, RemoteError>;
+    #[doc(hidden)]
+    fn call(held: &Held<Self>, state: &mut State<Self>, input: Self::Input) -> Self::Output;
 }
 
-/// `f(item)`.
-#[derive(Debug)]
-pub(crate) struct Each<F, T, R, J>(PhantomData<fn(F, T, R, J)>);
+/// What a worker has read once for all tasks of a call.
+type Held<K> = <<K as Shape>::Kept as Kept>::Held;
 
-impl<F, T, R, J> Work for Each<F, T, R, J>
-where
-    F: Fn(T) -> R + Copy + 'static,
-    T: Payload,
-    R: 'static,
-    J: Returns<R>,
-{
-    type Input = T;
-    type Output = J::Value;
-    type Context = ();
-    type State = ();
+/// What the tasks of a call may change in their worker.
+type State<K> = <<K as Shape>::Kept as Kept>::State;
+
+/// An item out of which a call makes a task. Sealed.
+pub trait Accepts<T>: Shape {
+    #[doc(hidden)]
+    fn encode(item: &T, out: &mut Vec<u8>) -> Result<(), CodecError>;
+}
+
+mod sealed {
+    pub trait Sealed: 'static {}
+    impl<F: 'static, A: 'static, X: 'static> Sealed for super::Owned<F, A, X> {}
+    impl<F: 'static, T: ?Sized + 'static, R: 'static, X: 'static> Sealed for super::Borrowed<F, T, R, X> {}
+}
+
+/// `F` is called with the arguments `A`, a tuple that the task owns, in the context `X`.
+#[derive(Debug)]
+pub struct Owned<F, A, X = Bare>(PhantomData<fn(F, A, X)>);
+
+impl<F: Task<A, X>, A: Args, X: Kept> Shape for Owned<F, A, X> {
+    type Kept = X;
+    type Input = A;
+    type Output = F::Output;
 
     fn name() -> &'static str {
         type_name::<F>()
     }
-    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
-        Ok(())
-    }
     #[inline]
-    fn decode(reader: &mut Reader<'_>) -> Result<T, CodecError> {
-        codec::decode(reader)
+    fn decode(reader: &mut Reader<'_>) -> Result<A, CodecError> {
+        A::decode(reader)
     }
     fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        codec::skip::<T>(reader)
+        A::skip(reader)
     }
     #[inline]
-    fn call((): &(), (): &mut (), item: T) -> Result<J::Value, RemoteError> {
-        J::judge(conjure::<F>()(item))
+    fn call(held: &X::Held, state: &mut X::State, args: A) -> F::Output {
+        conjure::<F>().call(held, state, args)
     }
 }
 
-/// `f(&item)`, where the item may have been borrowed.
-#[derive(Debug)]
-pub(crate) struct EachRef<F, T: ?Sized, R>(PhantomData<fn(F, &T, R)>);
+/// A tuple of arguments.
+impl<F: Task<A, X>, A: Args, X: Kept> Accepts<A> for Owned<F, A, X> {
+    #[inline]
+    fn encode(args: &A, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        args.encode(out)
+    }
+}
 
-impl<F, T, R> Work for EachRef<F, T, R>
+/// The only argument.
+impl<F: Task<(T,), X>, T: Payload, X: Kept> Accepts<T> for Owned<F, (T,), X> {
+    #[inline]
+    fn encode(item: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        codec::encode(item, out)
+    }
+}
+
+/// `F` is called with a `&T` that was borrowed where the call was made, in the context `X`, and returns an `R`.
+#[derive(Debug)]
+pub struct Borrowed<F, T: ?Sized, R, X = Bare>(PhantomData<fn(F, &T, R, X)>);
+
+impl<F, T, R, X> Shape for Borrowed<F, T, R, X>
 where
-    F: Fn(&T) -> R + Copy + 'static,
-    T: ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
-    R: Payload,
+    F: for<'t> Task<(&'t T,), X, Output = R>,
+    T: ByRef + ?Sized,
+    R: 'static,
+    X: Kept,
 {
+    type Kept = X;
     type Input = T::Owned;
     type Output = R;
-    type Context = ();
-    type State = ();
 
     fn name() -> &'static str {
         type_name::<F>()
     }
-    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
-        Ok(())
-    }
+    #[inline]
     fn decode(reader: &mut Reader<'_>) -> Result<T::Owned, CodecError> {
         codec::decode(reader)
     }
     fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
         codec::skip::<T>(reader)
     }
-    fn call((): &(), (): &mut (), item: T::Owned) -> Result<R, RemoteError> {
-        Ok(conjure::<F>()(item.borrow()))
+    #[inline]
+    fn call(held: &X::Held, state: &mut X::State, item: T::Owned) -> R {
+        conjure::<F>().call(held, state, (T::lend(&item),))
     }
 }
 
-/// `f(a, b, ..)`.
-#[derive(Debug)]
-pub(crate) struct Star<F, A, J>(PhantomData<fn(F, A, J)>);
-
-impl<F, A, J> Work for Star<F, A, J>
+impl<F, T, R, X, D> Accepts<D> for Borrowed<F, T, R, X>
 where
-    F: Task<A>,
-    A: Args,
-    J: Returns<F::Output>,
-{
-    type Input = A;
-    type Output = J::Value;
-    type Context = ();
-    type State = ();
-
-    fn name() -> &'static str {
-        type_name::<F>()
-    }
-    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
-        Ok(())
-    }
-    #[inline]
-    fn decode(reader: &mut Reader<'_>) -> Result<A, CodecError> {
-        A::decode(reader)
-    }
-    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        A::skip(reader)
-    }
-    #[inline]
-    fn call((): &(), (): &mut (), args: A) -> Result<J::Value, RemoteError> {
-        J::judge(conjure::<F>().call(args))
-    }
-}
-
-/// `f(&context, item)`.
-#[derive(Debug)]
-#[allow(clippy::type_complexity, reason = "a list of type parameters, not a type that anybody reads")]
-pub(crate) struct EachWith<F, C: ?Sized, T, R, J>(PhantomData<fn(F, &C, T, R, J)>);
-
-impl<F, C, T, R, J> Work for EachWith<F, C, T, R, J>
-where
-    F: Fn(&C, T) -> R + Copy + 'static,
-    C: ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
-    T: Payload,
+    F: for<'t> Task<(&'t T,), X, Output = R>,
+    T: ByRef + ?Sized,
     R: 'static,
-    J: Returns<R>,
+    X: Kept,
+    D: Deref<Target = T>,
 {
-    type Input = T;
-    type Output = J::Value;
-    type Context = C::Owned;
-    type State = ();
-
-    fn name() -> &'static str {
-        type_name::<F>()
-    }
-    fn context(reader: &mut Reader<'_>) -> Result<C::Owned, CodecError> {
-        codec::decode(reader)
-    }
     #[inline]
-    fn decode(reader: &mut Reader<'_>) -> Result<T, CodecError> {
-        codec::decode(reader)
-    }
-    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        codec::skip::<T>(reader)
-    }
-    #[inline]
-    fn call(context: &C::Owned, (): &mut (), item: T) -> Result<J::Value, RemoteError> {
-        J::judge(conjure::<F>()(context.borrow(), item))
+    fn encode(item: &D, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        codec::encode::<T>(item, out)
     }
 }
 
-/// `f(&context, a, b, ..)`.
-#[derive(Debug)]
-pub(crate) struct StarWith<F, C: ?Sized, A, J>(PhantomData<fn(F, &C, A, J)>);
-
-impl<F, C, A, J> Work for StarWith<F, C, A, J>
-where
-    F: TaskWith<C, A>,
-    C: ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
-    A: Args,
-    J: Returns<F::Output>,
-{
-    type Input = A;
-    type Output = J::Value;
-    type Context = C::Owned;
-    type State = ();
-
-    fn name() -> &'static str {
-        type_name::<F>()
+/// The descriptor by which a worker finds [`run`] for a shape, and for what its function's return value means.
+pub(crate) fn entry<K: Shape, J: Returns<K::Output>>() -> &'static Entry<Run> {
+    struct Holder<K, J>(PhantomData<(K, J)>);
+    impl<K: Shape, J: Returns<K::Output>> Holder<K, J> {
+        const ENTRY: &'static Entry<Run> = &Entry::new(K::name, run::<K, J>);
     }
-    fn context(reader: &mut Reader<'_>) -> Result<C::Owned, CodecError> {
-        codec::decode(reader)
-    }
-    fn decode(reader: &mut Reader<'_>) -> Result<A, CodecError> {
-        A::decode(reader)
-    }
-    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        A::skip(reader)
-    }
-    fn call(context: &C::Owned, (): &mut (), args: A) -> Result<J::Value, RemoteError> {
-        J::judge(conjure::<F>().call(context.borrow(), args))
-    }
-}
-
-/// `f(&mut state, item)`.
-#[derive(Debug)]
-#[allow(clippy::type_complexity, reason = "a list of type parameters, not a type that anybody reads")]
-pub(crate) struct EachOn<F, S, T, R, J>(PhantomData<fn(F, S, T, R, J)>);
-
-impl<F, S, T, R, J> Work for EachOn<F, S, T, R, J>
-where
-    F: Fn(&mut S, T) -> R + Copy + 'static,
-    S: 'static,
-    T: Payload,
-    R: 'static,
-    J: Returns<R>,
-{
-    type Input = T;
-    type Output = J::Value;
-    type Context = ();
-    type State = S;
-
-    fn name() -> &'static str {
-        type_name::<F>()
-    }
-    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
-        Ok(())
-    }
-    #[inline]
-    fn decode(reader: &mut Reader<'_>) -> Result<T, CodecError> {
-        codec::decode(reader)
-    }
-    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        codec::skip::<T>(reader)
-    }
-    #[inline]
-    fn call((): &(), state: &mut S, item: T) -> Result<J::Value, RemoteError> {
-        J::judge(conjure::<F>()(state, item))
-    }
-}
-
-/// `f(&mut state, a, b, ..)`.
-#[derive(Debug)]
-pub(crate) struct StarOn<F, S, A, J>(PhantomData<fn(F, S, A, J)>);
-
-impl<F, S, A, J> Work for StarOn<F, S, A, J>
-where
-    F: TaskOn<S, A>,
-    S: 'static,
-    A: Args,
-    J: Returns<F::Output>,
-{
-    type Input = A;
-    type Output = J::Value;
-    type Context = ();
-    type State = S;
-
-    fn name() -> &'static str {
-        type_name::<F>()
-    }
-    fn context(_: &mut Reader<'_>) -> Result<(), CodecError> {
-        Ok(())
-    }
-    fn decode(reader: &mut Reader<'_>) -> Result<A, CodecError> {
-        A::decode(reader)
-    }
-    fn skip(reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        A::skip(reader)
-    }
-    fn call((): &(), state: &mut S, args: A) -> Result<J::Value, RemoteError> {
-        J::judge(conjure::<F>().call(state, args))
-    }
-}
-
-/// Encodes a context for [`EachWith`] and [`StarWith`].
-pub(crate) fn encode_context<C: Serialize + ?Sized + 'static>(context: &C) -> Result<Packed, CodecError> {
-    codec::pack(|out| codec::encode(context, out))
-}
-
-/// The descriptor by which a worker finds [`run`] for a kind of work.
-pub(crate) fn entry<W: Work>() -> &'static Entry<Run> {
-    struct Holder<W>(PhantomData<W>);
-    impl<W: Work> Holder<W> {
-        const ENTRY: &'static Entry<Run> = &Entry::new(W::name, run::<W>);
-    }
-    Holder::<W>::ENTRY
+    Holder::<K, J>::ENTRY
 }
 
 /// Runs the tasks of one frame in a worker.
@@ -324,7 +187,7 @@ impl Drop for Context {
     }
 }
 
-fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
+fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
     let Invocation { frame, input, link, context, keeper, scratch } = call;
     if frame.skip > 0 || matches!(**context, Context::Bytes(..)) {
         // What is read before the first task is read for it: if that ends this process, it is this task that is lost,
@@ -332,7 +195,7 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
         link.start(frame.skip);
     }
     if let Context::Bytes(bytes, luggage) = &mut **context {
-        let read = || W::context(&mut Reader::new(bytes));
+        let read = || K::Kept::read(&mut Reader::new(bytes));
         let outcome = panic::contain(|| scope::with_luggage(std::mem::take(luggage), read));
         **context = match panic::decoded(outcome) {
             Ok(value) => Context::Value(Box::new(value)),
@@ -340,15 +203,15 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
         };
     }
     let context = match &**context {
-        Context::Value(value) => value.downcast_ref::<W::Context>().ok_or("the context of `with` has another type"),
+        Context::Value(value) => value.downcast_ref::<Held<K>>().ok_or("the context of `with` has another type"),
         Context::Bad(text) => Err(text.as_str()),
         Context::Bytes(..) => Err("the context of `with` was not read"),
     };
-    let skipped = (0..frame.skip).try_for_each(|_| W::skip(input));
+    let skipped = (0..frame.skip).try_for_each(|_| K::skip(input));
     let mut at = frame.skip;
     // Then the last task has it.
     let mut is_laden = scope::luggage_left() > 0;
-    let state = keeper.lend::<W::State>(&mut ()).is_some();
+    let state = keeper.lend::<State<K>>(&mut ()).is_some();
     let ready = match (context, skipped) {
         (Ok(_), Ok(())) if !state => Err("the state of the worker has another type".to_owned()),
         (Ok(context), Ok(())) => Ok(context),
@@ -368,19 +231,19 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
     };
     let mut none = ();
     while at < frame.count {
-        let Some(state) = keeper.lend::<W::State>(&mut none) else {
+        let Some(state) = keeper.lend::<State<K>>(&mut none) else {
             return Err(io::Error::other("the state of the worker is gone"));
         };
         // One guard for as many tasks as go well, so that a task that does not panic pays nothing for it.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             while at < frame.count {
                 link.start(at);
-                let decoded = W::decode(input);
+                let decoded = K::decode(input);
                 if is_laden && scope::luggage_left() == 0 {
                     is_laden = false;
                     link.taken(at)?;
                 }
-                match decoded.map(|item| W::call(context, state, item)) {
+                match decoded.map(|item| J::judge(K::call(context, state, item))) {
                     Ok(Ok(value)) => answer(link, at, value, scratch)?,
                     Ok(Err(source)) => link.failure(at, &codec::to_bytes(&TaskKind::Failed { source }))?,
                     Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Decode { text: error.0 }))?,
@@ -394,7 +257,7 @@ fn run<W: Work>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
             Err(payload) => {
                 link.failure(at, &codec::to_bytes(&TaskKind::from(panic::describe(payload))))?;
                 at += 1;
-                if let Err(error) = keeper.renew::<W::State>() {
+                if let Err(error) = keeper.renew::<State<K>>() {
                     // What was answered is to be heard before this worker ends.
                     link.flush();
                     return Err(error);

@@ -4,6 +4,7 @@ use crate::error::{BrokenBarrierError, Error};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::identity::{Callable, Entry, FnRef};
+use crate::portable::Portable;
 use crate::sync::barrier::{self, Broken, MOST_PARTIES};
 use crate::sync::party::Here;
 use crate::sync::public::handle::{expect, make, read};
@@ -56,15 +57,15 @@ impl Callable for Action {
     const TAG: u64 = 6;
 }
 
-fn entry<F: Fn() + Copy + Send + 'static>() -> &'static Entry<Action> {
+fn entry<F: Fn() + Portable>() -> &'static Entry<Action> {
     struct Holder<F>(PhantomData<F>);
-    impl<F: Fn() + Copy + Send + 'static> Holder<F> {
+    impl<F: Fn() + Portable> Holder<F> {
         const ENTRY: &'static Entry<Action> = &Entry::new(type_name::<F>, run::<F>);
     }
     Holder::<F>::ENTRY
 }
 
-fn run<F: Fn() + Copy + Send + 'static>() {
+fn run<F: Fn() + Portable>() {
     conjure::<F>()();
 }
 
@@ -113,7 +114,7 @@ impl Barrier {
     /// # Panics
     ///
     /// As [`Barrier::try_new`] fails.
-    pub fn with_action<F: Fn() + Copy + Send + 'static>(parties: usize, action: F) -> Barrier {
+    pub fn with_action<F: Fn() + Portable>(parties: usize, action: F) -> Barrier {
         expect(Barrier::try_with_action(parties, action), "barrier")
     }
 
@@ -122,7 +123,7 @@ impl Barrier {
     /// # Errors
     ///
     /// As [`Barrier::try_new`].
-    pub fn try_with_action<F: Fn() + Copy + Send + 'static>(parties: usize, _action: F) -> Result<Barrier, Error> {
+    pub fn try_with_action<F: Fn() + Portable>(parties: usize, _action: F) -> Result<Barrier, Error> {
         const {
             assert!(
                 size_of::<F>() == 0,

@@ -1,7 +1,7 @@
 //! [`ThreadPool`]: the same calls on threads.
 
+use crate::api::pool::Pool;
 use crate::error::Result;
-use crate::pool::Pool;
 use std::ops::Deref;
 
 /// A pool whose workers are threads of this process: Python's `ThreadPool`.
@@ -24,7 +24,7 @@ use std::ops::Deref;
 /// What differs, since a thread is no process:
 ///
 /// - A task that crashes or exits takes the whole program with it; a panic is the error of its task, as in a process.
-/// - A running task cannot be stopped: [`Job::timeout`](crate::Job::timeout) is refused, and
+/// - A running task cannot be stopped: [`Call::timeout`](crate::Call::timeout) is refused, and
 ///   [`AsyncResult::kill`](crate::AsyncResult::kill) stops nothing. [`Pool::terminate`], and dropping the pool, wait for
 ///   the tasks that are running; what has not begun is dropped.
 /// - [`Pool::worker_pids`] is empty.

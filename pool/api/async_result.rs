@@ -103,7 +103,7 @@ impl<T: Send + 'static> AsyncResult<T> {
 
     /// Waits for the result for at most `timeout`; `None` if the call still goes on.
     ///
-    /// The task's own time limit is another thing, see [`Job::timeout`](crate::Job::timeout).
+    /// The task's own time limit is another thing, see [`Call::timeout`](crate::Call::timeout).
     ///
     /// ```
     /// use std::time::Duration;

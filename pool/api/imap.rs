@@ -15,13 +15,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// An iterator over results, from [`Pool::imap`](crate::Pool::imap) and
 /// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 ///
 /// Input is read while results are taken, and only as far as there is room for: see
-/// [`Job::buffersize`](crate::Job::buffersize). So an endless input is fine, and memory stays bounded however slow the
+/// [`Call::buffersize`](crate::Call::buffersize). So an endless input is fine, and memory stays bounded however slow the
 /// consumer is. A failed task is one `Err`; the iteration goes on behind it.
 ///
 /// Dropping it cancels: tasks that have not begun are not run.
@@ -62,41 +63,46 @@ impl<'a, R: Payload> Imap<'a, R> {
         Imap { call: None, ready }
     }
 
-    /// The next result, if it comes within `timeout`; `None` = not yet, `Some(None)` = there are no more.
+    /// The next result, if it comes within `timeout`: [`Poll::Pending`] means not yet, and `Poll::Ready(None)` that there are
+    /// no more.
     ///
     /// ```
+    /// use std::task::Poll;
     /// use std::time::Duration;
     ///
     /// let pool = multiproc::Pool::new(1)?;
     /// let mut results = pool.imap(|ms: u64| std::thread::sleep(Duration::from_millis(ms)), [200]);
-    /// assert!(results.next_timeout(Duration::from_millis(1)).is_none());
-    /// assert!(results.next_timeout(Duration::from_secs(10)).unwrap().unwrap().is_ok());
-    /// assert!(results.next_timeout(Duration::from_secs(10)).unwrap().is_none());
+    /// let soon = Duration::from_secs(10);
+    /// assert!(results.next_timeout(Duration::from_millis(1)).is_pending());
+    /// assert!(matches!(results.next_timeout(soon), Poll::Ready(Some(Ok(())))));
+    /// assert!(matches!(results.next_timeout(soon), Poll::Ready(None)));
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
     /// # Panics
     ///
     /// As `next`.
-    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Option<Result<R, TaskError>>> {
+    pub fn next_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<R, TaskError>>> {
         self.next_until(Deadline::after(timeout))
     }
 
-    fn next_until(&mut self, until: Deadline) -> Option<Option<Result<R, TaskError>>> {
+    fn next_until(&mut self, until: Deadline) -> Poll<Option<Result<R, TaskError>>> {
         loop {
             if let Some(result) = self.ready.pop() {
                 self.top_up();
-                return Some(Some(result));
+                return Poll::Ready(Some(result));
             }
-            let Some(call) = &mut self.call else { return Some(None) };
+            let Some(call) = &mut self.call else { return Poll::Ready(None) };
             if let Some(halt) = &call.halted {
                 let kind = halt.task_kind();
-                return Some(self.ready.rest(call.input.next, |index| call.job.error(kind.clone(), index, None)));
+                return Poll::Ready(
+                    self.ready.rest(call.input.next, |index| call.job.error(kind.clone(), index, None)),
+                );
             }
             let Call { engine, job, input, feed, .. } = call;
             match engine.serve(job, Some((input, &mut *feed)), &mut self.ready, until) {
                 Served::Enough => {}
-                Served::TimedOut => return None,
+                Served::TimedOut => return Poll::Pending,
                 Served::Halted(halt) => call.halted = Some(halt),
                 Served::Done => {
                     if self.ready.has_next() {
@@ -106,7 +112,7 @@ impl<'a, R: Payload> Imap<'a, R> {
                     if let Some(payload) = call.feed.payload.take() {
                         std::panic::resume_unwind(payload);
                     }
-                    return Some(None);
+                    return Poll::Ready(None);
                 }
             }
         }
@@ -126,7 +132,7 @@ impl<R: Payload> Iterator for Imap<'_, R> {
 
     fn next(&mut self) -> Option<Result<R, TaskError>> {
         loop {
-            if let Some(next) = self.next_until(Deadline::NEVER) {
+            if let Poll::Ready(next) = self.next_until(Deadline::NEVER) {
                 return next;
             }
         }

@@ -1,39 +1,25 @@
-//! The face of the library: [`Pool`], its builder, and the options of a call.
+//! [`Pool`]: calls, and the life of the workers.
 
-mod async_result;
-#[cfg(feature = "indicatif")]
-mod bar;
-mod builder;
-mod calls;
-mod imap;
-mod job;
-mod on_state;
-mod outfit;
-mod terms;
-mod thread_pool;
-mod with;
-
-pub use async_result::AsyncResult;
-pub use builder::PoolBuilder;
-pub use imap::Imap;
-pub use job::Job;
-pub use on_state::OnState;
-pub use outfit::CpuAffinity;
-pub use thread_pool::ThreadPool;
-pub use with::With;
-
+use crate::api::async_result::AsyncResult;
+use crate::api::builder::PoolBuilder;
+use crate::api::call::{Call, Described};
+use crate::api::imap::Imap;
+use crate::api::one::One;
+use crate::api::with::{With, ship};
 use crate::codec::Payload;
-use crate::engine::call::job::Options;
 use crate::engine::core::state::Engine;
 use crate::engine::core::stats::PoolStats;
-use crate::error::{Error, Result, TaskError};
+use crate::engine::worker::work::{Borrowed, Owned};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::{Result, TaskError};
+use crate::portable::{Captures, Portable};
 use crate::process::args::{Args, Task};
+use crate::process::context::{ByRef, OnState, Shared};
 #[cfg(doc)]
 use crate::sys::cpu::cpu_count;
 use crate::sys::fork::fork_generation;
 use crate::sys::time::Deadline;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::error::Error as StdError;
 use std::fmt;
 use std::marker::PhantomData;
@@ -62,7 +48,7 @@ use std::time::Duration;
 /// assert_eq!(pool.map(square, 0..5)?, [0, 1, 4, 9, 16]);
 ///
 /// let table = vec![10, 20, 30];
-/// assert_eq!(pool.with(&table).map(|table, i: usize| table[i] + 1, 0..3)?, [11, 21, 31]);
+/// assert_eq!(pool.with(&table).tasks(|table, i: usize| table[i] + 1, 0..3).run()?, [11, 21, 31]);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
@@ -71,10 +57,33 @@ use std::time::Duration;
 /// Exactly the task that it was running fails, with [`TaskError::is_worker_lost`]. Tasks that waited at this worker go
 /// to others, untouched; a new worker takes its place. No task is started twice.
 ///
+/// # Two ways to call
+///
+/// **At once, by Python's names**: [`apply`](Pool::apply), [`map`](Pool::map), [`starmap`](Pool::starmap), their `_async`
+/// forms, [`imap`](Pool::imap) and [`imap_unordered`](Pool::imap_unordered), and beside them [`map_each`](Pool::map_each) and
+/// [`try_map`](Pool::try_map).
+///
+/// **Described, then delivered**, for everything else: what is called, with which options, and how the results come are
+/// chosen apart from each other.
+///
+/// | in which context | what | options | delivery |
+/// |---|---|---|---|
+/// | `pool` | [`tasks(f, items)`](Pool::tasks) | [`.timeout(d)`](Call::timeout) [`.retries(n)`](Call::retries) | [`.run()`](Call::run) |
+/// | [`pool.with(&c)`](Pool::with) | [`star_tasks(f, tuples)`](Pool::star_tasks) | [`.chunksize(n)`](Call::chunksize) [`.buffersize(n)`](Call::buffersize) | [`.each()`](Call::each) |
+/// | [`pool.on_state()`](Pool::on_state) | [`ref_tasks(f, borrowed)`](Pool::ref_tasks) | [`.fail_fast(true)`](Call::fail_fast) [`.progress(f)`](Call::progress) | [`.submit()`](Call::submit) |
+/// | [`pool.with(&c).on_state()`](With::on_state) | [`task(f, args)`](Pool::task) | [`.fallible()`](Call::fallible) | [`.iter()`](Call::iter) [`.unordered()`](Call::unordered) |
+///
+/// ```
+/// let pool = multiproc::Pool::new(2)?;
+/// let words = pool.ref_tasks(|text: &str| text.parse::<u8>(), ["1", "x", "3"]).fallible().retries(1).each();
+/// assert_eq!(words.iter().flatten().sum::<u8>(), 4);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
 /// # Functions that capture
 ///
-/// A function that captures, and a function pointer, is refused when the program is *built* (`cargo check` does not
-/// see it):
+/// Only the name of a function travels, so a function that captures, and a function pointer, is refused; some of that only
+/// when the program is *built* (`cargo check` does not see it):
 ///
 /// ```compile_fail
 /// let factor = 3;
@@ -82,8 +91,8 @@ use std::time::Duration;
 /// pool.map(move |x: i32| x * factor, 0..3).unwrap();
 /// ```
 ///
-/// Pass what it captures with [`Pool::with`]. (A capture without a size, such as a token type, cannot be told from no
-/// capture; the worker then makes one out of nothing.)
+/// Pass what it captures with [`Pool::with`]. One thing the compiler cannot refuse: a captured *token*, a value without a
+/// size; see [`Portable`].
 ///
 /// # State
 ///
@@ -92,6 +101,12 @@ use std::time::Duration;
 pub struct Pool<S = ()> {
     engine: Arc<Engine>,
     state: PhantomData<fn() -> S>,
+}
+
+impl<S> Pool<S> {
+    pub(super) fn of(engine: Arc<Engine>) -> Pool<S> {
+        Pool { engine, state: PhantomData }
+    }
 }
 
 impl Pool {
@@ -107,7 +122,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// - [`Error::is_invalid_argument`]: 0 processes.
+    /// - [`Error::is_invalid_argument`]: 0 processes, or more than 65,536.
     /// - [`Error::is_start`]: a worker could not be started; those that had started were ended.
     /// - [`Error::is_not_initialized`], [`Error::is_foreign_host`]: this program cannot be its own worker.
     pub fn new(processes: impl Into<Option<usize>>) -> Result<Pool> {
@@ -139,12 +154,59 @@ impl Pool {
     }
 }
 
+/// Calls by Python's names: each is a description and its delivery in one.
 impl<S> Pool<S> {
-    /// Calls `f` in a worker for each item, and returns the results in the order of the items.
+    /// Calls `f` with `args` in a worker and returns its result: `task(f, args).run()`.
     ///
-    /// Blocks until every task has ended. Items are pulled from the iterator on this thread and only as fast as the
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// assert_eq!(pool.apply(u64::pow, (2, 10))?, 1024);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The task's error, if it has no result ([`Error::task`]), or that of a pool that was closed or terminated.
+    ///
+    /// # If a worker dies
+    ///
+    /// If it was running this task: [`TaskError::is_worker_lost`]. If the task still waited there, it goes to another.
+    pub fn apply<F, A>(&self, f: F, args: A) -> Result<F::Output>
+    where
+        A: Args,
+        F: Task<A, Output: Payload>,
+    {
+        let () = Captures::<F>::NOTHING;
+        self.task(f, args).run()
+    }
+
+    /// Calls `f` with `args` in a worker and returns at once; the result is asked for later: `task(f, args).submit()`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let result = pool.apply_async(|a: u32, b: u32| a * b, (6, 7))?;
+    /// assert_eq!(result.get()?, 42);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The pool was closed or terminated. Everything else is an error of the result, also arguments that cannot be
+    /// serialised.
+    pub fn apply_async<F, A>(&self, f: F, args: A) -> Result<AsyncResult<F::Output>>
+    where
+        A: Args,
+        F: Task<A, Output: Payload + Send>,
+    {
+        let () = Captures::<F>::NOTHING;
+        self.task(f, args).submit()
+    }
+
+    /// Calls `f` in a worker for each item and returns the results in the order of the items: `tasks(f, items).run()`.
+    ///
+    /// Blocks until every task has ended. Items are pulled from the iterator on this thread, and only as fast as the
     /// workers take them, so the iterator may borrow local data and need not fit into memory. How many items travel
-    /// together is adapted to their measured cost; see [`Job::chunksize`] to fix it.
+    /// together is adapted to their measured cost; see [`Call::chunksize`] to fix it.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -153,11 +215,12 @@ impl<S> Pool<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
+    /// Items and results own their data. For `&str` and other borrowed items there is [`Pool::ref_tasks`].
+    ///
     /// # Errors
     ///
-    /// All tasks are run; then the error with the lowest index is returned ([`Error::task`]). Use [`Pool::map_each`] to
-    /// get every result. A pool that was closed or terminated gives [`Error::is_not_running`] or
-    /// [`Error::is_terminated`].
+    /// As [`Call::run`]: all tasks are run; then the error with the lowest index is returned ([`Error::task`]). A pool that
+    /// was closed or terminated gives [`Error::is_not_running`] or [`Error::is_terminated`].
     ///
     /// # Panics
     ///
@@ -169,15 +232,16 @@ impl<S> Pool<S> {
     /// The task that it was running fails with [`TaskError::is_worker_lost`]; all others are run.
     pub fn map<F, T, R, I>(&self, f: F, items: I) -> Result<Vec<R>>
     where
-        F: Fn(T) -> R + Copy + Send + 'static,
+        F: Fn(T) -> R + Portable,
         T: Payload,
         R: Payload,
         I: IntoIterator<Item = T>,
     {
-        self.job().map(f, items)
+        let () = Captures::<F>::NOTHING;
+        self.tasks(f, items).run()
     }
 
-    /// Like [`Pool::map`], for every item its own result or error.
+    /// Like [`Pool::map`], and returns for each item its own result or error: `tasks(f, items).each()`.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -195,15 +259,16 @@ impl<S> Pool<S> {
     /// As [`Pool::map`].
     pub fn map_each<F, T, R, I>(&self, f: F, items: I) -> Vec<Result<R, TaskError>>
     where
-        F: Fn(T) -> R + Copy + Send + 'static,
+        F: Fn(T) -> R + Portable,
         T: Payload,
         R: Payload,
         I: IntoIterator<Item = T>,
     {
-        self.job().map_each(f, items)
+        let () = Captures::<F>::NOTHING;
+        self.tasks(f, items).each()
     }
 
-    /// Like [`Pool::map`], for a function that can fail.
+    /// Like [`Pool::map`], for a function that returns a `Result`: `tasks(f, items).fallible().run()`.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -226,168 +291,18 @@ impl<S> Pool<S> {
     /// As [`Pool::map`].
     pub fn try_map<F, T, R, E, I>(&self, f: F, items: I) -> Result<Vec<R>>
     where
-        F: Fn(T) -> Result<R, E> + Copy + Send + 'static,
+        F: Fn(T) -> Result<R, E> + Portable,
         T: Payload,
         R: Payload,
         E: Into<Box<dyn StdError + Send + Sync>> + 'static,
         I: IntoIterator<Item = T>,
     {
-        self.job().try_map(f, items)
+        let () = Captures::<F>::NOTHING;
+        self.tasks(f, items).fallible().run()
     }
 
-    /// Like [`Pool::map`], for borrowed items and a function that takes a reference.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::new(2)?;
-    /// assert_eq!(pool.map_ref(|word: &str| word.len(), ["a", "bb"])?, [1, 2]);
-    ///
-    /// let numbers = [1.0, 2.0, 3.0, 4.0, 5.0];
-    /// assert_eq!(pool.map_ref(|part: &[f64]| part.iter().sum::<f64>(), numbers.chunks(2))?, [3.0, 7.0, 5.0]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::map`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn map_ref<F, T, R, I>(&self, f: F, items: I) -> Result<Vec<R>>
-    where
-        F: Fn(&T) -> R + Copy + Send + 'static,
-        T: Serialize + ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
-        R: Payload,
-        I: IntoIterator<Item: Deref<Target = T>>,
-    {
-        self.job().map_ref(f, items)
-    }
-
-    /// Like [`Pool::map`], for items that are tuples of arguments.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::new(2)?;
-    /// assert_eq!(pool.starmap(|base: u64, exponent: u32| base.pow(exponent), [(2, 5), (3, 2)])?, [32, 9]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::map`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn starmap<F, A, I>(&self, f: F, items: I) -> Result<Vec<F::Output>>
-    where
-        A: Args,
-        F: Task<A, Output: Payload>,
-        I: IntoIterator<Item = A>,
-    {
-        self.job().starmap(f, items)
-    }
-
-    /// Calls `f` with `args` in a worker and returns its result.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::new(1)?;
-    /// assert_eq!(pool.apply(u64::pow, (2, 10))?, 1024);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// The task's error, if it has no result ([`Error::task`]), or that of a pool that was closed or terminated.
-    ///
-    /// # If a worker dies
-    ///
-    /// If it was running this task: [`TaskError::is_worker_lost`]. If the task still waited there, it goes to another.
-    pub fn apply<F, A>(&self, f: F, args: A) -> Result<F::Output>
-    where
-        A: Args,
-        F: Task<A, Output: Payload>,
-    {
-        self.job().apply(f, args)
-    }
-
-    /// Like [`Pool::apply`], for a function that can fail.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::new(1)?;
-    /// assert_eq!(pool.try_apply(|text: String| text.parse::<u8>(), ("7".to_owned(),))?, 7);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::apply`]; an `Err` of the function is [`TaskError::is_error`].
-    pub fn try_apply<F, A, R, E>(&self, f: F, args: A) -> Result<R>
-    where
-        A: Args,
-        F: Task<A, Output = Result<R, E>>,
-        R: Payload,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-    {
-        self.job().try_apply(f, args)
-    }
-
-    /// As [`Pool::starmap`], for a function that returns a `Result`: see [`Pool::try_map`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::try_map`].
-    ///
-    /// # Panics
-    ///
-    /// As [`Pool::map`].
-    pub fn try_starmap<F, A, R, E, I>(&self, f: F, items: I) -> Result<Vec<R>>
-    where
-        A: Args,
-        F: Task<A, Output = Result<R, E>>,
-        R: Payload,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-        I: IntoIterator<Item = A>,
-    {
-        self.job().try_starmap(f, items)
-    }
-
-    /// Calls `f` with `args` in a worker, and returns at once; the result is asked for later.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::new(1)?;
-    /// let result = pool.apply_async(|a: u32, b: u32| a * b, (6, 7))?;
-    /// assert_eq!(result.get()?, 42);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// The pool was closed or terminated. Everything else is an error of the result, also arguments that cannot be
-    /// serialised.
-    pub fn apply_async<F, A>(&self, f: F, args: A) -> Result<AsyncResult<F::Output>>
-    where
-        A: Args,
-        F: Task<A, Output: Payload + Send>,
-    {
-        self.job().apply_async(f, args)
-    }
-
-    /// As [`Pool::apply_async`], for a function that returns a `Result`: see [`Pool::try_apply`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::apply_async`].
-    pub fn try_apply_async<F, A, R, E>(&self, f: F, args: A) -> Result<AsyncResult<R>>
-    where
-        A: Args,
-        F: Task<A, Output = Result<R, E>>,
-        R: Payload + Send,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-    {
-        self.job().try_apply_async(f, args)
-    }
-
-    /// Calls `f` in a worker for each item, and returns at once; the results are asked for later.
+    /// Calls `f` in a worker for each item and returns at once; the results are asked for later:
+    /// `tasks(f, items).submit()`.
     ///
     /// All items are read and serialised before this returns, since nobody would read them later; use [`Pool::imap`] for
     /// input that does not fit into memory.
@@ -408,35 +323,48 @@ impl<S> Pool<S> {
     /// A panic of the iterator or of an item's `Serialize` goes through to the caller; nothing was run then.
     pub fn map_async<F, T, R, I>(&self, f: F, items: I) -> Result<AsyncResult<Vec<R>>>
     where
-        F: Fn(T) -> R + Copy + Send + 'static,
+        F: Fn(T) -> R + Portable,
         T: Payload,
         R: Payload + Send,
         I: IntoIterator<Item = T>,
     {
-        self.job().map_async(f, items)
+        let () = Captures::<F>::NOTHING;
+        self.tasks(f, items).submit()
     }
 
-    /// As [`Pool::map_async`], for a function that returns a `Result`: see [`Pool::try_map`].
+    /// Like [`Pool::map`], for items that are tuples of arguments: `star_tasks(f, items).run()`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.starmap(|base: u64, exponent: u32| base.pow(exponent), [(2, 5), (3, 2)])?, [32, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Pool::map_async`].
+    /// As [`Pool::map`].
     ///
     /// # Panics
     ///
-    /// As [`Pool::map_async`].
-    pub fn try_map_async<F, T, R, E, I>(&self, f: F, items: I) -> Result<AsyncResult<Vec<R>>>
+    /// As [`Pool::map`].
+    pub fn starmap<F, A, I>(&self, f: F, items: I) -> Result<Vec<F::Output>>
     where
-        F: Fn(T) -> Result<R, E> + Copy + Send + 'static,
-        T: Payload,
-        R: Payload + Send,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-        I: IntoIterator<Item = T>,
+        A: Args,
+        F: Task<A, Output: Payload>,
+        I: IntoIterator<Item = A>,
     {
-        self.job().try_map_async(f, items)
+        let () = Captures::<F>::NOTHING;
+        self.star_tasks(f, items).run()
     }
 
-    /// As [`Pool::map_async`], for a function of several arguments: see [`Pool::starmap`].
+    /// Like [`Pool::map_async`], for items that are tuples of arguments: `star_tasks(f, items).submit()`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let powers = pool.starmap_async(u64::pow, [(2, 5), (3, 2)])?;
+    /// assert_eq!(powers.get()?, [32, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -451,13 +379,15 @@ impl<S> Pool<S> {
         F: Task<A, Output: Payload + Send>,
         I: IntoIterator<Item = A>,
     {
-        self.job().starmap_async(f, items)
+        let () = Captures::<F>::NOTHING;
+        self.star_tasks(f, items).submit()
     }
 
-    /// Calls `f` in a worker for each item, and gives the results one by one, in the order of the items.
+    /// Calls `f` in a worker for each item and gives the results one by one, in the order of the items:
+    /// `tasks(f, items).iter()`.
     ///
     /// Input is read as results are taken, with a bounded number of items between: an endless input is fine. A failed
-    /// task is one `Err`, and the iteration goes on behind it. See [`Imap`].
+    /// task is one `Err`, and the iteration goes on after it. See [`Imap`].
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -469,15 +399,16 @@ impl<S> Pool<S> {
     /// If the pool was closed or terminated, the only result is that error.
     pub fn imap<'i, F, T, R, I>(&self, f: F, items: I) -> Imap<'i, R>
     where
-        F: Fn(T) -> R + Copy + Send + 'static,
+        F: Fn(T) -> R + Portable,
         T: Payload,
         R: Payload,
         I: IntoIterator<Item = T, IntoIter: 'i>,
     {
-        self.job().imap(f, items)
+        let () = Captures::<F>::NOTHING;
+        self.tasks(f, items).iter()
     }
 
-    /// As [`Pool::imap`], but gives each result as soon as it is there.
+    /// Like [`Pool::imap`], and gives each result as soon as it is there: `tasks(f, items).unordered()`.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -488,69 +419,124 @@ impl<S> Pool<S> {
     /// ```
     pub fn imap_unordered<'i, F, T, R, I>(&self, f: F, items: I) -> Imap<'i, R>
     where
-        F: Fn(T) -> R + Copy + Send + 'static,
+        F: Fn(T) -> R + Portable,
         T: Payload,
         R: Payload,
         I: IntoIterator<Item = T, IntoIter: 'i>,
     {
-        self.job().imap_unordered(f, items)
+        let () = Captures::<F>::NOTHING;
+        self.tasks(f, items).unordered()
     }
+}
 
-    /// As [`Pool::imap`], for a function that returns a `Result`: see [`Pool::try_map`].
-    pub fn try_imap<'i, F, T, R, E, I>(&self, f: F, items: I) -> Imap<'i, R>
-    where
-        F: Fn(T) -> Result<R, E> + Copy + Send + 'static,
-        T: Payload,
-        R: Payload,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-        I: IntoIterator<Item = T, IntoIter: 'i>,
-    {
-        self.job().try_imap(f, items)
-    }
-
-    /// As [`Pool::imap_unordered`], for a function that returns a `Result`: see [`Pool::try_map`].
-    pub fn try_imap_unordered<'i, F, T, R, E, I>(&self, f: F, items: I) -> Imap<'i, R>
-    where
-        F: Fn(T) -> Result<R, E> + Copy + Send + 'static,
-        T: Payload,
-        R: Payload,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-        I: IntoIterator<Item = T, IntoIter: 'i>,
-    {
-        self.job().try_imap_unordered(f, items)
-    }
-
-    /// Calls with a context: data that every task of a call sees, sent once to each worker.
+/// Calls that are described, then delivered; and what functions get beside their arguments.
+impl<S> Pool<S> {
+    /// Describes one call of `f` with `args`; [`One::run`] or [`One::submit`] delivers it.
     ///
-    /// This is Python's `functools.partial`, and a broadcast. The context is borrowed; `with(&vec[..10])`,
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let parse = |text: String| text.parse::<u8>();
+    /// assert_eq!(pool.task(parse, ("7".to_owned(),)).fallible().retries(1).run()?, 7);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn task<F, A>(&self, f: F, args: A) -> One<'_, Owned<F, A>>
+    where
+        A: Args,
+        F: Task<A>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        One::new(self.described(), args)
+    }
+
+    /// Describes a call of `f` for each item; options and delivery follow, see [`Call`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.tasks(|x: u64| x * x, 0..5).chunksize(2).run()?, [0, 1, 4, 9, 16]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn tasks<F, T, R, I>(&self, f: F, items: I) -> Call<'_, Owned<F, (T,)>, I::IntoIter>
+    where
+        F: Fn(T) -> R + Portable,
+        T: Payload,
+        R: 'static,
+        I: IntoIterator<Item = T>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        Call::new(self.described(), items.into_iter())
+    }
+
+    /// Describes a call of `f` for each tuple of arguments; options and delivery follow, see [`Call`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.star_tasks(u64::pow, [(2, 5), (3, 2)]).each().into_iter().flatten().sum::<u64>(), 41);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn star_tasks<F, A, I>(&self, f: F, items: I) -> Call<'_, Owned<F, A>, I::IntoIter>
+    where
+        A: Args,
+        F: Task<A>,
+        I: IntoIterator<Item = A>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        Call::new(self.described(), items.into_iter())
+    }
+
+    /// Describes a call of `f`, a function that takes a reference, for each borrowed item; options and delivery follow, see
+    /// [`Call`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.ref_tasks(|word: &str| word.len(), ["a", "bb"]).run()?, [1, 2]);
+    ///
+    /// let numbers = [1.0, 2.0, 3.0, 4.0, 5.0];
+    /// let sums = pool.ref_tasks(|part: &[f64]| part.iter().sum::<f64>(), numbers.chunks(2));
+    /// assert_eq!(sums.run()?, [3.0, 7.0, 5.0]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn ref_tasks<F, T, R, I>(&self, f: F, items: I) -> Call<'_, Borrowed<F, T, R>, I::IntoIter>
+    where
+        F: Fn(&T) -> R + Portable,
+        T: ByRef + ?Sized,
+        R: 'static,
+        I: IntoIterator<Item: Deref<Target = T>>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        Call::new(self.described(), items.into_iter())
+    }
+
+    /// Calls with a context: data that every task of a call sees, sent once to each worker. Functions get it as `&C`, in
+    /// front of their own arguments; see [`With`].
+    ///
+    /// This is Python's `functools.partial`, and a broadcast. The context is serialised here; `with(&vec[..10])`,
     /// `with("text")` and `with(&(a, b))` work.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
     /// let (low, high) = (10, 20);
-    /// let inside = pool.with(&(low, high)).map(|(low, high), x: i32| (*low..*high).contains(&x), [5, 15])?;
-    /// assert_eq!(inside, [false, true]);
+    /// let inside = pool.with(&(low, high)).tasks(|(low, high), x: i32| (*low..*high).contains(&x), [5, 15]);
+    /// assert_eq!(inside.run()?, [false, true]);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn with<'a, C>(&'a self, context: &'a C) -> With<'a, C>
-    where
-        C: Serialize + ToOwned<Owned: DeserializeOwned> + ?Sized + 'static,
-    {
-        self.job().with(context)
-    }
-
-    /// Options for a call; the result has the same calls as the pool.
     ///
-    /// ```
-    /// let pool = multiproc::Pool::new(2)?;
-    /// assert_eq!(pool.job().chunksize(2).map(|x: i32| -x, 0..3)?, [0, -1, -2]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn job(&self) -> Job<'_, S> {
-        Job { engine: &self.engine, options: Options::default(), state: PhantomData }
+    /// A context that cannot be serialised is the error of the delivery: [`Error::is_invalid_argument`].
+    ///
+    /// # Panics
+    ///
+    /// A panic of the context's `Serialize` goes through to the caller.
+    pub fn with<C>(&self, context: &C) -> With<'_, S, Shared<C>>
+    where
+        C: ByRef + ?Sized,
+    {
+        With::new(&self.engine, Some(ship(context)))
     }
 
-    /// Calls of functions that get the state of their worker first, as `&mut S`; see [`PoolBuilder::state`].
+    /// Calls of functions that get the state of their worker first, as `&mut S`; see [`PoolBuilder::state`] and [`With`].
     ///
     /// ```
     /// use multiproc::Pool;
@@ -558,26 +544,37 @@ impl<S> Pool<S> {
     ///
     /// let cache = |name: String| HashMap::from([(0, name)]);
     /// let pool = Pool::builder().processes(1).state(cache, ("zero".to_owned(),)).build()?;
-    /// let lengths = pool.on_state().map(
+    /// let lengths = pool.on_state().tasks(
     ///     |names, n: u32| {
     ///         names.insert(n, "x".repeat(n as usize));
     ///         names.len()
     ///     },
     ///     [1, 2, 2],
-    /// )?;
-    /// assert_eq!(lengths, [2, 3, 3]);
-    /// assert_eq!(pool.on_state().apply(|names: &mut HashMap<u32, String>| names.remove(&0), ())?.unwrap(), "zero");
+    /// );
+    /// assert_eq!(lengths.run()?, [2, 3, 3]);
+    /// let zero = pool.on_state().task(|names: &mut HashMap<u32, String>| names.remove(&0), ()).run()?;
+    /// assert_eq!(zero.unwrap(), "zero");
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
     /// A task has the state for itself: a worker runs one task at a time. Which worker runs a task is the pool's affair.
-    pub fn on_state(&self) -> OnState<'_, S>
+    ///
+    /// After a panic in such a task the state is dropped and made again, since nobody knows what the panic has left. If it
+    /// cannot be made again the worker leaves, and another takes its place.
+    pub fn on_state(&self) -> With<'_, S, OnState<S>>
     where
         S: 'static,
     {
-        self.job().on_state()
+        With::new(&self.engine, None)
     }
 
+    fn described(&self) -> Described<'_> {
+        Described::new(&self.engine, None)
+    }
+}
+
+/// The workers, and the end of the pool.
+impl<S> Pool<S> {
     /// How many workers the pool has, or is about to have: the number it was made with, or that of the last
     /// [`Pool::resize`].
     pub fn processes(&self) -> usize {
@@ -599,12 +596,9 @@ impl<S> Pool<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::is_invalid_argument`]: 0 workers. The error of a pool that was closed or terminated. New workers that
+    /// [`Error::is_invalid_argument`]: 0 workers, or more than 65,536. The error of a pool that was closed or terminated. New workers that
     /// cannot start do not show here; five in a row that cannot break the pool.
     pub fn resize(&self, processes: usize) -> Result<()> {
-        if processes == 0 {
-            return Err(Error::invalid_argument("a pool needs at least 1 process, not 0"));
-        }
         self.engine.resize(processes)
     }
 
@@ -668,7 +662,19 @@ impl<S> Pool<S> {
         self.engine.join(Deadline::NEVER).map(drop)
     }
 
-    /// Like [`Pool::join`], for at most `timeout`; whether every worker has ended.
+    /// Like [`Pool::join`], for at most `timeout`; `None` means that some workers still live.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let sleep = pool.apply_async(|| std::thread::sleep(Duration::from_millis(50)), ())?;
+    /// pool.close();
+    /// assert!(pool.join_timeout(Duration::ZERO).is_none());
+    /// pool.join_timeout(Duration::from_secs(60)).expect("it ends within a minute")?;
+    /// # sleep.get()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -676,9 +682,14 @@ impl<S> Pool<S> {
     ///
     /// # Timeouts
     ///
-    /// After `false` nothing has changed; call it again.
-    pub fn join_timeout(&self, timeout: Duration) -> Result<bool> {
-        self.engine.join(Deadline::after(timeout))
+    /// After `None` nothing has changed; call it again.
+    #[must_use = "`None` means that the time is over and some workers still live"]
+    pub fn join_timeout(&self, timeout: Duration) -> Option<Result<()>> {
+        match self.engine.join(Deadline::after(timeout)) {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Options of a pool: when its workers leave.
 
+use crate::api::builder::PoolBuilder;
+#[cfg(doc)]
+use crate::api::pool::Pool;
+use crate::error::Error;
 #[cfg(doc)]
 use crate::error::TaskError;
-#[cfg(doc)]
-use crate::pool::Pool;
-use crate::pool::PoolBuilder;
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 impl<S> PoolBuilder<S> {
@@ -18,13 +18,15 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
-    /// # Panics
-    ///
-    /// When `n` is 0 or more than 2^32.
+    /// 0, and more than 2^32 - 1, is [`Error::is_invalid_argument`] of [`PoolBuilder::build`].
     pub fn max_tasks_per_child(mut self, n: usize) -> Self {
-        let n = u32::try_from(n).ok().and_then(NonZeroU32::new);
-        let Some(n) = n else { panic!("a worker must be allowed at least 1 task, and at most 2^32") };
-        self.recycle.tasks = Some(n.get());
+        match u32::try_from(n) {
+            Ok(1..) => self.options.recycle.tasks = u32::try_from(n).ok(),
+            _ => {
+                let text = format!("a worker must be allowed at least 1 task and at most 2^32 - 1, not {n}");
+                return self.refuse(Error::invalid_argument(text));
+            }
+        }
         self
     }
 
@@ -39,13 +41,13 @@ impl<S> PoolBuilder<S> {
     ///     std::mem::forget(vec![1u8; bytes]);
     ///     std::process::id()
     /// };
-    /// let pids = pool.job().chunksize(1).map(leak, [1 << 10, 64 << 20])?;
+    /// let pids = pool.tasks(leak, [1 << 10, 64 << 20]).chunksize(1).run()?;
     /// assert_eq!(pids[0], pids[1]);
     /// assert_ne!(pids[1], pool.apply(leak, (1 << 10,))?);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
-        self.recycle.memory = Some(bytes);
+        self.options.recycle.memory = Some(bytes);
         self
     }
 
@@ -63,7 +65,7 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn idle_timeout(mut self, patience: Duration) -> Self {
-        self.recycle.idle = Some(patience);
+        self.options.recycle.idle = Some(patience);
         self
     }
 
@@ -81,8 +83,8 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.limits.memory = Some(bytes);
-        self.recycle.memory_limit = Some(bytes);
+        self.options.limits.memory = Some(bytes);
+        self.options.recycle.memory_limit = Some(bytes);
         self
     }
 }

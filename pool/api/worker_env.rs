@@ -1,10 +1,10 @@
 //! Options of a pool: what its workers are given: an environment, CPUs, and where they write.
 
+use crate::api::builder::PoolBuilder;
 use crate::engine::watch::output::{Capture, Handler, OutputLine};
 #[cfg(doc)]
 use crate::error::TaskError;
 use crate::error::{Error, Result};
-use crate::pool::PoolBuilder;
 use crate::sys::cpu::allowed_cpus;
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl CpuAffinity {
 
 /// What the workers of a pool are given.
 #[derive(Debug, Default)]
-pub(super) struct Outfit {
+pub(super) struct WorkerEnv {
     affinity: CpuAffinity,
     variables: Vec<(OsString, OsString)>,
     output: Option<Handler>,
@@ -85,7 +85,7 @@ pub(super) struct Outfit {
 /// The CPUs, the variables, and what reads the output.
 type Unpacked = (Vec<usize>, Vec<(OsString, OsString)>, Option<Arc<Capture>>);
 
-impl Outfit {
+impl WorkerEnv {
     /// Makes of the options what a launcher needs.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl<S> PoolBuilder<S> {
     ///
     /// A name or a value that no environment can have is [`Error::is_invalid_argument`] of [`PoolBuilder::build`].
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.outfit.variables.push((key.into(), value.into()));
+        self.options.env.variables.push((key.into(), value.into()));
         self
     }
 
@@ -130,12 +130,12 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
-    /// # Panics
-    ///
-    /// When `n` is 0.
+    /// 0 is [`Error::is_invalid_argument`] of [`PoolBuilder::build`].
     pub fn thread_env(mut self, n: usize) -> Self {
-        assert!(n > 0, "each worker must be allowed at least 1 thread");
-        self.outfit.variables.extend(THREADS.map(|key| (key.into(), n.to_string().into())));
+        if n == 0 {
+            return self.refuse(Error::invalid_argument("each worker must be allowed at least 1 thread"));
+        }
+        self.options.env.variables.extend(THREADS.map(|key| (key.into(), n.to_string().into())));
         self
     }
 
@@ -150,7 +150,7 @@ impl<S> PoolBuilder<S> {
     ///
     /// A CPU that this process may not use is [`Error::is_invalid_argument`] of [`PoolBuilder::build`].
     pub fn cpu_affinity(mut self, cpus: impl Into<CpuAffinity>) -> Self {
-        self.outfit.affinity = cpus.into();
+        self.options.env.affinity = cpus.into();
         self
     }
 
@@ -171,7 +171,7 @@ impl<S> PoolBuilder<S> {
     /// Lines of different workers do not mix. If nobody takes what this process writes, the workers wait for at most a
     /// second, and then lines are dropped and counted.
     pub fn capture_output(mut self, on: bool) -> Self {
-        self.outfit.output = on.then(Handler::forward);
+        self.options.env.output = on.then(Handler::forward);
         self
     }
 
@@ -192,7 +192,7 @@ impl<S> PoolBuilder<S> {
     ///
     /// If it panics, that is reported on stderr, and the next line is handed to it.
     pub fn on_output(mut self, handle: impl Fn(&OutputLine) + Send + Sync + 'static) -> Self {
-        self.outfit.output = Some(Handler::new(handle));
+        self.options.env.output = Some(Handler::new(handle));
         self
     }
 }

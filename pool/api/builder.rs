@@ -1,5 +1,8 @@
-//! [`PoolBuilder`]: a pool with options. What its workers are given stands in `outfit.rs`, when they leave in `terms.rs`.
+//! [`PoolBuilder`]: a pool with options. What its workers are given stands in `worker_env.rs`, when they leave in `recycle.rs`.
 
+use crate::api::pool::Pool;
+use crate::api::worker_env::WorkerEnv;
+use crate::engine::core::scaling::check_count;
 use crate::engine::core::state::{Core, Engine, RecyclePolicy};
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::launch::spawn::Spawn;
@@ -11,10 +14,8 @@ use crate::error::{Error, Result};
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::LinkKind;
-use crate::pool::Pool;
-use crate::pool::outfit::Outfit;
+use crate::portable::Captures;
 use crate::process::args::{Args, Task};
-use crate::process::returns::assert_captures_nothing;
 use crate::process::role::check_host;
 use crate::sys::cpu::cpu_count;
 use crate::sys::fork::fork_generation;
@@ -35,9 +36,18 @@ use std::time::Duration;
 /// assert_eq!(pool.apply(|| 1 + 1, ())?, 2);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
+///
+/// An option that makes no sense is the error of [`PoolBuilder::build`]: [`Error::is_invalid_argument`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct PoolBuilder<S = ()> {
+    pub(super) options: Options,
+    state: PhantomData<fn() -> S>,
+}
+
+/// What a pool may be told.
+#[derive(Debug)]
+pub(super) struct Options {
     processes: Option<usize>,
     name: String,
     link: LinkKind,
@@ -45,19 +55,18 @@ pub struct PoolBuilder<S = ()> {
     routines: Routines,
     /// What the arguments of the routines refer to.
     pins: Pins,
-    /// The first routine that cannot be had.
+    /// The first option that makes no sense, or routine that cannot be had.
     refused: Option<Error>,
     pub(super) recycle: RecyclePolicy,
     pub(super) limits: Limits,
-    pub(super) outfit: Outfit,
+    pub(super) env: WorkerEnv,
     trace: Option<PathBuf>,
     on_threads: bool,
-    state: PhantomData<fn() -> S>,
 }
 
 impl Default for PoolBuilder {
     fn default() -> PoolBuilder {
-        PoolBuilder {
+        let options = Options {
             processes: None,
             name: "worker".to_owned(),
             link: LinkKind::default(),
@@ -67,36 +76,36 @@ impl Default for PoolBuilder {
             refused: None,
             recycle: RecyclePolicy::default(),
             limits: Limits::default(),
-            outfit: Outfit::default(),
+            env: WorkerEnv::default(),
             trace: None,
             on_threads: false,
-            state: PhantomData,
-        }
+        };
+        PoolBuilder { options, state: PhantomData }
     }
 }
 
 impl<S> PoolBuilder<S> {
     /// The number of workers; `None` means as many as [`cpu_count`].
     pub fn processes(mut self, processes: impl Into<Option<usize>>) -> Self {
-        self.processes = processes.into();
+        self.options.processes = processes.into();
         self
     }
 
     /// What ps and top show for the workers, followed by their number; the system keeps 15 bytes. Default: `worker`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+        self.options.name = name.into();
         self
     }
 
     /// How tasks and results travel. Default: [`LinkKind::Ring`].
     pub fn link(mut self, link: LinkKind) -> Self {
-        self.link = link;
+        self.options.link = link;
         self
     }
 
     /// How long a worker may take to end after SIGTERM before it gets SIGKILL. Default: 1 second.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+        self.options.grace = grace;
         self
     }
 
@@ -123,10 +132,10 @@ impl<S> PoolBuilder<S> {
         A: Args,
         F: Task<A>,
     {
-        assert_captures_nothing!(F);
+        let () = Captures::<F>::NOTHING;
         let _ = f;
         let made = Routine::new("initializer", routines::procedure::<F, A>(), &args);
-        self.routines.initializer = self.routine(made);
+        self.options.routines.initializer = self.options.routine(made);
         self
     }
 
@@ -154,10 +163,10 @@ impl<S> PoolBuilder<S> {
         A: Args,
         F: Task<A>,
     {
-        assert_captures_nothing!(F);
+        let () = Captures::<F>::NOTHING;
         let _ = f;
         let made = Routine::new("finalizer", routines::procedure::<F, A>(), &args);
-        self.routines.finalizer = self.routine(made);
+        self.options.routines.finalizer = self.options.routine(made);
         self
     }
 
@@ -170,18 +179,18 @@ impl<S> PoolBuilder<S> {
     /// use multiproc::Pool;
     ///
     /// let pool = Pool::builder().processes(1).state(|start: u64| vec![start], (1,)).build()?;
-    /// let sums = pool.on_state().map(
+    /// let sums = pool.on_state().tasks(
     ///     |seen, x| {
     ///         seen.push(x);
     ///         seen.iter().sum::<u64>()
     ///     },
     ///     [10, 100],
-    /// )?;
-    /// assert_eq!(sums, [11, 111]);
+    /// );
+    /// assert_eq!(sums.run()?, [11, 111]);
     ///
     /// // After a panic it is made again.
-    /// pool.on_state().apply(|seen: &mut Vec<u64>| seen[99], ()).unwrap_err();
-    /// assert_eq!(pool.on_state().apply(|seen: &mut Vec<u64>| seen.len(), ())?, 1);
+    /// pool.on_state().task(|seen: &mut Vec<u64>| seen[99], ()).run().unwrap_err();
+    /// assert_eq!(pool.on_state().task(|seen: &mut Vec<u64>| seen.len(), ()).run()?, 1);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
@@ -192,7 +201,7 @@ impl<S> PoolBuilder<S> {
         A: Args,
         F: Task<A>,
     {
-        assert_captures_nothing!(F);
+        let () = Captures::<F>::NOTHING;
         let _ = f;
         self.with_state(Routine::new("state", routines::maker::<F, A>(), &args))
     }
@@ -216,42 +225,20 @@ impl<S> PoolBuilder<S> {
         T: 'static,
         E: Into<Box<dyn StdError + Send + Sync>> + 'static,
     {
-        assert_captures_nothing!(F);
+        let () = Captures::<F>::NOTHING;
         let _ = f;
         self.with_state(Routine::new("state", routines::fallible_maker::<F, A, T, E>(), &args))
     }
 
     fn with_state<T>(mut self, made: Result<(Routine, Pins)>) -> PoolBuilder<T> {
-        self.routines.state = self.routine(made);
-        PoolBuilder {
-            processes: self.processes,
-            name: self.name,
-            link: self.link,
-            grace: self.grace,
-            routines: self.routines,
-            pins: self.pins,
-            refused: self.refused,
-            recycle: self.recycle,
-            limits: self.limits,
-            outfit: self.outfit,
-            on_threads: self.on_threads,
-            trace: self.trace,
-            state: PhantomData,
-        }
+        self.options.routines.state = self.options.routine(made);
+        PoolBuilder { options: self.options, state: PhantomData }
     }
 
-    /// Takes a routine, or notes why it cannot be had.
-    fn routine(&mut self, made: Result<(Routine, Pins)>) -> Option<Routine> {
-        match made {
-            Ok((routine, pins)) => {
-                self.pins.extend(pins);
-                Some(routine)
-            }
-            Err(error) => {
-                self.refused.get_or_insert(error);
-                None
-            }
-        }
+    /// Notes why the pool cannot be had, for [`PoolBuilder::build`].
+    pub(super) fn refuse(mut self, error: Error) -> Self {
+        self.options.refused.get_or_insert(error);
+        self
     }
 
     /// Writes a trace of which worker ran what when into a file, for [Perfetto](https://ui.perfetto.dev) or
@@ -277,13 +264,13 @@ impl<S> PoolBuilder<S> {
     ///
     /// A file that cannot be created is an error of [`PoolBuilder::build`].
     pub fn trace_to(mut self, path: impl Into<PathBuf>) -> Self {
-        self.trace = Some(path.into());
+        self.options.trace = Some(path.into());
         self
     }
 
     /// Makes the workers threads.
     pub(super) fn on_threads(mut self) -> Self {
-        self.on_threads = true;
+        self.options.on_threads = true;
         self
     }
 
@@ -293,18 +280,37 @@ impl<S> PoolBuilder<S> {
     ///
     /// As [`Pool::new`], and [`Error::is_initializer`].
     pub fn build(self) -> Result<Pool<S>> {
+        self.options.start().map(Pool::of)
+    }
+}
+
+impl Options {
+    /// Takes a routine, or notes why it cannot be had.
+    fn routine(&mut self, made: Result<(Routine, Pins)>) -> Option<Routine> {
+        match made {
+            Ok((routine, pins)) => {
+                self.pins.extend(pins);
+                Some(routine)
+            }
+            Err(error) => {
+                self.refused.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// Starts the workers and waits until each is ready.
+    fn start(self) -> Result<Arc<Engine>> {
         check_host()?;
         let processes = self.processes.unwrap_or_else(cpu_count);
-        if processes == 0 {
-            return Err(Error::invalid_argument("a pool needs at least 1 process, not 0"));
-        }
+        check_count(processes)?;
         if self.name.contains('\0') {
             return Err(Error::invalid_argument("the name of a pool's workers cannot contain a NUL"));
         }
         if let Some(error) = self.refused {
             return Err(error);
         }
-        let (cpus, variables, capture) = self.outfit.unpack()?;
+        let (cpus, variables, capture) = self.env.unpack()?;
         let (file, memory) = match self.link {
             LinkKind::Ring => {
                 let (file, memory) = memory::create_mapped("multiproc-bell", Bell::LEN)?;
@@ -343,6 +349,6 @@ impl<S> PoolBuilder<S> {
             generation: fork_generation(),
         });
         engine.build()?;
-        Ok(Pool { engine, state: PhantomData })
+        Ok(engine)
     }
 }

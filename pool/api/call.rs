@@ -1,0 +1,415 @@
+//! [`Call`]: a call for many items that was described, its options, and how it is delivered.
+
+use crate::api::async_result::AsyncResult;
+use crate::api::imap::Imap;
+#[cfg(doc)]
+use crate::api::pool::Pool;
+use crate::api::with::Shipped;
+use crate::codec::Packed;
+use crate::engine::call::feed::Items;
+use crate::engine::call::gather::All;
+use crate::engine::call::job::{Halt, Options};
+use crate::engine::call::progress::{Listener, Progress};
+use crate::engine::call::results::Results;
+use crate::engine::core::serve::Outcome;
+use crate::engine::core::state::Engine;
+use crate::engine::worker::work::{Accepts, Shape, entry};
+use crate::error::{Error, Result, TaskError, TaskKind};
+use crate::process::returns::{Fallible, Plain, Returns};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The pool, the serialised context and the options of a call.
+pub(super) type Parts<'p> = (&'p Arc<Engine>, Option<Arc<Packed>>, Options);
+
+/// What is known of a call before its items: the pool, the context and the options.
+#[derive(Clone, Debug)]
+pub(super) struct Described<'p> {
+    engine: &'p Arc<Engine>,
+    context: Option<Shipped>,
+    pub(super) options: Options,
+}
+
+impl<'p> Described<'p> {
+    pub(super) fn new(engine: &'p Arc<Engine>, context: Option<Shipped>) -> Described<'p> {
+        Described { engine, context, options: Options::default() }
+    }
+
+    /// What the engine takes; an error if the context could not be serialised.
+    pub(super) fn parts(self) -> Result<Parts<'p>> {
+        Ok((self.engine, self.context.transpose()?, self.options))
+    }
+}
+
+/// A call of a function for many items, described by [`Pool::tasks`] and its kind. It does nothing until it is
+/// **delivered**:
+///
+/// | delivery | what it gives | Python |
+/// |---|---|---|
+/// | [`run`](Call::run) | all results, or the error with the lowest index; blocks | `map` |
+/// | [`each`](Call::each) | a result or an error for each item; blocks | |
+/// | [`submit`](Call::submit) | an [`AsyncResult`], at once | `map_async` |
+/// | [`iter`](Call::iter), or a `for` loop | results one by one, in the order of the items | `imap` |
+/// | [`unordered`](Call::unordered) | results one by one, as they arrive | `imap_unordered` |
+///
+/// Options stand between the description and the delivery, in any order. An option that makes no sense (a chunk size of 0, a
+/// time limit on threads) is the error of the delivery: [`Error::is_invalid_argument`].
+///
+/// ```
+/// use multiproc::Pool;
+/// use std::time::Duration;
+///
+/// let pool = Pool::new(2)?;
+/// let parse = |text: String| text.parse::<u32>();
+/// let texts = ["1", "2", "x"].map(String::from);
+/// let results = pool.tasks(parse, texts).fallible().retries(1).timeout(Duration::from_secs(10)).each();
+/// assert_eq!(results.iter().flatten().sum::<u32>(), 3);
+/// assert!(results[2].as_ref().unwrap_err().is_error());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// `K` says what is called and how ([`Shape`](crate::call::Shape)), `I` is the iterator of the items, and `J` says what an
+/// `Err` of the function means ([`Returns`](crate::call::Returns)). Nobody needs to name them.
+#[must_use = "a call does nothing until it is delivered: by `run`, `each`, `submit`, `iter` or `unordered`"]
+pub struct Call<'p, K, I, J = Plain> {
+    pub(super) described: Described<'p>,
+    pub(super) items: I,
+    kind: PhantomData<fn(K, J)>,
+}
+
+impl<'p, K, I> Call<'p, K, I> {
+    pub(super) fn new(described: Described<'p>, items: I) -> Call<'p, K, I> {
+        Call { described, items, kind: PhantomData }
+    }
+
+    /// The function returns a `Result`, and its `Err` is the error of the task: [`TaskError::is_error`], with the text and the
+    /// causes as [`source`](std::error::Error::source). It counts for [`Call::retries`] and [`Call::fail_fast`].
+    ///
+    /// Without this a returned `Err` is a value like any other, and must be able to travel.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let parse = |text: &str| text.parse::<u32>();
+    /// assert_eq!(pool.ref_tasks(parse, ["1", "2"]).fallible().run()?, [1, 2]);
+    ///
+    /// let error = pool.ref_tasks(parse, ["1", "x"]).fallible().run().unwrap_err();
+    /// assert_eq!(error.task().unwrap().index(), 1);
+    /// assert!(error.to_string().ends_with("failed: invalid digit found in string"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn fallible(self) -> Call<'p, K, I, Fallible>
+    where
+        K: Shape,
+        Fallible: Returns<K::Output>,
+    {
+        Call { described: self.described, items: self.items, kind: PhantomData }
+    }
+}
+
+impl<K, I, J> Call<'_, K, I, J> {
+    /// Lets exactly `n` items travel together, the last ones excepted. Default: as many as make about 1 millisecond of
+    /// work, by measurement. At least 1, at most 2^30.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.tasks(|x: i32| -x, 0..3).chunksize(2).run()?, [0, -1, -2]);
+    /// assert!(pool.tasks(|x: i32| -x, 0..3).chunksize(0).run().unwrap_err().is_invalid_argument());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn chunksize(mut self, n: usize) -> Self {
+        self.described.options.chunksize = Some(n);
+        self
+    }
+
+    /// Limits the time of each task. A worker whose task is over the limit gets SIGTERM, and after the pool's grace period
+    /// SIGKILL, and is replaced; the task's error is [`TaskError::is_timeout`].
+    ///
+    /// Tasks with a limit travel alone, whatever the chunk size, so that nothing else is lost with them. What the task has
+    /// started itself, such as a program, is not stopped.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let sleep = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+    /// let results = pool.tasks(sleep, [1, 60_000, 1]).timeout(Duration::from_millis(100)).each();
+    /// assert!(results[0].is_ok() && results[1].as_ref().unwrap_err().is_timeout() && results[2].is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.described.options.timeout = Some(limit);
+        self
+    }
+
+    /// Runs a task that has failed again, up to `n` times: after a panic, an `Err` of a [`fallible`](Call::fallible) call, the
+    /// loss of its worker, or a timeout. Default: 0, so that no task is started twice.
+    ///
+    /// ```
+    /// use multiproc::{Pool, RawValue};
+    ///
+    /// let (pool, attempts) = (Pool::new(1)?, RawValue::new(0u32));
+    /// let flaky = |attempts: RawValue<u32>| assert!(attempts.fetch_add(1) == 2, "not yet");
+    /// pool.tasks(flaky, [attempts]).retries(2).run()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn retries(mut self, n: u32) -> Self {
+        self.described.options.retries = n;
+        self
+    }
+
+    /// Lets the first failure end the call: tasks that have not begun are not run. Default: all are run, and then
+    /// [`Call::run`] returns the error with the lowest index.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let results = pool.tasks(|x: u32| assert!(x != 3), 0..1_000_000).fail_fast(true).chunksize(1).each();
+    /// assert!(results[3].as_ref().unwrap_err().is_panic());
+    /// assert!(results[999_999].as_ref().unwrap_err().is_cancelled());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn fail_fast(mut self, on: bool) -> Self {
+        self.described.options.fail_fast = on;
+        self
+    }
+
+    /// For [`Call::iter`] and [`Call::unordered`]: lets at most `n` items be under way or wait to be taken, at least 1.
+    /// Default: about 50 milliseconds of work for each worker, at most 65,536 items and 64 MiB.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let mut results = pool.tasks(|x: u64| x, 0..).buffersize(2).iter();
+    /// assert_eq!(results.next().unwrap()?, 0);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn buffersize(mut self, n: usize) -> Self {
+        self.described.options.buffersize = Some(n);
+        self
+    }
+
+    /// Calls `f` now and then, at most 20 times a second, and once more at the end, with how far the call has come.
+    ///
+    /// Deliveries that block or iterate do that on the caller's thread, between two results; [`Call::submit`] on the thread
+    /// where callbacks run. What `f` panics with comes out of a delivery that blocks.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let last = Arc::new(Mutex::new(None));
+    /// let told = Arc::clone(&last);
+    /// pool.tasks(|x: u64| x, 0..1000).progress(move |progress| *told.lock().unwrap() = Some(progress)).run()?;
+    /// let last = last.lock().unwrap().unwrap();
+    /// assert_eq!((last.done, last.failed, last.total), (1000, 0, Some(1000)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn progress(mut self, f: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.described.options.progress = Some(Listener(Arc::new(f)));
+        self
+    }
+
+    /// Shows the progress of the call on stderr, if that is a terminal, by a bar of the crate `indicatif`. Needs the feature
+    /// `indicatif`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.tasks(|x: u64| x + 1, 0..3).progress_bar().run()?, [1, 2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    #[cfg(feature = "indicatif")]
+    pub fn progress_bar(self) -> Self {
+        self.progress(crate::api::bar::listener())
+    }
+}
+
+impl<'p, K, I, J> Call<'p, K, I, J>
+where
+    I: Iterator,
+    K: Accepts<I::Item>,
+    J: Returns<K::Output>,
+{
+    /// Runs all tasks and returns their results in the order of the items.
+    ///
+    /// Blocks until every task has ended. Items are pulled from the iterator on this thread, and only as fast as the workers
+    /// take them, so the iterator may borrow local data and need not fit into memory.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let offset = 10;
+    /// assert_eq!(pool.tasks(|x: u64| x * x, (0..3).map(|x| x + offset)).run()?, [100, 121, 144]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::task`]: a task failed. All tasks are run, then the error with the lowest index is returned; with
+    ///   [`Call::fail_fast`] the first failure ends the call. Use [`Call::each`] to get every result.
+    /// - [`Error::is_not_running`], [`Error::is_terminated`]: the pool was closed or terminated.
+    /// - [`Error::is_invalid_argument`]: an option makes no sense, or the context could not be serialised.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the iterator or of an item's `Serialize` goes through to the caller; the pool stays whole. A panic of
+    /// the function does not: it is the error [`TaskError::is_panic`].
+    ///
+    /// # If a worker dies
+    ///
+    /// The task that it was running fails with [`TaskError::is_worker_lost`]; all others are run.
+    pub fn run(self) -> Result<Vec<J::Value>> {
+        let (engine, context, options) = self.described.parts()?;
+        let mut results = Results::<J::Value>::new();
+        let mut feed = Items::new(self.items, K::encode);
+        let Outcome { total, halted, job } = engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)?;
+        match halted {
+            Some(halt) if !matches!(halt, Halt::Cancelled) => Err(halt.error()),
+            halted => {
+                let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
+                Ok(results.whole(total, |index| job.error(kind.clone(), index, None))?)
+            }
+        }
+    }
+
+    /// Runs all tasks and returns for each item its own result or error.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let results = pool.tasks(|x: i32| 12 / x, [3, 0, 4]).each();
+    /// assert_eq!(*results[0].as_ref().unwrap(), 4);
+    /// assert!(results[1].as_ref().unwrap_err().is_panic());
+    /// assert_eq!(*results[2].as_ref().unwrap(), 3);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// What makes [`Call::run`] fail as a whole is here the error of every item.
+    ///
+    /// # Panics
+    ///
+    /// As [`Call::run`].
+    pub fn each(mut self) -> Vec<Result<J::Value, TaskError>> {
+        let mut results = Results::<J::Value>::new();
+        let mut feed = Items::new(self.items.by_ref(), K::encode);
+        let run = self.described.parts().and_then(|(engine, context, options)| {
+            engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)
+        });
+        match run {
+            Ok(Outcome { total, halted, job }) => {
+                let left = self.items.count() as u64;
+                let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
+                results.each(total + left, |index| job.error(kind.clone(), index, None))
+            }
+            Err(error) => self.items.zip(0..).map(|(_, index)| Err(refusal::<K>(&error, index))).collect(),
+        }
+    }
+
+    /// Hands all tasks in and returns at once; the results are asked for later.
+    ///
+    /// All items are read and serialised before this returns, since nobody would read them later; use [`Call::iter`] for
+    /// input that does not fit into memory.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let squares = pool.tasks(|x: u64| x * x, 0..5).submit()?;
+    /// assert_eq!(squares.get()?, [0, 1, 4, 9, 16]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The pool was closed or terminated, an option makes no sense, or the context could not be serialised. Everything else
+    /// is an error of the result, also items that cannot be serialised.
+    ///
+    /// # Panics
+    ///
+    /// A panic of the iterator or of an item's `Serialize` goes through to the caller; nothing was run then.
+    pub fn submit(self) -> Result<AsyncResult<Vec<J::Value>>>
+    where
+        J::Value: Send,
+    {
+        let (engine, context, options) = self.described.parts()?;
+        let mut feed = Items::new(self.items, K::encode);
+        let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed)?;
+        Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<J::Value>::new()))))
+    }
+
+    /// The results one by one, in the order of the items. A `for` loop over the call does the same.
+    ///
+    /// Input is read as results are taken, with a bounded number of items between ([`Call::buffersize`]): an endless input is
+    /// fine. A failed task is one `Err`, and the iteration goes on after it. See [`Imap`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let mut sum = 0;
+    /// for square in pool.tasks(|x: u64| x * x, 0..) {
+    ///     sum += square?;
+    ///     if sum > 1000 {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(sum, 1015);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// What makes [`Call::run`] fail as a whole is here the only result.
+    pub fn iter<'i>(self) -> Imap<'i, J::Value>
+    where
+        I: 'i,
+    {
+        self.one_by_one(true)
+    }
+
+    /// The results one by one, each as soon as it is there; otherwise as [`Call::iter`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let mut results = pool.tasks(|x: u64| x * x, 0..4).unordered().collect::<Result<Vec<_>, _>>()?;
+    /// results.sort();
+    /// assert_eq!(results, [0, 1, 4, 9]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn unordered<'i>(self) -> Imap<'i, J::Value>
+    where
+        I: 'i,
+    {
+        self.one_by_one(false)
+    }
+
+    fn one_by_one<'i>(self, ordered: bool) -> Imap<'i, J::Value>
+    where
+        I: 'i,
+    {
+        let feed = Box::new(Items::new(self.items, K::encode));
+        let entered = self.described.parts().and_then(|(engine, context, options)| {
+            Ok((engine, engine.enter(entry::<K, J>(), context, options, None)?))
+        });
+        match entered {
+            Ok((engine, job)) => Imap::new(Arc::clone(engine), job, feed, ordered),
+            Err(error) => Imap::refused(refusal::<K>(&error, 0)),
+        }
+    }
+}
+
+/// The error of a task whose whole call was refused.
+fn refusal<K: Shape>(error: &Error, index: u64) -> TaskError {
+    TaskError::new(error.refusal(), K::name(), index, None)
+}
+
+impl<'p, K, I, J> IntoIterator for Call<'p, K, I, J>
+where
+    I: Iterator + 'p,
+    K: Accepts<I::Item>,
+    J: Returns<K::Output>,
+{
+    type Item = Result<J::Value, TaskError>;
+    type IntoIter = Imap<'p, J::Value>;
+
+    fn into_iter(self) -> Imap<'p, J::Value> {
+        self.iter()
+    }
+}
+
+impl<K, I, J> fmt::Debug for Call<'_, K, I, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("options", &self.described.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! [`One`]: one call of a function that was described, and how it is delivered.
+
+use crate::api::async_result::AsyncResult;
+use crate::api::call::{Call, Described};
+#[cfg(doc)]
+use crate::api::pool::Pool;
+use crate::engine::call::feed::Items;
+use crate::engine::call::gather;
+use crate::engine::call::results::Results;
+use crate::engine::worker::work::{Accepts, Shape, entry};
+#[cfg(doc)]
+use crate::error::TaskError;
+use crate::error::{Error, Result};
+use crate::process::returns::{Fallible, Plain, Returns};
+use std::fmt;
+use std::iter::Once;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One call of a function, described by [`Pool::task`]. It does nothing until it is delivered, by [`One::run`] or
+/// [`One::submit`].
+///
+/// Options stand between the description and the delivery, as those of a [`Call`] do.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let pool = multiproc::Pool::new(1)?;
+/// let sleep = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+/// let error = pool.task(sleep, (60_000,)).timeout(Duration::from_millis(50)).run().unwrap_err();
+/// assert!(error.task().unwrap().is_timeout());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[must_use = "a call does nothing until it is delivered: by `run` or `submit`"]
+pub struct One<'p, K: Shape, J = Plain> {
+    call: Call<'p, K, Once<K::Input>, J>,
+}
+
+impl<'p, K: Shape> One<'p, K> {
+    pub(super) fn new(described: Described<'p>, args: K::Input) -> One<'p, K> {
+        One { call: Call::new(described, std::iter::once(args)).chunksize(1) }
+    }
+
+    /// The function returns a `Result`, and its `Err` is the error of the task; see [`Call::fallible`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let parse = |text: String| text.parse::<u8>();
+    /// assert_eq!(pool.task(parse, ("7".to_owned(),)).fallible().run()?, 7);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn fallible(self) -> One<'p, K, Fallible>
+    where
+        Fallible: Returns<K::Output>,
+    {
+        One { call: self.call.fallible() }
+    }
+}
+
+impl<K: Shape, J> One<'_, K, J> {
+    /// Limits the time of the task; see [`Call::timeout`].
+    pub fn timeout(self, limit: Duration) -> Self {
+        One { call: self.call.timeout(limit) }
+    }
+
+    /// Runs the task again if it has failed, up to `n` times; see [`Call::retries`].
+    pub fn retries(self, n: u32) -> Self {
+        One { call: self.call.retries(n) }
+    }
+}
+
+impl<K, J> One<'_, K, J>
+where
+    K: Shape + Accepts<<K as Shape>::Input>,
+    J: Returns<K::Output>,
+{
+    /// Runs the task and returns its result.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// assert_eq!(pool.task(u64::pow, (2, 10)).run()?, 1024);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::run`].
+    ///
+    /// # If a worker dies
+    ///
+    /// If it was running this task: [`TaskError::is_worker_lost`]. If the task still waited there, it goes to another.
+    pub fn run(self) -> Result<J::Value> {
+        // One task went in; it has a value or was an error.
+        self.call.run()?.pop().ok_or_else(|| Error::broken("a task has neither a result nor an error"))
+    }
+
+    /// Hands the task in and returns at once; the result is asked for later.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let result = pool.task(|a: u32, b: u32| a * b, (6, 7)).submit()?;
+    /// assert_eq!(result.get()?, 42);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::submit`].
+    pub fn submit(self) -> Result<AsyncResult<J::Value>>
+    where
+        J::Value: Send,
+    {
+        let (engine, context, options) = self.call.described.parts()?;
+        let mut feed = Items::new(self.call.items, K::encode);
+        let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed)?;
+        Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(gather::One(Results::<J::Value>::new()))))
+    }
+}
+
+impl<K: Shape, J> fmt::Debug for One<'_, K, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("One").field("options", &self.call.described.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,150 @@
+//! [`With`]: calls whose functions get a context in front of their own arguments.
+
+use crate::api::call::{Call, Described};
+use crate::api::one::One;
+#[cfg(doc)]
+use crate::api::pool::Pool;
+use crate::codec::{self, Packed, Payload};
+use crate::engine::core::state::Engine;
+use crate::engine::worker::work::{Borrowed, Owned};
+use crate::error::Error;
+use crate::portable::{Captures, Portable};
+use crate::process::args::{Args, Task};
+use crate::process::context::{Both, ByRef, Context, Shared};
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Calls in a context, from [`Pool::with`] and [`Pool::on_state`]: each function gets the context in front of its own
+/// arguments.
+///
+/// | context | first parameter of the function | what it is |
+/// |---|---|---|
+/// | `pool.with(&c)` | `&C` | data that all tasks of a call see; serialised once, sent once to each worker |
+/// | `pool.on_state()` | `&mut S` | what each worker keeps between tasks, see [`PoolBuilder::state`](crate::PoolBuilder::state) |
+/// | `pool.with(&c).on_state()` | `(&C, &mut S)` | both |
+///
+/// ```
+/// use multiproc::Pool;
+///
+/// let pool = Pool::builder().processes(1).state(|| 0u64, ()).build()?;
+/// let prices = vec![5, 7, 9];
+/// let totals = pool.with(&prices).on_state().tasks(
+///     |(prices, total), item: usize| {
+///         *total += prices[item];
+///         *total
+///     },
+///     [0, 2, 1],
+/// );
+/// assert_eq!(totals.run()?, [5, 14, 21]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// It can be used for any number of calls. `S` is what the workers of the pool keep, `X` the [`Context`].
+#[must_use = "a context does nothing until `tasks`, `task`, `star_tasks` or `ref_tasks`"]
+pub struct With<'p, S, X> {
+    engine: &'p Arc<Engine>,
+    context: Option<Shipped>,
+    kind: PhantomData<fn(S, X)>,
+}
+
+/// A serialised context, or why it could not be serialised.
+pub(super) type Shipped = Result<Arc<Packed>, Error>;
+
+impl<'p, S, X> With<'p, S, X> {
+    pub(super) fn new(engine: &'p Arc<Engine>, context: Option<Shipped>) -> With<'p, S, X> {
+        With { engine, context, kind: PhantomData }
+    }
+
+    fn described(&self) -> Described<'p> {
+        Described::new(self.engine, self.context.clone())
+    }
+}
+
+/// Serialises what all tasks of a call are to see.
+pub(super) fn ship<C: ByRef + ?Sized>(context: &C) -> Shipped {
+    match codec::pack(|out| codec::encode(context, out)) {
+        Ok(packed) => Ok(Arc::new(packed)),
+        Err(error) => Err(Error::context(error.0)),
+    }
+}
+
+impl<'p, S: 'static, C: ByRef + ?Sized> With<'p, S, Shared<C>> {
+    /// The functions get the state of their worker as well: `(&C, &mut S)`. See [`Pool::on_state`].
+    pub fn on_state(self) -> With<'p, S, Both<C, S>> {
+        With::new(self.engine, self.context)
+    }
+}
+
+impl<'p, S: 'static, X: Context> With<'p, S, X> {
+    /// Describes one call of `f` with the context and `args`; otherwise as [`Pool::task`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let words = ["a", "b"].map(String::from);
+    /// let task = pool.with(&words[..]).task(|words: &[String], by: String| words.join(&by), ("-".to_owned(),));
+    /// assert_eq!(task.run()?, "a-b");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn task<F, A>(&self, f: F, args: A) -> One<'p, Owned<F, A, X>>
+    where
+        A: Args,
+        F: Task<A, X>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        One::new(self.described(), args)
+    }
+
+    /// Describes a call of `f` with the context and each item; otherwise as [`Pool::tasks`].
+    pub fn tasks<F, T, R, I>(&self, f: F, items: I) -> Call<'p, Owned<F, (T,), X>, I::IntoIter>
+    where
+        F: for<'x> Fn(X::Param<'x>, T) -> R + Portable,
+        T: Payload,
+        R: 'static,
+        I: IntoIterator<Item = T>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        Call::new(self.described(), items.into_iter())
+    }
+
+    /// Describes a call of `f` with the context and the arguments in each tuple; otherwise as [`Pool::star_tasks`].
+    pub fn star_tasks<F, A, I>(&self, f: F, items: I) -> Call<'p, Owned<F, A, X>, I::IntoIter>
+    where
+        A: Args,
+        F: Task<A, X>,
+        I: IntoIterator<Item = A>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        Call::new(self.described(), items.into_iter())
+    }
+
+    /// Describes a call of `f` with the context and a reference to each item; otherwise as [`Pool::ref_tasks`].
+    pub fn ref_tasks<F, T, R, I>(&self, f: F, items: I) -> Call<'p, Borrowed<F, T, R, X>, I::IntoIter>
+    where
+        F: for<'x> Fn(X::Param<'x>, &T) -> R + Portable,
+        T: ByRef + ?Sized,
+        R: 'static,
+        I: IntoIterator<Item: Deref<Target = T>>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        Call::new(self.described(), items.into_iter())
+    }
+}
+
+impl<S, X> Clone for With<'_, S, X> {
+    fn clone(&self) -> Self {
+        With::new(self.engine, self.context.clone())
+    }
+}
+
+impl<S, X> fmt::Debug for With<'_, S, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.context.as_ref().and_then(|it| it.as_ref().ok()).map(|it| it.bytes.len());
+        f.debug_struct("With").field("bytes", &bytes).finish_non_exhaustive()
+    }
+}
