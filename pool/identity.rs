@@ -61,9 +61,16 @@ impl FnRef {
     /// The function was compiled into another executable or a library that was loaded at run time: a worker, which
     /// runs this executable alone, does not have it.
     pub(crate) fn of<C: Callable>(entry: &'static Entry<C>) -> Result<FnRef, Error> {
-        let delta = executable::offset_of(std::ptr::from_ref(entry) as usize);
+        let address = std::ptr::from_ref(entry) as usize;
+        let delta = executable::offset_of(address);
         if executable::read_only_address(delta, size_of::<Entry<C>>(), align_of::<Entry<C>>()).is_none() {
             let name = entry.name();
+            if executable::contains(address) {
+                return Err(Error::invalid_argument(format!(
+                    "the descriptor of `{name}` lies in memory of the executable that can be written, so that no worker would \
+                     believe it: link the program with relocation read-only, as rustc does unless `-C relro-level` says otherwise"
+                )));
+            }
             return Err(Error::invalid_argument(format!(
                 "`{name}` is not part of the running executable (it comes from a library loaded at run time), so that no \
                  worker could call it"

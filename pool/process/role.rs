@@ -133,6 +133,12 @@ pub(crate) fn check_program() -> Result<(), Error> {
              that its children could not trust what their environment says: start it with the rights that it needs instead",
         ));
     }
+    if executable::is_loaded_by_hand() {
+        return Err(Error::start(
+            "this program was started as an argument of the dynamic loader, which is therefore what would be started again for \
+             a child: execute the program itself",
+        ));
+    }
     if !BOOT_READY.load(Relaxed) || IN_CONSTRUCTORS.load(Relaxed) {
         return Err(Error::not_initialized());
     }

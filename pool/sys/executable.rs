@@ -30,6 +30,9 @@ impl Range {
 struct Image {
     start: usize,
     is_main: bool,
+    /// Whether the kernel is told to start a loader for it.
+    has_loader: bool,
+    loaded: Vec<Range>,
     read_only: Vec<Range>,
     build_note: Option<Vec<u8>>,
     init_array: Option<Range>,
@@ -57,6 +60,8 @@ fn read_image() -> Image {
         let start = bias.wrapping_add(it.p_vaddr as usize);
         Range { start, end: start.wrapping_add(it.p_memsz as usize) }
     };
+    let has_loader = headers.iter().any(|it| it.p_type == libc::PT_INTERP);
+    let loaded = headers.iter().filter(|it| it.p_type == libc::PT_LOAD).map(range).collect();
     let read_only: Vec<Range> = headers
         .iter()
         .filter(|it| it.p_type == libc::PT_LOAD && it.p_flags & libc::PF_W == 0 || it.p_type == libc::PT_GNU_RELRO)
@@ -73,7 +78,7 @@ fn read_image() -> Image {
         // SAFETY: the dynamic section of this module; the loader has mapped and relocated it.
         init_array(unsafe { mapped(dynamic) }, bias)
     });
-    Image { start, is_main, read_only, build_note, init_array }
+    Image { start, is_main, has_loader, loaded, read_only, build_note, init_array }
 }
 
 /// # Safety
@@ -116,6 +121,21 @@ fn init_array(dynamic: &[u8], bias: usize) -> Option<Range> {
 /// Whether this library is part of the running executable (and not of a shared object that it has loaded).
 pub(crate) fn is_main() -> bool {
     image().is_main
+}
+
+/// Whether the program was started as an argument of the dynamic loader: `ld.so PROGRAM`. Then the loader is the executable of
+/// this process, as far as the kernel knows.
+pub(crate) fn is_loaded_by_hand() -> bool {
+    // SAFETY: getauxval only reads a table that the kernel set up.
+    let loader = unsafe { libc::getauxval(libc::AT_BASE) };
+    // The place of the loader that the kernel has started beside the program; there is none for a program that is linked
+    // statically, which asks for none.
+    image().has_loader && loader == 0
+}
+
+/// Whether an address lies inside of the executable.
+pub(crate) fn contains(address: usize) -> bool {
+    image().loaded.iter().any(|it| it.contains(address, 1))
 }
 
 /// The distance of an address from the start of the executable.

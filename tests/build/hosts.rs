@@ -124,3 +124,12 @@ fn a_python_extension_is_told_that_its_host_is_foreign() {
     }
     fs::remove_file(script).unwrap();
 }
+
+#[test]
+fn without_relocation_read_only_it_is_said_what_is_missing() {
+    let how = ["rustc", "--quiet", "--package", "plain", "--bin", "with_init", "--", "-C", "relro-level=off"];
+    let program = built("debug/with_init", &how);
+    let ran = run(&mut command(&program.path));
+    assert!(!ran.status.success() && lines(&ran.out) == ["started", "main"], "{ran}");
+    assert!(ran.err.contains("lies in memory of the executable that can be written"), "{ran}");
+}

@@ -150,6 +150,32 @@ fn a_child_with_more_rights_than_its_parent_refuses_and_is_not_the_program() {
 }
 
 #[test]
+fn a_program_that_the_loader_was_told_to_run_has_no_children() {
+    const NAME: &str = "boot::a_program_that_the_loader_was_told_to_run_has_no_children";
+    if is_program(NAME) {
+        note_main();
+        for error in [Pool::new(2).unwrap_err(), Process::spawn(|| 1, ()).unwrap_err()] {
+            assert!(error.is_start() && error.to_string().contains("the dynamic loader"), "{error}");
+        }
+        return;
+    }
+    let _watchdog = watchdog(60);
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut paths = maps.lines().filter_map(|line| Some(&line[line.find('/')?..]));
+    let Some(loader) = paths.find(|path| path.rsplit('/').next().is_some_and(|name| name.starts_with("ld-"))) else {
+        return println!("skipped: no loader is at work here");
+    };
+    let folder = Folder::new("loader");
+    let program = program(NAME);
+    let mut command = Command::new(loader);
+    // What the loader would be started with again: its first argument is a program.
+    command.arg(program.get_program()).args(program.get_args()).env(MAINS, folder.mains());
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    assert!(output.status.success() && folder.runs() == 1, "{} runs\n{}", folder.runs(), text(&output));
+}
+
+#[test]
 fn children_need_no_getsockopt() {
     const NAME: &str = "boot::children_need_no_getsockopt";
     if is_program(NAME) {
