@@ -443,6 +443,7 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     read::read(bytes)
 }
 
+pub(crate) mod bytes;
 mod ends;
 mod failure;
 mod read;

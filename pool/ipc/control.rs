@@ -3,6 +3,7 @@
 use crate::codec;
 use crate::heap::parties::PartyId;
 use crate::heap::tree::Origin;
+use crate::ipc::parcel::Parcel;
 use crate::luggage::Luggage;
 use crate::sys::memory::{self, Mapping};
 use crate::sys::socket;
@@ -20,6 +21,15 @@ pub(crate) struct Hello {
     pub(crate) version: u32,
     pub(crate) build: Vec<u8>,
     pub(crate) nonce: u64,
+    /// The shared memory of the tree, whose file is the first descriptor; or why there is none.
+    pub(crate) heap: Result<HeapGrant, String>,
+    /// [`Instructions`], which may be long: if in a file, that is the next descriptor.
+    pub(crate) instructions: Parcel,
+}
+
+/// What a child is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Instructions {
     /// What ps and top show.
     pub(crate) name: String,
     /// The name of the process that says it.
@@ -29,9 +39,8 @@ pub(crate) struct Hello {
     /// Whether it stays when its parent is gone.
     pub(crate) outlives: bool,
     /// What that function is told.
+    #[serde(with = "crate::codec::bytes")]
     pub(crate) setup: Vec<u8>,
-    /// The shared memory of the tree, whose file is the first descriptor; or why there is none.
-    pub(crate) heap: Result<HeapGrant, String>,
     /// So many messages with luggage follow.
     pub(crate) luggage: usize,
 }

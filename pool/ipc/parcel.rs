@@ -13,7 +13,7 @@ const MOST_INLINE: usize = 16 * 1024;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Parcel {
     /// Here.
-    Inline(Vec<u8>),
+    Inline(#[serde(with = "crate::codec::bytes")] Vec<u8>),
     /// In the memory file that travels with the message: so many.
     File(u64),
 }
@@ -33,6 +33,11 @@ impl Parcel {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         Ok((Parcel::File(bytes.len() as u64), Some(file)))
+    }
+
+    /// Whether a file travels with the message.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self, Parcel::File(_))
     }
 
     /// Opens a parcel that came with this file.

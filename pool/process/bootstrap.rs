@@ -4,7 +4,7 @@ use crate::codec;
 use crate::heap::guardian::on_first_name;
 use crate::heap::tree as heap;
 use crate::identity::FnRef;
-use crate::ipc::control::{Control, Hello, Reply, VERSION};
+use crate::ipc::control::{Control, Hello, Instructions, Reply, VERSION};
 use crate::process::role::{BOOT_READY, ChildContext, IN_CONSTRUCTORS, Mark, Role, VARIABLE};
 use crate::process::{children, current, guardian, panic};
 use crate::sync::mourn;
@@ -12,6 +12,7 @@ use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
 use crate::sys::{child, environment, fence, signal, socket};
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -106,10 +107,7 @@ fn boot(start: Option<StartArguments>) {
         Err(error) => refuse(Some(stdin.as_fd()), &format!("its standard input: {error}")),
     };
     match receive_hello(&control, mark.nonce) {
-        Ok((hello, mut fds)) => {
-            adopt_heap(&hello, &mut fds);
-            live(control, hello, fds, start)
-        }
+        Ok((instructions, fds)) => live(control, instructions, fds, start),
         Err(cause) => {
             // If the parent does not hear it, it is gone.
             let _ = control.send(&Reply::Refused(cause), &[]);
@@ -138,11 +136,14 @@ fn take_control_socket() -> io::Result<Control> {
     Ok(Control::new(Arc::new(socket)))
 }
 
-fn receive_hello(control: &Control, nonce: u64) -> Result<(Hello, Vec<OwnedFd>), String> {
+/// Receives the first message, and takes the shared memory of the tree; what remains is what this child is to do, and the
+/// descriptors for that.
+fn receive_hello(control: &Control, nonce: u64) -> Result<(Instructions, Vec<OwnedFd>), String> {
+    let damaged = |error: &dyn Display| format!("the first message is damaged: {error}");
     let (hello, fds) = match control.receive::<Hello>(true) {
         Ok(Some(received)) => received,
         Ok(None) => signal::exit_now(1),
-        Err(error) => return Err(format!("the first message is damaged: {error}")),
+        Err(error) => return Err(damaged(&error)),
     };
     if hello.version != VERSION || hello.nonce != nonce {
         return Err("the first message is meant for another process".to_owned());
@@ -150,29 +151,30 @@ fn receive_hello(control: &Control, nonce: u64) -> Result<(Hello, Vec<OwnedFd>),
     if hello.build != executable::build() {
         return Err("parent and child run different builds of the program".to_owned());
     }
-    Ok((hello, fds))
-}
-
-/// Takes the shared memory of the tree, whose file comes first.
-fn adopt_heap(hello: &Hello, fds: &mut Vec<OwnedFd>) {
+    let mut fds = fds.into_iter();
     heap::on_death(mourn::mourn);
-    heap::adopt(hello.heap.clone().and_then(|grant| {
-        let fd = (!fds.is_empty()).then(|| fds.remove(0)).filter(heap::is_heap);
+    heap::adopt(hello.heap.and_then(|grant| {
+        let fd = fds.next().filter(heap::is_heap);
         Ok(grant.with(fd.ok_or_else(|| "its parent has handed it something else".to_owned())?))
     }));
+    let file = hello.instructions.is_file().then(|| fds.next()).flatten();
+    let contents = hello.instructions.open(file.as_ref()).map_err(|error| damaged(&error))?;
+    let bytes = contents.to_vec(usize::MAX).map_err(|error| damaged(&error))?;
+    let instructions = codec::from_bytes(&bytes).map_err(|error| damaged(&error.0))?;
+    Ok((instructions, fds.collect()))
 }
 
 /// Lives a child's life, and ends.
-fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartArguments>) -> ! {
+fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<StartArguments>) -> ! {
     signal::open_standard_descriptors();
-    signal::set_thread_name(&hello.name);
-    current::be_child(&hello.name, child::parent_pid(), hello.parent);
+    signal::set_thread_name(&told.name);
+    current::be_child(&told.name, child::parent_pid(), told.parent);
     // On this thread, which has asked to die with the parent.
-    if hello.outlives && signal::stay_behind().is_err() {
+    if told.outlives && signal::stay_behind().is_err() {
         signal::exit_now(1);
     }
     #[cfg(all(feature = "auto", target_env = "gnu"))]
-    if let Some(start) = start.filter(|_| !hello.outlives) {
+    if let Some(start) = start.filter(|_| !told.outlives) {
         // Registries that other crates fill before `main` would be incomplete otherwise.
         IN_CONSTRUCTORS.store(true, Relaxed);
         executable::run_constructors_after(auto::CONSTRUCTOR, start);
@@ -180,7 +182,7 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
     }
     #[cfg(not(all(feature = "auto", target_env = "gnu")))]
     let _ = start;
-    let (delta, signature) = hello.role;
+    let (delta, signature) = told.role;
     let role = match (FnRef::Offset { delta, signature }).resolve::<Role>() {
         Ok(entry) => entry.call(),
         Err(cause) => {
@@ -189,15 +191,15 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
         }
     };
     let lifeline = Arc::clone(control.socket());
-    let luggage = match control.receive_luggage(0, hello.luggage, true) {
+    let luggage = match control.receive_luggage(0, told.luggage, true) {
         Ok(luggage) => luggage,
         Err(error) => {
             let _ = control.send(&Reply::Refused(format!("its luggage: {error}")), &[]);
             signal::exit_now(1)
         }
     };
-    let context = ChildContext { control: control.clone(), setup: hello.setup, fds, luggage };
-    let thread = std::thread::Builder::new().name(hello.name).stack_size(signal::stack_limit()).spawn(move || {
+    let context = ChildContext { control: control.clone(), setup: told.setup, fds, luggage };
+    let thread = std::thread::Builder::new().name(told.name).stack_size(signal::stack_limit()).spawn(move || {
         signal::report_stack_overflow();
         // A panic of user code that nobody has foreseen must not leave a process without its thread.
         let code = panic::contain(|| role(context)).unwrap_or(PANICKED);
@@ -214,7 +216,7 @@ fn live(control: Control, hello: Hello, fds: Vec<OwnedFd>, start: Option<StartAr
     // This thread stays to the end: it notices when the parent is gone without having been killed (its socket closes
     // then), and it is the thread whose life stands for the life of the process.
     loop {
-        if hello.outlives {
+        if told.outlives {
             std::thread::park();
             continue;
         }

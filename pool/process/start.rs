@@ -1,10 +1,12 @@
 //! Starting a child and following it to its end: the parent's half of the boot sequence.
 
+use crate::codec;
 use crate::error::Error;
 use crate::heap::parties::PartyId;
 use crate::heap::tree::{self as heap, Origin};
 use crate::identity::{Entry, FnRef};
-use crate::ipc::control::{Control, HeapGrant, Hello, Reply, VERSION};
+use crate::ipc::control::{Control, HeapGrant, Hello, Instructions, Reply, VERSION};
+use crate::ipc::parcel::Parcel;
 use crate::luggage::Luggage;
 use crate::process::current;
 use crate::process::role::{Mark, Role, VARIABLE, check_host, check_program};
@@ -136,35 +138,46 @@ impl Start {
     ) {
         // A fresh random number: a process that inherits the variable by accident does not know the message.
         let nonce = RandomState::new().build_hasher().finish();
-        let hello = Hello {
-            version: VERSION,
-            build: executable::build().to_vec(),
-            nonce,
+        let instructions = Instructions {
             name: self.name,
             parent: current::name().to_owned(),
             role,
             outlives,
             setup: self.setup,
-            heap: heap.as_ref().map(HeapGrant::of).map_err(String::clone),
             luggage: self.luggage.len(),
+        };
+        let impossible =
+            |error: io::Error| News::Impossible(Error::start(format!("a process could not be started: {error}")));
+        let (instructions, file) = match Parcel::pack(codec::to_bytes(&instructions)) {
+            Ok(packed) => packed,
+            Err(error) => return tell(impossible(error)),
+        };
+        let hello = Hello {
+            version: VERSION,
+            build: executable::build().to_vec(),
+            nonce,
+            heap: heap.as_ref().map(HeapGrant::of).map_err(String::clone),
+            instructions,
         };
         // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
         let mut outfit = self.outfit;
         outfit.variables.push((VARIABLE.into(), Mark::new(nonce).to_string().into()));
         let child = match Child::start("/proc/self/exe".as_ref(), self.socket, outfit) {
             Ok(child) => Arc::new(child),
-            Err(error) => {
-                return tell(News::Impossible(Error::start(format!("a process could not be started: {error}"))));
-            }
+            Err(error) => return tell(impossible(error)),
         };
         let heap = heap.as_ref().ok().map(|it| &*it.fd);
-        let fds: Vec<&OwnedFd> = heap.into_iter().chain(self.fds.iter().map(|fd| &**fd)).collect();
+        let fds = heap.into_iter().chain(&file).chain(self.fds.iter().map(|fd| &**fd));
+        let fds: Vec<&OwnedFd> = fds.collect();
         let sent = self.control.send(&hello, &fds).and_then(|()| self.control.send_luggage(0, &self.luggage));
-        if sent.is_err() {
-            // It is dying already, or the message is too large for a socket; either way it will not become ready.
-            child.signal(ChildSignal::Kill);
-        }
         tell(News::Started(Arc::clone(&child)));
+        if let Err(error) = sent {
+            // It will not become ready. If it has ended already, its own reason is the better one.
+            child.signal(ChildSignal::Kill);
+            if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+                tell(News::Replied(Reply::Refused(format!("its first message could not be sent: {error}"))));
+            }
+        }
         let watcher = Arc::new(Watcher {
             child,
             control: self.control,

@@ -411,3 +411,16 @@ fn whatever_makes_workers_leave_each_task_has_one_outcome() {
         pool.join().unwrap();
     });
 }
+
+#[test]
+fn routines_take_arguments_of_any_length() {
+    on_each_link(60, |builder| {
+        for len in [1_000, 8_192, 20_000, 1_000_000] {
+            let numbers = || (vec![0.5f64; len],);
+            let pool = builder().processes(1).state(|numbers: Vec<f64>| numbers, numbers());
+            let pool = pool.initializer(|_: Vec<f64>| (), numbers()).finalizer(|_: Vec<f64>| (), numbers());
+            let pool = pool.build().unwrap();
+            assert_eq!(pool.on_state().task(|numbers: &mut Vec<f64>| numbers.len(), ()).run().unwrap(), len);
+        }
+    });
+}

@@ -195,6 +195,11 @@ fn control_socket() -> OwnedFd {
     pidfd_getfd(own, number, PidfdGetfdFlags::empty()).unwrap()
 }
 
+/// How messages name the variant of an enum.
+fn name(text: &str) -> Vec<u8> {
+    [&[text.len() as u8], text.as_bytes()].concat()
+}
+
 /// Says something else on the control socket of this process than the library would, before it does.
 fn lie(what: Vec<u8>) -> u32 {
     // A message too long for the buffer is refused here, and so not heard.
@@ -213,8 +218,7 @@ fn exaggerate() -> u32 {
     let mut files = SendAncillaryBuffer::new(&mut space);
     let fds = [file.as_fd()];
     assert!(files.push(SendAncillaryMessage::ScmRights(&fds)));
-    // A failure, in a file, of 2^40 bytes.
-    let message = [2, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
+    let message = [&name("Failure")[..], &name("File"), &(1u64 << 40).to_le_bytes()].concat();
     rustix::net::sendmsg(control_socket(), &[IoSlice::new(&message)], &mut files, SendFlags::empty()).unwrap();
     7
 }
@@ -236,7 +240,18 @@ fn a_process_that_lies_gives_an_error() {
         random ^= random << 17;
         random
     };
-    let lies = [vec![0xff; 3], vec![0], vec![0, 1], vec![1, 1, 0], vec![0, 0, 2, 1, 1], vec![0; 65_537]];
+    let with =
+        |names: &[&str], rest: &[u8]| [&names.iter().flat_map(|it| name(it)).collect::<Vec<u8>>()[..], rest].concat();
+    let lies = [
+        vec![0xff; 3],
+        vec![0],
+        with(&["Value"], &[]),
+        with(&["Value", "Inline"], &[200]),
+        with(&["Value", "File"], &[1; 8]),
+        with(&["Handles", "Inline"], &[2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
+        with(&["Failure", "Inline"], &[3, 1, 1, 1]),
+        vec![0; 65_537],
+    ];
     let noise = (0..40).map(|_| (0..1 + next() % 40).map(|_| (next() % 4) as u8).collect::<Vec<u8>>());
     for what in lies.into_iter().chain(noise.collect::<Vec<_>>()) {
         let process = Process::spawn(lie, (what.clone(),)).unwrap();

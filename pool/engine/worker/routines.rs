@@ -19,6 +19,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Routine {
     function: FnRef,
+    #[serde(with = "crate::codec::bytes")]
     args: Vec<u8>,
     /// So much luggage the arguments have. It travels beside the routine, and is kept by all who may run it.
     pieces: usize,
