@@ -5,8 +5,11 @@ use crate::heap::tree;
 #[cfg(not(loom))]
 use crate::sync::word::MAX_SLOTS;
 use crate::sync::word::{Owner, Parties};
-use crate::sys::fork::{fork_generation, set_thread_tag, thread_tag};
+use crate::sys::fork::{set_thread_tag, thread_tag};
+use crate::sys::thread_end::at_thread_end;
 use parking_lot::Mutex;
+use std::cell::Cell;
+use std::collections::VecDeque;
 
 #[cfg(not(loom))]
 const _: () = assert!(crate::heap::geometry::MOST_PARTIES as usize == MAX_SLOTS);
@@ -38,13 +41,14 @@ impl Here {
     fn first() -> Result<Here, Error> {
         // Refuses in a fork, whose threads must not pass for those of the process that it was forked from.
         let slot = u16::try_from(tree::own_row()? + 1).unwrap_or(u16::MAX);
-        let thread = NUMBER.try_with(|it| it.number).unwrap_or(u16::MAX);
-        let me = Owner::new(slot, thread);
+        let number = Numbers::take();
+        at_thread_end(Numbers::give_back, number.into());
+        let me = Owner::new(slot, number);
         set_thread_tag(me.bits());
         Ok(Here { me })
     }
 
-    /// Whether the number of the thread is surely its alone, see [`Number`].
+    /// Whether the number of the thread is surely its alone, see [`LAST`].
     pub(crate) fn is_unique(self) -> bool {
         self.me.thread() < LAST
     }
@@ -67,40 +71,60 @@ pub(crate) fn pid_of(owner: Owner) -> u64 {
     tree::pid_of(u32::from(owner.slot()).wrapping_sub(1))
 }
 
-/// The number of a thread in its process, from 1; free for another when the thread ends.
-struct Number {
-    number: u16,
-    /// The process that it is a number in, as [`fork_generation`].
-    generation: u32,
+/// The numbers of threads in this process, from 1. One is free for another thread when its own has ended: after the last code
+/// of the user's that runs in it, and only if it holds nothing, since whoever has the number is taken for the holder.
+struct Numbers {
+    /// Those that came back, to be given away again in that order: so each rests as long as possible.
+    free: VecDeque<u16>,
+    /// How many were ever given away.
+    used: u16,
 }
 
-/// The last number that is given to a thread; that behind it is for threads that are ending.
-const LAST: u16 = u16::MAX - 1;
+/// The last number. Beyond that many threads at a time all others share it: they lock each other out all the same, but one
+/// that waits for a lock that another of them holds is told that it would deadlock.
+const LAST: u16 = u16::MAX;
 
-static FREE: Mutex<(Vec<u16>, u16)> = Mutex::new((Vec::new(), 0));
+static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: VecDeque::new(), used: 0 });
 
-impl Number {
-    fn new() -> Number {
-        let mut free = FREE.lock();
-        let number = free.0.pop().unwrap_or_else(|| {
-            // Beyond that many threads at a time some share the last number: they lock each other out correctly, but
-            // one that waits for another of them is told that it would deadlock.
-            free.1 = free.1.saturating_add(1).min(LAST);
-            free.1
-        });
-        Number { number, generation: fork_generation() }
+impl Numbers {
+    fn take() -> u16 {
+        let mut numbers = NUMBERS.lock();
+        if let Some(number) = numbers.free.pop_front() {
+            return number;
+        }
+        numbers.used = numbers.used.saturating_add(1);
+        numbers.used
     }
-}
 
-impl Drop for Number {
-    fn drop(&mut self) {
+    /// The calling thread has ended.
+    fn give_back(number: u32) {
+        // Should anything of it run after this, it is another thread for the locks.
+        set_thread_tag(0);
+        let number = number as u16;
         // In a fork another thread of the original may have had the list locked, for ever.
-        if self.generation == fork_generation() {
-            FREE.lock().0.push(self.number);
+        if HOLDS.get() == 0 && number != LAST && tree::own_row().is_ok() {
+            NUMBERS.lock().free.push_back(number);
         }
     }
 }
 
 thread_local! {
-    static NUMBER: Number = Number::new();
+    /// How many locks this thread holds that nobody else can give back.
+    static HOLDS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The calling thread holds one lock more that nobody else can give back. Its number is nobody else's as long as it does.
+///
+/// The guards of a [`Lock`](crate::Lock) are not counted, at which a pair of lock and unlock would take noticeably longer: one
+/// that lives when its thread has ended was forgotten, so the lock stays held, and all that its number can do to a later
+/// thread is to be told that it would deadlock, instead of waiting for ever.
+#[inline]
+pub(crate) fn holds_one_more() {
+    HOLDS.set(HOLDS.get().wrapping_add(1));
+}
+
+/// It holds one less.
+#[inline]
+pub(crate) fn holds_one_less() {
+    HOLDS.set(HOLDS.get().wrapping_sub(1));
 }

@@ -65,6 +65,9 @@ const LONGEST_PAUSE: u32 = 32;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner(u32);
 
+/// No thread at all.
+const NOBODY: Owner = Owner(0);
+
 impl Owner {
     /// # Panics
     ///
@@ -184,6 +187,17 @@ impl Word {
             return Outcome::Acquired;
         }
         self.take(me, me, parties, deadline)
+    }
+
+    /// Like [`Word::lock_until`], for a thread that never asks for what it holds: if the word seems to be its own, it is that
+    /// of another thread of its process that has the same number, and it waits.
+    #[inline]
+    pub(crate) fn open_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
+        let me = parties.me();
+        if self.enter(0, me) {
+            return Outcome::Acquired;
+        }
+        self.take(NOBODY, me, parties, deadline)
     }
 
     /// Like [`Word::lock`], without waiting.

@@ -88,24 +88,24 @@ mod tests {
     fn a_byte_stands_for_a_process_until_it_ends() {
         let file: &'static _ = Box::leak(Box::new(crate::sys::memory::create("test", 4096).unwrap()));
         let lives = Lives(file.as_fd());
-        let (mut told, mut tell) = std::io::pipe().unwrap();
-        let (mut ends, end) = std::io::pipe().unwrap();
+        let (mut ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         // SAFETY: the child calls nothing but what is async-signal-safe, and ends.
         let child = unsafe { libc::fork() };
         if child == 0 {
             use std::io::{Read as _, Write as _};
-            drop(end);
+            drop(ours);
             let held = lives.hold(5).is_ok() && lives.hold(5).is_ok();
-            let _ = tell.write_all(&[u8::from(held)]);
-            let _ = ends.read(&mut [0]);
+            let _ = theirs.write_all(&[u8::from(held)]);
+            let _ = theirs.read(&mut [0]);
             // SAFETY: it ends the process.
             unsafe { libc::_exit(0) };
         }
+        drop(theirs);
         let mut held = [0];
-        std::io::Read::read_exact(&mut told, &mut held).unwrap();
+        std::io::Read::read_exact(&mut ours, &mut held).unwrap();
         assert_eq!((held, lives.is_held(5), lives.is_held(4), lives.is_held(6)), ([1], true, false, false));
         assert!(lives.hold(5).is_err());
-        drop(end);
+        drop(ours);
         // SAFETY: nothing is written but to the null pointer's place: nowhere.
         let reaped = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
         assert_eq!((reaped, lives.is_held(5)), (child, false));

@@ -24,5 +24,6 @@ pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod stack;
 pub(crate) mod thread;
+pub(crate) mod thread_end;
 pub(crate) mod time;
 pub(crate) mod usage;

@@ -10,5 +10,6 @@ mod kills;
 mod rules;
 #[cfg(target_arch = "x86_64")]
 mod steps;
+mod threads;
 #[cfg(target_arch = "x86_64")]
 mod victim;

@@ -4,7 +4,7 @@ use crate::error::{Error, LockError};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::sync::lock::Holder;
-use crate::sync::party::Here;
+use crate::sync::party::{Here, holds_one_less, holds_one_more};
 use crate::sync::public::handle::{expect, make, read};
 use crate::sync::rlock;
 use crate::sync::word::{NotReleased, Outcome, Owner, Parties};
@@ -175,7 +175,7 @@ impl RLock {
     /// [`LockError::is_not_held`] when this thread has not acquired it raw, or not as often.
     pub fn release(&self) -> Result<(), LockError> {
         let me = Here::new()?.me();
-        self.shared.release(me).map_err(|error| match error {
+        self.shared.release(me).map(|()| holds_one_less()).map_err(|error| match error {
             NotReleased::Free => LockError::NOT_HELD,
             NotReleased::NotYours if self.shared.owner().is_some_and(|(owner, _)| owner == me) => {
                 LockError::HELD_BY_GUARD
@@ -208,7 +208,10 @@ impl RLock {
 
     fn sort_out_raw(&self, here: Here, outcome: Outcome) -> Result<bool, LockError> {
         match outcome {
-            Outcome::Acquired => Ok(true),
+            Outcome::Acquired => {
+                holds_one_more();
+                Ok(true)
+            }
             Outcome::AcquiredPoisoned => {
                 // Ours, so it can be released; it keeps its poison.
                 let _ = self.shared.release(here.me());
@@ -259,6 +262,7 @@ pub struct RLockGuard<'a> {
 
 impl<'a> RLockGuard<'a> {
     fn new(lock: &'a RLock, me: Owner) -> RLockGuard<'a> {
+        holds_one_more();
         RLockGuard { lock, me, here: PhantomData }
     }
 
@@ -282,6 +286,7 @@ impl Drop for RLockGuard<'_> {
         if Here::known().is_some() {
             // Only memory that somebody has written over could refuse.
             let _ = self.lock.shared.unlock(self.me);
+            holds_one_less();
         }
     }
 }

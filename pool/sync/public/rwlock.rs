@@ -4,7 +4,7 @@ use crate::error::{Error, LockError};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::sync::lock::Holder;
-use crate::sync::party::Here;
+use crate::sync::party::{Here, holds_one_less, holds_one_more};
 use crate::sync::public::handle::{expect, make, read};
 use crate::sync::rwlock;
 use crate::sync::word::Outcome;
@@ -157,7 +157,7 @@ impl RwLock {
     pub fn write_poisoned(&self) -> Result<RwLockWriteGuard<'_>, LockError> {
         self.check_not_reading()?;
         match self.shared.write_until(&Here::new()?, Deadline::NEVER) {
-            Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(RwLockWriteGuard { lock: self, here: PhantomData }),
+            Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(RwLockWriteGuard::new(self)),
             _ => Err(LockError::WOULD_DEADLOCK),
         }
     }
@@ -194,10 +194,10 @@ impl RwLock {
 
     fn writing(&self, outcome: Outcome) -> Result<Option<RwLockWriteGuard<'_>>, LockError> {
         match outcome {
-            Outcome::Acquired => Ok(Some(RwLockWriteGuard { lock: self, here: PhantomData })),
+            Outcome::Acquired => Ok(Some(RwLockWriteGuard::new(self))),
             Outcome::AcquiredPoisoned => {
                 // It keeps its poison.
-                drop(RwLockWriteGuard { lock: self, here: PhantomData });
+                drop(RwLockWriteGuard::new(self));
                 Err(LockError::OWNER_DIED)
             }
             Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
@@ -260,7 +260,12 @@ pub struct RwLockWriteGuard<'a> {
     here: PhantomData<*const ()>,
 }
 
-impl RwLockWriteGuard<'_> {
+impl<'a> RwLockWriteGuard<'a> {
+    fn new(lock: &'a RwLock) -> RwLockWriteGuard<'a> {
+        holds_one_more();
+        RwLockWriteGuard { lock, here: PhantomData }
+    }
+
     /// Whether a writer has died and nobody has cleared that since, see [`RwLock::write_poisoned`].
     pub fn is_poisoned(&self) -> bool {
         self.lock.is_poisoned()
@@ -281,6 +286,7 @@ impl Drop for RwLockWriteGuard<'_> {
         if let Ok(here) = Here::new() {
             // Only memory that somebody has written over could refuse.
             let _ = self.lock.shared.unlock_write(&here);
+            holds_one_less();
         }
     }
 }
