@@ -38,6 +38,14 @@ pub struct CodecError(pub(crate) String);
 
 type Result<T> = std::result::Result<T, CodecError>;
 
+impl CodecError {
+    /// There is no memory for so many bytes.
+    #[cold]
+    pub(crate) fn no_memory(len: usize) -> CodecError {
+        CodecError(format!("there is no memory for its {len} bytes"))
+    }
+}
+
 /// The length in front of a body, in bytes.
 const PREFIX: usize = 8;
 
@@ -211,6 +219,16 @@ enum Bytes<'a> {
     Shared(SharedBytes<'a>),
 }
 
+impl Bytes<'_> {
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Bytes::Own(bytes) => bytes.len(),
+            Bytes::Shared(bytes) => bytes.len(),
+        }
+    }
+}
+
 fn cut_short() -> CodecError {
     CodecError("the data ends too early".to_owned())
 }
@@ -232,10 +250,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn len(&self) -> usize {
-        match self.bytes {
-            Bytes::Own(bytes) => bytes.len(),
-            Bytes::Shared(bytes) => bytes.len(),
-        }
+        self.bytes.len()
     }
 
     /// Whether everything was read.
@@ -282,24 +297,35 @@ struct Body<'a> {
 impl<'a> Body<'a> {
     fn to_vec<N: bytemuck::Pod>(&self) -> Result<Vec<N>> {
         let odd = || CodecError("the length is not a multiple of the element size".to_owned());
+        if self.bytes.len() % size_of::<N>() != 0 {
+            return Err(odd());
+        }
+        let no_memory = |_| CodecError::no_memory(self.bytes.len());
         match self.bytes {
-            Bytes::Shared(bytes) => bytes.to_vec().ok_or_else(odd),
-            Bytes::Own(bytes) if bytes.len() % size_of::<N>() != 0 => Err(odd()),
+            Bytes::Shared(bytes) => bytes.to_vec().map_err(no_memory),
             Bytes::Own(bytes) => {
-                let mut out = vec![N::zeroed(); bytes.len() / size_of::<N>()];
-                bytemuck::cast_slice_mut(&mut out).copy_from_slice(bytes);
+                let mut out = Vec::new();
+                out.try_reserve_exact(bytes.len() / size_of::<N>()).map_err(no_memory)?;
+                match bytemuck::try_cast_slice(bytes) {
+                    Ok(numbers) => out.extend_from_slice(numbers),
+                    // Not aligned.
+                    Err(_) => {
+                        out.resize(bytes.len() / size_of::<N>(), N::zeroed());
+                        bytemuck::cast_slice_mut(&mut out).copy_from_slice(bytes);
+                    }
+                }
                 Ok(out)
             }
         }
     }
 
-    fn bytes(&self) -> Cow<'a, [u8]> {
+    fn bytes(&self) -> Result<Cow<'a, [u8]>> {
         match self.bytes {
-            Bytes::Own(bytes) => Cow::Borrowed(bytes),
+            Bytes::Own(bytes) => Ok(Cow::Borrowed(bytes)),
             Bytes::Shared(bytes) => {
                 let mut out = Vec::new();
-                bytes.append_to(&mut out);
-                Cow::Owned(out)
+                bytes.append_to(&mut out).map_err(|_| CodecError::no_memory(bytes.len()))?;
+                Ok(Cow::Owned(out))
             }
         }
     }
@@ -339,7 +365,7 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> 
             }
         });
     }
-    let bytes = body.bytes();
+    let bytes = body.bytes()?;
     if body.has_luggage {
         return ends::decode(bytes.into_owned());
     }
@@ -388,7 +414,8 @@ fn decode_numbers<N: bytemuck::Pod, const SIZE: usize>(
         Bytes::Own(bytes) => append(&bytes[at..end]),
         Bytes::Shared(bytes) => {
             let mut copy = Vec::new();
-            bytes.slice(at, end - at).ok_or_else(cut_short)?.append_to(&mut copy);
+            let piece = bytes.slice(at, end - at).ok_or_else(cut_short)?;
+            piece.append_to(&mut copy).map_err(|_| CodecError::no_memory(end - at))?;
             append(&copy);
         }
     }

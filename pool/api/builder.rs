@@ -321,7 +321,7 @@ impl Options {
         let bell = Bell::new(Arc::new(memory), 0);
         let (name, routines, pins) = (self.name, self.routines, self.pins);
         let launcher: Box<dyn Launcher> = if self.on_threads {
-            Box::new(Threads { bell: bell.clone(), name, routines, pins })
+            Box::new(Threads { bell: bell.clone(), name, routines, limit: self.limits.result, pins })
         } else {
             Box::new(Spawn {
                 link: self.link,

@@ -66,7 +66,7 @@ fn read(memory: &Memory) -> Option<(String, ShmId)> {
     let word = |at: usize| memory.view::<AtomicU64>(at).map(|word| word.load(Ordering::Relaxed));
     let len = usize::try_from(word(LEN)?).ok().filter(|len| *len <= LONGEST_NAME)?;
     let mut name = Vec::new();
-    memory.bytes().slice(NAME, len)?.append_to(&mut name);
+    memory.bytes().slice(NAME, len)?.append_to(&mut name).ok()?;
     let name = String::from_utf8(name).ok().filter(|name| is_valid(name))?;
     (inode != 0).then_some((name, ShmId { device: word(DEVICE)?, inode }))
 }

@@ -3,9 +3,11 @@
 use crate::codec;
 use crate::heap::parties::PartyId;
 use crate::heap::tree::Origin;
+use crate::ipc::link::Payload;
 use crate::ipc::parcel::Parcel;
+use crate::ipc::result_limit::ResultLimit;
 use crate::luggage::Luggage;
-use crate::sys::memory::{self, Mapping};
+use crate::sys::memory;
 use crate::sys::socket;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -96,6 +98,30 @@ enum Thing {
     Luggage,
 }
 
+/// Bytes in a memory file of their own.
+#[derive(Debug)]
+pub(crate) struct FileBytes {
+    file: OwnedFd,
+    len: usize,
+}
+
+impl FileBytes {
+    /// The bytes `head` and `rest`, one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory, or no descriptor, for a file.
+    pub(crate) fn new(head: &[u8], rest: &[u8]) -> io::Result<FileBytes> {
+        // A memory file cannot be empty to be mapped; the true length is in the message.
+        let len = head.len() + rest.len();
+        let (file, mapping) = memory::create_mapped("multiproc-message", len.max(1))?;
+        if !(mapping.bytes().write(0, head) && mapping.bytes().write(head.len(), rest)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(FileBytes { file, len })
+    }
+}
+
 /// One end of a control socket.
 #[derive(Debug, Clone)]
 pub(crate) struct Control {
@@ -135,15 +161,9 @@ impl Control {
         }
     }
 
-    /// Sends bytes of any length, in a memory file of their own, beside the frame or answer `number`.
-    pub(crate) fn send_bytes(&self, number: u64, head: &[u8], rest: &[u8]) -> io::Result<()> {
-        // A memory file cannot be empty to be mapped; the true length is in the message.
-        let len = head.len() + rest.len();
-        let (file, mapping) = memory::create_mapped("multiproc-message", len.max(1))?;
-        if !(mapping.bytes().write(0, head) && mapping.bytes().write(head.len(), rest)) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        self.send(&Beside { number, what: Thing::Bytes(len as u64) }, &[&file])
+    /// Sends bytes of any length beside the frame or answer `number`.
+    pub(crate) fn send_bytes(&self, number: u64, bytes: &FileBytes) -> io::Result<()> {
+        self.send(&Beside { number, what: Thing::Bytes(bytes.len as u64) }, &[&bytes.file])
     }
 
     /// Sends luggage beside the frame or answer `number`, one message each.
@@ -171,22 +191,24 @@ impl Control {
         (0..count).map(piece).collect()
     }
 
-    /// Receives what [`Control::send_bytes`] sent: the mapped file and the length. Never waits: what is beside a frame or an
+    /// Receives what [`Control::send_bytes`] sent, in the file that it was sent in. Never waits: what is beside a frame or an
     /// answer was sent before it.
     ///
     /// # Errors
     ///
-    /// The other end is gone, or sent something else or nothing.
-    pub(crate) fn receive_bytes(&self, number: u64) -> io::Result<(Mapping, usize)> {
+    /// The other end is gone, or sent something else or nothing; or less than it says, or more than `limit` allows.
+    pub(crate) fn receive_bytes(&self, number: u64, limit: Option<ResultLimit>) -> io::Result<Payload> {
         let (Thing::Bytes(len), fds) = self.receive_beside(number, false)? else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let file = fds.first().ok_or(io::ErrorKind::InvalidData)?;
-        let mapping = memory::map(file.as_fd())?;
-        match usize::try_from(len) {
-            Ok(len) if len <= mapping.bytes().len() => Ok((mapping, len)),
-            _ => Err(io::ErrorKind::InvalidData.into()),
+        if let Some(Err(text)) = limit.map(|limit| limit.check(usize::try_from(len).unwrap_or(usize::MAX))) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("an answer that is too large: {text}")));
         }
+        Ok(match len {
+            0 => Payload::Own(Vec::new()),
+            len => Payload::File(memory::map_filled(file.as_fd(), len)?),
+        })
     }
 }
 
@@ -203,20 +225,17 @@ mod tests {
     fn large_bytes_arrive_whole() {
         let (a, b) = pair();
         let bytes: Vec<u8> = (0..1_000_000u32).map(|it| it as u8).collect();
-        a.send_bytes(1, &bytes[..10], &bytes[10..]).unwrap();
-        a.send_bytes(2, &[], &[]).unwrap();
-        let (mapping, len) = b.receive_bytes(1).unwrap();
-        let mut out = Vec::new();
-        mapping.bytes().slice(0, len).unwrap().append_to(&mut out);
-        assert_eq!(out, bytes);
-        assert_eq!(b.receive_bytes(2).unwrap().1, 0);
+        a.send_bytes(1, &FileBytes::new(&bytes[..10], &bytes[10..]).unwrap()).unwrap();
+        a.send_bytes(2, &FileBytes::new(&[], &[]).unwrap()).unwrap();
+        assert_eq!(b.receive_bytes(1, None).unwrap().to_vec().unwrap(), bytes);
+        assert_eq!(b.receive_bytes(2, None).unwrap().len(), 0);
     }
 
     #[test]
     fn nonsense_is_an_error() {
         let (a, b) = pair();
         a.send(&5u64, &[]).unwrap();
-        assert!(b.receive_bytes(0).is_err());
+        assert!(b.receive_bytes(0, None).is_err());
         socket::send(a.socket.as_fd(), &[0xff; 3], &[]).unwrap();
         assert!(b.receive::<Hello>(true).is_err());
         drop(a);

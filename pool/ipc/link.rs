@@ -1,6 +1,6 @@
 //! The link trait: ordered frames to and from one worker, whatever carries them.
 
-use crate::codec::Reader;
+use crate::codec::{CodecError, Reader};
 use crate::heap::scope::Pins;
 use crate::luggage::Luggage;
 use crate::sys::memory::Mapping;
@@ -91,8 +91,10 @@ pub(crate) const MOST_LUGGAGE: usize = 1;
 #[derive(Debug)]
 pub(crate) enum Payload {
     Inline([u8; crate::ipc::lane::INLINE], usize),
-    /// A part of a mapping: start and length.
+    /// A part of the link's memory: start and length.
     Mapped(Arc<Mapping>, usize, usize),
+    /// A memory file of its own.
+    File(Mapping),
     Own(Vec<u8>),
 }
 
@@ -110,14 +112,18 @@ impl Payload {
             Payload::Inline(bytes, len) => read(&mut Reader::new(bytes.get(..*len).unwrap_or_default())),
             Payload::Own(bytes) => read(&mut Reader::new(bytes)),
             Payload::Mapped(mapping, start, len) => match mapping.bytes().slice(*start, *len) {
-                Some(bytes) if *len > Self::COPY => read(&mut Reader::shared(bytes)),
-                Some(bytes) => {
+                Some(bytes) if *len <= Self::COPY => {
                     scratch.clear();
-                    bytes.append_to(scratch);
-                    read(&mut Reader::new(scratch))
+                    match bytes.append_to(scratch) {
+                        Ok(()) => read(&mut Reader::new(scratch)),
+                        // Then it is read as it lies there.
+                        Err(_) => read(&mut Reader::shared(bytes)),
+                    }
                 }
+                Some(bytes) => read(&mut Reader::shared(bytes)),
                 None => read(&mut Reader::new(&[])),
             },
+            Payload::File(mapping) => read(&mut Reader::shared(mapping.bytes())),
         }
     }
 
@@ -125,30 +131,35 @@ impl Payload {
         match self {
             Payload::Inline(_, len) | Payload::Mapped(_, _, len) => *len,
             Payload::Own(bytes) => bytes.len(),
+            Payload::File(mapping) => mapping.bytes().len(),
         }
     }
 
     /// The same bytes outside of the link.
-    pub(crate) fn into_own(self) -> Payload {
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for them.
+    pub(crate) fn into_own(self) -> Result<Payload, CodecError> {
         match self {
-            Payload::Mapped(..) => Payload::Own(self.to_vec()),
-            other => other,
+            Payload::Mapped(..) => self.to_vec().map(Payload::Own),
+            other => Ok(other),
         }
     }
 
     /// The bytes, copied.
-    pub(crate) fn to_vec(&self) -> Vec<u8> {
-        match self {
-            Payload::Inline(bytes, len) => bytes.get(..*len).unwrap_or_default().to_vec(),
-            Payload::Own(bytes) => bytes.clone(),
-            Payload::Mapped(mapping, start, len) => {
-                let mut out = Vec::new();
-                if let Some(bytes) = mapping.bytes().slice(*start, *len) {
-                    bytes.append_to(&mut out);
-                }
-                out
-            }
-        }
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for them.
+    pub(crate) fn to_vec(&self) -> Result<Vec<u8>, CodecError> {
+        let bytes = match self {
+            Payload::Inline(bytes, len) => return Ok(bytes.get(..*len).unwrap_or_default().to_vec()),
+            Payload::Own(bytes) => return Ok(bytes.clone()),
+            Payload::Mapped(mapping, start, len) => mapping.bytes().slice(*start, *len),
+            Payload::File(mapping) => Some(mapping.bytes()),
+        };
+        bytes.map_or(Ok(Vec::new()), |bytes| bytes.to_vec().map_err(|_| CodecError::no_memory(bytes.len())))
     }
 }
 

@@ -12,6 +12,7 @@ mod head;
 pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod parcel;
+pub(crate) mod result_limit;
 pub(crate) mod ring;
 pub(crate) mod ring_worker;
 mod sleeper;

@@ -46,15 +46,12 @@ impl Parcel {
     ///
     /// The sender did not keep to the rules.
     pub(crate) fn open(self, file: Option<&OwnedFd>) -> io::Result<Contents> {
-        let len = match self {
-            Parcel::Inline(bytes) => return Ok(Contents::Inline(bytes)),
-            Parcel::File(len) => usize::try_from(len).map_err(|_| io::ErrorKind::InvalidData)?,
-        };
-        let mapping = memory::map(file.ok_or(io::ErrorKind::InvalidData)?.as_fd())?;
-        if mapping.bytes().len() < len {
-            return Err(io::ErrorKind::InvalidData.into());
+        match self {
+            Parcel::Inline(bytes) => Ok(Contents::Inline(bytes)),
+            Parcel::File(len) => {
+                Ok(Contents::Mapped(memory::map_filled(file.ok_or(io::ErrorKind::InvalidData)?.as_fd(), len)?))
+            }
         }
-        Ok(Contents::Mapped { mapping, len })
     }
 }
 
@@ -62,7 +59,7 @@ impl Parcel {
 #[derive(Debug)]
 pub(crate) enum Contents {
     Inline(Vec<u8>),
-    Mapped { mapping: Mapping, len: usize },
+    Mapped(Mapping),
 }
 
 impl Contents {
@@ -70,27 +67,21 @@ impl Contents {
     pub(crate) fn reader(&self) -> Reader<'_> {
         match self {
             Contents::Inline(bytes) => Reader::new(bytes),
-            Contents::Mapped { mapping, len } => match mapping.bytes().slice(0, *len) {
-                Some(bytes) => Reader::shared(bytes),
-                // The length was checked when the parcel was opened.
-                None => Reader::new(&[]),
-            },
+            Contents::Mapped(mapping) => Reader::shared(mapping.bytes()),
         }
     }
 
-    /// A copy of them, if they are no more than `most`: a file that is one hole can be longer than any memory.
+    /// A copy of them, if they are no more than `most`.
     ///
     /// # Errors
     ///
-    /// They are more.
+    /// They are more, or there is no memory for them.
     pub(crate) fn to_vec(&self, most: usize) -> io::Result<Vec<u8>> {
         match self {
             Contents::Inline(bytes) if bytes.len() <= most => Ok(bytes.clone()),
-            Contents::Mapped { mapping, len } if *len <= most => {
+            Contents::Mapped(mapping) if mapping.bytes().len() <= most => {
                 let mut out = Vec::new();
-                if let Some(bytes) = mapping.bytes().slice(0, *len) {
-                    bytes.append_to(&mut out);
-                }
+                mapping.bytes().append_to(&mut out).map_err(|_| io::ErrorKind::OutOfMemory)?;
                 Ok(out)
             }
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long")),
@@ -119,6 +110,8 @@ mod tests {
         assert!(Parcel::File(100).open(None).is_err());
         let file = memory::create("test", 4096).unwrap();
         assert!(Parcel::File(4097).open(Some(&file)).is_err());
+        // It is one hole.
+        assert!(Parcel::File(4096).open(Some(&file)).is_err());
         assert!(Parcel::File(u64::MAX).open(Some(&file)).is_err());
         let null = std::fs::File::open("/dev/null").unwrap().into();
         assert!(Parcel::File(0).open(Some(&null)).is_err());

@@ -1,14 +1,18 @@
 //! The ring link: two lanes in a memory file that only the pool and one worker map. Here the memory and the pool's end;
 //! the worker's end is `ring_worker`.
 
+use crate::codec;
+use crate::error::TaskKind;
 use crate::ipc::arena::Arena;
-use crate::ipc::control::Control;
+use crate::ipc::control::{Control, FileBytes};
 use crate::ipc::head::Head;
 use crate::ipc::lane::{Found, Place, Record, SLOTS, Slots};
 use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_LUGGAGE, Payload, Progress};
+use crate::ipc::result_limit::ResultLimit;
 use crate::luggage::Luggage;
 use crate::sys::copy::SharedBytes;
 use crate::sys::memory::{self, Mapping};
+use crate::sys::usage;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -67,6 +71,7 @@ pub(crate) struct RingLink {
     shared: Shared,
     file: Arc<OwnedFd>,
     control: Control,
+    limit: ResultLimit,
     next_frame: u64,
     released: u64,
     arena: Arena,
@@ -78,12 +83,13 @@ pub(crate) struct RingLink {
 }
 
 /// Makes the memory of a link and the pool's end of it.
-pub(crate) fn create(control: Control) -> io::Result<RingLink> {
+pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLink> {
     let (file, mapping) = memory::create_mapped("multiproc-link", LEN)?;
     Ok(RingLink {
         shared: Shared(Arc::new(mapping)),
         file: Arc::new(file),
         control,
+        limit,
         next_frame: 0,
         released: 0,
         arena: Arena::new(DATA),
@@ -111,19 +117,31 @@ impl RingLink {
         if pieces > MOST_LUGGAGE {
             return Err(damaged("an answer with too much luggage"));
         }
-        let luggage = self.control.receive_luggage(self.next_answer, pieces, false)?;
-        let payload = match place {
-            Place::Inline(bytes, len) => Payload::Inline(bytes, len),
-            Place::Data(start, len) => Payload::Mapped(Arc::clone(&self.shared.0), ANSWER_DATA + start, len),
-            Place::Elsewhere if open => Payload::Own(Vec::new()),
-            Place::Elsewhere => {
-                let (mapping, len) = self.control.receive_bytes(self.next_answer)?;
-                Payload::Mapped(Arc::new(mapping), 0, len)
-            }
-        };
         let [seq, span, nanos] = record.fields;
-        Ok(Answer { kind, seq, first: span as u32, count: (span >> 32) as u32, nanos, payload, luggage })
+        let (first, count) = (span as u32, (span >> 32) as u32);
+        let answer = |kind, payload, luggage| Answer { kind, seq, first, count, nanos, payload, luggage };
+        // Both are taken from the socket, also if one is lost.
+        let luggage = self.control.receive_luggage(self.next_answer, pieces, false);
+        let payload = match place {
+            Place::Inline(bytes, len) => Ok(Payload::Inline(bytes, len)),
+            Place::Data(start, len) => Ok(Payload::Mapped(Arc::clone(&self.shared.0), ANSWER_DATA + start, len)),
+            Place::Elsewhere if open => Ok(Payload::Own(Vec::new())),
+            Place::Elsewhere => self.control.receive_bytes(self.next_answer, Some(self.limit)),
+        };
+        match luggage.and_then(|luggage| Ok((luggage, payload?))) {
+            Ok((luggage, payload)) => Ok(answer(kind, payload, luggage)),
+            Err(error) if count == 1 && usage::is_shortage(&error) => {
+                Ok(answer(AnswerKind::Failure, lost(&error), vec![]))
+            }
+            Err(error) => Err(error),
+        }
     }
+}
+
+/// The failure of a task whose result this process had no descriptor or no room for: that is no fault of the worker.
+#[cold]
+pub(super) fn lost(error: &io::Error) -> Payload {
+    Payload::Own(codec::to_bytes(&TaskKind::Decode { text: format!("it could not be received: {error}") }))
 }
 
 impl Link for RingLink {
@@ -144,7 +162,7 @@ impl Link for RingLink {
                     return Ok(None);
                 }
                 self.control.send_luggage(seq, luggage)?;
-                self.control.send_bytes(seq, payload, &[])?;
+                self.control.send_bytes(seq, &FileBytes::new(payload, &[])?)?;
                 self.elsewhere.insert(seq, payload.to_vec());
                 Place::Elsewhere
             }
@@ -249,7 +267,7 @@ impl Link for RingLink {
         match self.shared.tasks().read(seq, DATA) {
             Some((_, Place::Inline(bytes, len))) => bytes[..len].to_vec(),
             Some((_, Place::Data(start, len))) => {
-                Payload::Mapped(Arc::clone(&self.shared.0), TASK_DATA + start, len).to_vec()
+                Payload::Mapped(Arc::clone(&self.shared.0), TASK_DATA + start, len).to_vec().unwrap_or_default()
             }
             // Only a worker that wrote into its own ring can bring this about; the tasks will not decode.
             _ => Vec::new(),

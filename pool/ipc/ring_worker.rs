@@ -1,15 +1,19 @@
 //! The ring link, the worker's end: takes frames, gathers the values of their tasks, publishes them.
 
+use crate::codec;
+use crate::error::TaskKind;
 use crate::heap::scope::{Pins, luggage_in};
 use crate::ipc::arena::Arena;
 use crate::ipc::bell::{Bell, Spinner};
-use crate::ipc::control::Control;
+use crate::ipc::control::{Control, FileBytes};
 use crate::ipc::handles;
 use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
 use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, slice};
+use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring::{ANSWER_DATA, DATA, LEN, Shared, TASK_DATA, damaged};
 use crate::luggage::Luggage;
 use crate::sys::memory::Mapping;
+use crate::sys::usage;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -19,6 +23,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct RingWorker {
     shared: Shared,
     control: Control,
+    limit: ResultLimit,
     bell: Bell,
     spinner: Spinner,
     next_frame: u64,
@@ -57,13 +62,14 @@ const RING_EVERY: Duration = Duration::from_micros(50);
 
 impl RingWorker {
     /// Opens the worker's end in a mapped link file.
-    pub(crate) fn new(memory: Mapping, control: Control, bell: Bell) -> io::Result<RingWorker> {
+    pub(crate) fn new(memory: Mapping, control: Control, bell: Bell, limit: ResultLimit) -> io::Result<RingWorker> {
         if memory.bytes().len() != LEN {
             return Err(damaged("the link has the wrong size"));
         }
         Ok(RingWorker {
             shared: Shared(Arc::new(memory)),
             control,
+            limit,
             bell,
             spinner: Spinner::new(),
             next_frame: 0,
@@ -211,9 +217,22 @@ impl RingWorker {
 
     fn elsewhere(&mut self, record: Record, head: &[u8], rest: &[u8]) -> io::Result<()> {
         self.wait_for_slot();
-        self.control.send_bytes(self.next_answer, head, rest)?;
-        self.publish(&record, &Place::Elsewhere);
+        let sent = FileBytes::new(head, rest).and_then(|bytes| self.control.send_bytes(self.next_answer, &bytes));
+        match sent {
+            Ok(()) => self.publish(&record, &Place::Elsewhere),
+            Err(error) if usage::is_shortage(&error) => {
+                return self.refuse(record.fields[1] as u32, &error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
+    }
+
+    /// Gives, instead of what task `at` has returned, why that cannot be sent.
+    #[cold]
+    fn refuse(&mut self, at: u32, why: &str) -> io::Result<()> {
+        let text = format!("it cannot be sent: {why}");
+        self.lone(self.record(1, at, 1, 0), &codec::to_bytes(&TaskKind::Encode { text }))
     }
 
     /// Publishes an answer of a kind that is never gathered with others.
@@ -244,8 +263,7 @@ impl RingWorker {
         if *place != Place::Elsewhere {
             return Ok((None, luggage));
         }
-        let (mapping, len) = self.control.receive_bytes(seq)?;
-        Ok((Some(Payload::Mapped(Arc::new(mapping), 0, len)), luggage))
+        Ok((Some(self.control.receive_bytes(seq, None)?), luggage))
     }
 
     fn task_record(&self) -> io::Result<(Record, Place)> {
@@ -311,6 +329,9 @@ impl WorkerLink for RingWorker {
             self.single = Some((self.record(0, at, 1, 0), Place::Inline(bytes, len)));
             return Ok(());
         }
+        if let Err(why) = self.limit.check(len) {
+            return self.refuse(at, &why);
+        }
         if self.make_room(at, len).is_none() {
             return self.elsewhere(self.record(0, at, 1, 0), head, rest);
         }
@@ -327,6 +348,9 @@ impl WorkerLink for RingWorker {
 
     fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()> {
         handles::append(value, &pins);
+        if let Err(why) = self.limit.check(value.len()) {
+            return self.refuse(at, &why);
+        }
         self.close(0);
         self.wait_for_slot();
         let luggage = luggage_in(&pins);
@@ -344,6 +368,9 @@ impl WorkerLink for RingWorker {
     }
 
     fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()> {
+        if let Err(why) = self.limit.check(bytes.len()) {
+            return self.refuse(at, &format!("its failure: {why}"));
+        }
         self.lone(self.record(1, at, 1, 0), bytes)
     }
 

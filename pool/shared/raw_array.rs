@@ -132,7 +132,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     pub fn read(&self, range: impl RangeBounds<usize>) -> Vec<T> {
         let Range { start, end } = range_in(range, self.len);
         let bytes = self.block.memory().bytes().slice(start * size_of::<T>(), (end - start) * size_of::<T>());
-        bytes.and_then(|bytes| bytes.to_vec()).unwrap_or_default()
+        bytes.map_or_else(Vec::new, |bytes| bytes.to_vec().unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// Replaces the elements from `at` on.

@@ -252,9 +252,7 @@ impl SharedMemory {
     /// When the range does not lie inside.
     pub fn read(&self, range: impl RangeBounds<usize>) -> Vec<u8> {
         let Range { start, end } = range_in(range, self.size());
-        let mut bytes = Vec::new();
-        self.piece(start, end - start).append_to(&mut bytes);
-        bytes
+        self.piece(start, end - start).to_vec().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Replaces the bytes from `at` on: Python's `memory.buf[at:at + len(bytes)] = bytes`.
@@ -304,7 +302,7 @@ impl SharedMemory {
         const { assert!(size_of::<T>() > 0, "values without size") };
         let piece = self.piece(at, count.saturating_mul(size_of::<T>()));
         // A whole number of them, as asked for.
-        piece.to_vec().unwrap_or_default()
+        piece.to_vec().unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Replaces the values that follow each other from `at` bytes into the memory on.

@@ -5,6 +5,7 @@
 //! else's work on raw memory. The bytes that arrive can be any mixture of old and new; they are never trusted.
 
 use std::any::TypeId;
+use std::collections::TryReserveError;
 use std::hint::black_box;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,28 +101,35 @@ impl<'a> SharedBytes<'a> {
     }
 
     /// Appends everything to `out`, without first filling the new part with zeros.
-    pub(crate) fn append_to(self, out: &mut Vec<u8>) {
-        out.reserve(self.len);
-        // SAFETY: `reserve` made room for `self.len` bytes behind the current end.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for it; nothing was done.
+    pub(crate) fn append_to(self, out: &mut Vec<u8>) -> Result<(), TryReserveError> {
+        out.try_reserve(self.len)?;
+        // SAFETY: `try_reserve` made room for `self.len` bytes behind the current end.
         let end = unsafe { out.as_mut_ptr().add(out.len()) };
         // SAFETY: the source is `len` mapped bytes, the target the spare capacity just reserved.
         unsafe { opaque(end, self.start, self.len) };
         // SAFETY: the capacity suffices and the bytes up to the new length were just written.
         unsafe { out.set_len(out.len() + self.len) };
+        Ok(())
     }
 
-    /// Everything as a vector of plain values; `None` when the length is not a multiple of the size of `T`.
-    pub(crate) fn to_vec<T: bytemuck::Pod>(self) -> Option<Vec<T>> {
-        if size_of::<T>() == 0 || self.len % size_of::<T>() != 0 {
-            return None;
-        }
-        let count = self.len / size_of::<T>();
-        let mut out = Vec::<T>::with_capacity(count);
-        // SAFETY: the source is `len` mapped bytes, the target has room for `count * size_of::<T>() == len` bytes.
-        unsafe { opaque(out.as_mut_ptr().cast(), self.start, self.len) };
+    /// Everything as a vector of plain values; an incomplete one at the end is left out.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for it.
+    pub(crate) fn to_vec<T: bytemuck::Pod>(self) -> Result<Vec<T>, TryReserveError> {
+        let count = self.len.checked_div(size_of::<T>()).unwrap_or(0);
+        let mut out = Vec::<T>::new();
+        out.try_reserve_exact(count)?;
+        // SAFETY: the source is `len` mapped bytes, of which these are no more; the target has just been made that large.
+        unsafe { opaque(out.as_mut_ptr().cast(), self.start, count * size_of::<T>()) };
         // SAFETY: the capacity is `count`, and `count` values were written; any bytes are a valid `T` (`Pod`).
         unsafe { out.set_len(count) };
-        Some(out)
+        Ok(out)
     }
 }
 
@@ -195,7 +203,7 @@ mod tests {
         assert!(piece.write(3, b"hello"));
         assert!(piece.write(8, &7u64.to_ne_bytes()));
         let mut out = vec![1u8];
-        piece.slice(3, 5).unwrap().append_to(&mut out);
+        piece.slice(3, 5).unwrap().append_to(&mut out).unwrap();
         assert_eq!(out, b"\x01hello");
         assert_eq!(piece.slice(8, 8).unwrap().to_vec::<u64>().unwrap(), [7]);
         let mut eight = [0u8; 8];
@@ -211,7 +219,7 @@ mod tests {
         assert!(!piece.write(usize::MAX, b"1"));
         assert!(piece.slice(16, 1).is_none());
         assert!(piece.slice(usize::MAX, 2).is_none());
-        assert!(piece.slice(1, 3).unwrap().to_vec::<u16>().is_none());
+        assert_eq!(piece.slice(1, 3).unwrap().to_vec::<u16>().unwrap(), [0]);
         assert_eq!(memory, [0, 0]);
     }
 

@@ -117,6 +117,28 @@ pub(crate) fn map(file: BorrowedFd<'_>) -> io::Result<Mapping> {
     Ok(Mapping::without_dump(map))
 }
 
+/// Maps the first `len` bytes of a file that another process has filled, after checking that all of them are there.
+///
+/// A file can be longer than any memory and hold nothing. Reading such a hole takes the reader's memory; so the length counts
+/// only as far as the file has blocks. What the other process takes out of the file later reads as zeros.
+///
+/// # Errors
+///
+/// The file is no sealed memory file in ordinary pages (in huge ones a hole may end the reader by SIGBUS), holds less, or
+/// cannot be mapped.
+pub(crate) fn map_filled(file: BorrowedFd<'_>, len: u64) -> io::Result<Mapping> {
+    const TMPFS: u64 = 0x0102_1994;
+    sealed_len(file)?;
+    let stat = rustix::fs::fstat(file)?;
+    let (size, blocks) = (u64::try_from(stat.st_size).unwrap_or(0), u64::try_from(stat.st_blocks).unwrap_or(0));
+    if rustix::fs::fstatfs(file)?.f_type as u64 != TMPFS || len > size.min(blocks.saturating_mul(512)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a memory file does not hold what is said of it"));
+    }
+    let len = usize::try_from(len.max(1)).map_err(|_| io::ErrorKind::InvalidData)?;
+    let map = MmapOptions::new().len(len).map_raw(&file)?;
+    Ok(Mapping::without_dump(map))
+}
+
 /// Maps a part of the file, shared and writable, after the same check.
 ///
 /// # Errors
@@ -187,11 +209,11 @@ mod tests {
         let second = map(file.as_fd()).unwrap();
         assert!(first.bytes().write(4096, b"shared"));
         let mut out = Vec::new();
-        second.bytes().slice(4096, 6).unwrap().append_to(&mut out);
+        second.bytes().slice(4096, 6).unwrap().append_to(&mut out).unwrap();
         assert_eq!(out, b"shared");
         punch(file.as_fd(), 4096, 4096).unwrap();
         out.clear();
-        second.bytes().slice(4096, 6).unwrap().append_to(&mut out);
+        second.bytes().slice(4096, 6).unwrap().append_to(&mut out).unwrap();
         assert_eq!(out, [0; 6]);
     }
 
@@ -203,6 +225,24 @@ mod tests {
         let flags = of_it.lines().find(|line| line.starts_with("VmFlags:")).unwrap();
         assert!(flags.split(' ').any(|flag| flag == "dd"), "{flags}");
         drop(mapping);
+    }
+
+    #[test]
+    fn a_length_counts_as_far_as_there_is_something() {
+        let (file, mapping) = create_mapped("test", 1 << 40).unwrap();
+        assert!(map_filled(file.as_fd(), 1).is_err());
+        assert!(mapping.bytes().write(0, &[7; 5000]));
+        assert_eq!(map_filled(file.as_fd(), 5000).unwrap().bytes().len(), 5000);
+        assert!(map_filled(file.as_fd(), 1 << 39).is_err());
+        assert!(map_filled(file.as_fd(), u64::MAX).is_err());
+        assert_eq!(map_filled(file.as_fd(), 0).unwrap().bytes().len(), 1);
+        // Where the system has no huge pages, it does not even make such a file.
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+        if let Ok(huge) = rustix::fs::memfd_create("test", flags) {
+            rustix::fs::ftruncate(&huge, 1 << 30).unwrap();
+            rustix::fs::fcntl_add_seals(&huge, SealFlags::SHRINK).unwrap();
+            assert!(map_filled(huge.as_fd(), 0).is_err());
+        }
     }
 
     #[test]

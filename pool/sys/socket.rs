@@ -45,8 +45,9 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>])
 ///
 /// # Errors
 ///
-/// A message that was cut short (`MSG_TRUNC`, `MSG_CTRUNC`) is `InvalidData`; `WouldBlock` when `wait` is false and
-/// nothing is there.
+/// A message that was cut short (`MSG_TRUNC`) or has too many descriptors is `InvalidData`; `WouldBlock` when `wait` is
+/// false and nothing is there. If there were no descriptors left for those in the message (`MSG_CTRUNC`), it is lost, and the
+/// error is that of the system (EMFILE).
 pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     // Room for what is there, and no more: a new process pays for every fresh page.
     let mut bytes = match next_len(socket, wait) {
@@ -71,6 +72,10 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(
         if let RecvAncillaryMessage::ScmRights(received) = part {
             fds.extend(received);
         }
+    }
+    // Nobody sends more than the most, so it is this process that had no descriptor left.
+    if flags.contains(ReturnFlags::CTRUNC) && fds.len() < MAX_FDS {
+        return Err(rustix::io::Errno::MFILE.into());
     }
     if flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a control message was cut short"));

@@ -2,6 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
+use std::path::Path;
+use std::sync::OnceLock;
 
 /// The memory of its own that a process has in use, in bytes: what is resident and belongs to no file and no shared
 /// mapping. `None` when the process is gone.
@@ -24,6 +26,53 @@ pub(crate) fn limit_memory(bytes: u64) -> io::Result<()> {
     Ok(setrlimit(Resource::Data, Rlimit { current: Some(most), maximum })?)
 }
 
+/// Half of the memory that this process may use, in bytes: of the machine's, or of the least that one of its control groups
+/// has. Looked up at the first call.
+pub(crate) fn half_of_memory() -> u64 {
+    static HALF: OnceLock<u64> = OnceLock::new();
+    *HALF.get_or_init(|| machine_memory().unwrap_or(u64::MAX).min(group_memory()) / 2)
+}
+
+/// Whether something failed since this process, or the system, has no descriptor or no memory left.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::NOSPC, Errno::TOOMANYREFS];
+    let is_errno = |errno: &Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    // A file that would be larger than the process may make is never begun.
+    error.kind() == io::ErrorKind::FileTooLarge || shortages.iter().any(is_errno)
+}
+
+/// `MemTotal` in `/proc/meminfo`, which is in KiB.
+fn machine_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// The least limit among the control groups of this process and those above them, of either version. `cgroups(7)`.
+fn group_memory() -> u64 {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut least = u64::MAX;
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|it| it == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        // In a container the path may be that of the host, and only its root is there.
+        for group in Path::new(path.trim_start_matches('/')).ancestors() {
+            let limit = std::fs::read_to_string(Path::new(root).join(group).join(file));
+            // `max` is no number.
+            if let Some(limit) = limit.ok().and_then(|text| text.trim().parse().ok()) {
+                least = least.min(limit);
+            }
+        }
+    }
+    least
+}
+
 /// The numbers of `/proc/PID/statm`, in pages. `proc(5)`: size, resident, shared, text, 0, data and stack.
 fn pages(path: &str) -> Option<Vec<u64>> {
     std::fs::read_to_string(path).ok()?.split_whitespace().map(|number| number.parse().ok()).collect()
@@ -32,6 +81,11 @@ fn pages(path: &str) -> Option<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_some_memory_and_not_without_end() {
+        assert!((1 << 20..1 << 50).contains(&half_of_memory()), "{}", half_of_memory());
+    }
 
     #[test]
     fn memory_that_is_used_is_seen() {

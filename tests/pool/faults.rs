@@ -136,7 +136,7 @@ fn a_pool_whose_workers_cannot_be_replaced_breaks_and_says_so() {
 }
 
 /// Writes words into the memory of this worker's link, in the order given: each with its place.
-fn write_into_link(words: impl IntoIterator<Item = (u64, u64)>) {
+pub(super) fn write_into_link(words: impl IntoIterator<Item = (u64, u64)>) {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let line = maps.lines().find(|line| line.contains("memfd:multiproc-link")).expect("a link is mapped");
     let start = u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
@@ -227,7 +227,7 @@ const TAKEN: u64 = 3;
 const FRAME: u64 = 1;
 
 /// The first slot for answers: behind the page of the heads, and 256 slots for frames.
-const FIRST_ANSWER: u64 = 4096 + 256 * 64;
+pub(super) const FIRST_ANSWER: u64 = 4096 + 256 * 64;
 
 const fn forgery(kind: u64, frame: u64, first: u64, count: u64) -> [u64; 8] {
     [1, kind, frame, count << 32 | first, 0, 0, 0, 0]

@@ -7,6 +7,7 @@ mod calls;
 mod combinations;
 mod errors;
 mod faults;
+mod forged;
 mod forks;
 mod insight;
 mod ipc_channel;

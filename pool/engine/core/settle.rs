@@ -1,5 +1,6 @@
 //! What becomes of an answer: it is checked, entered in the books, and brought to its call; and how tasks and calls end.
 
+use crate::codec::{self, CodecError};
 use crate::engine::call::chunk;
 use crate::engine::call::job::{Delivery, Halt, Job};
 use crate::engine::call::progress::Reporter;
@@ -225,10 +226,15 @@ fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
         AnswerKind::Handles if count != 1 => return Err(wrong("handles of several tasks at once")),
         AnswerKind::Handles => {
             // Takes hold of what it refers to, before the worker hears that the answer was read, and lets go of it.
-            let taken = handles::take_off(payload.to_vec());
-            let (value, mut pins) = taken.ok_or_else(|| wrong("an answer with damaged handles"))?;
-            pins.extend(luggage.into_iter().map(Pin::Luggage));
-            Outcome::Values(Payload::Own(value), pins)
+            match payload.to_vec() {
+                Ok(bytes) => {
+                    let taken = handles::take_off(bytes);
+                    let (value, mut pins) = taken.ok_or_else(|| wrong("an answer with damaged handles"))?;
+                    pins.extend(luggage.into_iter().map(Pin::Luggage));
+                    Outcome::Values(Payload::Own(value), pins)
+                }
+                Err(CodecError(text)) => Outcome::Failure(TaskKind::Decode { text }),
+            }
         }
         AnswerKind::Taken => return Ok(Said::Taken),
     }))
@@ -236,7 +242,7 @@ fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
 
 /// A failure as the worker wrote it; what does not read is itself a failure.
 fn read_failure(payload: &Payload) -> TaskKind {
-    match crate::codec::from_bytes(&payload.to_vec()) {
+    match payload.to_vec().and_then(|bytes| codec::from_bytes(&bytes)) {
         // Only these can come from a worker.
         Ok(
             kind @ (TaskKind::Panicked { .. }
@@ -275,9 +281,15 @@ pub(crate) fn give(core: &mut MutexGuard<'_, Core>, job: &Arc<Job>, own: &mut Ow
             }
         }
         // The room in the link is needed again, so what lies there is copied.
-        (_, Delivery::Values { first, count, payload, pins }) => {
-            job.deliver(Delivery::Values { first, count, payload: payload.into_own(), pins });
-        }
+        (_, Delivery::Values { first, count, payload, pins }) => match payload.into_own() {
+            Ok(payload) => job.deliver(Delivery::Values { first, count, payload, pins }),
+            Err(CodecError(text)) => {
+                for index in first..first + u64::from(count) {
+                    let error = job.error(TaskKind::Decode { text: text.clone() }, index, None);
+                    job.deliver(Delivery::Failure { index, error });
+                }
+            }
+        },
         (_, failure) => job.deliver(failure),
     }
 }

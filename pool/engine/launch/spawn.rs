@@ -43,7 +43,7 @@ impl Launcher for Spawn {
         let party = u32::try_from(place + 1).unwrap_or(u32::MAX);
         let (link, server, mut fds): (Box<dyn Link>, _, _) = match &self.bell_file {
             Some(bell) => {
-                let link = ring::create(control.clone())?;
+                let link = ring::create(control.clone(), self.limits.result)?;
                 let fds = vec![Arc::clone(bell), Arc::clone(link.file())];
                 (Box::new(link), None, fds)
             }

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
 use crate::ipc::control::{Control, Reply};
+use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring;
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
@@ -25,6 +26,8 @@ pub(crate) struct Threads {
     pub(crate) bell: Bell,
     pub(crate) name: String,
     pub(crate) routines: Routines,
+    /// The bytes of one result.
+    pub(crate) limit: ResultLimit,
     /// What the arguments of the routines refer to.
     #[allow(dead_code, reason = "held, not read")]
     pub(crate) pins: Pins,
@@ -35,9 +38,9 @@ impl Launcher for Threads {
         static NOTE: Once = Once::new();
         NOTE.call_once(panic::note);
         let (control, socket) = control_pair()?;
-        let link = ring::create(control)?;
+        let link = ring::create(control, self.limit)?;
         let theirs = memory::map(link.file().as_fd())?;
-        let end = RingWorker::new(theirs, Control::new(Arc::new(socket)), self.bell.of_party(place + 1))?;
+        let end = RingWorker::new(theirs, Control::new(Arc::new(socket)), self.bell.of_party(place + 1), self.limit)?;
         let routines = self.routines.clone();
         let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, place + 1));
         thread.spawn(move || {

@@ -12,6 +12,7 @@ use crate::ipc::bell::Bell;
 use crate::ipc::channel::ChannelWorker;
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
+use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
 use crate::luggage::Luggage;
@@ -46,6 +47,8 @@ pub(crate) struct Limits {
     pub(crate) memory: Option<u64>,
     /// The only CPU that it may use.
     pub(crate) cpu: Option<usize>,
+    /// The bytes of one result.
+    pub(crate) result: ResultLimit,
 }
 
 impl Limits {
@@ -71,12 +74,15 @@ pub(crate) fn encode_header(function: &FnRef, context: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn decode_header(bytes: &[u8]) -> Result<(FnRef, Vec<u8>), String> {
+fn decode_header(header: &Payload) -> Result<(FnRef, Vec<u8>), String> {
     let damaged = || "a job header is damaged".to_owned();
+    let mut bytes = header.to_vec().map_err(|error| error.0)?;
     let (len, rest) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
     let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|_| damaged())?;
-    let (function, context) = rest.split_at_checked(len).ok_or_else(damaged)?;
-    Ok((codec::from_bytes(function).map_err(|error| error.0)?, context.to_vec()))
+    let function = codec::from_bytes(rest.get(..len).ok_or_else(damaged)?).map_err(|error| error.0)?;
+    // What is left is the context.
+    bytes.drain(..bytes.len() - (rest.len() - len));
+    Ok((function, bytes))
 }
 
 /// What a worker knows of a job.
@@ -86,7 +92,7 @@ struct Known {
 }
 
 impl Known {
-    fn new(header: &[u8], luggage: Vec<Arc<Luggage>>) -> Known {
+    fn new(header: &Payload, luggage: Vec<Arc<Luggage>>) -> Known {
         match decode_header(header) {
             Ok((function, context)) => {
                 Known { function: function.resolve(), context: Context::Bytes(context, luggage) }
@@ -136,7 +142,7 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, Lo
     let link = match (setup.link, setup.server, &childhood.fds[..]) {
         (LinkKind::Ring, None, [bell, link]) => {
             let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
-            WorkerEnd::Ring(RingWorker::new(memory::map(link.as_fd())?, childhood.control, bell)?)
+            WorkerEnd::Ring(RingWorker::new(memory::map(link.as_fd())?, childhood.control, bell, setup.limits.result)?)
         }
         (LinkKind::Channel, Some(server), []) => {
             let link = ChannelWorker::connect(server, childhood.control.clone())?;
@@ -162,7 +168,7 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
         let frame = incoming.frame;
         match frame.kind {
             FrameKind::Header => {
-                known.insert(frame.header, Known::new(&incoming.payload.to_vec(), incoming.luggage));
+                known.insert(frame.header, Known::new(&incoming.payload, incoming.luggage));
             }
             FrameKind::Forget => {
                 known.remove(&frame.header);
