@@ -36,6 +36,33 @@ fn many_read_or_one_writes() {
 }
 
 #[test]
+fn readers_that_wait_come_before_the_next_writer() {
+    let crowd = Crowd::new();
+    let lock = RwLock::new();
+    let (writer, reader) = (crowd.party(1, 1), crowd.party(2, 1));
+    assert_eq!(lock.try_write(&writer), Acquired);
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let lock = &lock;
+        scope.spawn(move || {
+            assert_eq!(lock.read_until(&reader, Deadline::NEVER), Acquired);
+            may_go.recv().unwrap();
+            lock.unlock_read(&reader).unwrap();
+        });
+        while lock.cells.peek(READ.mark) == 0 {
+            std::thread::yield_now();
+        }
+        lock.unlock_write(&writer).unwrap();
+        // Either it reads already, or it is its turn.
+        for _ in 0..100 {
+            assert_eq!(lock.try_write(&writer), Busy);
+        }
+        go.send(()).unwrap();
+    });
+    assert_eq!(lock.try_write(&writer), Acquired);
+}
+
+#[test]
 fn writers_are_alone() {
     let crowd = Crowd::new();
     let lock = RwLock::new();

@@ -134,3 +134,50 @@ fn exactly_one_takes_over() {
         assert_eq!(shared.touch(), 4);
     });
 }
+
+/// What was acquired raw is released by another thread than that which touched the data.
+#[test]
+fn a_raw_hold_hands_on_what_was_written() {
+    check(3, || {
+        let shared = Guarded::new();
+        assert_eq!(shared.word.try_acquire(&shared.crowd.party(1, 1)), Outcome::Acquired);
+        shared.touch();
+        let waiter = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.lock_and_touch(2))
+        };
+        shared.word.release().unwrap();
+        assert_eq!(waiter.join().unwrap(), Outcome::Acquired);
+        assert_eq!(shared.touch(), 3);
+    });
+}
+
+/// The holder is dead, and a third process frees the lock from it. Whoever waits wakes up without looking for the dead, and
+/// sees what the dead one has written.
+#[test]
+fn a_burial_hands_on_what_the_dead_one_has_written() {
+    check(3, || {
+        let shared = Guarded::new();
+        assert_eq!(shared.word.lock(&shared.crowd.party(1, 1)), Outcome::Acquired);
+        let waiter = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.lock_and_touch(2))
+        };
+        let buries = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let parties = shared.crowd.party(3, 1);
+                if parties.is_dead(1) {
+                    shared.word.bury(1);
+                } else {
+                    end_slices();
+                }
+            })
+        };
+        shared.touch();
+        shared.crowd.kill(1);
+        buries.join().unwrap();
+        assert_eq!(waiter.join().unwrap(), Outcome::AcquiredPoisoned);
+        assert_eq!(shared.touch(), 3);
+    });
+}
