@@ -167,8 +167,9 @@ fn receive_hello(control: &Control, nonce: u64) -> Result<(Instructions, Vec<Own
 /// Lives a child's life, and ends.
 fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<StartArguments>) -> ! {
     signal::open_standard_descriptors();
+    let parent = child::parent_pid();
     signal::set_thread_name(&told.name);
-    current::be_child(&told.name, child::parent_pid(), told.parent);
+    current::be_child(&told.name, parent, told.parent);
     // On this thread, which has asked to die with the parent.
     if told.outlives && signal::stay_behind().is_err() {
         signal::exit_now(1);
@@ -222,7 +223,10 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
         }
         match poll::wait(&[(lifeline.as_fd(), Interest::HangUp)], Deadline::NEVER) {
             Ok(ready) if ready.first() == Some(&true) => signal::exit_now(1),
-            _ => {}
+            Ok(_) => {}
+            // The system refuses to wait.
+            Err(_) if child::parent_pid() != parent => signal::exit_now(1),
+            Err(_) => {}
         }
     }
 }

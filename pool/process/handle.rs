@@ -361,10 +361,8 @@ pub fn join_all<R: Payload>(processes: impl IntoIterator<Item = Process<R>>) -> 
     let mut results: Vec<Option<R>> = waiting.iter().map(|_| None).collect();
     while !waiting.is_empty() {
         let sources: Vec<_> = waiting.iter().map(|(_, process)| (process.as_fd(), Interest::Readable)).collect();
-        if poll::wait(&sources, Deadline::NEVER).is_err() {
-            // Out of memory in the kernel: the descriptors are valid, so this passes.
-            std::thread::yield_now();
-        }
+        // If the system refuses to wait, a moment has passed, and the next look is due.
+        let _ = poll::wait(&sources, Deadline::NEVER);
         let (alive, ended): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, process)| process.is_alive());
         waiting = alive;
         for (index, process) in ended {

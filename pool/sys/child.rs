@@ -142,10 +142,8 @@ impl Child {
             if deadline.passed() {
                 return None;
             }
-            if poll::wait(&[(self.pidfd.as_fd(), Interest::Readable)], deadline).is_err() {
-                // Out of memory in the kernel: the descriptor is valid, so this passes.
-                std::thread::yield_now();
-            }
+            // If the system refuses to wait, a moment has passed, and the next look is due.
+            let _ = poll::wait(&[(self.pidfd.as_fd(), Interest::Readable)], deadline);
         }
     }
 

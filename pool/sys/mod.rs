@@ -5,6 +5,7 @@ pub(crate) mod child;
 pub(crate) mod copy;
 pub(crate) mod cpu;
 pub(crate) mod environment;
+pub(crate) mod epoll;
 #[cfg_attr(
     not(all(feature = "auto", target_env = "gnu")),
     allow(dead_code, reason = "only a program that recognises its workers before `main` runs constructors itself")
@@ -18,6 +19,7 @@ pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod reactor;
+pub(crate) mod refusal;
 pub(crate) mod robust;
 pub(crate) mod shm;
 pub(crate) mod signal;

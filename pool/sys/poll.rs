@@ -1,9 +1,11 @@
 //! Wait for several descriptors at once.
 
+use crate::sys::refusal::{named, refused};
 use crate::sys::time::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// What to wait for on a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,11 @@ pub(crate) enum Interest {
 /// Waits until one of `sources` is ready or the deadline has passed; tells for each whether it is ready.
 ///
 /// `poll(2)`; an interrupted wait is taken up again.
+///
+/// # Errors
+///
+/// The system refuses: there is no memory in the kernel, the limit on open files was lowered below the number of sources, or
+/// a filter forbids it. A moment has passed then, so that a caller that looks for itself and asks again does not spin.
 pub(crate) fn wait(sources: &[(BorrowedFd<'_>, Interest)], deadline: Deadline) -> io::Result<Vec<bool>> {
     let mut fds: Vec<PollFd<'_>> = sources
         .iter()
@@ -29,10 +36,21 @@ pub(crate) fn wait(sources: &[(BorrowedFd<'_>, Interest)], deadline: Deadline) -
         let timeout = deadline.remaining().and_then(|left| Timespec::try_from(left).ok());
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                pause(deadline);
+                return Err(refused("ppoll", error));
+            }
             Ok(_) => return Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect()),
         }
     }
+}
+
+/// How long [`pause`] lasts.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Passes a moment, but not beyond the deadline.
+pub(crate) fn pause(deadline: Deadline) {
+    std::thread::sleep(deadline.remaining().unwrap_or(PAUSE).min(PAUSE));
 }
 
 /// A counter that wakes a [`wait`]. `eventfd(2)`.
@@ -42,7 +60,8 @@ pub(crate) struct Waker(OwnedFd);
 impl Waker {
     pub(crate) fn new() -> io::Result<Waker> {
         use rustix::event::EventfdFlags;
-        Ok(Waker(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok(Waker(named("eventfd2", rustix::event::eventfd(0, flags))?))
     }
 
     /// Makes the descriptor readable.

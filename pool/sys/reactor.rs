@@ -3,15 +3,18 @@
 //! It never ends and never runs user code. Both matter: `PR_SET_PDEATHSIG` kills a child when the *thread* that started
 //! it ends, and a robust mutex marks its holder dead when the *thread* that holds it ends.
 
+use crate::sys::epoll::Epoll;
 use crate::sys::fork::{fork_generation, watch_for_forks};
 use crate::sys::poll::{self, Interest, Waker};
 use crate::sys::thread;
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 type Work = Box<dyn FnOnce() + Send>;
 
@@ -20,8 +23,21 @@ struct Watch {
     fd: Arc<OwnedFd>,
     interest: Interest,
     deadline: Deadline,
+    /// Whether the system waits for it together with the others.
+    in_set: bool,
     then: Box<dyn FnOnce(Event) + Send>,
 }
+
+impl Watch {
+    /// Looks whether the descriptor is ready now; not, where that cannot be said.
+    fn is_ready(&self) -> bool {
+        let looked = poll::wait(&[(self.fd.as_fd(), self.interest)], Deadline::after(Duration::ZERO));
+        looked.is_ok_and(|ready| ready[0])
+    }
+}
+
+/// How often a descriptor is looked at that the system does not wait for.
+const LOOK_EACH: Duration = Duration::from_millis(20);
 
 /// What ended a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +55,7 @@ struct Inbox {
 pub(crate) struct Reactor {
     inbox: Mutex<Inbox>,
     waker: Waker,
+    epoll: Epoll,
     thread: OnceLock<ThreadId>,
     generation: u32,
 }
@@ -66,6 +83,7 @@ pub(crate) fn reactor() -> io::Result<&'static Reactor> {
             let fresh = Reactor {
                 inbox: Mutex::default(),
                 waker: Waker::new()?,
+                epoll: Epoll::new()?,
                 thread: OnceLock::new(),
                 generation: fork_generation(),
             };
@@ -121,7 +139,7 @@ impl Reactor {
         deadline: Deadline,
         then: impl FnOnce(Event) + Send + 'static,
     ) {
-        self.inbox.lock().watches.push(Watch { fd, interest, deadline, then: Box::new(then) });
+        self.inbox.lock().watches.push(Watch { fd, interest, deadline, in_set: false, then: Box::new(then) });
         self.waker.wake();
     }
 
@@ -136,10 +154,17 @@ impl Reactor {
     }
 
     fn turn_for_ever(&self) {
-        let mut watches: Vec<Watch> = Vec::new();
+        // In the order in which they came. The waker has a number that no watch has.
+        let mut watches: BTreeMap<u64, Watch> = BTreeMap::new();
+        let mut next = 0;
+        let is_set = self.epoll.add(self.waker.as_fd(), u64::MAX, Interest::Readable).is_ok();
         loop {
             let Inbox { work, watches: added } = std::mem::take(&mut *self.inbox.lock());
-            watches.extend(added);
+            for mut watch in added {
+                watch.in_set = self.epoll.add(watch.fd.as_fd(), next, watch.interest).is_ok();
+                watches.insert(next, watch);
+                next += 1;
+            }
             let idle = work.is_empty();
             for work in work {
                 work();
@@ -147,27 +172,26 @@ impl Reactor {
             if !idle {
                 continue;
             }
-            let deadline = watches.iter().fold(Deadline::NEVER, |all, watch| all.earlier(watch.deadline));
-            let mut sources = vec![(self.waker.as_fd(), Interest::Readable)];
-            sources.extend(watches.iter().map(|watch| (watch.fd.as_fd(), watch.interest)));
-            let Ok(ready) = poll::wait(&sources, deadline) else {
-                // Out of memory in the kernel: the descriptors are valid, so this passes.
-                std::thread::yield_now();
-                continue;
-            };
-            if ready[0] {
-                self.waker.clear();
+            let mut deadline = watches.values().fold(Deadline::NEVER, |all, watch| all.earlier(watch.deadline));
+            if !is_set || watches.values().any(|watch| !watch.in_set) {
+                deadline = deadline.earlier(Deadline::after(LOOK_EACH));
             }
-            let mut ready = ready.into_iter().skip(1);
-            let mut due = Vec::new();
-            for watch in std::mem::take(&mut watches) {
-                match ready.next() {
-                    Some(true) => due.push((watch, Event::Ready)),
-                    _ if watch.deadline.passed() => due.push((watch, Event::TimedOut)),
-                    _ => watches.push(watch),
+            let mut ready = Vec::new();
+            let waited = self.epoll.wait(deadline, &mut ready).is_ok();
+            self.waker.clear();
+            // What the system refuses to wait for is looked at, one by one.
+            let alone = watches.iter().filter(|(_, watch)| !waited || !watch.in_set);
+            ready.extend(alone.filter(|(_, watch)| watch.is_ready()).map(|(number, _)| *number));
+            let late = watches.iter().filter(|(_, watch)| watch.deadline.passed()).map(|(number, _)| *number);
+            let late: Vec<u64> = late.filter(|number| !ready.contains(number)).collect();
+            let mut due: Vec<_> = ready.into_iter().map(|number| (number, Event::Ready)).collect();
+            due.extend(late.into_iter().map(|number| (number, Event::TimedOut)));
+            due.sort_unstable_by_key(|(number, _)| *number);
+            for (number, event) in due {
+                let Some(watch) = watches.remove(&number) else { continue };
+                if watch.in_set {
+                    self.epoll.remove(watch.fd.as_fd());
                 }
-            }
-            for (watch, event) in due {
                 (watch.then)(event);
             }
         }
@@ -178,7 +202,6 @@ impl Reactor {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use std::time::Duration;
 
     #[test]
     fn a_call_comes_back_with_its_value() {

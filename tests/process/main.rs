@@ -8,6 +8,7 @@ mod crew;
 mod endings;
 mod leaks;
 mod names;
+mod sandbox;
 mod signals;
 mod starts;
 mod values;

@@ -327,11 +327,8 @@ impl Reader {
             let open = self.streams.iter().filter(|stream| !stream.state.lock().ended);
             let open: Vec<Arc<Stream>> = open.cloned().collect();
             sources.extend(open.iter().map(|stream| (stream.pipe.as_fd(), Interest::Readable)));
-            let Ok(ready) = poll::wait(&sources, Deadline::NEVER) else {
-                // Out of memory in the kernel: the descriptors are valid, so this passes.
-                std::thread::yield_now();
-                continue;
-            };
+            // If the system refuses to wait, a moment has passed, and there may be something to read anywhere.
+            let ready = poll::wait(&sources, Deadline::NEVER).unwrap_or_else(|_| vec![true; sources.len()]);
             if ready[0] {
                 self.shared.waker.clear();
             }
