@@ -10,7 +10,7 @@
 
 mod common;
 
-use common::{Arguments, race, runs};
+use common::{Row, race, runs};
 use multiproc::{Array, Barrier, Condition, Event, Lock, Pool, Process, RLock, RawValue, RwLock, Semaphore, Value};
 use std::hint::black_box;
 use std::time::Instant;
@@ -183,9 +183,6 @@ fn barrier_round() -> f64 {
     micros(spawn, || _ = barrier.wait().expect("wait"))
 }
 
-/// Name, unit, measurement.
-type Row = (&'static str, &'static str, fn() -> f64);
-
 const ROWS: &[Row] = &[
     ("lock_pair", "ns", lock_pair),
     ("lock_contended_2", "M/s", contended_2),
@@ -317,13 +314,5 @@ if __name__ == "__main__":
 "#;
 
 fn main() {
-    let arguments = Arguments::read();
-    println!("{:<22} {:>12} {:<5} {:>12} {:>9}", "row", "multiproc", "unit", "python", "ratio");
-    for (name, unit, measure) in ROWS.iter().filter(|row| arguments.wants(row.0)) {
-        let ours = measure();
-        // Of times the smaller is the better, of rates the larger.
-        let better = |peer| if unit.ends_with("/s") { ours / peer } else { peer / ours };
-        let (peer, ratio) = common::beside(arguments.python(PYTHON, name), better);
-        println!("{name:<22} {ours:>12.2} {unit:<5} {peer:>12} {ratio:>9}");
-    }
+    common::table(ROWS, PYTHON);
 }

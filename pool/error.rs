@@ -13,6 +13,11 @@ pub use lock::LockError;
 mod barrier;
 
 pub use barrier::BrokenBarrierError;
+
+mod queue;
+
+pub(crate) use queue::QueueKind;
+pub use queue::{GetError, PutError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -56,6 +61,7 @@ enum Kind {
     SharedMemory { text: String },
     Lock { source: LockError },
     Barrier { source: BrokenBarrierError },
+    Queue { source: GetError },
     Task { source: TaskError },
     Process { source: ProcessError },
     Io { kind: IoKind, text: String },
@@ -141,6 +147,11 @@ impl Error {
     #[cold]
     fn of_barrier(source: BrokenBarrierError) -> Error {
         Kind::Barrier { source }.into()
+    }
+
+    #[cold]
+    fn of_queue(source: GetError) -> Error {
+        Kind::Queue { source }.into()
     }
 
     /// What a task's error is when this error has refused the whole call.
@@ -237,6 +248,14 @@ impl Error {
         }
     }
 
+    /// The failure of a queue or channel, if that is what this error is; what could not be put is not in it.
+    pub fn queue(&self) -> Option<&GetError> {
+        match &*self.kind {
+            Kind::Queue { source } => Some(source),
+            _ => None,
+        }
+    }
+
     /// The failure of a task, if that is what this error is.
     pub fn task(&self) -> Option<&TaskError> {
         match &*self.kind {
@@ -314,6 +333,7 @@ impl fmt::Display for Error {
             ),
             Kind::Lock { source } => source.fmt(f),
             Kind::Barrier { source } => source.fmt(f),
+            Kind::Queue { source } => source.fmt(f),
             Kind::Task { source } => source.fmt(f),
             Kind::Process { source } => source.fmt(f),
         }

@@ -35,9 +35,10 @@
 //! | [`Value`], [`Array`] | data that processes share, with a lock; [`RawValue`], [`RawArray`] without |
 //! | [`SharedMemory`] | bytes that processes share, also with Python and C programs, by name |
 //! | [`ShareableList`], [`Item`] | a list of mixed values in it, as Python has it |
+//! | [`Queue`] | values from process to process |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
-//! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`RemoteError`] | what can go wrong |
+//! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`PutError`], [`GetError`], [`RemoteError`] | what can go wrong |
 //! | [`Payload`], [`Args`], [`Portable`], [`Task`], [`call`] | what can travel, and what can be called |
 //! | [`Ipc`], [`ipc_channel`] | ends of ipc-channel in values of one's own that travel |
 //! | [`cpu_count`], [`init`] | how many CPUs there are; programs without the feature `auto` |
@@ -71,6 +72,7 @@ compile_error!("multiproc runs on Linux only: it is built on futexes, pidfds, me
 compile_error!("multiproc runs on 64-bit targets only: the file of the memory that processes share is 8 TiB long");
 
 mod api;
+mod channels;
 mod codec;
 mod engine;
 mod error;
@@ -96,12 +98,15 @@ pub use crate::api::pool::Pool;
 pub use crate::api::thread_pool::ThreadPool;
 pub use crate::api::with::With;
 pub use crate::api::worker_env::CpuAffinity;
+pub use crate::channels::queue::Queue;
 pub use crate::codec::Payload;
 pub use crate::engine::call::job_stats::{JobStats, SlowTask};
 pub use crate::engine::call::progress::Progress;
 pub use crate::engine::core::stats::{PoolStats, WorkerStats};
 pub use crate::engine::watch::output::OutputLine;
-pub use crate::error::{BrokenBarrierError, Error, LockError, ProcessError, RemoteError, Result, TaskError};
+pub use crate::error::{
+    BrokenBarrierError, Error, GetError, LockError, ProcessError, PutError, RemoteError, Result, TaskError,
+};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::ends::Ipc;
 pub use crate::ipc::link::LinkKind;

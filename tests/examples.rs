@@ -212,3 +212,14 @@ fn churn() {
     let out = printed_by("churn", &["--millions", "0.1"]);
     assert!(out.contains(" kills\n") && out.ends_with(" 0 complaints\n"), "{out}");
 }
+
+#[test]
+fn queue_hello() {
+    assert_eq!(printed_by("queue_hello", &[]), "(42, None, \"hello\")\n");
+}
+
+#[test]
+fn producer_consumer() {
+    let out = printed_by("producer_consumer", &["--items", "10000", "--producers", "3", "--consumers", "2"]);
+    assert!(out.starts_with("3 producers, 2 consumers: 9999 items, their sum is 49985001\n"), "{out}");
+}

@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["codec", "identity", "portable"],
     &["sync"],
     &["shared", "ipc"],
+    &["channels"],
     &["process"],
     &["engine"],
     &["api"],

@@ -66,3 +66,19 @@ pub(crate) fn beside(peer: Option<f64>, ratio: impl Fn(f64) -> f64) -> (String, 
     let show = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     (show(peer.map(|peer| format!("{peer:.3}"))), show(peer.map(|peer| format!("{:.1}x", ratio(peer)))))
 }
+
+/// Name, unit, measurement.
+pub(crate) type Row = (&'static str, &'static str, fn() -> f64);
+
+/// Measures the rows that the command line asks for, and prints each beside the figure of the peer's program.
+pub(crate) fn table(rows: &[Row], python: &str) {
+    let arguments = Arguments::read();
+    println!("{:<26} {:>12} {:<5} {:>12} {:>9}", "row", "multiproc", "unit", "python", "ratio");
+    for (name, unit, measure) in rows.iter().filter(|row| arguments.wants(row.0)) {
+        let ours = measure();
+        // Of times the smaller is the better, of rates the larger.
+        let better = |peer| if unit.ends_with("/s") { ours / peer } else { peer / ours };
+        let (peer, ratio) = beside(arguments.python(python, name), better);
+        println!("{name:<26} {ours:>12.2} {unit:<5} {peer:>12} {ratio:>9}");
+    }
+}

@@ -1,6 +1,7 @@
 //! A block of shared memory, and the handle to it that may travel.
 
 use crate::error::Error;
+use crate::heap::geometry::PAGE;
 use crate::heap::kind::Kind;
 use crate::heap::scope;
 use crate::heap::table::Site;
@@ -40,6 +41,14 @@ impl Memory {
     pub(crate) fn view<T: Atomics>(&self, at: usize) -> Option<&T> {
         let fits = at.checked_add(size_of::<T>()).is_some_and(|end| end <= self.len);
         (fits && (self.at + at) % align_of::<T>() == 0).then(|| self.mapping.view(self.at + at))
+    }
+
+    /// `len` structures of atomics one behind the other, from `at` bytes on; `None` when they do not lie inside or are not
+    /// aligned.
+    pub(crate) fn views<T: Atomics>(&self, at: usize, len: usize) -> Option<&[T]> {
+        let size = len.checked_mul(size_of::<T>())?;
+        let fits = at.checked_add(size).is_some_and(|end| end <= self.len);
+        (fits && (self.at + at) % align_of::<T>() == 0).then(|| self.mapping.views(self.at + at, len))
     }
 
     /// Where `len` elements begin that lie `at` bytes into it; `None` when they do not lie inside or are not aligned.
@@ -105,7 +114,7 @@ impl Block {
     }
 
     /// The block that a handle from another process refers to.
-    fn open(id: u64, index: u32, generation: u32) -> Result<Block, String> {
+    pub(super) fn open(id: u64, index: u32, generation: u32) -> Result<Block, String> {
         let heap = heap().map_err(|error| error.to_string())?;
         if id != heap.id {
             return Err("the handle belongs to the shared memory of another program".to_owned());
@@ -164,6 +173,20 @@ impl Block {
     /// See [`Block::lend`].
     pub(crate) fn is_lent(&self) -> bool {
         self.0.lent.load(Relaxed)
+    }
+
+    /// Its entry and generation.
+    pub(super) fn key(&self) -> (u32, u32) {
+        (self.0.site.index, self.0.site.generation)
+    }
+
+    /// Gives the pages of a part back to the system, which then reads as zero; false = it does not, or the part does not
+    /// consist of pages of this block alone.
+    pub(crate) fn discard(&self, at: usize, len: usize) -> bool {
+        let (site, page) = (&self.0.site, PAGE as usize);
+        let fits = at.checked_add(len).is_some_and(|end| end as u64 <= site.len);
+        let is_right = fits && site.is_large() && at % page == 0 && len % page == 0;
+        is_right && self.0.heap.file.punch_part(site, at as u64, len as u64).is_ok()
     }
 
     /// A number that no other block has, of all that ever live in its place. Never 0.
@@ -243,6 +266,44 @@ impl<T: Atomics> Deref for Shared<T> {
         // SAFETY: `start` was made from a reference into the block's mapping, which stays mapped at its place as long
         // as `block` lives.
         unsafe { &*self.start }
+    }
+}
+
+/// A part of a block that consists of structures of atomics, one behind the other.
+#[derive(Debug)]
+pub(crate) struct SharedSlice<T: Atomics + 'static> {
+    block: Block,
+    start: *const T,
+    len: usize,
+}
+
+// SAFETY: as for `Shared`.
+unsafe impl<T: Atomics> Send for SharedSlice<T> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: Atomics> Sync for SharedSlice<T> {}
+
+impl<T: Atomics> SharedSlice<T> {
+    /// `len` structures that begin `at` bytes into the block; `None` when they do not lie inside or are not aligned.
+    pub(crate) fn new(block: Block, at: usize, len: usize) -> Option<SharedSlice<T>> {
+        let start = block.memory().start_of::<T>(at, len)?.cast_const();
+        Some(SharedSlice { block, start, len })
+    }
+}
+
+impl<T: Atomics> Clone for SharedSlice<T> {
+    fn clone(&self) -> Self {
+        SharedSlice { block: self.block.clone(), start: self.start, len: self.len }
+    }
+}
+
+impl<T: Atomics> Deref for SharedSlice<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: `len` structures lie inside the block's mapping from `start` on, aligned (`new`), and it stays mapped at
+        // its place as long as `block` lives. `T: Atomics` promises that every byte of them is part of an atomic.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 }
 

@@ -96,6 +96,11 @@ impl HeapFile {
         memory::punch(self.fd.as_fd(), site.at, site.room)
     }
 
+    /// The same for a part of it, which consists of whole pages.
+    pub(super) fn punch_part(&self, site: &Site, at: u64, len: u64) -> io::Result<()> {
+        memory::punch(self.fd.as_fd(), site.at + at, len)
+    }
+
     /// Gives the pages of a registry back.
     pub(super) fn punch_registry(&self, row: u32) {
         // Without it the pages stay until another process moves in: no harm.

@@ -25,11 +25,20 @@ pub(crate) enum Kind {
     /// Stands for a name in the file system, which goes with it: see [`name`](crate::heap::name).
     Name = 15,
     BoundedSemaphore = 16,
+    /// The slots of a queue, which hold its items.
+    Queue = 17,
+    /// One item of a queue that does not fit its slot, and what it refers to.
+    Item = 18,
 }
 
 impl Kind {
     /// The kinds of blocks that begin with a lock word, by which a [`Lock`](crate::Lock) can be had of them.
     pub(crate) const LOCKS: &[Kind] = &[Kind::Lock, Kind::Value, Kind::Array];
+
+    /// Whether blocks of this kind may hold other blocks, see [`held`](crate::heap::held).
+    pub(crate) fn holds(kind: u8) -> bool {
+        [Kind::Queue, Kind::Item].iter().any(|it| *it as u8 == kind)
+    }
 
     /// Whether blocks of this kind must be opened to take a dead process off them, which only a process can that has a
     /// row in the process table itself.

@@ -4,6 +4,7 @@ pub(crate) mod block;
 mod file;
 pub(crate) mod geometry;
 pub(crate) mod guardian;
+pub(crate) mod held;
 pub(crate) mod kind;
 pub(crate) mod name;
 pub(crate) mod parties;

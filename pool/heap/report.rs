@@ -1,6 +1,8 @@
 //! What the heap holds, and whether its books are in order.
 
 use crate::error::Error;
+use crate::heap::held::held_by;
+use crate::heap::kind::Kind;
 use crate::heap::parties::held;
 use crate::heap::tree::heap;
 use std::collections::{HashMap, HashSet};
@@ -55,6 +57,13 @@ pub fn shared_memory_report() -> Result<SharedMemoryReport, Error> {
             *holders.entry(block).or_default() += 1;
         }
     }
+    // What blocks hold counts as what processes hold.
+    for index in 0..table.used() {
+        let Ok(site) = table.site(index) else { continue };
+        if Kind::holds(site.kind) && table.holders(index) > 0 {
+            held_by(&heap.file, &site, |index, generation| *holders.entry((index, generation)).or_default() += 1);
+        }
+    }
     let Some(free) = table.free_entries() else {
         report.damage.push("a list of free blocks is broken".to_owned());
         return Ok(report);
@@ -85,7 +94,7 @@ pub fn shared_memory_report() -> Result<SharedMemoryReport, Error> {
                 }
                 report.lost += usize::from(count > known);
                 if known > count {
-                    report.damage.push(format!("block {index} is held by {known} processes and counts {count}"));
+                    report.damage.push(format!("block {index} is held {known} times and counts {count}"));
                 }
             }
         }

@@ -276,7 +276,13 @@ impl<'a> Table<'a> {
         self.head.entries.load(Acquire).min(self.entries.len() as u64) as u32
     }
 
-    /// How many processes hold a block.
+    /// Whether that very block is held.
+    pub(super) fn is_held(&self, index: u32, generation: u32) -> bool {
+        let state = self.entries.get(index as usize).map_or(0, |entry| entry.state.load(Acquire));
+        state as u32 > 0 && (state >> 32) as u32 == generation
+    }
+
+    /// How many processes and places hold a block.
     pub(super) fn holders(&self, index: u32) -> u32 {
         self.entries.get(index as usize).map_or(0, |entry| entry.state.load(Acquire) as u32)
     }

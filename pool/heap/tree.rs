@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::heap::block::Memory;
 use crate::heap::file::HeapFile;
 use crate::heap::geometry::Geometry;
+use crate::heap::held;
 use crate::heap::kind::Kind;
 use crate::heap::name;
 use crate::heap::parties::{self, PartyId};
@@ -151,6 +152,15 @@ pub(crate) fn bury(child: PartyId) {
     }
 }
 
+/// How long the heap's file is, of which only what is used takes memory.
+///
+/// # Errors
+///
+/// As [`heap`].
+pub(crate) fn size() -> Result<u64, Error> {
+    heap().map(|heap| heap.file.geometry.len)
+}
+
 /// Whether the process in a row of the process table has ended, with all its threads.
 #[inline]
 pub(crate) fn is_dead(row: u32) -> bool {
@@ -212,12 +222,27 @@ fn release_one(file: &HeapFile, mourn: &Mourn, row: u32, index: u32, generation:
     let _ = release(file, &site);
 }
 
-/// One process less holds a block; the last one frees it.
+/// One process or place less holds a block; the last one frees it, and releases what it held.
 pub(super) fn release(file: &HeapFile, site: &Site) -> Result<(), Damaged> {
-    let table = file.table();
-    if !table.release(site.index, site.generation)? {
+    if !file.table().release(site.index, site.generation)? {
         return Ok(());
     }
+    if !Kind::holds(site.kind) {
+        return free(file, site);
+    }
+    // What it held may be gone with it, and what that held. A list, since there is no end to how deep that may go.
+    let mut gone = vec![*site];
+    while let Some(site) = gone.pop() {
+        if Kind::holds(site.kind) {
+            held::release_held(file, &site, &mut gone);
+        }
+        free(file, &site)?;
+    }
+    Ok(())
+}
+
+/// Frees a block that nobody holds any more.
+fn free(file: &HeapFile, site: &Site) -> Result<(), Damaged> {
     if site.kind == Kind::Name as u8 {
         if let Ok((mapping, at)) = file.memory(site) {
             name::remove(&Memory::new(mapping, at, site.len as usize));
@@ -227,7 +252,7 @@ pub(super) fn release(file: &HeapFile, site: &Site) -> Result<(), Damaged> {
         // It would come back with its old contents: rather never again.
         return Ok(());
     }
-    table.free(site.index)
+    file.table().free(site.index)
 }
 
 impl Heap {

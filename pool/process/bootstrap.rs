@@ -152,7 +152,7 @@ fn receive_hello(control: &Control, nonce: u64) -> Result<(Instructions, Vec<Own
         return Err("parent and child run different builds of the program".to_owned());
     }
     let mut fds = fds.into_iter();
-    heap::on_death(mourn::mourn);
+    mourn::take_part();
     heap::adopt(hello.heap.and_then(|grant| {
         let fd = fds.next().filter(heap::is_heap);
         Ok(grant.with(fd.ok_or_else(|| "its parent has handed it something else".to_owned())?))

@@ -10,7 +10,7 @@ use crate::ipc::parcel::Parcel;
 use crate::luggage::Luggage;
 use crate::process::current;
 use crate::process::role::{Mark, Role, VARIABLE, check_host, check_program};
-use crate::sync::mourn::mourn;
+use crate::sync::mourn;
 use crate::sys::child::{Child, ChildSignal, Ending, Outfit};
 use crate::sys::poll::Interest;
 use crate::sys::reactor::{Event, Reactor, reactor};
@@ -119,7 +119,7 @@ impl Start {
             FnRef::Offset { delta, signature } => (delta, signature),
             FnRef::Name { .. } => return Err(Error::foreign_host()),
         };
-        heap::on_death(mourn);
+        mourn::take_part();
         let reactor = reactor()?;
         let heap = heap::for_child();
         let remains = Remains(heap.as_ref().ok().and_then(|it| it.own));

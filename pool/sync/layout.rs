@@ -4,6 +4,7 @@ use crate::sync::barrier::Barrier;
 use crate::sync::cells::Cells;
 use crate::sync::condition::Condition;
 use crate::sync::event::Event;
+use crate::sync::queue;
 use crate::sync::rlock::RLock;
 use crate::sync::rwlock::RwLock;
 use crate::sync::semaphore::Semaphore;
@@ -35,6 +36,10 @@ unsafe impl Atomics for RwLock {}
 // SAFETY: repr(C), three AtomicU32.
 unsafe impl Atomics for RLock {}
 
+// SAFETY: repr(C): eight words of eight bytes each time, but for one that is a pair of AtomicU32; so no padding, and 512
+// bytes in all (checked below), a multiple of the alignment.
+unsafe impl Atomics for queue::Head {}
+
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<Word>() == 8);
@@ -44,4 +49,5 @@ const _: () = {
     assert!(size_of::<Condition>() <= 4096);
     assert!(size_of::<Barrier>() <= 4096);
     assert!(size_of::<RwLock>() <= 4096);
+    assert!(size_of::<queue::Head>() == 512);
 };

@@ -12,9 +12,11 @@ pub(crate) mod lock;
 pub(crate) mod mourn;
 pub(crate) mod party;
 pub(crate) mod public;
+pub(crate) mod queue;
 pub(crate) mod rlock;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
+pub(crate) mod sleepers;
 #[allow(unsafe_code)]
 pub(crate) mod slice;
 #[cfg(all(test, not(loom)))]

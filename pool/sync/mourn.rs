@@ -2,23 +2,35 @@
 //! and it would look as if they held it.
 
 use crate::heap::block::Memory;
+use crate::heap::held;
 use crate::heap::kind::Kind;
+use crate::heap::tree;
 use crate::sync::barrier::Barrier;
 use crate::sync::condition::Condition;
 use crate::sync::party::Here;
+use crate::sync::queue::{self, Queue, Shape};
 use crate::sync::rlock::RLock;
 use crate::sync::rwlock::RwLock;
 use crate::sync::semaphore::Semaphore;
 use crate::sync::word::Word;
+use crate::sys::atomic::{AtomicU64, Ordering};
+
+/// Tells the heap who hears of deaths, and who knows what blocks hold; before there is anything to tell.
+pub(crate) fn take_part() {
+    tree::on_death(mourn);
+    held::on_release(holdings);
+}
 
 /// A process has died that had a handle to this block, and its row in the process table.
-pub(crate) fn mourn(kind: u8, memory: &Memory, row: u32) {
+fn mourn(kind: u8, memory: &Memory, row: u32) {
     let slot = u16::try_from(row + 1).unwrap_or(u16::MAX);
     let is_one_of = |kinds: &[Kind]| kinds.iter().any(|it| *it as u8 == kind);
     if is_one_of(Kind::LOCKS) {
         memory.view::<Word>(0).inspect(|word| word.bury(slot));
     } else if is_one_of(&[Kind::RLock]) {
         memory.view::<RLock>(0).inspect(|lock| lock.bury(slot));
+    } else if is_one_of(&[Kind::Queue]) {
+        memory.view::<queue::Head>(0).inspect(|head| Queue::bury(head, slot));
     } else if Kind::is_opened(kind) {
         // This process has a row, see there.
         let Ok(here) = Here::new() else { return };
@@ -32,4 +44,23 @@ pub(crate) fn mourn(kind: u8, memory: &Memory, row: u32) {
             memory.view::<Barrier>(0).inspect(|barrier| barrier.bury(&here));
         }
     }
+}
+
+/// What a block holds of other blocks.
+fn holdings(kind: u8, memory: &Memory, each: &mut dyn FnMut(u64)) {
+    let len = memory.bytes().len();
+    let places = if kind == Kind::Queue as u8 {
+        let Some(words) = len.checked_sub(size_of::<queue::Head>()).map(|len| len / 8) else { return };
+        let (Some(head), Some(words)) = (memory.view(0), memory.views(size_of::<queue::Head>(), words)) else { return };
+        // One that was never filled in holds nothing.
+        let Some(shape) = Shape::read(head, words.len()) else { return };
+        return Queue { head, words, shape: &shape }.held(each);
+    } else if kind == Kind::Item as u8 {
+        // Their number comes first.
+        let count = memory.view::<AtomicU64>(0).map_or(0, |count| count.load(Ordering::Acquire));
+        memory.views::<AtomicU64>(8, usize::try_from(count).unwrap_or(usize::MAX))
+    } else {
+        None
+    };
+    places.unwrap_or_default().iter().for_each(|place| each(place.load(Ordering::Acquire)));
 }

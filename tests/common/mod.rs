@@ -1,6 +1,6 @@
 //! What the test binaries share.
 
-#![allow(dead_code, reason = "not every test binary uses all of it")]
+#![allow(dead_code, unused_imports, unused_macros, reason = "not every test binary uses all of it")]
 
 pub(crate) mod alone;
 pub(crate) mod fork;
@@ -12,4 +12,6 @@ pub(crate) mod seccomp;
 pub(crate) mod signals;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod stepper;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod victim;
 pub(crate) mod watchdog;

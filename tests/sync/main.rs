@@ -11,5 +11,3 @@ mod rules;
 #[cfg(target_arch = "x86_64")]
 mod steps;
 mod threads;
-#[cfg(target_arch = "x86_64")]
-mod victim;

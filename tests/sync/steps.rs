@@ -2,61 +2,11 @@
 //! instruction by which anything changes in the memory that it shares with others, after the second, and so on, and before
 //! each system call, until it lives to the end. Then the survivors must go on, or be told.
 
-use super::common::alone::alone;
-use super::common::watchdog::watchdog;
-use super::victim::{Marks, pin, run_to};
-use multiproc::{
-    Barrier, BoundedSemaphore, Condition, Event, Lock, LockError, Process, RLock, RawValue, RwLock, Semaphore,
-};
+use super::common::victim::at_every_step;
+use multiproc::{Barrier, BoundedSemaphore, Condition, Event, Lock, LockError, RLock, RawValue, RwLock, Semaphore};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(20);
-
-/// Kills a victim at every step of `$work`, which is done to what `$make` makes. `$help`: what is done when the victim is
-/// about to sleep. `$check`: what the survivors must be able to do then.
-macro_rules! at_every_step {
-    ($test:literal, $type:ty, $make:expr, $work:expr, $help:expr, $check:expr) => {{
-        if alone(concat!("steps::", $test)) {
-            let _watchdog = watchdog(300);
-            pin(std::process::id());
-            let mut taken = Vec::new();
-            let (mut steps, mut lived) = (0, 0);
-            // How many steps there are may differ, so it must live to the end twice in a row.
-            for step in 0.. {
-                let shared: $type = ($make)();
-                let marks = Marks::new();
-                let role = |marks: Marks, shared: $type| marks.perform(|| ($work)(&shared));
-                let victim = Process::spawn(role, (marks.clone(), shared.clone())).unwrap();
-                let killed = match run_to(step, &victim, &marks, || ($help)(&shared)) {
-                    Ok(killed) => killed,
-                    Err(error) => {
-                        println!("not tested, since ptrace is not allowed here: {error}");
-                        victim.kill();
-                        return;
-                    }
-                };
-                ($check)(&shared, killed.is_none());
-                if let Some(killed) = killed {
-                    taken.push(killed.elapsed());
-                    (steps, lived) = (step + 1, 0);
-                } else {
-                    victim.kill();
-                    lived += 1;
-                }
-                victim.wait();
-                if lived == 2 {
-                    break;
-                }
-            }
-            taken.sort();
-            assert!(steps >= 2, "{steps}");
-            // For the table in docs/reliability.md.
-            println!("killed at {steps} steps: {}, survivors after {:?} at most", $test, taken[taken.len() - 1]);
-            // A machine under load may stop anything for a while, but not all the time.
-            assert!(taken[taken.len() / 2] < Duration::from_millis(100), "{taken:?}");
-        }
-    }};
-}
 
 fn no_help<T>(_: &T) {}
 

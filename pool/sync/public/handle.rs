@@ -24,7 +24,7 @@ pub(super) fn read<'de, T: Atomics, D: Deserializer<'de>>(
 }
 
 /// For `new()`, which panics where `try_new()` gives an error.
-pub(super) fn expect<T>(made: Result<T, Error>, what: &str) -> T {
+pub(crate) fn expect<T>(made: Result<T, Error>, what: &str) -> T {
     match made {
         Ok(made) => made,
         Err(error) => panic!("no {what} could be made: {error}"),

@@ -5,7 +5,7 @@ pub(crate) mod barrier;
 pub(crate) mod bounded;
 pub(crate) mod condition;
 pub(crate) mod event;
-mod handle;
+pub(crate) mod handle;
 pub(crate) mod rlock;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;

@@ -1,7 +1,7 @@
 //! A process that is run one instruction at a time, and killed at a given step.
 
-use super::common::proc::kill;
-use super::common::stepper::{Next, Stepper};
+use super::proc::kill;
+use super::stepper::{Next, Stepper};
 use multiproc::{Lock, Process, RawValue};
 use rustix::fs::SeekFrom;
 use rustix::thread::CpuSet;
@@ -157,3 +157,50 @@ pub(crate) fn run_to(
     stepper.bury();
     Ok(Some(killed))
 }
+
+/// Kills a victim at every step of `$work`, which is done to what `$make` makes. `$help`: what is done when the victim is
+/// about to sleep. `$check`: what the survivors must be able to do then.
+macro_rules! at_every_step {
+    ($test:literal, $type:ty, $make:expr, $work:expr, $help:expr, $check:expr) => {{
+        if $crate::common::alone::alone(concat!("steps::", $test)) {
+            let _watchdog = $crate::common::watchdog::watchdog(300);
+            $crate::common::victim::pin(std::process::id());
+            let mut taken = Vec::new();
+            let (mut steps, mut lived) = (0, 0);
+            // How many steps there are may differ, so it must live to the end twice in a row.
+            for step in 0.. {
+                let shared: $type = ($make)();
+                let marks = $crate::common::victim::Marks::new();
+                let role = |marks: $crate::common::victim::Marks, shared: $type| marks.perform(|| ($work)(&shared));
+                let victim = multiproc::Process::spawn(role, (marks.clone(), shared.clone())).unwrap();
+                let killed = match $crate::common::victim::run_to(step, &victim, &marks, || ($help)(&shared)) {
+                    Ok(killed) => killed,
+                    Err(error) => {
+                        println!("not tested, since ptrace is not allowed here: {error}");
+                        victim.kill();
+                        return;
+                    }
+                };
+                ($check)(&shared, killed.is_none());
+                if let Some(killed) = killed {
+                    taken.push(killed.elapsed());
+                    (steps, lived) = (step + 1, 0);
+                } else {
+                    victim.kill();
+                    lived += 1;
+                }
+                victim.wait();
+                if lived == 2 {
+                    break;
+                }
+            }
+            taken.sort();
+            assert!(steps >= 2, "{steps}");
+            // For the table in docs/reliability.md.
+            println!("killed at {steps} steps: {}, survivors after {:?} at most", $test, taken[taken.len() - 1]);
+            // A machine under load may stop anything for a while, but not all the time.
+            assert!(taken[taken.len() / 2] < std::time::Duration::from_millis(100), "{taken:?}");
+        }
+    }};
+}
+pub(crate) use at_every_step;

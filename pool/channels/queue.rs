@@ -1,0 +1,320 @@
+//! [`Queue`]: many put, many take.
+
+use super::core::{Core, Patience};
+use crate::codec::Payload;
+use crate::error::{Error, GetError, PutError};
+use crate::sync::public::handle::expect;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::time::Duration;
+
+/// A queue of values between processes: Python's `multiprocessing.Queue`.
+///
+/// A handle, as [`Lock`](crate::Lock): clones, and what arrives in another process, are the same queue. Any number of
+/// processes and threads put and get at the same time.
+///
+/// ```
+/// use multiproc::{Process, Queue};
+///
+/// fn greet(queue: Queue<String>, name: String) {
+///     queue.put(format!("hello, {name}")).unwrap();
+/// }
+///
+/// let queue = Queue::new();
+/// let child = Process::spawn(greet, (queue.clone(), "world".to_owned()))?;
+/// assert_eq!(queue.get()?, "hello, world");
+/// child.join()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// - An item is in shared memory when `put` returns: whoever gets is not delayed, and the process may exit at once. No
+///   thread works behind the scenes, and there is nothing to flush, so `join` before `get` is no deadlock.
+/// - Whoever puts first is first: items come in the order in which they were put, of all processes together.
+/// - What is put is serialised at once: a value that refuses is an error of `put`, and what is changed later is not changed
+///   in the queue. Handles (locks, values, queues …) may be in items.
+/// - [`Queue::len`], [`Queue::is_empty`] and [`Queue::is_full`] are exact.
+///
+/// An item of up to 48 bytes lies in the queue itself, a larger one in a block of its own.
+///
+/// # If a process dies
+///
+/// the queue goes on; at whatever instruction it was killed, at most the one item is lost that it was putting or taking
+/// (taking several: those). Others are delayed by up to 50 ms if it died in the middle, otherwise not at all. What it had
+/// put before stays.
+pub struct Queue<T> {
+    core: Core<T>,
+}
+
+/// Nothing else can end a wait of this queue but what its own state says.
+fn never() -> bool {
+    false
+}
+
+impl<T: Payload> Queue<T> {
+    /// A queue without a bound: `put` waits for nobody, as long as there is memory.
+    ///
+    /// It takes the memory that its items take, and gives it back. It has room for 134 million numbers, or 33 million items
+    /// of another type.
+    ///
+    /// # Panics
+    ///
+    /// When there is no shared memory for it, see [`Queue::try_new`].
+    pub fn new() -> Queue<T> {
+        expect(Queue::try_new(), "queue")
+    }
+
+    /// A queue without a bound.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+    pub fn try_new() -> Result<Queue<T>, Error> {
+        Ok(Queue { core: Core::new(None)? })
+    }
+
+    /// A queue for at most `items` items: whoever puts more waits. Python's `Queue(maxsize)`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Queue::try_bounded`] fails.
+    pub fn bounded(items: usize) -> Queue<T> {
+        expect(Queue::try_bounded(items), "queue")
+    }
+
+    /// A queue for at most `items` items.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_argument`]: `items` is 0. [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+    pub fn try_bounded(items: usize) -> Result<Queue<T>, Error> {
+        Ok(Queue { core: Core::new(Some(items))? })
+    }
+
+    /// Puts a value, as soon as there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`] gives the value back. [`PutError::is_closed`]: the queue was closed. [`PutError::is_encode`]: the value
+    /// refuses to be serialised. [`PutError::is_shared_memory`]: it is exhausted, or this process has no part in it.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as the queue is full; see [`Queue::put_timeout`].
+    #[inline]
+    pub fn put(&self, value: T) -> Result<(), PutError<T>> {
+        self.core.put(value, Patience::Endless, &never)
+    }
+
+    /// Puts a value if there is room: Python's `put_nowait()`.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`]; and as [`Queue::put`].
+    #[inline]
+    pub fn try_put(&self, value: T) -> Result<(), PutError<T>> {
+        self.core.put(value, Patience::None, &never)
+    }
+
+    /// Puts a value, and waits for room for at most `timeout`: Python's `put(.., timeout=..)`.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`]; and as [`Queue::put`].
+    pub fn put_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
+        self.core.put(value, Patience::For(timeout), &never)
+    }
+
+    /// Puts many values in one pass, which is much faster than one by one. They stand one behind the other in the queue, unless
+    /// it has to wait for room in between.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new();
+    /// queue.put_many(0..5)?;
+    /// let all: Result<Vec<u64>, _> = queue.get_many(10)?.into_iter().collect();
+    /// assert_eq!(all?, [0, 1, 2, 3, 4]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::put`]: gives those values back that were not put. If one cannot be serialised none is put.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as the queue is full; see [`Queue::put_many_timeout`].
+    pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
+        self.core.put_many(values.into_iter().collect(), Patience::Endless, &never)
+    }
+
+    /// Puts as many of the values as there is room for.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`], with those for which there was none; and as [`Queue::put_many`].
+    pub fn try_put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
+        self.core.put_many(values.into_iter().collect(), Patience::None, &never)
+    }
+
+    /// Puts many values, and waits for room for at most `timeout` in all.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`], with those for which there was none; and as [`Queue::put_many`].
+    pub fn put_many_timeout(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        timeout: Duration,
+    ) -> Result<(), PutError<Vec<T>>> {
+        self.core.put_many(values.into_iter().collect(), Patience::For(timeout), &never)
+    }
+
+    /// Takes the next value, as soon as there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::is_closed`]: the queue was closed and is empty. [`GetError::is_decode`]: the item is no value of the
+    /// type, and gone. [`GetError::is_shared_memory`]: this process has no part in it, or cannot map the item, which stays.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as the queue is empty; see [`Queue::get_timeout`].
+    #[inline]
+    pub fn get(&self) -> Result<T, GetError> {
+        loop {
+            // Without a time limit nothing but a value or an error ends the wait.
+            if let Some(value) = self.core.get(Patience::Endless, &never, |_| ())? {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Takes the next value; `None` if there is none at the moment: Python's `get_nowait()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::get`].
+    #[inline]
+    pub fn try_get(&self) -> Result<Option<T>, GetError> {
+        self.core.get(Patience::None, &never, |_| ())
+    }
+
+    /// Takes the next value, and waits for one for at most `timeout`; `None` if none came: Python's `get(timeout=..)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::get`].
+    pub fn get_timeout(&self, timeout: Duration) -> Result<Option<T>, GetError> {
+        self.core.get(Patience::For(timeout), &never, |_| ())
+    }
+
+    /// Waits for a value, and takes up to `most` of those that are there then, in one pass.
+    ///
+    /// Each is a result of its own: one that cannot be read does not cost the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::get`], when there is none.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as the queue is empty; see [`Queue::get_many_timeout`].
+    pub fn get_many(&self, most: usize) -> Result<Vec<Result<T, GetError>>, GetError> {
+        self.core.get_many(most, Patience::Endless, &never)
+    }
+
+    /// Takes up to `most` of the values that are there; none if the queue is empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::get_many`].
+    pub fn try_get_many(&self, most: usize) -> Result<Vec<Result<T, GetError>>, GetError> {
+        self.core.get_many(most, Patience::None, &never)
+    }
+
+    /// As [`Queue::get_many`], and waits for the first for at most `timeout`; none if it did not come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::get_many`].
+    pub fn get_many_timeout(&self, most: usize, timeout: Duration) -> Result<Vec<Result<T, GetError>>, GetError> {
+        self.core.get_many(most, Patience::For(timeout), &never)
+    }
+}
+
+impl<T> Queue<T> {
+    /// How many values are in it, exactly, at one moment: Python's `qsize()`.
+    pub fn len(&self) -> usize {
+        self.core.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether there is no room.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.capacity()
+    }
+
+    /// How many values it has room for.
+    pub fn capacity(&self) -> usize {
+        self.core.capacity()
+    }
+
+    /// Closes the queue for all: nobody can put any more, and whoever gets takes what is there and is then told: Python's
+    /// `shutdown()`. All who wait wake up. A queue need not be closed; it goes with its last handle.
+    ///
+    /// ```
+    /// let queue = multiproc::Queue::new();
+    /// queue.put(1)?;
+    /// queue.close()?;
+    /// assert!(queue.put(2).unwrap_err().is_closed());
+    /// assert_eq!(queue.get()?, 1);
+    /// assert!(queue.get().unwrap_err().is_closed());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_shared_memory`] in a process that was forked from one that uses the shared memory.
+    pub fn close(&self) -> Result<(), Error> {
+        self.core.close()
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+}
+
+impl<T: Payload> Default for Queue<T> {
+    fn default() -> Queue<T> {
+        Queue::new()
+    }
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Queue { core: self.core.clone() }
+    }
+}
+
+/// Shows how many values are in it.
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Queue(len={}, closed={})", self.len(), self.is_closed())
+    }
+}
+
+impl<T> Serialize for Queue<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.core.serialize(serializer)
+    }
+}
+
+impl<'de, T: Payload> Deserialize<'de> for Queue<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Queue<T>, D::Error> {
+        Ok(Queue { core: Core::deserialize(deserializer)? })
+    }
+}

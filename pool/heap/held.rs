@@ -1,0 +1,102 @@
+//! Blocks that a block holds: items that lie in a queue, handles that lie in an item.
+//!
+//! Such a block has *places*, words that say what a place in a registry says: about to hold a block, holding it, about to
+//! leave it. So a block that lies in a queue is counted as one that a process holds is, and what its writer does, or
+//! whether the writer lives, matters no longer. When the last process lets go of the holding block, what its places say
+//! is released with it. Where the places are is known to the layer above, which says so by [`Holdings`].
+//!
+//! A block that holds itself, or one that holds it, is never released, as with any counted reference.
+
+use crate::error::Error;
+use crate::heap::block::{Block, Memory};
+use crate::heap::file::HeapFile;
+use crate::heap::parties::{self, HELD, INTENT, LEAVING};
+use crate::heap::table::Site;
+use crate::heap::tree::{self, heap};
+use crate::sys::atomic::{AtomicU64, Ordering};
+use Ordering::{Relaxed, Release};
+use std::sync::OnceLock;
+
+/// Calls its last argument with the places, as they stand, of a block of this kind and memory. Bytes that another process
+/// has written over may make it say anything: see [`release_held`].
+pub(crate) type Holdings = fn(u8, &Memory, &mut dyn FnMut(u64));
+
+static HOLDINGS: OnceLock<Holdings> = OnceLock::new();
+
+/// Says who knows what blocks hold; before there is a block that holds any.
+pub(crate) fn on_release(holdings: Holdings) {
+    let _ = HOLDINGS.set(holdings);
+}
+
+/// Counts the block as held by the place.
+///
+/// # Errors
+///
+/// The tables are damaged.
+pub(crate) fn hold(place: &AtomicU64, block: &Block) -> Result<(), Error> {
+    let (heap, (index, generation)) = (heap()?, block.key());
+    place.store(parties::word(index, generation, INTENT), Release);
+    match heap.file.table().upgrade(index, generation) {
+        Ok(Some(_)) => {
+            place.store(parties::word(index, generation, HELD), Release);
+            Ok(())
+        }
+        _ => {
+            place.store(0, Release);
+            Err(Error::shared_memory("the tables of the shared memory are damaged"))
+        }
+    }
+}
+
+/// The block that a place says it holds.
+///
+/// # Errors
+///
+/// It says no such thing, the block is gone, or this process cannot hold it.
+pub(crate) fn open(word: u64) -> Result<Block, String> {
+    let (index, generation) = parties::held(word).ok_or("no block is held there")?;
+    let heap = heap().map_err(|error| error.to_string())?;
+    Block::open(heap.id, index, generation)
+}
+
+/// Releases what the place holds, if anything.
+pub(crate) fn leave(place: &AtomicU64) {
+    let Ok(heap) = heap() else { return };
+    if let Some((index, generation)) = parties::held(place.load(Relaxed)) {
+        place.store(parties::word(index, generation, LEAVING), Release);
+        if let Ok(site) = heap.file.table().site(index) {
+            // Memory that somebody has scribbled over: the block is lost, nothing else.
+            let _ = tree::release(&heap.file, &Site { generation, ..site });
+        }
+    }
+    place.store(0, Release);
+}
+
+/// Whether a block, of which all that is known is what a place once said, still exists.
+pub(crate) fn is_held(word: u64) -> bool {
+    let Some((index, generation)) = parties::held(word) else { return false };
+    heap().is_ok_and(|heap| heap.file.table().is_held(index, generation))
+}
+
+/// The blocks that a block holds.
+pub(super) fn held_by(file: &HeapFile, site: &Site, mut each: impl FnMut(u32, u32)) {
+    let Some(holdings) = HOLDINGS.get() else { return };
+    let Ok((mapping, at)) = file.memory(site) else { return };
+    holdings(site.kind, &Memory::new(mapping, at, site.len as usize), &mut |word| {
+        if let Some((index, generation)) = parties::held(word) {
+            each(index, generation);
+        }
+    });
+}
+
+/// Releases what a block holds that nobody holds any more; those of which that was the last reference are added to
+/// `gone`.
+pub(super) fn release_held(file: &HeapFile, site: &Site, gone: &mut Vec<Site>) {
+    let table = file.table();
+    held_by(file, site, |index, generation| {
+        // A place that somebody has scribbled over names no block, or one of another generation; or its count is wrong.
+        if table.release(index, generation) == Ok(true) {
+            gone.extend(table.site(index).ok().map(|site| Site { generation, ..site }));
+        }
+    });
+}

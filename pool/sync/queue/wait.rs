@@ -1,0 +1,48 @@
+//! Waiting for an item, or for room.
+
+use crate::sync::sleepers::Sleepers;
+use crate::sync::word::Spin;
+use crate::sys::futex::Slices;
+use crate::sys::time::Deadline;
+
+/// How long somebody is willing to wait, and whether the other end still has anybody.
+pub(crate) struct Wait<'a> {
+    /// `None` = not at all.
+    deadline: Option<Deadline>,
+    begun: Option<(Spin, Slices)>,
+    /// Its last wake-up may have been meant for one of several.
+    pub(super) slept: bool,
+    pub(super) is_over: &'a dyn Fn() -> bool,
+}
+
+impl<'a> Wait<'a> {
+    /// Until the deadline.
+    #[inline]
+    pub(crate) fn until(deadline: Deadline, is_over: &'a dyn Fn() -> bool) -> Wait<'a> {
+        Wait { deadline: Some(deadline), begun: None, slept: false, is_over }
+    }
+
+    /// Not at all.
+    #[inline]
+    pub(crate) fn not(is_over: &'a dyn Fn() -> bool) -> Wait<'a> {
+        Wait { deadline: None, begun: None, slept: false, is_over }
+    }
+
+    /// Waits until `has_come`, for which `sleepers` are called, or for one slice; false = the deadline has passed.
+    #[cold]
+    pub(super) fn wait(&mut self, sleepers: &Sleepers, has_come: impl Fn() -> bool) -> bool {
+        let Some(deadline) = self.deadline else { return false };
+        let (spin, slices) = self.begun.get_or_insert_with(|| (Spin::new(), Slices::new(deadline)));
+        while spin.once() {
+            if has_come() {
+                return true;
+            }
+        }
+        sleepers.announce(slices);
+        if has_come() || (self.is_over)() {
+            return true;
+        }
+        self.slept = sleepers.sleep(slices);
+        self.slept
+    }
+}
