@@ -26,10 +26,13 @@ use std::borrow::Cow;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process",
     label = "not `Serialize + DeserializeOwned + 'static`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it own its data: `String` instead of `&str`"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, and let it own its data: `String` instead of `&str`",
+    note = "a function that returns a `Result` whose error does not travel is called by `try_map`, or `tasks(..).fallible()`"
 )]
 pub trait Payload: Serialize + DeserializeOwned + 'static {}
 
+// So that the compiler names the value, and what to do, rather than what is missing in the middle of it.
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned + 'static> Payload for T {}
 
 /// Why a value could not be written or read; the text is serde's or ours.

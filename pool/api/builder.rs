@@ -109,7 +109,8 @@ impl<S> PoolBuilder<S> {
         self
     }
 
-    /// A function that each worker runs before its first task, also each later replacement. What it returns is dropped.
+    /// A function that each worker runs before its first task, also each later replacement. What it returns is dropped, also
+    /// an `Err`: for a function that can fail there is [`PoolBuilder::try_initializer`].
     ///
     /// ```
     /// use multiproc::Pool;
@@ -135,6 +136,31 @@ impl<S> PoolBuilder<S> {
         let () = Captures::<F>::NOTHING;
         let _ = f;
         let made = Routine::new("initializer", routines::procedure::<F, A>(), &args);
+        self.options.routines.initializer = self.options.routine(made);
+        self
+    }
+
+    /// Like [`PoolBuilder::initializer`], for a function that can fail. Its `Err` is [`Error::is_initializer`] of
+    /// [`PoolBuilder::build`].
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// let connect = |address: String| if address.is_empty() { Err("no address") } else { Ok(()) };
+    /// let error = Pool::builder().processes(1).try_initializer(connect, (String::new(),)).build().unwrap_err();
+    /// assert!(error.is_initializer() && error.to_string().contains("no address"), "{error}");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn try_initializer<F, A, T, E>(mut self, f: F, args: A) -> Self
+    where
+        A: Args,
+        F: Task<A, Output = Result<T, E>>,
+        T: 'static,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        let made = Routine::new("initializer", routines::fallible_procedure::<F, A, T, E>(), &args);
         self.options.routines.initializer = self.options.routine(made);
         self
     }

@@ -5,7 +5,7 @@ use crate::api::imap::Imap;
 #[cfg(doc)]
 use crate::api::pool::Pool;
 use crate::api::with::Shipped;
-use crate::codec::Packed;
+use crate::codec::{Packed, Payload};
 use crate::engine::call::feed::Items;
 use crate::engine::call::gather::All;
 use crate::engine::call::job::{Halt, Options};
@@ -223,11 +223,12 @@ impl<K, I, J> Call<'_, K, I, J> {
     }
 }
 
+// `V` is what the caller gets. It is a parameter of each method, and no `J::Value`, so that the compiler finds the method also
+// where the bound is not met, and then tells the cure.
 impl<'p, K, I, J> Call<'p, K, I, J>
 where
     I: Iterator,
     K: Accepts<I::Item>,
-    J: Returns<K::Output>,
 {
     /// Runs all tasks and returns their results in the order of the items.
     ///
@@ -256,9 +257,13 @@ where
     /// # If a worker dies
     ///
     /// The task that it was running fails with [`TaskError::is_worker_lost`]; all others are run.
-    pub fn run(self) -> Result<Vec<J::Value>> {
+    pub fn run<V>(self) -> Result<Vec<V>>
+    where
+        V: Payload,
+        J: Returns<K::Output, Value = V>,
+    {
         let (engine, context, options) = self.described.parts()?;
-        let mut results = Results::<J::Value>::new();
+        let mut results = Results::<V>::new();
         let mut feed = Items::new(self.items, K::encode);
         let Outcome { total, halted, job } = engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)?;
         match halted {
@@ -286,8 +291,12 @@ where
     /// # Panics
     ///
     /// As [`Call::run`].
-    pub fn each(mut self) -> Vec<Result<J::Value, TaskError>> {
-        let mut results = Results::<J::Value>::new();
+    pub fn each<V>(mut self) -> Vec<Result<V, TaskError>>
+    where
+        V: Payload,
+        J: Returns<K::Output, Value = V>,
+    {
+        let mut results = Results::<V>::new();
         let mut feed = Items::new(self.items.by_ref(), K::encode);
         let run = self.described.parts().and_then(|(engine, context, options)| {
             engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)
@@ -322,14 +331,15 @@ where
     /// # Panics
     ///
     /// A panic of the iterator or of an item's `Serialize` goes through to the caller; nothing was run then.
-    pub fn submit(self) -> Result<AsyncResult<Vec<J::Value>>>
+    pub fn submit<V>(self) -> Result<AsyncResult<Vec<V>>>
     where
-        J::Value: Send,
+        V: Payload + Send,
+        J: Returns<K::Output, Value = V>,
     {
         let (engine, context, options) = self.described.parts()?;
         let mut feed = Items::new(self.items, K::encode);
         let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed)?;
-        Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<J::Value>::new()))))
+        Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<V>::new()))))
     }
 
     /// The results one by one, in the order of the items. A `for` loop over the call does the same.
@@ -351,9 +361,11 @@ where
     /// ```
     ///
     /// What makes [`Call::run`] fail as a whole is here the only result.
-    pub fn iter<'i>(self) -> Imap<'i, J::Value>
+    pub fn iter<'i, V>(self) -> Imap<'i, V>
     where
         I: 'i,
+        V: Payload,
+        J: Returns<K::Output, Value = V>,
     {
         self.one_by_one(true)
     }
@@ -367,16 +379,20 @@ where
     /// assert_eq!(results, [0, 1, 4, 9]);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn unordered<'i>(self) -> Imap<'i, J::Value>
+    pub fn unordered<'i, V>(self) -> Imap<'i, V>
     where
         I: 'i,
+        V: Payload,
+        J: Returns<K::Output, Value = V>,
     {
         self.one_by_one(false)
     }
 
-    fn one_by_one<'i>(self, ordered: bool) -> Imap<'i, J::Value>
+    fn one_by_one<'i, V>(self, ordered: bool) -> Imap<'i, V>
     where
         I: 'i,
+        V: Payload,
+        J: Returns<K::Output, Value = V>,
     {
         let feed = Box::new(Items::new(self.items, K::encode));
         let entered = self.described.parts().and_then(|(engine, context, options)| {

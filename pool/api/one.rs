@@ -4,6 +4,7 @@ use crate::api::async_result::AsyncResult;
 use crate::api::call::{Call, Described};
 #[cfg(doc)]
 use crate::api::pool::Pool;
+use crate::codec::Payload;
 use crate::engine::call::feed::Items;
 use crate::engine::call::gather;
 use crate::engine::call::results::Results;
@@ -59,11 +60,26 @@ impl<'p, K: Shape> One<'p, K> {
 
 impl<K: Shape, J> One<'_, K, J> {
     /// Limits the time of the task; see [`Call::timeout`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// assert_eq!(pool.task(u64::pow, (2, 3)).timeout(std::time::Duration::from_secs(60)).run()?, 8);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn timeout(self, limit: Duration) -> Self {
         One { call: self.call.timeout(limit) }
     }
 
     /// Runs the task again if it has failed, up to `n` times; see [`Call::retries`].
+    ///
+    /// ```
+    /// use multiproc::{Pool, RawValue};
+    ///
+    /// let (pool, attempts) = (Pool::new(1)?, RawValue::new(0u32));
+    /// let flaky = |attempts: RawValue<u32>| assert!(attempts.fetch_add(1) == 2, "not yet");
+    /// pool.task(flaky, (attempts,)).retries(2).run()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn retries(self, n: u32) -> Self {
         One { call: self.call.retries(n) }
     }
@@ -72,7 +88,6 @@ impl<K: Shape, J> One<'_, K, J> {
 impl<K, J> One<'_, K, J>
 where
     K: Shape + Accepts<<K as Shape>::Input>,
-    J: Returns<K::Output>,
 {
     /// Runs the task and returns its result.
     ///
@@ -89,7 +104,11 @@ where
     /// # If a worker dies
     ///
     /// If it was running this task: [`TaskError::is_worker_lost`]. If the task still waited there, it goes to another.
-    pub fn run(self) -> Result<J::Value> {
+    pub fn run<V>(self) -> Result<V>
+    where
+        V: Payload,
+        J: Returns<K::Output, Value = V>,
+    {
         // One task went in; it has a value or was an error.
         self.call.run()?.pop().ok_or_else(|| Error::broken("a task has neither a result nor an error"))
     }
@@ -106,14 +125,15 @@ where
     /// # Errors
     ///
     /// As [`Call::submit`].
-    pub fn submit(self) -> Result<AsyncResult<J::Value>>
+    pub fn submit<V>(self) -> Result<AsyncResult<V>>
     where
-        J::Value: Send,
+        V: Payload + Send,
+        J: Returns<K::Output, Value = V>,
     {
         let (engine, context, options) = self.call.described.parts()?;
         let mut feed = Items::new(self.call.items, K::encode);
         let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed)?;
-        Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(gather::One(Results::<J::Value>::new()))))
+        Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(gather::One(Results::<V>::new()))))
     }
 }
 

@@ -72,6 +72,16 @@ pub(super) fn ship<C: ByRef + ?Sized>(context: &C) -> Shipped {
 
 impl<'p, S: 'static, C: ByRef + ?Sized> With<'p, S, Shared<C>> {
     /// The functions get the state of their worker as well: `(&C, &mut S)`. See [`Pool::on_state`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).state(String::new, ()).build()?;
+    /// let grow = |(part, text): (&str, &mut String), n: usize| {
+    ///     text.push_str(&part.repeat(n));
+    ///     text.len()
+    /// };
+    /// assert_eq!(pool.with("ab").on_state().tasks(grow, [1, 2]).run()?, [2, 6]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn on_state(self) -> With<'p, S, Both<C, S>> {
         With::new(self.engine, self.context)
     }
@@ -98,6 +108,13 @@ impl<'p, S: 'static, X: Context> With<'p, S, X> {
     }
 
     /// Describes a call of `f` with the context and each item; otherwise as [`Pool::tasks`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let table = vec![10, 20, 30];
+    /// assert_eq!(pool.with(&table).tasks(|table, i: usize| table[i] + 1, 0..3).run()?, [11, 21, 31]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn tasks<F, T, R, I>(&self, f: F, items: I) -> Call<'p, Owned<F, (T,), X>, I::IntoIter>
     where
         F: for<'x> Fn(X::Param<'x>, T) -> R + Portable,
@@ -111,6 +128,13 @@ impl<'p, S: 'static, X: Context> With<'p, S, X> {
     }
 
     /// Describes a call of `f` with the context and the arguments in each tuple; otherwise as [`Pool::star_tasks`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let clamp = |limit: &i64, a: i64, b: i64| (a * b).min(*limit);
+    /// assert_eq!(pool.with(&10).star_tasks(clamp, [(2, 3), (4, 5)]).run()?, [6, 10]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn star_tasks<F, A, I>(&self, f: F, items: I) -> Call<'p, Owned<F, A, X>, I::IntoIter>
     where
         A: Args,
@@ -123,6 +147,13 @@ impl<'p, S: 'static, X: Context> With<'p, S, X> {
     }
 
     /// Describes a call of `f` with the context and a reference to each item; otherwise as [`Pool::ref_tasks`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let count = |letter: &char, word: &str| word.matches(*letter).count();
+    /// assert_eq!(pool.with(&'a').ref_tasks(count, ["banana", "bread"]).run()?, [3, 1]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn ref_tasks<F, T, R, I>(&self, f: F, items: I) -> Call<'p, Borrowed<F, T, R, X>, I::IntoIter>
     where
         F: for<'x> Fn(X::Param<'x>, &T) -> R + Portable,

@@ -34,6 +34,13 @@ pub(crate) use sealed::{Kept, Owns};
 
 /// A value that a task can get by reference: every [`Payload`], and `str`, `[T]`, [`Path`] and [`CStr`].
 ///
+/// ```
+/// fn lends<T: multiproc::ByRef + ?Sized>() {}
+/// lends::<Vec<u64>>();
+/// lends::<[u64]>();
+/// lends::<str>();
+/// ```
+///
 /// What [`Pool::with`](crate::Pool::with) lends to all tasks of a call, and [`Pool::ref_tasks`](crate::Pool::ref_tasks) to each.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel to another process, not even by reference",

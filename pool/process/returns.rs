@@ -6,9 +6,12 @@ use std::error::Error as StdError;
 
 /// What a function's return value means: a value, or a value or an error. Sealed: [`Plain`] and [`Fallible`].
 #[diagnostic::on_unimplemented(
-    message = "`{R}` is not a result of a task",
-    note = "a plain call needs a result that is `Serialize + DeserializeOwned`; `fallible()` needs a `Result` whose error is \
-            `Into<Box<dyn Error + Send + Sync>>`"
+    message = "`{R}` cannot be what a task returns here",
+    label = "the function returns `{R}`",
+    note = "if the function returns a `Result` whose error does not travel, call it by `try_map` or `tasks(..).fallible()`; any \
+            other result must be `Serialize + DeserializeOwned`",
+    note = "behind `fallible()` it must be a `Result` whose error is `Into<Box<dyn Error + Send + Sync>>`: \
+            `Box<dyn Error + Send + Sync>` instead of `Box<dyn Error>`"
 )]
 pub trait Returns<R>: sealed::Means {
     /// What the caller gets.
@@ -28,6 +31,7 @@ mod sealed {
 #[derive(Clone, Copy, Debug)]
 pub enum Plain {}
 
+#[diagnostic::do_not_recommend]
 impl<R: Payload> Returns<R> for Plain {
     type Value = R;
     #[inline]
@@ -40,6 +44,7 @@ impl<R: Payload> Returns<R> for Plain {
 #[derive(Clone, Copy, Debug)]
 pub enum Fallible {}
 
+#[diagnostic::do_not_recommend]
 impl<R: Payload, E: Into<Box<dyn StdError + Send + Sync>>> Returns<Result<R, E>> for Fallible {
     type Value = R;
     #[inline]

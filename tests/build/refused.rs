@@ -114,6 +114,19 @@ multiproc = { workspace = true, features = ["auto"] }
         "use refused::*;\nfn main() { pool().with(&Token(1)).tasks(|_, x: u8| x, [1]).run().unwrap(); }\n",
     ),
     (
+        "refused/src/bin/not_fallible_in_map.rs",
+        "use refused::*;\nfn main() { pool().map(|text: String| text.parse::<u8>(), [String::new()]).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/not_fallible_in_tasks.rs",
+        "use refused::*;\nfn main() { pool().tasks(|text: String| text.parse::<u8>(), [String::new()]).run().unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/wrong_error.rs",
+        "use refused::*;\nfn main() { let pool = pool(); \
+         pool.tasks(|_: u8| Ok::<u8, Box<dyn std::error::Error>>(1), [1]).fallible().run().unwrap(); }\n",
+    ),
+    (
         "refused/src/bin/undelivered.rs",
         "#![deny(unused_must_use)]\nuse refused::*;\nfn main() { pool().tasks(double, 0..3); }\n",
     ),
@@ -177,10 +190,6 @@ const WITH: &[&str] = &["captures nothing", "`pool.with(&captured).tasks(|captur
 const SERDE: &[&str] =
     &["Token` cannot travel to another process", "derive `serde::Serialize` and `serde::Deserialize`"];
 
-/// Inside of a tuple the serialisation crate has the word.
-const NO_SERDE: &[&str] =
-    &["Token: serde::Serialize` is not satisfied", "consider adding `#[derive(serde::Serialize)]`"];
-
 /// The cure for arguments that are none.
 const TUPLE: &[&str] =
     &["`u64` is not a tuple of arguments", "write the arguments as a tuple, also a single one: `(x,)`"];
@@ -217,9 +226,15 @@ fn the_compiler_refuses_what_cannot_work_and_tells_the_cure() {
         ("no_function", &["cannot be called with the arguments", "the arguments are a tuple, also a single one"]),
         ("no_serde_in_map", SERDE),
         // Here, too, the type is at fault, and the function is not.
-        ("no_serde_in_apply", NO_SERDE),
+        ("no_serde_in_apply", SERDE),
         ("no_serde_back", SERDE),
         ("no_serde_with", SERDE),
+        ("not_fallible_in_map", &["`Result<u8, ParseIntError>` cannot travel", "`try_map`, or `tasks(..).fallible()`"]),
+        (
+            "not_fallible_in_tasks",
+            &["`Result<u8, ParseIntError>` cannot be what a task returns", "`tasks(..).fallible()`"],
+        ),
+        ("wrong_error", &["`Box<dyn Error + Send + Sync>` instead of `Box<dyn Error>`"]),
         (
             "undelivered",
             &["a call does nothing until it is delivered: by `run`, `each`, `submit`, `iter` or `unordered`"],

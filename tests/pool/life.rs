@@ -182,6 +182,11 @@ fn a_state_that_cannot_be_made_is_an_error_and_not_a_loop() {
         let open = |path: String| std::fs::File::open(path);
         let error = builder().try_state(open, ("/no/such/file".to_owned(),)).build().map(|_| ()).unwrap_err();
         assert!(error.is_initializer() && error.task().unwrap().is_error(), "{error}");
+        let refuse = |refuses: bool| if refuses { Err("it refuses") } else { Ok(7) };
+        let error = builder().processes(1).try_initializer(refuse, (true,)).build().unwrap_err();
+        assert!(error.is_initializer() && error.task().unwrap().is_error(), "{error}");
+        let pool = builder().processes(1).try_initializer(refuse, (false,)).build().unwrap();
+        assert_eq!(pool.apply(|| 1, ()).unwrap(), 1);
 
         // Good at first, and then no more: the worker leaves, and the next ones cannot start.
         let fail = |_: &mut u32, x: u32| if x == 0 { panic!("broken") } else { x };

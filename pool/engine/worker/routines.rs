@@ -130,6 +130,27 @@ pub(crate) fn procedure<F: Task<A>, A: Args>() -> &'static Entry<Procedure> {
     Holder::<F, A>::ENTRY
 }
 
+/// The descriptor of an initializer that may fail.
+pub(crate) fn fallible_procedure<F, A, T, E>() -> &'static Entry<Procedure>
+where
+    F: Task<A, Output = Result<T, E>>,
+    A: Args,
+    T: 'static,
+    E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+{
+    struct Holder<F, A, T, E>(PhantomData<(F, A, T, E)>);
+    impl<F, A, T, E> Holder<F, A, T, E>
+    where
+        F: Task<A, Output = Result<T, E>>,
+        A: Args,
+        T: 'static,
+        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+    {
+        const ENTRY: &'static Entry<Procedure> = &Entry::new(type_name::<F>, try_proceed::<F, A, T, E>);
+    }
+    Holder::<F, A, T, E>::ENTRY
+}
+
 /// The descriptor of a function that makes a state.
 pub(crate) fn maker<F: Task<A>, A: Args>() -> &'static Entry<Maker> {
     struct Holder<F, A>(PhantomData<(F, A)>);
@@ -162,6 +183,17 @@ where
 
 fn proceed<F: Task<A>, A: Args>(reader: &mut Reader<'_>) -> Result<(), TaskKind> {
     caught::<F, A, _>(reader, drop)
+}
+
+fn try_proceed<F, A, T, E>(reader: &mut Reader<'_>) -> Result<(), TaskKind>
+where
+    F: Task<A, Output = Result<T, E>>,
+    A: Args,
+    T: 'static,
+    E: Into<Box<dyn StdError + Send + Sync>> + 'static,
+{
+    caught::<F, A, _>(reader, |done| done.map(drop).map_err(|error| RemoteError::new(&*error.into())))?
+        .map_err(|source| TaskKind::Failed { source })
 }
 
 fn make<F: Task<A>, A: Args>(reader: &mut Reader<'_>) -> Result<Box<dyn Any>, TaskKind> {
