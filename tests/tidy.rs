@@ -37,7 +37,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("tests/common/seccomp.rs", "filters system calls"),
     ("tests/common/signals.rs", "ignores and handles signals, and handles exit"),
     ("tests/common/stepper.rs", "steps through another process"),
-    ("benches/lock.rs", "measures the C library's robust mutex"),
+    ("benches/common/robust.rs", "calls the C library's robust mutex"),
     ("pool/identity.rs", "follows a checked reference to a function"),
     ("pool/process/bootstrap.rs", "runs before `main`"),
 ];

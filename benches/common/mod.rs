@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 pub(crate) mod race;
+#[allow(unsafe_code)]
+pub(crate) mod robust;
 
 use std::process::Command;
 use std::time::Instant;

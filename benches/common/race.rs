@@ -64,3 +64,15 @@ pub(crate) fn processes(count: u32) -> (f64, f64) {
     };
     start(spawn, |crew| multiproc::join_all(crew).expect("the crew"), count)
 }
+
+/// So many threads that call `once` over and over.
+pub(crate) fn threads(count: u32, once: impl Fn() + Send + Sync + Clone + 'static) -> (f64, f64) {
+    let spawn = |course: Course| {
+        let one = |_| {
+            let (course, once) = (course.clone(), once.clone());
+            std::thread::spawn(move || race(&course, once))
+        };
+        (0..count).map(one).collect::<Vec<_>>()
+    };
+    start(spawn, |crew| crew.into_iter().map(|it| it.join().expect("a thread")).collect(), count)
+}
