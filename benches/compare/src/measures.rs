@@ -161,6 +161,7 @@ pub(crate) const MEASURES: &[Measure] = &[
         scale: 1e9,
         yardstick: "parking_lot",
         targets: &[AtMost(5.2)],
+        items: 10_000_000,
         ..TIME
     },
     Measure {

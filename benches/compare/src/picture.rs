@@ -12,27 +12,49 @@ const TOP: f64 = 84.0;
 const LEFT: f64 = 400.0;
 const RIGHT: f64 = 970.0;
 
-/// Who is drawn: what it is called, its colour, and who may be it; the best is.
-type Series = (&'static str, &'static str, fn(&Peer) -> bool);
+/// A kind of mark.
+struct Series {
+    name: &'static str,
+    colour: &'static str,
+    /// How far below the mark the name of the peer stands; none where there is only one.
+    name_below: Option<f64>,
+    /// Who may be it; the best is.
+    choose: fn(&Peer) -> bool,
+}
 
 const SERIES: &[Series] = &[
-    ("Python's multiprocessing", "#2563eb", |peer| peer.name == "multiprocessing"),
-    ("best other between processes", "#ea580c", |peer| peer.kind == Kind::Processes && peer.name != "multiprocessing"),
-    ("best in one process", "#6b7280", |peer| peer.kind == Kind::Bound),
+    Series {
+        name: "Python's multiprocessing",
+        colour: "#2563eb",
+        name_below: None,
+        choose: |peer| peer.name == "multiprocessing",
+    },
+    Series {
+        name: "best other between processes",
+        colour: "#ea580c",
+        name_below: Some(-9.0),
+        choose: |peer| peer.kind == Kind::Processes && peer.name != "multiprocessing",
+    },
+    Series {
+        name: "best in one process",
+        colour: "#6b7280",
+        name_below: Some(16.0),
+        choose: |peer| peer.kind == Kind::Bound,
+    },
 ];
 
-/// A mark: the colour and the name of a peer, and how good it is; ours is 1.
+/// A peer, and how good it is; ours is 1.
 struct Mark<'o> {
-    colour: &'static str,
+    series: &'static Series,
     name: &'o str,
     good: f64,
 }
 
 fn marks(outcome: &Outcome) -> Vec<Mark<'_>> {
-    let one = |(_, colour, choose): &Series| {
-        let (entry, median) = outcome.best(choose)?;
+    let one = |series: &'static Series| {
+        let (entry, median) = outcome.best(series.choose)?;
         let good = 1.0 / outcome.ratio(median)?;
-        (good.is_finite() && good > 0.0).then_some(Mark { colour, name: entry.peer.name, good })
+        (good.is_finite() && good > 0.0).then_some(Mark { series, name: entry.peer.name, good })
     };
     SERIES.iter().filter_map(one).collect()
 }
@@ -50,7 +72,7 @@ pub(crate) fn svg(outcomes: &[Outcome]) -> String {
          font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
         bottom + 20.0
     );
-    for (at, (name, colour, _)) in SERIES.iter().enumerate() {
+    for (at, Series { name, colour, .. }) in SERIES.iter().enumerate() {
         let place = 20.0 + 250.0 * at as f64;
         _ = writeln!(text, "<circle cx=\"{place}\" cy=\"20\" r=\"5\" fill=\"{colour}\"/>");
         _ = writeln!(text, "<text x=\"{}\" y=\"24\">{name}</text>", place + 12.0);
@@ -75,17 +97,18 @@ pub(crate) fn svg(outcomes: &[Outcome]) -> String {
     for (at, (title, marks)) in rows.iter().enumerate() {
         let y = TOP + ROW * (at as f64 + 0.6);
         _ = writeln!(text, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", LEFT - 14.0, y + 4.0, plain(title));
-        for Mark { colour, name, good } in marks {
+        for Mark { series: Series { colour, name_below, .. }, name, good } in marks {
             let place = x(*good);
             _ = writeln!(
                 text,
                 "<circle cx=\"{place:.1}\" cy=\"{y}\" r=\"5\" fill=\"{colour}\"><title>{name}: {}</title></circle>",
                 number(*good)
             );
+            let Some(below) = name_below else { continue };
             _ = writeln!(
                 text,
                 "<text x=\"{place:.1}\" y=\"{}\" text-anchor=\"middle\" font-size=\"10\" fill=\"{colour}\">{name}</text>",
-                y - 9.0
+                y + below
             );
         }
     }
