@@ -35,7 +35,7 @@ pub(super) fn sampler(plan: &Plan) -> Option<Sampler> {
         "map_chunksize_1" => {
             let pool = pool();
             plan.rate(move |count| {
-                let results = pool.job().chunksize(1).map(increment, 0..count).expect("map");
+                let results = pool.tasks(increment, 0..count).chunksize(1).run().expect("map");
                 assert_eq!(results.len() as u64, count);
             })
         }
