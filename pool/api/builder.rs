@@ -3,7 +3,8 @@
 use crate::api::pool::Pool;
 use crate::api::worker_env::WorkerEnv;
 use crate::engine::core::scaling::check_count;
-use crate::engine::core::state::{Core, Engine, RecyclePolicy};
+use crate::engine::core::state::{Core, Engine};
+use crate::engine::core::workforce::RecyclePolicy;
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::launch::spawn::Spawn;
 use crate::engine::launch::threads::Threads;
@@ -362,8 +363,8 @@ impl Options {
                 capture: capture.clone(),
             })
         };
-        let mut core = Core::new(processes, self.recycle);
-        core.trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
+        let trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
+        let core = Core::new(processes, self.recycle, trace);
         let engine = Arc::new(Engine {
             core: Mutex::new(core),
             bell,

@@ -578,7 +578,7 @@ impl<S> Pool<S> {
     /// How many workers the pool has, or is about to have: the number it was made with, or that of the last
     /// [`Pool::resize`].
     pub fn processes(&self) -> usize {
-        self.engine.core.lock().target
+        self.engine.describe().1
     }
 
     /// Changes the number of workers, and returns at once.
@@ -701,7 +701,7 @@ impl<S> Drop for Pool<S> {
             self.engine.terminate();
             // Cannot fail: it was just terminated.
             let _ = self.engine.join(Deadline::NEVER);
-            let trace = self.engine.core.lock().trace.take();
+            let trace = self.engine.take_trace();
             // Waits until all is written.
             drop(trace);
         }

@@ -185,6 +185,12 @@ fn an_argument_that_does_not_serialise_fails_alone() {
             assert!(each.iter().flat_map(|it| it.as_ref().err()).all(|error| error.is_encode()));
             assert_eq!(each[3].as_ref().unwrap_err().index(), 3);
         }
+        // A stream reads its whole input before the first result is asked for.
+        for input in [&["a", "refuse to leave"][..], &["refuse to leave"], &["refuse to leave", "refuse to leave"]] {
+            let each: Vec<_> = pool.imap(|item: Fickle| item.0, input.iter().copied().map(fickle)).collect();
+            let is_refused: Vec<bool> = each.iter().map(|it| it.as_ref().is_err_and(|it| it.is_encode())).collect();
+            assert_eq!(is_refused, input.iter().map(|text| *text != "a").collect::<Vec<_>>());
+        }
         assert!(
             pool.apply(|item: Fickle| item.0, (fickle("refuse to leave"),)).unwrap_err().task().unwrap().is_encode()
         );

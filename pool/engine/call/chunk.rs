@@ -27,12 +27,13 @@ pub(crate) const MOST: u32 = 1 << 30;
 
 /// The number of tasks in the next frame of a job.
 ///
-/// `nanos` is the measured time of one task, `last` the size of the job's last frame, `left` how many tasks there are
+/// `nanos` is the measured time of one task, `last` the size of the job's last frame (`None` if that says nothing about the
+/// next one), `left` how many tasks there are
 /// left at most (if known), `workers` how many share them.
-pub(crate) fn size(nanos: Option<f64>, last: u32, left: Option<u64>, workers: usize) -> u32 {
+pub(crate) fn size(nanos: Option<f64>, last: Option<u32>, left: Option<u64>, workers: usize) -> u32 {
     let Some(nanos) = nanos else { return 1 };
     let wanted = (FRAME / nanos.max(1.0)).clamp(1.0, f64::from(MOST)) as u32;
-    let grown = wanted.min(last.max(1).saturating_mul(GROWTH));
+    let grown = last.map_or(wanted, |last| wanted.min(last.max(1).saturating_mul(GROWTH)));
     // Towards the end frames shrink, so that all workers end together.
     let share = left.map_or(u64::MAX, |left| left.div_ceil(2 * workers.max(1) as u64));
     grown.min(u32::try_from(share).unwrap_or(MOST)).clamp(1, MOST)
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_first_frame_is_one_task() {
-        assert_eq!(size(None, 0, Some(1_000_000), 2), 1);
+        assert_eq!(size(None, Some(0), Some(1_000_000), 2), 1);
         assert_eq!(depth(None, 1), 1);
     }
 
@@ -78,18 +79,19 @@ mod tests {
         let mut last = 1;
         let mut sizes = Vec::new();
         for _ in 0..6 {
-            last = size(Some(100.0), last, None, 2);
+            last = size(Some(100.0), Some(last), None, 2);
             sizes.push(last);
         }
         assert_eq!(sizes, [8, 64, 512, 4096, 10_000, 10_000]);
-        assert_eq!(size(Some(5_000_000.0), 10_000, None, 2), 1);
+        assert_eq!(size(Some(100.0), None, None, 2), 10_000);
+        assert_eq!(size(Some(5_000_000.0), Some(10_000), None, 2), 1);
     }
 
     #[test]
     fn frames_shrink_towards_the_end() {
-        assert_eq!(size(Some(1.0), 100_000, Some(400), 2), 100);
-        assert_eq!(size(Some(1.0), 100_000, Some(3), 2), 1);
-        assert_eq!(size(Some(1.0), 100_000, Some(0), 2), 1);
+        assert_eq!(size(Some(1.0), Some(100_000), Some(400), 2), 100);
+        assert_eq!(size(Some(1.0), Some(100_000), Some(3), 2), 1);
+        assert_eq!(size(Some(1.0), Some(100_000), Some(0), 2), 1);
     }
 
     #[test]

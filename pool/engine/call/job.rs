@@ -179,7 +179,7 @@ impl Job {
     }
 
     /// How many tasks the next frame should have.
-    pub(crate) fn chunk(&self, last: u32, left: Option<u64>, workers: usize) -> u32 {
+    pub(crate) fn chunk(&self, last: Option<u32>, left: Option<u64>, workers: usize) -> u32 {
         match self.options {
             // A task with a time limit is alone at its worker: stopping that must cost nobody else.
             Options { timeout: Some(_), .. } => 1,

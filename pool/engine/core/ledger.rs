@@ -35,6 +35,12 @@ impl TaskRange {
         self.count - self.next
     }
 
+    /// Whether these are tasks of a call, and somebody still waits for their results.
+    #[inline]
+    pub(crate) fn is_of(&self, job: &Arc<Job>) -> bool {
+        self.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job))
+    }
+
     /// Whether its last task has luggage.
     pub(crate) fn has_luggage(&self) -> bool {
         self.pins.as_ref().is_some_and(|pins| !luggage_in(pins).is_empty())
@@ -121,8 +127,8 @@ impl Window {
 
     /// The loaded frames of a job, oldest first.
     pub(crate) fn of(&self, job: &Arc<Job>) -> Vec<u64> {
-        let is_its = |range: &TaskRange| range.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job));
-        self.frames.iter().filter(|frame| frame.range.as_ref().is_some_and(is_its)).map(|frame| frame.seq).collect()
+        let is_its = |frame: &&InFlight| frame.range.as_ref().is_some_and(|range| range.is_of(job));
+        self.frames.iter().filter(is_its).map(|frame| frame.seq).collect()
     }
 
     /// All loaded frames, newest first.
@@ -159,7 +165,7 @@ impl Window {
     /// Nobody waits for this job any more.
     pub(crate) fn abandon(&mut self, job: &Arc<Job>) {
         for range in self.frames.iter_mut().filter_map(|frame| frame.range.as_mut()) {
-            if range.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job)) {
+            if range.is_of(job) {
                 range.job = None;
             }
         }

@@ -1,13 +1,23 @@
-//! What stands behind the pool's one lock: workers, the ledger, scheduling, supervision.
+//! What stands behind the pool's one lock, lowest first: the data, then the state, then what is done with it.
 
-pub(crate) mod drive;
 pub(crate) mod ledger;
-pub(crate) mod scaling;
-pub(crate) mod serve;
-pub(crate) mod settle;
-pub(crate) mod shutdown;
+pub(crate) mod observers;
+pub(crate) mod queue;
+pub(crate) mod record;
+pub(crate) mod seat;
+pub(crate) mod worker_slot;
+pub(crate) mod workforce;
+
 pub(crate) mod state;
-pub(crate) mod stats;
+
+pub(crate) mod driver;
+pub(crate) mod scaling;
+pub(crate) mod schedule;
+pub(crate) mod settle;
 pub(crate) mod submissions;
 pub(crate) mod supervisor;
-pub(crate) mod worker_slot;
+
+pub(crate) mod drive;
+pub(crate) mod serve;
+pub(crate) mod shutdown;
+pub(crate) mod stats;

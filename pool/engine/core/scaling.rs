@@ -1,7 +1,7 @@
 //! How many workers there are: the pool grows and shrinks, workers leave for a reason of their own, and come back.
 
-use crate::engine::core::state::{Core, Engine, Phase, State, WorkerSlot};
-use crate::engine::core::worker_slot::Dismissal;
+use crate::engine::core::state::{Core, Engine, Phase};
+use crate::engine::core::worker_slot::{Dismissal, State, WorkerSlot};
 use crate::error::Error;
 use crate::sys::time::Deadline;
 use crate::sys::usage;
@@ -35,10 +35,7 @@ impl Engine {
         self.check_generation()?;
         let mut core = self.core.lock();
         core.check_open()?;
-        core.target = workers;
-        while core.workers.len() < workers {
-            core.workers.push(WorkerSlot::new(0, State::Vacant));
-        }
+        core.workers.set_target(workers);
         self.fill_up(&mut core);
         for at in workers..core.workers.len() {
             if core.workers[at].state == State::Ready {
@@ -46,9 +43,9 @@ impl Engine {
             }
         }
         core.schedule();
-        core.flush();
+        core.workers.flush();
         self.dispatched(&mut core);
-        if core.driving {
+        if core.seat.is_taken() {
             self.bell.ring();
         }
         self.hand_over(&mut core);
@@ -59,20 +56,24 @@ impl Engine {
 
     /// Starts workers again that have left for want of work, once there is more than those that stayed can take.
     pub(crate) fn recall(self: &Arc<Self>, core: &mut Core) {
+        if core.workers.recycle().idle.is_none() {
+            return;
+        }
         let open = match core.phase {
-            Phase::Running => core.built,
-            Phase::Closing => !core.jobs.is_empty(),
+            Phase::Running => core.workers.is_built(),
+            Phase::Closing => !core.queue.jobs().is_empty(),
             Phase::Ending { .. } => false,
         };
-        if core.recycle.idle.is_some() && open && core.is_work_waiting() && !core.is_brisk() && self.fill_up(core) {
+        let wanted = open && core.is_work_waiting() && !core.workers.is_brisk();
+        if wanted && self.fill_up(core) {
             self.background.notify_one();
         }
     }
 
-    /// Starts a process for each vacant place; whether there was any.
+    /// Starts a process for each vacant slot. Returns whether there was any.
     fn fill_up(self: &Arc<Self>, core: &mut Core) -> bool {
         let vacant = |core: &Core, at: &usize| core.workers[*at].state == State::Vacant;
-        let places: Vec<usize> = (0..core.target).filter(|at| vacant(core, at)).collect();
+        let places: Vec<usize> = (0..core.workers.target()).filter(|at| vacant(core, at)).collect();
         places.iter().for_each(|at| self.fill(core, *at));
         !places.is_empty()
     }
@@ -94,7 +95,7 @@ impl Core {
 
     /// A worker has answered all its frames.
     pub(super) fn vacate(&mut self, at: usize) {
-        if self.recycle.idle.is_some() {
+        if self.workers.recycle().idle.is_some() {
             self.workers[at].idle_since = Some(Instant::now());
         }
         if self.workers[at].dismissed.is_some() {
@@ -118,7 +119,7 @@ impl Core {
 
     /// Dismisses a worker that has grown too large.
     pub(super) fn weigh(&mut self, at: usize) {
-        let Some(most) = self.recycle.memory else { return };
+        let Some(most) = self.workers.recycle().memory else { return };
         let worker = &mut self.workers[at];
         let now = Instant::now();
         if worker.weighed.is_some_and(|last| now - last < WEIGH_EVERY) {
@@ -130,17 +131,9 @@ impl Core {
         }
     }
 
-    /// Whether tasks wait that another worker could begin.
-    pub(crate) fn is_work_waiting(&self) -> bool {
-        !self.backlog.is_empty()
-            || self.hungry > 0
-            || !self.submitted.is_empty()
-            || self.workers.iter().any(|worker| worker.window.len() > 1)
-    }
-
-    /// Dismisses workers that have had nothing to do for too long, all but one; when to look again.
+    /// Dismisses workers that have had nothing to do for too long, all but one. Returns when to look again.
     pub(crate) fn let_idle_go(&mut self) -> Deadline {
-        let Some(patience) = self.recycle.idle.filter(|_| matches!(self.phase, Phase::Running)) else {
+        let Some(patience) = self.workers.recycle().idle.filter(|_| matches!(self.phase, Phase::Running)) else {
             return Deadline::NEVER;
         };
         let stays = |worker: &WorkerSlot| match worker.state {

@@ -10,15 +10,15 @@ use crate::engine::call::progress::Reporter;
 use crate::engine::call::results::{Load, Sink};
 use crate::engine::call::submission::{Serialised, Submission, serialise_all};
 use crate::engine::callbacks;
+use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::TaskRange;
-use crate::engine::core::settle::{is_decoding, open};
-use crate::engine::core::state::{Core, Engine};
+use crate::engine::core::settle::is_decoding;
+use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskKind};
 use crate::heap::scope;
 use crate::identity::Entry;
 use crate::sys::time::Deadline;
-use parking_lot::MutexGuard;
 use std::sync::Arc;
 
 /// The most frames that are made ready before they are handed over.
@@ -117,12 +117,12 @@ impl Engine {
             job.deliver(Delivery::Failure { index, error: job.error(TaskKind::Encode { text }, index, None) });
         }
         let mut core = self.core.lock();
-        core.submitted.push_back(Arc::clone(&job));
+        core.queue.line_up(Arc::clone(&job));
         core.schedule();
-        core.flush();
+        core.workers.flush();
         self.dispatched(&mut core);
         self.recall(&mut core);
-        if core.driving {
+        if core.seat.is_taken() {
             self.bell.ring();
         }
         self.hand_over(&mut core);
@@ -134,76 +134,25 @@ impl Engine {
     pub(crate) fn serve(
         self: &Arc<Self>,
         job: &Arc<Job>,
-        mut input: Option<(&mut Input, &mut dyn Feed)>,
+        input: Option<(&mut Input, &mut dyn Feed)>,
         sink: &mut dyn Sink,
         until: Deadline,
     ) -> Served {
-        let mut core = self.core.lock();
-        let served = self.serve_on(&mut core, job, &mut input, sink, until);
-        if let (Some((input, feed)), Served::Done | Served::Halted(_)) = (&input, &served) {
-            tell(&mut core, job, true, || input.total(*feed));
+        let mut source = match input {
+            Some((input, feed)) => Source::Fed { input, feed },
+            None => Source::Submitted,
+        };
+        let mut driver = Driver::new(self, Some((job, sink)));
+        let served = driver.serve(job, &mut source, until);
+        if let Served::Done | Served::Halted(_) = served {
+            driver.tell_progress(job, &source, true);
         }
-        // Whoever takes results one by one comes back for the seat, unless others need it meanwhile.
-        if !matches!(served, Served::Enough) || core.jobs.len() > 1 {
-            self.hand_over(&mut core);
+        // A thread that takes results one by one comes back in a moment and drives then, unless another call needs a driver
+        // meanwhile.
+        if !matches!(served, Served::Enough) || driver.core.queue.jobs().len() > 1 {
+            self.hand_over(&mut driver.core);
         }
         served
-    }
-
-    fn serve_on(
-        self: &Arc<Self>,
-        core: &mut MutexGuard<'_, Core>,
-        job: &Arc<Job>,
-        input: &mut Option<(&mut Input, &mut dyn Feed)>,
-        sink: &mut dyn Sink,
-        until: Deadline,
-    ) -> Served {
-        loop {
-            let deliveries = job.take_deliveries();
-            if !deliveries.is_empty() {
-                MutexGuard::unlocked(core, || accept(job, sink, deliveries));
-                continue;
-            }
-            if let Some(halt) = job.halted() {
-                // A pool that ends takes nothing from a call whose tasks have all ended.
-                let all_ended = match &input {
-                    Some((input, feed)) => (input.ended || feed.left() == Some(0)) && job.outstanding() == 0,
-                    None => false,
-                };
-                let by_pool = !matches!(halt, Halt::Cancelled);
-                return if all_ended && by_pool { Served::Done } else { Served::Halted(halt) };
-            }
-            if sink.enough() {
-                return Served::Enough;
-            }
-            let done = match input {
-                Some((input, feed)) => {
-                    tell(core, job, false, || input.total(*feed));
-                    if !input.ended && self.feed(core, job, input, *feed, sink) {
-                        for (index, text) in input.failed.drain(..) {
-                            if let Some(reporter) = &job.reporter {
-                                reporter.refused();
-                            }
-                            sink.failure(index, job.error(TaskKind::Encode { text }, index, None));
-                        }
-                        continue;
-                    }
-                    input.ended && job.outstanding() == 0
-                }
-                None => job.is_complete(),
-            };
-            if done {
-                return Served::Done;
-            }
-            if until.passed() {
-                return Served::TimedOut;
-            }
-            if core.driving {
-                wait_for_change(core, job, until);
-            } else {
-                self.drive(core, Some((job, sink)), until);
-            }
-        }
     }
 
     /// Takes what has arrived, and hands in more if there is room; never waits.
@@ -214,21 +163,20 @@ impl Engine {
         feed: &mut dyn Feed,
         sink: &mut dyn Sink,
     ) {
-        let mut core = self.core.lock();
-        let deliveries = job.take_deliveries();
-        if !deliveries.is_empty() {
-            MutexGuard::unlocked(&mut core, || accept(job, sink, deliveries));
-        }
+        let mut driver = Driver::new(self, Some((job, sink)));
+        driver.accept();
         if job.halted().is_some() || input.ended {
+            // Nothing more is to be handed in.
             return;
         }
-        self.feed(&mut core, job, input, feed, sink);
-        if core.driving {
+        driver.feed(job, input, feed);
+        if driver.core.seat.is_taken() {
+            // That thread takes the answers, too.
             return;
         }
         // The answers that are there; the background thread goes on with it.
-        self.drive_by(&mut core, Some((job, sink)));
-        self.hand_over(&mut core);
+        driver.drive_by();
+        self.hand_over(&mut driver.core);
     }
 
     /// Ends a call that nobody waits in, or whose results nobody wants any more.
@@ -256,87 +204,160 @@ impl Engine {
         }
         let mut core = self.core.lock();
         core.check_open()?;
-        let job = Arc::new(Job::new(core.header(entry, context)?, options, submission));
-        core.jobs.push(Arc::clone(&job));
-        Ok(job)
+        core.queue.enter(entry, context, options, submission)
+    }
+}
+
+/// Where the tasks of a call come from.
+enum Source<'a> {
+    /// From an input that the thread reads as there is room.
+    Fed { input: &'a mut Input, feed: &'a mut dyn Feed },
+    /// From a submission: they were handed in whole.
+    Submitted,
+}
+
+impl Source<'_> {
+    /// Whether all tasks have an outcome.
+    fn is_done(&self, job: &Job) -> bool {
+        match self {
+            Source::Fed { input, .. } => input.ended && job.outstanding() == 0,
+            Source::Submitted => job.is_complete(),
+        }
     }
 
-    /// Makes frames of the next tasks and hands them over, if there is room; whether anything came of it.
-    fn feed(
-        self: &Arc<Self>,
-        core: &mut MutexGuard<'_, Core>,
-        job: &Arc<Job>,
-        input: &mut Input,
-        feed: &mut dyn Feed,
-        sink: &dyn Sink,
-    ) -> bool {
+    /// Why a call that was halted ends: if the pool ends, that takes nothing from a call whose tasks have all ended.
+    fn halted(&self, job: &Job, halt: Halt) -> Served {
+        match (self, &halt) {
+            (Source::Fed { input, feed }, Halt::Terminated | Halt::Broken(_))
+                if (input.ended || feed.left() == Some(0)) && job.outstanding() == 0 =>
+            {
+                Served::Done
+            }
+            _ => Served::Halted(halt),
+        }
+    }
+}
+
+impl Driver<'_> {
+    /// Serves this thread's own call; see [`Engine::serve`].
+    fn serve(&mut self, job: &Arc<Job>, source: &mut Source<'_>, until: Deadline) -> Served {
+        loop {
+            // First what others have collected: it may be all that this thread waits for.
+            if self.accept() {
+                continue;
+            }
+            if let Some(halt) = job.halted() {
+                return source.halted(job, halt);
+            }
+            if self.own.as_ref().is_some_and(|(_, sink)| sink.enough()) {
+                return Served::Enough;
+            }
+            self.tell_progress(job, source, false);
+            if let Source::Fed { input, feed } = source {
+                // Workers first: they run what was handed in while this thread makes more.
+                if !input.ended && self.feed(job, input, *feed) {
+                    continue;
+                }
+            }
+            if source.is_done(job) {
+                return Served::Done;
+            }
+            if until.passed() {
+                return Served::TimedOut;
+            }
+            if self.core.seat.is_taken() {
+                self.wait_for_change(job, until);
+            } else {
+                self.drive(until);
+            }
+        }
+    }
+
+    /// Makes frames of the next tasks and hands them over, if there is room. Returns whether anything came of it.
+    fn feed(&mut self, job: &Arc<Job>, input: &mut Input, feed: &mut dyn Feed) -> bool {
+        let Admission { frames, count } = self.admit(job, input, feed.left());
+        if frames == 0 {
+            return false;
+        }
+        let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
+        self.unlocked(|| scope::collect(|| input.make(feed, frames, count, most_bytes)));
+        let mut start = 0;
+        for frame in input.frames.drain(..) {
+            job.add_outstanding(u64::from(frame.count));
+            let pins = (!frame.pins.is_empty()).then(|| Arc::new(frame.pins));
+            let range = TaskRange { job: Some(Arc::clone(job)), first: frame.first, count: frame.count, next: 0, pins };
+            self.core.submit(range, &input.bytes[start..frame.end]);
+            start = frame.end;
+        }
+        self.core.workers.flush();
+        self.engine.dispatched(&mut self.core);
+        self.refuse(job, &mut input.failed);
+        true
+    }
+
+    /// Decides how much of a call's input there is room for: with its sink, at the workers, and in one go.
+    #[inline]
+    fn admit(&mut self, job: &Arc<Job>, input: &Input, left: Option<u64>) -> Admission {
+        let none = Admission { frames: 0, count: 0 };
+        let core = &mut *self.core;
+        let Some((_, sink)) = &self.own else { return none };
         let wanted = sink.room(&Load {
             outstanding: job.outstanding(),
             buffersize: job.options.buffersize,
             nanos: job.header.nanos(),
             tasks: input.next,
             bytes: input.total_bytes,
-            workers: core.target,
+            workers: core.workers.target(),
         });
-        let count = job.chunk(input.last_count, feed.left(), core.target);
+        let count = job.chunk(Some(input.last_count), left, core.workers.target());
         let count = count.min(u32::try_from(wanted).unwrap_or(u32::MAX));
         if count == 0 {
-            return false;
+            // The sink is full: its results have to be taken first.
+            return none;
         }
         let room = core.room(job, count).min(BATCH).min(usize::try_from(wanted / u64::from(count)).unwrap_or(BATCH));
+        core.queue.note_hunger(job, room == 0);
         if room == 0 {
-            core.note_hunger(job, true);
-            self.recall(core);
-            return false;
+            self.engine.recall(core);
         }
-        core.note_hunger(job, false);
-        let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
-        MutexGuard::unlocked(core, || scope::collect(|| input.make(feed, room, count, most_bytes)));
-        let mut start = 0;
-        for frame in input.frames.drain(..) {
-            job.add_outstanding(u64::from(frame.count));
-            let pins = (!frame.pins.is_empty()).then(|| Arc::new(frame.pins));
-            let range = TaskRange { job: Some(Arc::clone(job)), first: frame.first, count: frame.count, next: 0, pins };
-            core.submit(range, &input.bytes[start..frame.end]);
-            start = frame.end;
-        }
-        core.flush();
-        self.dispatched(core);
-        true
+        Admission { frames: room, count }
     }
 
-    /// After frames were handed out: the thread that minds time limits looks at them anew.
-    pub(crate) fn dispatched(&self, core: &mut Core) {
-        if std::mem::take(&mut core.new_deadline) {
-            self.background.notify_one();
+    /// Gives tasks that could not be serialised their outcome.
+    #[inline]
+    fn refuse(&mut self, job: &Job, failed: &mut Vec<(u64, String)>) {
+        for (index, text) in failed.drain(..) {
+            if let Some(reporter) = &job.reporter {
+                reporter.refused();
+            }
+            if let Some((_, sink)) = &mut self.own {
+                sink.failure(index, job.error(TaskKind::Encode { text }, index, None));
+            }
+        }
+    }
+
+    /// Waits, in the line for the driver's seat, until something has changed for this call.
+    fn wait_for_change(&mut self, job: &Arc<Job>, until: Deadline) {
+        self.core.seat.line_up(job);
+        match until.instant() {
+            Some(at) => drop(job.changed.wait_until(&mut self.core, at)),
+            None => job.changed.wait(&mut self.core),
+        }
+        self.core.seat.leave_line(job);
+    }
+
+    /// Tells how far a call has come that this thread feeds: if it is time, or at the `end`.
+    #[inline]
+    fn tell_progress(&mut self, job: &Job, source: &Source<'_>, end: bool) {
+        let (Source::Fed { input, feed }, Some(reporter)) = (source, &job.reporter) else { return };
+        if reporter.is_due() || end {
+            self.unlocked(|| reporter.tell(input.total(*feed)));
         }
     }
 }
 
-/// Tells how far a call has come that its caller feeds: if it is time, or at the `end`. `total` is the number of tasks, if
-/// known.
-fn tell(core: &mut MutexGuard<'_, Core>, job: &Job, end: bool, total: impl FnOnce() -> Option<u64>) {
-    if let Some(reporter) = job.reporter.as_ref().filter(|reporter| reporter.is_due() || end) {
-        MutexGuard::unlocked(core, || reporter.tell(total()));
-    }
-}
-
-fn accept(job: &Job, sink: &mut dyn Sink, deliveries: Vec<Delivery>) {
-    let mut scratch = Vec::new();
-    for delivery in deliveries {
-        open(job, sink, delivery, &mut scratch);
-    }
-}
-
-/// Waits, in the line for the driver's seat, until something has changed for this call.
-fn wait_for_change(core: &mut MutexGuard<'_, Core>, job: &Arc<Job>, until: Deadline) {
-    core.waiting.push(Arc::clone(job));
-    match until.instant() {
-        Some(at) => drop(job.changed.wait_until(core, at)),
-        None => job.changed.wait(core),
-    }
-    // Once: several threads may wait for one call.
-    if let Some(at) = core.waiting.iter().position(|it| Arc::ptr_eq(it, job)) {
-        core.waiting.remove(at);
-    }
+/// What there is room for: so many frames of so many tasks.
+struct Admission {
+    frames: usize,
+    count: u32,
 }

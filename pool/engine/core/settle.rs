@@ -6,8 +6,10 @@ use crate::engine::call::job::{Delivery, Halt, Job};
 use crate::engine::call::progress::Reporter;
 use crate::engine::call::results::Sink;
 use crate::engine::callbacks::{self, Callback};
+use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::TaskRange;
-use crate::engine::core::state::{Core, Engine, QueuedFrame};
+use crate::engine::core::queue::QueuedFrame;
+use crate::engine::core::state::Core;
 use crate::error::{TaskError, TaskKind};
 use crate::heap::scope::{self, Pin, Pins, luggage_in};
 use crate::ipc::handles;
@@ -18,13 +20,34 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Payloads up to this many bytes may be decoded under the lock, if no code of the user's is involved.
+/// Payloads up to this many bytes may be decoded under the lock, if no user code is involved.
 const SMALL: usize = 4096;
 
-/// The call of the thread that drives, and where its results go; the background thread has none.
-pub(crate) type Own<'a> = Option<(&'a Arc<Job>, &'a mut dyn Sink)>;
+impl Driver<'_> {
+    /// Takes the answers of one worker. Returns whether there were any.
+    pub(super) fn collect(&mut self, at: usize) -> bool {
+        let mut any = false;
+        while self.core.workers[at].condemned.is_none() {
+            let Some(link) = &mut self.core.workers[at].link else { break };
+            let taken = match link.receive() {
+                Ok(Some(answer)) => self.take(at, answer),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            any = true;
+            match taken {
+                Ok(()) => self.core.retire_frames(at),
+                Err(error) => self.core.workers[at].condemn(&error),
+            }
+        }
+        if any {
+            let worker = &mut self.core.workers[at];
+            worker.slow = false;
+            worker.record.seen(worker.window.len());
+        }
+        any
+    }
 
-impl Engine {
     /// Takes one answer: checks it against the ledger, enters it in the books, and brings it to its job, in this order:
     /// a refused answer has changed nothing, so the end of its worker settles every task that it was about.
     ///
@@ -32,16 +55,10 @@ impl Engine {
     ///
     /// The worker answered what it was not asked, or wrote what our own code never writes.
     #[inline]
-    pub(crate) fn take(
-        self: &Arc<Self>,
-        core: &mut MutexGuard<'_, Core>,
-        own: &mut Own<'_>,
-        at: usize,
-        answer: Answer,
-    ) -> io::Result<()> {
+    pub(super) fn take(&mut self, at: usize, answer: Answer) -> io::Result<()> {
         let Answer { seq, count, nanos, .. } = answer;
         let size = answer.payload.len();
-        let Some(range) = core.workers[at].window.oldest(seq) else {
+        let Some(range) = self.core.workers[at].window.oldest(seq) else {
             return Err(wrong("an answer to a frame that it does not have"));
         };
         let said = match check(answer, range)? {
@@ -54,48 +71,99 @@ impl Engine {
         };
         let before = range.clone();
         range.next += count;
-        let late = core.note_answer(at, &before, count, nanos);
+        let late = self.core.note_answer(at, &before, count, nanos);
         // Nobody waits for it any more.
         let Some(job) = &before.job else { return Ok(()) };
         if nanos > 0 {
             // The time is that of the whole frame, told with its last answer.
             job.header.set_nanos(chunk::learn(job.header.nanos(), nanos, before.count));
         }
-        core.note_size(size);
+        self.core.note_size(size);
         match (said, late) {
             // It has ended after all, but too late.
-            (_, Some(limit)) => {
-                self.fail(core, own, at, job, Failed { kind: TaskKind::TimedOut { limit }, range: &before, seq })
-            }
-            (Outcome::Failure(kind), None) => self.fail(core, own, at, job, Failed { kind, range: &before, seq }),
+            (_, Some(limit)) => self.fail(at, job, TaskKind::TimedOut { limit }, &before, seq),
+            (Outcome::Failure(kind), None) => self.fail(at, job, kind, &before, seq),
             (Outcome::Values(payload, pins), None) => {
                 let first = before.index(before.next);
-                give(core, job, own, Delivery::Values { first, count, payload, pins });
-                core.settle(job, u64::from(count));
+                self.give(job, Delivery::Values { first, count, payload, pins });
+                self.core.settle(job, u64::from(count));
             }
         }
         Ok(())
     }
 
-    /// A task at the place `range.next` of its frame has failed: it is run again, or that is its outcome.
-    fn fail(
-        self: &Arc<Self>,
-        core: &mut MutexGuard<'_, Core>,
-        own: &mut Own<'_>,
-        at: usize,
-        job: &Arc<Job>,
-        failed: Failed<'_>,
-    ) {
-        let Failed { kind, range, seq } = failed;
+    /// The task at the place `range.next` of frame `seq` has failed: it is run again, or that is its outcome.
+    fn fail(&mut self, at: usize, job: &Arc<Job>, kind: TaskKind, range: &TaskRange, seq: u64) {
         let index = range.index(range.next);
+        let worker = &self.core.workers[at];
         if job.may_retry(index, &kind) {
-            core.totals.retried += 1;
-            let bytes = core.workers[at].link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
-            core.backlog.push_back(QueuedFrame { range: TaskRange { count: range.next + 1, ..range.clone() }, bytes });
+            let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
+            let again = TaskRange { count: range.next + 1, ..range.clone() };
+            self.core.observers.retried();
+            self.core.queue.push_back(QueuedFrame { range: again, bytes });
             return;
         }
-        let pid = core.workers[at].pid();
-        settle_failure(core, own, job, index, job.error(kind, index, pid));
+        let error = job.error(kind, index, worker.pid());
+        self.settle_failure(job, index, error);
+    }
+
+    /// A failure is the outcome of a task.
+    pub(super) fn settle_failure(&mut self, job: &Arc<Job>, index: u64, error: TaskError) {
+        self.give(job, Delivery::Failure { index, error });
+        self.core.observers.failed();
+        if let Some(reporter) = &job.reporter {
+            reporter.failed();
+        }
+        self.core.settle(job, 1);
+        if job.options.fail_fast {
+            self.core.give_up(job);
+        }
+    }
+
+    /// Brings an outcome to its job: decoded at once if the job is this thread's own, else kept for its thread.
+    #[inline]
+    fn give(&mut self, job: &Arc<Job>, delivery: Delivery) {
+        match (&mut self.own, delivery) {
+            (Some((own, sink)), delivery) if Arc::ptr_eq(own, job) => {
+                let small = matches!(&delivery, Delivery::Values { payload, .. } if payload.len() <= SMALL);
+                if small && !sink.runs_user_code() {
+                    let mut scratch = std::mem::take(&mut self.core.scratch);
+                    open(job, *sink, delivery, &mut scratch);
+                    self.core.scratch = scratch;
+                } else {
+                    DECODING.set(true);
+                    MutexGuard::unlocked(&mut self.core, || open(job, *sink, delivery, &mut Vec::new()));
+                    DECODING.set(false);
+                }
+            }
+            // The room in the link is needed again, so what lies there is copied.
+            (_, Delivery::Values { first, count, payload, pins }) => match payload.into_own() {
+                Ok(payload) => job.deliver(Delivery::Values { first, count, payload, pins }),
+                Err(CodecError(text)) => {
+                    for index in first..first + u64::from(count) {
+                        let error = job.error(TaskKind::Decode { text: text.clone() }, index, None);
+                        job.deliver(Delivery::Failure { index, error });
+                    }
+                }
+            },
+            (_, failure) => job.deliver(failure),
+        }
+    }
+
+    /// Brings what another thread has collected for this thread's call to its sink. Returns whether there was anything.
+    pub(super) fn accept(&mut self) -> bool {
+        let Some((job, sink)) = &mut self.own else { return false };
+        let deliveries = job.take_deliveries();
+        if deliveries.is_empty() {
+            return false;
+        }
+        MutexGuard::unlocked(&mut self.core, || {
+            let mut scratch = Vec::new();
+            for delivery in deliveries {
+                open(job, *sink, delivery, &mut scratch);
+            }
+        });
+        true
     }
 }
 
@@ -104,28 +172,43 @@ impl Core {
     /// the time limit of the task if its worker was told to end since that was over.
     #[inline]
     fn note_answer(&mut self, at: usize, range: &TaskRange, count: u32, nanos: u64) -> Option<Duration> {
-        let finished = range.left() == count;
         let worker = &mut self.workers[at];
         worker.record.answered(range.next, count);
-        let span = finished.then(|| worker.record.ended(range.count, nanos));
-        let overdue = worker.overdue.is_some();
-        let limit = worker.limit.filter(|_| overdue).map(|(limit, _)| limit);
-        if finished && !overdue {
-            worker.limit = None;
-        }
-        if let Some(span) = span {
-            if let Some(job) = &range.job {
-                job.clock.lock().note(range.index(span.from), span.count, span.lasted);
+        let limit = match (&worker.overdue, worker.limit) {
+            (Some(_), Some((limit, _))) => Some(limit),
+            _ => None,
+        };
+        if range.left() == count {
+            if worker.overdue.is_none() {
+                worker.limit = None;
             }
-            let name = range.job.as_ref().map_or("cancelled", |job| job.header.name);
-            self.note_tasks(self.workers[at].pid(), name, range.index(span.from), span, false);
+            let stretch = worker.record.ended(range.count, nanos);
+            self.observers.frame_ended(range.job.as_deref(), range.index(stretch.from), &stretch, worker.pid());
         }
         limit
     }
 
+    /// An answer of this worker was taken: its room, and that of frames that are finished, can be used again.
+    #[inline]
+    fn retire_frames(&mut self, at: usize) {
+        let worker = &mut self.workers[at];
+        let Some(link) = &mut worker.link else { return };
+        link.consumed();
+        let before = worker.window.len();
+        link.release_below(worker.window.retire(|| link.progress().seq, link.sent()));
+        let after = worker.window.len();
+        if after < before {
+            self.weigh(at);
+        }
+        if after == 0 {
+            self.vacate(at);
+            self.maybe_stop();
+        }
+    }
+
     /// Counts tasks as ended, and tells whoever waits for the last of them.
     pub(crate) fn settle(&mut self, job: &Arc<Job>, count: u64) {
-        self.totals.tasks += count;
+        self.observers.settled(count);
         if let Some(reporter) = &job.reporter {
             note_progress(job, reporter, count);
         }
@@ -151,6 +234,31 @@ impl Core {
             job.complete();
         }
     }
+
+    /// Cancels the tasks of a call that have not begun. Returns whether there were any.
+    pub(crate) fn cancel(&mut self, job: &Arc<Job>) -> bool {
+        if job.is_complete() {
+            return false;
+        }
+        let mut waiting = job.submission.lock().is_some() || self.queue.backlog().any(|queued| queued.is_of(job));
+        for worker in self.workers.iter_mut() {
+            let Some(link) = &mut worker.link else { continue };
+            // The oldest frame may have begun as well as not: taking it back tells.
+            for seq in worker.window.of(job) {
+                if link.revoke(seq) && worker.window.unload(seq).is_some() {
+                    waiting = true;
+                } else if link.progress().seq == seq {
+                    let count = worker.window.range(seq).map_or(0, |range| range.count);
+                    // Started tasks cannot be cancelled.
+                    waiting |= link.progress().started < count;
+                }
+            }
+        }
+        if waiting {
+            self.give_up(job);
+        }
+        waiting
+    }
 }
 
 /// `count` tasks of a call that has a listener have an outcome. A call that nobody waits in tells so where callbacks run.
@@ -161,33 +269,6 @@ fn note_progress(job: &Arc<Job>, reporter: &Reporter, count: u64) {
         let later = Arc::clone(job);
         callbacks::send([Box::new(move || later.reporter.iter().for_each(Reporter::tell_queued)) as Callback]);
     }
-}
-
-/// A failure is the outcome of a task.
-pub(crate) fn settle_failure(
-    core: &mut MutexGuard<'_, Core>,
-    own: &mut Own<'_>,
-    job: &Arc<Job>,
-    index: u64,
-    error: TaskError,
-) {
-    give(core, job, own, Delivery::Failure { index, error });
-    core.totals.failed += 1;
-    if let Some(reporter) = &job.reporter {
-        reporter.failed();
-    }
-    core.settle(job, 1);
-    if job.options.fail_fast {
-        core.give_up(job);
-    }
-}
-
-/// A task that has failed.
-struct Failed<'a> {
-    kind: TaskKind,
-    /// Its frame, whose next task it is.
-    range: &'a TaskRange,
-    seq: u64,
 }
 
 /// What an answer says, once it was checked.
@@ -255,43 +336,14 @@ fn read_failure(payload: &Payload) -> TaskKind {
 }
 
 thread_local! {
-    /// Set while this thread, in the driver's seat, runs a `Deserialize` of the user's.
+    /// Set while this thread, in the driver's seat, runs a user's `Deserialize`.
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread drives and is inside a `Deserialize` of the user's: a call from there would wait for the
+/// Whether this thread drives and is inside a user's `Deserialize`: a call from there would wait for the
 /// driver, which is itself.
 pub(crate) fn is_decoding() -> bool {
     DECODING.get()
-}
-
-/// Brings an outcome to its job: decoded at once if the job is this thread's own, else kept for its thread.
-pub(crate) fn give(core: &mut MutexGuard<'_, Core>, job: &Arc<Job>, own: &mut Own<'_>, delivery: Delivery) {
-    match (own, delivery) {
-        (Some((own, sink)), delivery) if Arc::ptr_eq(own, job) => {
-            let small = matches!(&delivery, Delivery::Values { payload, .. } if payload.len() <= SMALL);
-            if small && !sink.runs_user_code() {
-                let mut scratch = std::mem::take(&mut core.scratch);
-                open(job, *sink, delivery, &mut scratch);
-                core.scratch = scratch;
-            } else {
-                DECODING.set(true);
-                MutexGuard::unlocked(core, || open(job, *sink, delivery, &mut Vec::new()));
-                DECODING.set(false);
-            }
-        }
-        // The room in the link is needed again, so what lies there is copied.
-        (_, Delivery::Values { first, count, payload, pins }) => match payload.into_own() {
-            Ok(payload) => job.deliver(Delivery::Values { first, count, payload, pins }),
-            Err(CodecError(text)) => {
-                for index in first..first + u64::from(count) {
-                    let error = job.error(TaskKind::Decode { text: text.clone() }, index, None);
-                    job.deliver(Delivery::Failure { index, error });
-                }
-            }
-        },
-        (_, failure) => job.deliver(failure),
-    }
 }
 
 /// Decodes a delivery.

@@ -4,13 +4,13 @@
 //! `Running` may go to `Ending` directly. A pool is over when every place is vacant.
 
 use crate::engine::call::job::Halt;
-use crate::engine::core::state::{Core, Engine, Phase, State};
-use crate::engine::core::supervisor;
+use crate::engine::core::driver::Driver;
+use crate::engine::core::state::{Core, Engine, Phase};
+use crate::engine::core::worker_slot::State;
 use crate::error::Error;
 use crate::sys::child::ChildSignal;
 use crate::sys::thread;
 use crate::sys::time::Deadline;
-use parking_lot::MutexGuard;
 use std::sync::Arc;
 
 impl Engine {
@@ -36,8 +36,8 @@ impl Engine {
             return;
         }
         core.phase = Phase::Ending { halt: halt.clone(), kill_at: Deadline::after(self.grace) };
-        core.backlog.clear();
-        for job in &core.jobs {
+        core.queue.clear_backlog();
+        for job in core.queue.jobs() {
             job.halt(halt.clone());
         }
         for worker in core.workers.iter_mut().filter(|worker| worker.state != State::Vacant) {
@@ -49,14 +49,14 @@ impl Engine {
                 None => worker.send_away(),
             }
         }
-        if core.driving {
+        if core.seat.is_taken() {
             self.bell.ring();
         }
         self.background.notify_one();
         self.workforce.notify_all();
     }
 
-    /// Waits until every worker has ended; whether that came true before the deadline.
+    /// Waits until every worker has ended. Returns whether that came true before the deadline.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Engine {
         if matches!(core.phase, Phase::Running) {
             return Err(Error::still_running());
         }
-        while core.workers.iter().any(|worker| worker.state != State::Vacant) {
+        while !core.workers.all_vacant() {
             if deadline.passed() {
                 return Ok(false);
             }
@@ -88,16 +88,17 @@ impl Engine {
     ///
     /// One could not start; the others were ended then.
     pub(crate) fn build(self: &Arc<Self>) -> Result<(), Error> {
-        let mut core = self.core.lock();
-        core.driving = true;
-        for at in 0..core.workers.len() {
-            self.fill(&mut core, at);
+        let mut driver = Driver::new(self, None);
+        driver.core.seat.close();
+        for at in 0..driver.core.workers.len() {
+            self.fill(&mut driver.core, at);
         }
-        let outcome = self.wait_for_all(&mut core);
-        core.driving = false;
-        core.built = outcome.is_ok();
-        if outcome.is_err() {
-            self.end(&mut core, Halt::Terminated);
+        let outcome = driver.wait_for_all();
+        driver.core.seat.open();
+        let mut core = driver.core;
+        match &outcome {
+            Ok(()) => core.workers.set_built(),
+            Err(_) => self.end(&mut core, Halt::Terminated),
         }
         let engine = Arc::clone(self);
         let background = std::thread::Builder::new().name("multiproc-pool".to_owned()).stack_size(256 * 1024);
@@ -114,21 +115,28 @@ impl Engine {
         }
         outcome
     }
+}
 
-    fn wait_for_all(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>) -> Result<(), Error> {
+impl Driver<'_> {
+    /// Waits until every worker is ready.
+    ///
+    /// # Errors
+    ///
+    /// One could not start.
+    fn wait_for_all(&mut self) -> Result<(), Error> {
         loop {
-            while let Some((at, incarnation, news)) = core.news.pop_front() {
-                supervisor::hear(self, core, &mut None, at, incarnation, news);
+            while let Some(news) = self.core.seat.next_news() {
+                self.hear(news);
             }
-            if let Some(error) = core.start_failure.clone() {
-                return Err(error);
+            if let Some(error) = self.core.workers.start_failure() {
+                return Err(error.clone());
             }
-            if core.workers.iter().all(|worker| worker.state == State::Ready) {
+            if self.core.workers.all_ready() {
                 return Ok(());
             }
             // Cannot last: every child that was started becomes ready, ends, or is killed at its deadline, and each of
             // these is news.
-            self.workforce.wait(core);
+            self.engine.workforce.wait(&mut self.core);
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Minding the workers: who has come, who has died, what becomes of a dead worker's tasks, and who takes its place.
 
 use crate::engine::call::job::{Halt, Job};
+use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::TaskRange;
-use crate::engine::core::settle::{Own, settle_failure};
-use crate::engine::core::state::{Core, Engine, Phase, QueuedFrame, State, WorkerSlot};
-use crate::engine::core::worker_slot::Dismissal;
+use crate::engine::core::queue::QueuedFrame;
+use crate::engine::core::seat::WorkerNews;
+use crate::engine::core::state::{Core, Engine, Phase};
+use crate::engine::core::worker_slot::{Dismissal, State, WorkerSlot};
+use crate::engine::core::workforce::FAILED_STARTS;
 use crate::engine::launch::launcher::Launched;
 use crate::engine::watch::output::Captured;
 use crate::error::{Error, Exit, TaskKind};
@@ -13,18 +16,14 @@ use crate::ipc::link::{Answer, Progress};
 use crate::process::start::News;
 use crate::sys::child::ChildSignal;
 use crate::sys::time::Deadline;
-use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many starts in a row may fail before the pool gives up.
-const FAILED_STARTS: u32 = 5;
-
 impl Engine {
-    /// Starts a process for a place, if that is vacant: while a dead worker is buried the core is unlocked now and then,
-    /// and another thread may have filled its place meanwhile.
-    pub(crate) fn fill(self: &Arc<Self>, core: &mut Core, at: usize) {
-        let left = core.recycle.tasks;
+    /// Starts a process for a slot, if that is vacant: while a dead worker is buried the core is unlocked now and then,
+    /// and another thread may have filled its slot meanwhile.
+    pub(super) fn fill(self: &Arc<Self>, core: &mut Core, at: usize) {
+        let left = core.workers.recycle().tasks;
         let worker = &mut core.workers[at];
         if worker.state != State::Vacant {
             return;
@@ -38,192 +37,21 @@ impl Engine {
                 worker.link = Some(link);
                 worker.output = output;
             }
-            Err(error) => core.news.push_back((at, incarnation, News::Impossible(error))),
+            Err(error) => core.seat.tell((at, incarnation, News::Impossible(error))),
         }
     }
 
     /// Takes news from the reactor's thread, and wakes who has to hear them.
     fn tell(&self, at: usize, incarnation: u64, news: News) {
         let mut core = self.core.lock();
-        core.news.push_back((at, incarnation, news));
-        if core.driving {
+        core.seat.tell((at, incarnation, news));
+        if core.seat.is_taken() {
             self.bell.ring();
         }
         self.hand_over(&mut core);
         self.workforce.notify_all();
     }
-}
 
-/// Hears one piece of news.
-pub(crate) fn hear(
-    engine: &Arc<Engine>,
-    core: &mut MutexGuard<'_, Core>,
-    own: &mut Own<'_>,
-    at: usize,
-    incarnation: u64,
-    news: News,
-) {
-    if core.workers[at].incarnation != incarnation {
-        return;
-    }
-    match news {
-        News::Started(child) => {
-            if let Phase::Ending { .. } = core.phase {
-                child.signal(ChildSignal::Kill);
-            }
-            core.workers[at].child = Some(child);
-        }
-        News::Replied(Reply::Connected) => {
-            let connected = core.workers[at].link.as_mut().map_or(Ok(()), |link| link.connected());
-            if let Err(error) = connected {
-                core.workers[at].condemn(&error);
-            }
-        }
-        News::Replied(Reply::Ready) => match core.workers[at].state {
-            State::Starting => {
-                core.workers[at].state = State::Ready;
-                core.note_ready(at);
-                core.failed_starts = 0;
-                if at >= core.target {
-                    core.dismiss(at, Dismissal::Surplus);
-                    core.workers[at].flush();
-                }
-                core.maybe_stop();
-            }
-            // A thread whose pool was terminated meanwhile. A process was killed.
-            State::Leaving if core.workers[at].child.is_none() => core.workers[at].send_away(),
-            _ => {}
-        },
-        News::Replied(Reply::Refused(cause)) => {
-            complain(core, at, Error::start(format!("a worker could not start: {cause}")))
-        }
-        News::Replied(Reply::Initializer(error)) => complain(core, at, Error::initializer(error)),
-        News::Silent => complain(core, at, Error::start("a worker did not become ready in time and was killed")),
-        News::Impossible(error) => {
-            complain(core, at, error);
-            depart(engine, core, own, at, Exit::Unknown);
-        }
-        News::Exited(ending, remains) => {
-            depart(engine, core, own, at, ending.into());
-            // All that it has said was read.
-            drop(remains);
-        }
-    }
-    engine.workforce.notify_all();
-}
-
-fn complain(core: &mut Core, at: usize, error: Error) {
-    core.workers[at].complaint.get_or_insert(error);
-}
-
-/// A worker has ended: what it had finished is taken, the task that it was running is lost, the others go elsewhere,
-/// and its place is filled again if anybody needs it.
-fn depart(engine: &Arc<Engine>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, at: usize, exit: Exit) {
-    if let Some(link) = &mut core.workers[at].link {
-        link.ended();
-    }
-    engine.collect(core, own, at);
-    engine.salvage(core, own, at);
-    let incarnation = core.workers[at].incarnation;
-    let gone = std::mem::replace(&mut core.workers[at], WorkerSlot::new(incarnation, State::Vacant));
-    engine.bell.forget(at + 1);
-    let failed_start = gone.state == State::Starting;
-    let pid = gone.pid();
-    let complaint = gone.complaint.clone();
-    let idle = gone.dismissed == Some(Dismissal::Idle);
-    let output = gone.output.as_ref().and_then(Captured::last_lines);
-    let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
-    bury(core, own, gone, exit, output);
-    if failed_start {
-        let error = complaint.unwrap_or_else(|| {
-            let (pid, said) = (pid.unwrap_or_default(), last_line.unwrap_or_default());
-            Error::start(format!("worker process {pid} {exit} before it was ready{said}"))
-        });
-        core.failed_starts += 1;
-        if core.failed_starts >= FAILED_STARTS && core.built {
-            engine.end(core, Halt::Broken(format!("{FAILED_STARTS} workers in a row could not start: {error}")));
-        }
-        core.start_failure.get_or_insert(error);
-    }
-    let wanted = match core.phase {
-        // While the pool is being built a failed start is the error of `build`.
-        Phase::Running => (core.built || !failed_start) && !idle,
-        // Tasks of calls that are still under way need somebody to run them.
-        Phase::Closing => !core.jobs.is_empty(),
-        Phase::Ending { .. } => false,
-    };
-    if wanted && at < core.target {
-        engine.fill(core, at);
-    }
-}
-
-/// Settles the frames of a dead worker.
-fn bury(core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, gone: WorkerSlot, exit: Exit, output: Option<String>) {
-    let pid = gone.pid();
-    let (Some(link), mut window) = (gone.link, gone.window) else { return };
-    // It was told to end with the pool, so that its end is no news.
-    let ending = match &core.phase {
-        Phase::Ending { halt, .. } if gone.condemned.is_none() => halt.task_kind(),
-        _ => {
-            let (reason, memory) = (gone.condemned.clone(), core.recycle.memory_limit);
-            TaskKind::WorkerLost { exit, reason, memory, output }
-        }
-    };
-    let mut resumed = Vec::new();
-    for (seq, mut range, resume) in window.bury(link.progress()) {
-        let Some(job) = range.job.clone() else { continue };
-        for place in range.next..resume {
-            let index = range.index(place);
-            core.note_tasks(pid, job.header.name, index, gone.record.lost(place), true);
-            let kind = match (gone.overdue, gone.limit) {
-                (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
-                _ => ending.clone(),
-            };
-            if job.may_retry(index, &kind) {
-                core.totals.retried += 1;
-                let again = TaskRange { next: place, count: place + 1, ..range.clone() };
-                resumed.push(QueuedFrame { bytes: link.payload(seq), range: again });
-            } else {
-                settle_failure(core, own, &job, index, job.error(kind, index, pid));
-            }
-        }
-        range.next = resume;
-        // Not if its failure has ended the whole call.
-        if range.left() > 0 && job.halted().is_none() {
-            resumed.push(QueuedFrame { bytes: link.payload(seq), range });
-        }
-    }
-    for queued in resumed.into_iter().rev() {
-        // A failure among them may have ended its whole call.
-        if queued.range.job.as_ref().is_some_and(|job| job.halted().is_none()) {
-            core.backlog.push_front(queued);
-        }
-    }
-}
-
-impl Engine {
-    /// Takes what a dead worker had finished of a frame that it was still answering.
-    fn salvage(self: &Arc<Self>, core: &mut MutexGuard<'_, Core>, own: &mut Own<'_>, at: usize) {
-        let worker = &mut core.workers[at];
-        let Some(link) = worker.link.as_mut().filter(|_| worker.condemned.is_none()) else { return };
-        let progress = link.progress();
-        let answer = match link.salvage() {
-            Ok(Some(answer)) => answer,
-            Ok(None) => return,
-            Err(error) => return worker.condemn(&error),
-        };
-        let Some(range) = worker.window.oldest(answer.seq) else { return };
-        if progress.seq != answer.seq || answer.first != range.next || progress.done <= range.next {
-            return;
-        }
-        let count = progress.done.min(range.count) - range.next;
-        if let Err(error) = self.take(core, own, at, Answer { count, nanos: 0, ..answer }) {
-            core.workers[at].condemn(&error);
-        }
-    }
-}
-
-impl Engine {
     /// Ends a call, and stops the workers that run tasks of it.
     pub(crate) fn kill(self: &Arc<Self>, job: &Arc<Job>) {
         let mut core = self.core.lock();
@@ -246,35 +74,208 @@ impl Engine {
     }
 }
 
-/// Stops workers whose task is over its time limit, and kills those that did not end in time; the next deadline.
-pub(crate) fn enforce(core: &mut Core, grace: Duration) -> Deadline {
-    let mut next = Deadline::NEVER;
-    for worker in &mut core.workers {
-        let Some(child) = &worker.child else { continue };
-        match (worker.limit, &mut worker.overdue) {
-            (Some((_, until)), None) if until.passed() => {
-                child.signal(ChildSignal::Terminate);
-                worker.state = State::Leaving;
-                let kill_at = Deadline::after(grace);
-                worker.overdue = Some(kill_at);
-                next = next.earlier(kill_at);
+impl Driver<'_> {
+    /// Hears one piece of news.
+    pub(super) fn hear(&mut self, (at, incarnation, news): WorkerNews) {
+        let core = &mut *self.core;
+        let worker = &mut core.workers[at];
+        if worker.incarnation != incarnation {
+            // The process that is meant has left this slot to another one.
+            return;
+        }
+        match news {
+            News::Started(child) => {
+                if let Phase::Ending { .. } = core.phase {
+                    child.signal(ChildSignal::Kill);
+                }
+                worker.child = Some(child);
             }
-            (Some((_, until)), None) => next = next.earlier(until),
-            (_, Some(kill_at)) if kill_at.passed() => {
-                child.signal(ChildSignal::Kill);
-                *kill_at = Deadline::NEVER;
+            News::Replied(Reply::Connected) => {
+                if let Some(Err(error)) = worker.link.as_mut().map(|link| link.connected()) {
+                    worker.condemn(&error);
+                }
             }
-            (_, Some(kill_at)) => next = next.earlier(*kill_at),
-            (None, None) => {}
+            News::Replied(Reply::Ready) => core.worker_ready(at),
+            News::Replied(Reply::Refused(cause)) => {
+                worker.complain(Error::start(format!("a worker could not start: {cause}")));
+            }
+            News::Replied(Reply::Initializer(error)) => worker.complain(Error::initializer(error)),
+            News::Silent => worker.complain(Error::start("a worker did not become ready in time and was killed")),
+            News::Impossible(error) => {
+                worker.complain(error);
+                self.depart(at, Exit::Unknown);
+            }
+            News::Exited(ending, remains) => {
+                self.depart(at, ending.into());
+                // All that it has said was read.
+                drop(remains);
+            }
+        }
+        self.engine.workforce.notify_all();
+    }
+
+    /// A worker has ended: what it had finished is taken, the task that it was running is lost, the others go elsewhere,
+    /// and its slot is filled again if anybody needs it.
+    fn depart(&mut self, at: usize, exit: Exit) {
+        if let Some(link) = &mut self.core.workers[at].link {
+            link.ended();
+        }
+        self.collect(at);
+        self.salvage(at);
+        let incarnation = self.core.workers[at].incarnation;
+        let vacant = WorkerSlot::new(incarnation, State::Vacant);
+        let gone = std::mem::replace(&mut self.core.workers[at], vacant);
+        self.engine.bell.forget(at + 1);
+        let failed_start = gone.state == State::Starting;
+        let pid = gone.pid();
+        let complaint = gone.complaint.clone();
+        let idle = gone.dismissed == Some(Dismissal::Idle);
+        let output = gone.output.as_ref().and_then(Captured::last_lines);
+        let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
+        self.bury(gone, exit, output);
+        if failed_start {
+            let error = complaint.unwrap_or_else(|| {
+                let (pid, said) = (pid.unwrap_or_default(), last_line.unwrap_or_default());
+                Error::start(format!("worker process {pid} {exit} before it was ready{said}"))
+            });
+            if self.core.workers.start_failed(error.clone()) {
+                let cause = format!("{FAILED_STARTS} workers in a row could not start: {error}");
+                self.engine.end(&mut self.core, Halt::Broken(cause));
+            }
+        }
+        let core = &mut *self.core;
+        let wanted = match core.phase {
+            // While the pool is being built a failed start is the error of `build`.
+            Phase::Running => (core.workers.is_built() || !failed_start) && !idle,
+            // Tasks of calls that are still under way need somebody to run them.
+            Phase::Closing => !core.queue.jobs().is_empty(),
+            Phase::Ending { .. } => false,
+        };
+        if wanted && at < core.workers.target() {
+            self.engine.fill(core, at);
         }
     }
-    let Phase::Ending { kill_at, .. } = &mut core.phase else { return next };
-    if !kill_at.passed() {
-        return next.earlier(*kill_at);
+
+    /// Takes what a dead worker had finished of a frame that it was still answering.
+    fn salvage(&mut self, at: usize) {
+        let worker = &mut self.core.workers[at];
+        let Some(link) = worker.link.as_mut().filter(|_| worker.condemned.is_none()) else { return };
+        let progress = link.progress();
+        let answer = match link.salvage() {
+            Ok(Some(answer)) => answer,
+            // It was answering nothing.
+            Ok(None) => return,
+            Err(error) => return worker.condemn(&error),
+        };
+        let Some(range) = worker.window.oldest(answer.seq) else { return };
+        if progress.seq != answer.seq || answer.first != range.next || progress.done <= range.next {
+            return;
+        }
+        let count = progress.done.min(range.count) - range.next;
+        if let Err(error) = self.take(at, Answer { count, nanos: 0, ..answer }) {
+            self.core.workers[at].condemn(&error);
+        }
     }
-    *kill_at = Deadline::NEVER;
-    for child in core.workers.iter().filter_map(|worker| worker.child.as_ref()) {
-        child.signal(ChildSignal::Kill);
+
+    /// Settles the frames of a dead worker.
+    fn bury(&mut self, gone: WorkerSlot, exit: Exit, output: Option<String>) {
+        let pid = gone.pid();
+        let (Some(link), mut window) = (gone.link, gone.window) else { return };
+        // It was told to end with the pool, so that its end is no news.
+        let ending = match &self.core.phase {
+            Phase::Ending { halt, .. } if gone.condemned.is_none() => halt.task_kind(),
+            _ => {
+                let (reason, memory) = (gone.condemned.clone(), self.core.workers.recycle().memory_limit);
+                TaskKind::WorkerLost { exit, reason, memory, output }
+            }
+        };
+        let mut resumed = Vec::new();
+        for (seq, mut range, resume) in window.bury(link.progress()) {
+            // Nobody waits for these.
+            let Some(job) = range.job.clone() else { continue };
+            for place in range.next..resume {
+                let index = range.index(place);
+                self.core.observers.task_lost(&job, index, &gone.record.lost(place), pid);
+                let kind = match (gone.overdue, gone.limit) {
+                    (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
+                    _ => ending.clone(),
+                };
+                if job.may_retry(index, &kind) {
+                    self.core.observers.retried();
+                    let again = TaskRange { next: place, count: place + 1, ..range.clone() };
+                    resumed.push(QueuedFrame { bytes: link.payload(seq), range: again });
+                } else {
+                    self.settle_failure(&job, index, job.error(kind, index, pid));
+                }
+            }
+            range.next = resume;
+            // Not if its failure has ended the whole call.
+            if range.left() > 0 && job.halted().is_none() {
+                resumed.push(QueuedFrame { bytes: link.payload(seq), range });
+            }
+        }
+        for queued in resumed.into_iter().rev() {
+            // A failure among them may have ended its whole call.
+            if queued.range.job.as_ref().is_some_and(|job| job.halted().is_none()) {
+                self.core.queue.push_front(queued);
+            }
+        }
     }
-    next
+}
+
+impl Core {
+    /// A worker says that it is ready.
+    fn worker_ready(&mut self, at: usize) {
+        let worker = &mut self.workers[at];
+        match worker.state {
+            State::Starting => {
+                worker.state = State::Ready;
+                worker.record.ready();
+                self.observers.ready(worker.pid(), at);
+                self.workers.start_succeeded();
+                if at >= self.workers.target() {
+                    self.dismiss(at, Dismissal::Surplus);
+                    self.workers[at].flush();
+                }
+                self.maybe_stop();
+            }
+            // A thread whose pool was terminated meanwhile. A process was killed.
+            State::Leaving if worker.child.is_none() => worker.send_away(),
+            _ => {}
+        }
+    }
+
+    /// Stops workers whose task is over its time limit, and kills those that did not end in time. Returns the next
+    /// deadline.
+    pub(super) fn enforce(&mut self, grace: Duration) -> Deadline {
+        let mut next = Deadline::NEVER;
+        for worker in self.workers.iter_mut() {
+            let Some(child) = &worker.child else { continue };
+            match (worker.limit, &mut worker.overdue) {
+                (Some((_, until)), None) if until.passed() => {
+                    child.signal(ChildSignal::Terminate);
+                    worker.state = State::Leaving;
+                    let kill_at = Deadline::after(grace);
+                    worker.overdue = Some(kill_at);
+                    next = next.earlier(kill_at);
+                }
+                (Some((_, until)), None) => next = next.earlier(until),
+                (_, Some(kill_at)) if kill_at.passed() => {
+                    child.signal(ChildSignal::Kill);
+                    *kill_at = Deadline::NEVER;
+                }
+                (_, Some(kill_at)) => next = next.earlier(*kill_at),
+                (None, None) => {}
+            }
+        }
+        let Phase::Ending { kill_at, .. } = &mut self.phase else { return next };
+        if !kill_at.passed() {
+            return next.earlier(*kill_at);
+        }
+        *kill_at = Deadline::NEVER;
+        for child in self.workers.iter().filter_map(|worker| worker.child.as_ref()) {
+            child.signal(ChildSignal::Kill);
+        }
+        next
+    }
 }

@@ -1,7 +1,7 @@
 //! One place for a worker in the pool: who has it, what was sent there, and how it is told to leave.
 
 use crate::engine::core::ledger::{InFlight, TaskRange, Window};
-use crate::engine::core::stats::Record;
+use crate::engine::core::record::WorkerRecord;
 use crate::engine::watch::output::Captured;
 use crate::error::Error;
 use crate::heap::scope::luggage_in;
@@ -50,7 +50,7 @@ pub(crate) struct WorkerSlot {
     pub(crate) weighed: Option<Instant>,
     /// Since when it has had nothing to do, in a pool whose idle workers leave.
     pub(crate) idle_since: Option<Instant>,
-    pub(crate) record: Record,
+    pub(crate) record: WorkerRecord,
 }
 
 /// Why a worker is to leave although the pool goes on.
@@ -100,7 +100,7 @@ impl WorkerSlot {
             slow: false,
             weighed: None,
             idle_since: None,
-            record: Record::new(),
+            record: WorkerRecord::new(),
         }
     }
 
@@ -188,6 +188,11 @@ impl WorkerSlot {
         if let Some(child) = &self.child {
             child.signal(ChildSignal::Kill);
         }
+    }
+
+    /// Notes what it said, or was said of it, before it was ready; only the first counts.
+    pub(super) fn complain(&mut self, error: Error) {
+        self.complaint.get_or_insert(error);
     }
 
     /// Kills it for what it did; its end is then reported like any other.

@@ -3,8 +3,6 @@
 //! Whoever drives hands events over without waiting; a thread of the trace's own writes them. So a slow disk holds no
 //! pool up, and what a worker does cannot damage the file, not even its death.
 
-use crate::engine::core::state::Core;
-use crate::engine::core::stats::Span;
 use crate::sys::child::own_pid;
 use crate::sys::fork::fork_generation;
 use crate::sys::thread;
@@ -28,6 +26,21 @@ pub(crate) struct Trace {
     left_out: u64,
     start: Instant,
     generation: u32,
+}
+
+/// Tasks that a worker has run one after the other, or the task that it ran when it died.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) pid: i32,
+    /// The function.
+    pub(crate) name: &'static str,
+    /// The number of the first task in its call.
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) start: Instant,
+    pub(crate) lasted: Duration,
+    /// The worker has died in the middle of it.
+    pub(crate) lost: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +78,19 @@ impl Trace {
         })
     }
 
+    /// A worker in the slot `at` has become ready.
+    pub(crate) fn ready(&mut self, pid: i32, at: usize) {
+        let now = self.since_start(Instant::now());
+        self.tell(Event::Ready { pid, place: at, at: now });
+    }
+
+    /// A worker has run some tasks.
+    pub(crate) fn tasks(&mut self, span: &Span) {
+        let Span { pid, name, first, count, start, lasted, lost } = *span;
+        let at = self.since_start(start);
+        self.tell(Event::Tasks { pid, name, first, count, lost, at, lasted });
+    }
+
     fn tell(&mut self, event: Event) {
         let Some(events) = &self.events else { return };
         if let Err(TrySendError::Full(_)) = events.try_send(event) {
@@ -90,27 +116,6 @@ impl Drop for Trace {
         }
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
-        }
-    }
-}
-
-impl Core {
-    /// A worker has become ready.
-    pub(crate) fn note_ready(&mut self, at: usize) {
-        let worker = &mut self.workers[at];
-        worker.record.ready();
-        if let (Some(trace), Some(pid)) = (&mut self.trace, worker.pid()) {
-            let now = trace.since_start(Instant::now());
-            trace.tell(Event::Ready { pid, place: at, at: now });
-        }
-    }
-
-    /// A worker has run a frame of tasks, or died in the middle of one.
-    pub(crate) fn note_tasks(&mut self, pid: Option<i32>, name: &'static str, first: u64, span: Span, lost: bool) {
-        if let (Some(trace), Some(pid)) = (&mut self.trace, pid) {
-            let Span { count, start, lasted, .. } = span;
-            let at = trace.since_start(start);
-            trace.tell(Event::Tasks { pid, name, first, count, lost, at, lasted });
         }
     }
 }

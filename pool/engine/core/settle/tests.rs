@@ -4,7 +4,9 @@ use super::*;
 use crate::codec;
 use crate::engine::call::job::Options;
 use crate::engine::call::results::Results;
-use crate::engine::core::state::{RecyclePolicy, State, WorkerSlot};
+use crate::engine::core::state::Engine;
+use crate::engine::core::worker_slot::{State, WorkerSlot};
+use crate::engine::core::workforce::RecyclePolicy;
 use crate::engine::launch::launcher::{Launched, Launcher};
 use crate::engine::worker::work::Run;
 use crate::error::Error;
@@ -80,7 +82,7 @@ impl Launcher for NoLauncher {
 
 /// A pool of one worker that says this, and has started `started` tasks of frame 1, which is the first with tasks.
 fn engine(answers: Vec<Answer>, started: u32) -> Arc<Engine> {
-    let mut core = Core::new(1, RecyclePolicy::default());
+    let mut core = Core::new(1, RecyclePolicy::default(), None);
     let progress = Progress { seq: 1, started, done: 0 };
     core.workers[0] = WorkerSlot::new(1, State::Ready);
     core.workers[0].link = Some(Box::new(Told { answers: answers.into(), progress, sent: 0 }));
@@ -131,15 +133,16 @@ fn outcomes(answers: Vec<Answer>, started: u32) -> (Option<String>, Vec<Result<u
     let engine = engine(answers, started);
     let job = engine.enter(&ENTRY, None, Options::default(), None).unwrap();
     let mut results = Results::<u64>::new();
-    let mut core = engine.core.lock();
+    let mut driver = Driver::new(&engine, Some((&job, &mut results)));
     job.add_outstanding(4);
-    core.submit(TaskRange { job: Some(Arc::clone(&job)), first: 0, count: 4, next: 0, pins: None }, &[]);
-    engine.drive_by(&mut core, Some((&job, &mut results)));
-    let reason = core.workers[0].condemned.clone();
-    core.news.push_back((0, 1, News::Exited(Ending::Signal(9), Remains::nothing())));
-    engine.drive_by(&mut core, Some((&job, &mut results)));
-    let waiting: u32 = core.backlog.iter().map(|queued| queued.range.left()).sum();
+    driver.core.submit(TaskRange { job: Some(Arc::clone(&job)), first: 0, count: 4, next: 0, pins: None }, &[]);
+    driver.drive_by();
+    let reason = driver.core.workers[0].condemned.clone();
+    driver.core.seat.tell((0, 1, News::Exited(Ending::Signal(9), Remains::nothing())));
+    driver.drive_by();
+    let waiting: u32 = driver.core.queue.backlog().map(|queued| queued.range.left()).sum();
     assert_eq!(job.outstanding(), u64::from(waiting), "tasks that nobody has in his books");
+    drop(driver);
     let missing = |index| job.error(TaskKind::Cancelled, index, None);
     (reason, results.each(4, missing), waiting)
 }

@@ -1,0 +1,204 @@
+//! The calls of a pool that are under way, and their tasks that no worker has.
+
+use crate::codec::Packed;
+use crate::engine::call::job::{Header, Job, Options};
+use crate::engine::call::submission::Submission;
+use crate::engine::core::ledger::TaskRange;
+use crate::engine::worker::work::Run;
+use crate::error::Error;
+use crate::identity::Entry;
+use crate::sys::time::Deadline;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// How long room is kept for a thread that has found none.
+const KEPT_FOR: Duration = Duration::from_micros(200);
+
+/// A frame that belongs to no worker at the moment.
+#[derive(Debug)]
+pub(crate) struct QueuedFrame {
+    pub(crate) range: TaskRange,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl QueuedFrame {
+    pub(super) fn is_of(&self, job: &Arc<Job>) -> bool {
+        self.range.is_of(job)
+    }
+}
+
+/// Calls and their waiting tasks.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    /// Frames that belong to no worker, oldest first. While there are any, nothing else is handed out.
+    backlog: VecDeque<QueuedFrame>,
+    /// Calls that are under way: each is here once, from when it is entered until it is retired.
+    jobs: Vec<Arc<Job>>,
+    /// Submitted calls with tasks that were not handed in yet, in turn. Each of them is among `jobs`.
+    submitted: VecDeque<Arc<Job>>,
+    /// How many of `jobs` have the flag `hungry`: their thread has found no room for its next tasks.
+    hungry: usize,
+    /// Since when room is kept for one of those, while submitted calls have tasks as well. `None` if `hungry` is 0.
+    kept_since: Option<Instant>,
+    /// Headers of calls without context, by the address of the function's descriptor.
+    headers: HashMap<usize, Arc<Header>>,
+    /// The number of the next header. None is used twice, so that workers cannot take one for another.
+    next_header: u64,
+}
+
+impl Queue {
+    pub(super) fn new() -> Queue {
+        Queue {
+            backlog: VecDeque::new(),
+            jobs: Vec::new(),
+            submitted: VecDeque::new(),
+            hungry: 0,
+            kept_since: None,
+            headers: HashMap::new(),
+            next_header: 0,
+        }
+    }
+
+    /// Registers a call.
+    pub(super) fn enter(
+        &mut self,
+        entry: &'static Entry<Run>,
+        context: Option<Arc<Packed>>,
+        options: Options,
+        submission: Option<Submission>,
+    ) -> Result<Arc<Job>, Error> {
+        let job = Arc::new(Job::new(self.header(entry, context)?, options, submission));
+        self.jobs.push(Arc::clone(&job));
+        Ok(job)
+    }
+
+    /// The header for calls of a function.
+    fn header(&mut self, entry: &'static Entry<Run>, context: Option<Arc<Packed>>) -> Result<Arc<Header>, Error> {
+        let key = std::ptr::from_ref(entry) as usize;
+        if context.is_none() {
+            if let Some(header) = self.headers.get(&key) {
+                return Ok(Arc::clone(header));
+            }
+        }
+        let shared = context.is_none();
+        let header = Arc::new(Header::new(self.next_header, entry, context)?);
+        self.next_header += 1;
+        if shared {
+            self.headers.insert(key, Arc::clone(&header));
+        }
+        Ok(header)
+    }
+
+    /// Forgets a call, and drops its tasks. Returns whether it was under way.
+    pub(super) fn remove(&mut self, job: &Arc<Job>) -> bool {
+        let calls = self.jobs.len();
+        self.jobs.retain(|it| !Arc::ptr_eq(it, job));
+        self.submitted.retain(|it| !Arc::ptr_eq(it, job));
+        self.note_hunger(job, false);
+        if job.outstanding() > 0 {
+            self.backlog.retain(|it| !it.is_of(job));
+        }
+        self.jobs.len() < calls
+    }
+
+    /// The calls that are under way.
+    pub(crate) fn jobs(&self) -> &[Arc<Job>] {
+        &self.jobs
+    }
+
+    #[inline]
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    pub(super) fn backlog(&self) -> impl Iterator<Item = &QueuedFrame> {
+        self.backlog.iter()
+    }
+
+    pub(super) fn push_back(&mut self, frame: QueuedFrame) {
+        self.backlog.push_back(frame);
+    }
+
+    pub(super) fn push_front(&mut self, frame: QueuedFrame) {
+        self.backlog.push_front(frame);
+    }
+
+    #[inline]
+    pub(super) fn pop_front(&mut self) -> Option<QueuedFrame> {
+        self.backlog.pop_front()
+    }
+
+    pub(super) fn clear_backlog(&mut self) {
+        self.backlog.clear();
+    }
+
+    /// Lines up a submitted call that has tasks which were not handed in yet, after the others.
+    pub(super) fn line_up(&mut self, job: Arc<Job>) {
+        self.submitted.push_back(job);
+    }
+
+    /// The submitted call whose turn it is.
+    #[inline]
+    pub(super) fn next_submitted(&mut self) -> Option<Arc<Job>> {
+        self.submitted.pop_front()
+    }
+
+    /// The submitted calls with tasks that were not handed in yet.
+    #[inline]
+    pub(super) fn submitted(&self) -> &VecDeque<Arc<Job>> {
+        &self.submitted
+    }
+
+    /// Whether tasks wait here: frames in the backlog, or submitted calls.
+    #[inline]
+    pub(super) fn has_tasks(&self) -> bool {
+        !self.backlog.is_empty() || !self.submitted.is_empty()
+    }
+
+    /// Whether tasks wait here, or threads that have more.
+    #[inline]
+    pub(super) fn is_work_waiting(&self) -> bool {
+        self.has_tasks() || self.hungry > 0
+    }
+
+    /// Notes whether the thread of a call has found no room.
+    #[inline]
+    pub(super) fn note_hunger(&mut self, job: &Job, hungry: bool) {
+        let before = job.hungry.swap(hungry, Relaxed);
+        match (before, hungry) {
+            (false, true) => self.hungry += 1,
+            (true, false) => {
+                self.hungry -= 1;
+                // It has got some: now the others again.
+                self.kept_since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns whether submitted calls may use free room now. While a blocked thread waits for room they get one frame in
+    /// [`KEPT_FOR`]: the thread goes first, unless it is busy with its input.
+    pub(super) fn is_turn_of_submissions(&mut self) -> bool {
+        if self.hungry == 0 {
+            self.kept_since = None;
+            return true;
+        }
+        match self.kept_since {
+            Some(since) if since.elapsed() < KEPT_FOR => false,
+            _ => {
+                self.kept_since = Some(Instant::now());
+                true
+            }
+        }
+    }
+
+    /// Until when room is kept for a thread, if it is.
+    pub(super) fn kept_until(&self) -> Deadline {
+        match self.kept_since {
+            Some(since) if self.hungry > 0 && !self.submitted.is_empty() => Deadline::at(since + KEPT_FOR),
+            _ => Deadline::NEVER,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The workers of a pool: their slots, how many there are to be, and which of them should get a frame.
+
+use crate::engine::core::worker_slot::{State, WorkerSlot};
+use crate::error::Error;
+use std::io;
+use std::ops::{Index, IndexMut};
+use std::time::{Duration, Instant};
+
+/// So many starts in a row may fail before the pool gives up.
+pub(super) const FAILED_STARTS: u32 = 5;
+
+/// A worker that waits for frames for so long although it has some, and has not come any further, never will.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// When a worker leaves although the pool goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RecyclePolicy {
+    /// After so many tasks.
+    pub(crate) tasks: Option<u32>,
+    /// When its own memory is larger than this many bytes.
+    pub(crate) memory: Option<u64>,
+    /// More than so many bytes it cannot have, which ends it at once.
+    pub(crate) memory_limit: Option<u64>,
+    /// When it has had nothing to do for so long, and is not the last.
+    pub(crate) idle: Option<Duration>,
+}
+
+/// The workers of a pool.
+#[derive(Debug)]
+pub(crate) struct Workforce {
+    /// One slot for each worker that the pool has ever had at once; never fewer than `target`. A worker's number is its
+    /// slot's place, so slots are never removed.
+    slots: Vec<WorkerSlot>,
+    /// How many workers the pool is to have. Workers in slots from `target` on leave, and nobody follows them.
+    target: usize,
+    /// When workers leave; never changed.
+    recycle: RecyclePolicy,
+    /// Starts in a row that failed: 0 again as soon as a worker is ready.
+    failed_starts: u32,
+    /// The first start that failed, which is the error of a pool that could not be built.
+    start_failure: Option<Error>,
+    /// Every worker was ready once, and `build` has returned the pool. Never unset.
+    built: bool,
+}
+
+impl Index<usize> for Workforce {
+    type Output = WorkerSlot;
+
+    #[inline]
+    fn index(&self, at: usize) -> &WorkerSlot {
+        &self.slots[at]
+    }
+}
+
+impl IndexMut<usize> for Workforce {
+    #[inline]
+    fn index_mut(&mut self, at: usize) -> &mut WorkerSlot {
+        &mut self.slots[at]
+    }
+}
+
+impl Workforce {
+    pub(super) fn new(workers: usize, recycle: RecyclePolicy) -> Workforce {
+        let slots = (0..workers).map(|_| WorkerSlot::new(0, State::Vacant)).collect();
+        Workforce { slots, target: workers, recycle, failed_starts: 0, start_failure: None, built: false }
+    }
+
+    #[inline]
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, WorkerSlot> {
+        self.slots.iter()
+    }
+
+    #[inline]
+    pub(super) fn iter_mut(&mut self) -> std::slice::IterMut<'_, WorkerSlot> {
+        self.slots.iter_mut()
+    }
+
+    /// How many slots there are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many workers there are to be.
+    #[inline]
+    pub(crate) fn target(&self) -> usize {
+        self.target
+    }
+
+    /// Sets how many workers there are to be, and makes slots for them.
+    pub(super) fn set_target(&mut self, workers: usize) {
+        self.target = workers;
+        while self.slots.len() < workers {
+            self.slots.push(WorkerSlot::new(0, State::Vacant));
+        }
+    }
+
+    #[inline]
+    pub(super) fn recycle(&self) -> &RecyclePolicy {
+        &self.recycle
+    }
+
+    #[inline]
+    pub(super) fn is_built(&self) -> bool {
+        self.built
+    }
+
+    pub(super) fn set_built(&mut self) {
+        self.built = true;
+    }
+
+    /// A worker is ready.
+    pub(super) fn start_succeeded(&mut self) {
+        self.failed_starts = 0;
+    }
+
+    /// A start has failed. Returns whether there were so many in a row that a pool that was built gives up.
+    pub(super) fn start_failed(&mut self, error: Error) -> bool {
+        self.failed_starts += 1;
+        self.start_failure.get_or_insert(error);
+        self.failed_starts >= FAILED_STARTS && self.built
+    }
+
+    /// The first start that failed.
+    pub(super) fn start_failure(&self) -> Option<&Error> {
+        self.start_failure.as_ref()
+    }
+
+    pub(super) fn all_vacant(&self) -> bool {
+        self.slots.iter().all(|worker| worker.state == State::Vacant)
+    }
+
+    pub(super) fn all_ready(&self) -> bool {
+        self.slots.iter().all(|worker| worker.state == State::Ready)
+    }
+
+    /// Whether any worker has frames.
+    #[inline]
+    pub(super) fn has_frames(&self) -> bool {
+        self.slots.iter().any(|worker| worker.window.len() > 0)
+    }
+
+    /// Whether frames wait behind others at a worker.
+    #[inline]
+    pub(super) fn is_stacked(&self) -> bool {
+        self.slots.iter().any(|worker| worker.window.len() > 1)
+    }
+
+    /// Whether an answer can be taken.
+    #[inline]
+    pub(super) fn has_answer(&self) -> bool {
+        self.slots.iter().any(|it| {
+            it.window.len() > 0 && it.condemned.is_none() && it.link.as_ref().is_some_and(|link| link.has_answer())
+        })
+    }
+
+    /// The workers that take part in a job, with their places. `cpus` are beside the one of the thread that hands out.
+    ///
+    /// As a rule these are all. But frames that take a worker less time than the thread that hands them out need no more
+    /// workers than there are CPUs beside the one that this thread has: one more takes it away from it for a while, and
+    /// all becomes slower by half.
+    #[inline]
+    fn team(&self, short: bool, cpus: usize) -> impl Iterator<Item = (usize, &WorkerSlot)> {
+        let some = short && self.slots.iter().any(WorkerSlot::is_brisk);
+        let most = if some { cpus } else { usize::MAX };
+        self.slots.iter().enumerate().filter(move |(_, worker)| !some || worker.is_brisk()).take(most)
+    }
+
+    /// How many frames can be taken now, if `depth` of them may wait at a worker.
+    #[inline]
+    pub(super) fn room(&self, short: bool, depth: usize, cpus: usize) -> usize {
+        self.team(short, cpus).map(|(_, worker)| worker.room(depth)).sum()
+    }
+
+    /// The worker that should get the next frame: the one with the fewest, among these one that is awake.
+    #[inline]
+    pub(super) fn choose(&self, short: bool, depth: usize, cpus: usize) -> Option<usize> {
+        let candidates = self.team(short, cpus).filter(|(_, worker)| worker.room(depth) > 0);
+        let key =
+            |worker: &WorkerSlot| (worker.window.len(), worker.link.as_ref().is_some_and(|link| !link.is_awake()));
+        candidates.min_by_key(|(_, worker)| key(worker)).map(|(at, _)| at)
+    }
+
+    /// The place of the worker with the most frames, if an idle one could take some of them.
+    pub(super) fn overloaded(&self) -> Option<usize> {
+        if !self.slots.iter().any(|it| it.state == State::Ready && it.window.len() == 0) {
+            return None;
+        }
+        let loaded = self.slots.iter().enumerate().filter(|(_, it)| it.window.len() > 1);
+        loaded.max_by_key(|(_, it)| it.window.len()).map(|(at, _)| at)
+    }
+
+    /// Whether all that is under way should be finished in a moment, so that others need not be called for what waits.
+    pub(super) fn is_brisk(&self) -> bool {
+        let mut busy = self.slots.iter().filter(|worker| worker.window.len() > 0).peekable();
+        busy.peek().is_some() && busy.all(WorkerSlot::is_brisk)
+    }
+
+    /// Nobody has answered for a while: what was expected in a moment takes longer.
+    pub(super) fn give_up_hope(&mut self) {
+        self.slots.iter_mut().filter(|worker| worker.window.len() > 0).for_each(|worker| worker.slow = true);
+    }
+
+    /// Ends workers that have lost sight of their frames, which only one can that wrote into its own link: a sent frame
+    /// wakes a worker and clears the mark that it waits.
+    pub(super) fn end_stalled(&mut self) {
+        for worker in &mut self.slots {
+            let Some(link) = worker.link.as_ref().filter(|_| worker.window.len() > 0) else { continue };
+            if !link.is_waiting() || link.has_answer() || worker.condemned.is_some() {
+                worker.stalled = None;
+                continue;
+            }
+            match (worker.stalled, link.progress()) {
+                (Some((since, then)), now) if then == now => {
+                    if since.elapsed() > STALLED {
+                        worker.condemn(&io::Error::new(io::ErrorKind::InvalidData, "it waits for frames that it has"));
+                    }
+                }
+                (_, now) => worker.stalled = Some((Instant::now(), now)),
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn flush(&mut self) {
+        self.slots.iter_mut().for_each(WorkerSlot::flush);
+    }
+}
