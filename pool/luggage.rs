@@ -9,6 +9,7 @@
 
 use crate::sys::fork::fork_generation;
 use crate::sys::socket;
+use crate::sys::time::Deadline;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender, OpaqueIpcReceiver};
 use parking_lot::Mutex;
 use serde::de::IntoDeserializer;
@@ -55,7 +56,7 @@ impl Luggage {
         };
         let (sent, sockets) = self.with_fds(|fds| {
             let sockets = fds.iter().filter(|fd| socket::is_socket(**fd)).count();
-            (socket::send(unpacker.way_in.as_fd(), &unpacker.empty, fds), sockets)
+            (socket::send(unpacker.way_in.as_fd(), &unpacker.empty, fds, Deadline::NEVER), sockets)
         });
         sent.map_err(|error| format!("its ends of ipc-channel: {error}"))?;
         let outcome = Rc::new(Cell::new(None));

@@ -9,10 +9,12 @@ use crate::ipc::result_limit::ResultLimit;
 use crate::luggage::Luggage;
 use crate::sys::memory;
 use crate::sys::socket;
+use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The layout of everything that two processes share; both come from one build, so this is a seat belt only.
 pub(crate) const VERSION: u32 = 1;
@@ -122,10 +124,25 @@ impl FileBytes {
     }
 }
 
+/// What every message begins with. Other code of a process may write to a descriptor that it takes for its own; so whatever
+/// does not begin like this is no message, and is skipped.
+const MARK: [u8; 8] = *b"\x93mproc\x1a\x02";
+
+/// So much else is skipped before a message. A process that writes more has nothing else to say.
+const MOST_SKIPPED: usize = 4096;
+
+/// How long a message may wait for room. The other end reads what it is sent, unless it is stopped; then the buffer, some 200
+/// messages, must be full as well.
+const ROOM_WITHIN: Duration = Duration::from_secs(5);
+
 /// One end of a control socket.
 #[derive(Debug, Clone)]
 pub(crate) struct Control {
     socket: Arc<OwnedFd>,
+}
+
+fn marked<T: Serialize>(message: &T) -> Vec<u8> {
+    [&MARK[..], &codec::to_bytes(message)].concat()
 }
 
 impl Control {
@@ -142,10 +159,14 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// The other end is gone.
+    /// The other end is gone, or its buffer has been full for long.
     pub(crate) fn send<T: Serialize>(&self, message: &T, fds: &[&OwnedFd]) -> io::Result<()> {
         let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
-        socket::send(self.socket.as_fd(), &codec::to_bytes(message), &fds)
+        self.send_marked(&marked(message), &fds)
+    }
+
+    fn send_marked(&self, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        socket::send(self.socket.as_fd(), message, fds, Deadline::after(ROOM_WITHIN))
     }
 
     /// Receives a message; `Ok(None)` when the other end is gone.
@@ -154,11 +175,15 @@ impl Control {
     ///
     /// It was cut short or does not decode; `WouldBlock` when there is none and `wait` is false.
     pub(crate) fn receive<T: serde::de::DeserializeOwned>(&self, wait: bool) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        let Some((bytes, fds)) = socket::receive(self.socket.as_fd(), wait)? else { return Ok(None) };
-        match codec::from_bytes(&bytes) {
-            Ok(message) => Ok(Some((message, fds))),
-            Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.0)),
+        for _ in 0..MOST_SKIPPED {
+            let Some((bytes, fds)) = socket::receive(self.socket.as_fd(), wait)? else { return Ok(None) };
+            let Some(bytes) = bytes.strip_prefix(&MARK) else { continue };
+            return match codec::from_bytes(bytes) {
+                Ok(message) => Ok(Some((message, fds))),
+                Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.0)),
+            };
         }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "something else is written to its control socket, without end"))
     }
 
     /// Sends bytes of any length beside the frame or answer `number`.
@@ -168,8 +193,8 @@ impl Control {
 
     /// Sends luggage beside the frame or answer `number`, one message each.
     pub(crate) fn send_luggage(&self, number: u64, luggage: &[Arc<Luggage>]) -> io::Result<()> {
-        let message = codec::to_bytes(&Beside { number, what: Thing::Luggage });
-        luggage.iter().try_for_each(|it| it.with_fds(|fds| socket::send(self.socket.as_fd(), &message, fds)))
+        let message = marked(&Beside { number, what: Thing::Luggage });
+        luggage.iter().try_for_each(|it| it.with_fds(|fds| self.send_marked(&message, fds)))
     }
 
     /// Receives the next thing that was sent beside `number`.
@@ -236,8 +261,11 @@ mod tests {
         let (a, b) = pair();
         a.send(&5u64, &[]).unwrap();
         assert!(b.receive_bytes(0, None).is_err());
-        socket::send(a.socket.as_fd(), &[0xff; 3], &[]).unwrap();
+        a.send_marked(&[&MARK[..], &[0xff; 3]].concat(), &[]).unwrap();
         assert!(b.receive::<Hello>(true).is_err());
+        a.send_marked(b"status: ok\n", &[]).unwrap();
+        a.send(&7u64, &[]).unwrap();
+        assert_eq!(b.receive::<u64>(true).unwrap().unwrap().0, 7);
         drop(a);
         assert!(b.receive::<Hello>(true).unwrap().is_none());
     }

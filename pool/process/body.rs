@@ -119,20 +119,26 @@ fn report(control: &Control, outcome: Result<Packed, ProcessKind>) -> i32 {
         }
         Parcel::pack(bytes).map_err(|error| ProcessKind::Encode { text: format!("it could not be sent: {error}") })
     });
-    // If the parent does not hear it, it is gone.
     match packed {
         Ok((parcel, file)) => {
             let luggage = luggage_in(&held);
             let report = if held.is_empty() { Report::Value(parcel) } else { Report::Handles(parcel, luggage.len()) };
-            let _ = send(control, &report, file).and_then(|()| control.send_luggage(0, &luggage));
+            let sent = send(control, &report, file).and_then(|()| control.send_luggage(0, &luggage));
             // Its parent takes hold of it when this process has ended.
             std::mem::forget(held);
-            0
+            match sent {
+                Ok(()) => 0,
+                Err(error) => {
+                    panic::say(format_args!("the result of process {} could not be sent: {error}", current::name()));
+                    1
+                }
+            }
         }
         Err(kind) => {
             // One write: lines of several processes do not mix.
             let _ = io::stderr().write_all(describe(&kind).as_bytes());
             if let Ok((parcel, file)) = Parcel::pack(codec::to_bytes(&kind)) {
+                // If the parent does not hear it, the user has read it.
                 let _ = send(control, &Report::Failure(parcel), file);
             }
             1

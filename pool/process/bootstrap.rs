@@ -123,9 +123,9 @@ fn refuse(socket: Option<BorrowedFd<'_>>, cause: &str) -> ! {
         child::own_pid(),
         child::parent_pid()
     ));
-    if let Some(socket) = socket {
+    if let Some(Ok(socket)) = socket.map(socket::move_up) {
         // If the parent does not hear it, it is gone, or notices that this process ends.
-        let _ = socket::send(socket, &codec::to_bytes(&Reply::Refused(cause.to_owned())), &[]);
+        let _ = Control::new(Arc::new(socket)).send(&Reply::Refused(cause.to_owned()), &[]);
     }
     signal::exit_now(1)
 }

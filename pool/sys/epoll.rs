@@ -30,8 +30,12 @@ impl Epoll {
     ///
     /// It is in the set already; there is no memory in the kernel; the descriptor is one that is always ready.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, number: u64, interest: Interest) -> io::Result<()> {
-        // Hang-ups are always told.
-        let flags = if interest == Interest::Readable { EventFlags::IN } else { EventFlags::empty() };
+        let flags = match interest {
+            Interest::Readable => EventFlags::IN,
+            Interest::Writable => EventFlags::OUT,
+            // Hang-ups are always told.
+            Interest::HangUp => EventFlags::empty(),
+        };
         Ok(epoll::add(&self.0, fd, EventData::new_u64(number), flags)?)
     }
 
@@ -81,8 +85,8 @@ mod tests {
             ready
         };
         assert_eq!(wait(), [0u64; 0]);
-        crate::sys::socket::send(a.as_fd(), b"x", &[]).unwrap();
-        crate::sys::socket::send(c.as_fd(), b"x", &[]).unwrap();
+        crate::sys::socket::send(a.as_fd(), b"x", &[], Deadline::NEVER).unwrap();
+        crate::sys::socket::send(c.as_fd(), b"x", &[], Deadline::NEVER).unwrap();
         assert_eq!(wait(), [7u64]);
         epoll.remove(b.as_fd());
         assert_eq!(wait(), [0u64; 0]);

@@ -12,8 +12,21 @@ use std::time::Duration;
 pub(crate) enum Interest {
     /// Something can be read, or the other end is gone.
     Readable,
+    /// There is room to write, or the other end is gone.
+    Writable,
     /// The other end is gone.
     HangUp,
+}
+
+impl Interest {
+    fn flags(self) -> PollFlags {
+        match self {
+            Interest::Readable => PollFlags::IN,
+            Interest::Writable => PollFlags::OUT,
+            // Hang-ups are always told.
+            Interest::HangUp => PollFlags::empty(),
+        }
+    }
 }
 
 /// Waits until one of `sources` is ready or the deadline has passed; tells for each whether it is ready.
@@ -25,13 +38,8 @@ pub(crate) enum Interest {
 /// The system refuses: there is no memory in the kernel, the limit on open files was lowered below the number of sources, or
 /// a filter forbids it. A moment has passed then, so that a caller that looks for itself and asks again does not spin.
 pub(crate) fn wait(sources: &[(BorrowedFd<'_>, Interest)], deadline: Deadline) -> io::Result<Vec<bool>> {
-    let mut fds: Vec<PollFd<'_>> = sources
-        .iter()
-        .map(|(fd, interest)| {
-            let flags = if *interest == Interest::Readable { PollFlags::IN } else { PollFlags::empty() };
-            PollFd::from_borrowed_fd(*fd, flags)
-        })
-        .collect();
+    let flagged = sources.iter().map(|(fd, interest)| PollFd::from_borrowed_fd(*fd, interest.flags()));
+    let mut fds: Vec<PollFd<'_>> = flagged.collect();
     loop {
         let timeout = deadline.remaining().and_then(|left| Timespec::try_from(left).ok());
         match rustix::event::poll(&mut fds, timeout.as_ref()) {

@@ -1,5 +1,8 @@
 //! Messages with descriptors between a parent and its child: `unix(7)`, `SOCK_SEQPACKET`, `SCM_RIGHTS`.
 
+use crate::sys::poll::{self, Interest};
+use crate::sys::refusal::{named, refused};
+use crate::sys::time::Deadline;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -9,6 +12,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// The largest number of descriptors in one message of ours: as many as ipc-channel puts into one.
 pub(crate) const MAX_FDS: usize = 64;
@@ -18,24 +22,36 @@ pub(crate) const MAX_LEN: usize = 64 * 1024;
 
 /// Two ends that exchange whole messages.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    named("socketpair", pair)
 }
 
-/// Sends one message with its descriptors; waits while the other end's buffer is full.
+/// Sends one message with its descriptors; waits while the other end's buffer is full, but not beyond the deadline.
 ///
 /// # Errors
 ///
-/// The other end is gone (`BrokenPipe`, `ConnectionReset`), or too many descriptors.
-pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// The other end is gone (`BrokenPipe`, `ConnectionReset`), has read nothing in time (`TimedOut`), or too many descriptors.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>], deadline: Deadline) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if fds.len() > MAX_FDS || !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors in one message"));
     }
     loop {
-        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(rustix::io::Errno::AGAIN) if deadline.passed() => {
+                let text = "sendmsg: the socket is full, and the other process does not read what is in it";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            // A message may fit although there is little room, which the system does not tell: so look again soon. If it
+            // refuses to wait, a moment has passed as well.
+            Err(rustix::io::Errno::AGAIN) => {
+                let soon = deadline.earlier(Deadline::after(Duration::from_millis(20)));
+                let _ = poll::wait(&[(socket, Interest::Writable)], soon);
+            }
+            Err(error) => return Err(refused("sendmsg", error)),
             Ok(_) => return Ok(()),
         }
     }
@@ -53,7 +69,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(
     let mut bytes = match next_len(socket, wait) {
         Ok(len) => vec![0; len.min(MAX_LEN)],
         Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(refused("recvfrom", error)),
     };
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -62,7 +78,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(
         match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
             Err(rustix::io::Errno::INTR) => {}
             Err(rustix::io::Errno::CONNRESET) => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(refused("recvmsg", error)),
             Ok(message) => break message,
         }
     };
@@ -140,8 +156,8 @@ mod tests {
         let (a, b) = pair().unwrap();
         assert!(is_socket(a.as_fd()));
         assert!(!is_socket(std::fs::File::open("/dev/null").unwrap().as_fd()));
-        send(a.as_fd(), b"one", &[a.as_fd(), b.as_fd()]).unwrap();
-        send(a.as_fd(), b"two", &[]).unwrap();
+        send(a.as_fd(), b"one", &[a.as_fd(), b.as_fd()], Deadline::NEVER).unwrap();
+        send(a.as_fd(), b"two", &[], Deadline::NEVER).unwrap();
         let (bytes, fds) = receive(b.as_fd(), true).unwrap().unwrap();
         assert_eq!((bytes.as_slice(), fds.len()), (&b"one"[..], 2));
         drop(fds);
@@ -162,17 +178,32 @@ mod tests {
             Ok(socket)
         };
         let (theirs, ours) = connected(connect).unwrap();
-        send(theirs.as_fd(), b"hello", &[]).unwrap();
+        send(theirs.as_fd(), b"hello", &[], Deadline::NEVER).unwrap();
         assert_eq!(receive(ours.as_fd(), true).unwrap().unwrap().0, b"hello");
         assert!(!std::path::Path::new(&name).exists());
         assert!(connected(|_| Err::<(), _>(io::ErrorKind::NotFound.into())).is_err());
     }
 
     #[test]
+    fn a_full_socket_is_an_error_in_time() {
+        let (a, b) = pair().unwrap();
+        let send = |within| send(a.as_fd(), b"x", &[], Deadline::after(Duration::from_millis(within)));
+        while send(0).is_ok() {}
+        assert_eq!(send(50).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(10));
+            receive(b.as_fd(), true).unwrap();
+            b
+        });
+        send(20_000).unwrap();
+        reader.join().unwrap();
+    }
+
+    #[test]
     fn too_much_is_an_error() {
         let (a, b) = pair().unwrap();
-        assert!(send(a.as_fd(), b"x", &[a.as_fd(); MAX_FDS + 1]).is_err());
-        send(a.as_fd(), &vec![0; MAX_LEN + 1], &[]).unwrap();
+        assert!(send(a.as_fd(), b"x", &[a.as_fd(); MAX_FDS + 1], Deadline::NEVER).is_err());
+        send(a.as_fd(), &vec![0; MAX_LEN + 1], &[], Deadline::NEVER).unwrap();
         assert_eq!(receive(b.as_fd(), true).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::common::alone::alone;
 use super::common::watchdog::watchdog;
-use multiproc::{Process, RemoteError};
+use multiproc::{Pool, Process, RemoteError};
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -195,6 +195,9 @@ fn control_socket() -> OwnedFd {
     pidfd_getfd(own, number, PidfdGetfdFlags::empty()).unwrap()
 }
 
+/// What every message of the library begins with.
+const MARK: [u8; 8] = *b"\x93mproc\x1a\x02";
+
 /// How messages name the variant of an enum.
 fn name(text: &str) -> Vec<u8> {
     [&[text.len() as u8], text.as_bytes()].concat()
@@ -203,7 +206,7 @@ fn name(text: &str) -> Vec<u8> {
 /// Says something else on the control socket of this process than the library would, before it does.
 fn lie(what: Vec<u8>) -> u32 {
     // A message too long for the buffer is refused here, and so not heard.
-    let _ = rustix::io::write(control_socket(), &what);
+    let _ = rustix::io::write(control_socket(), &[&MARK[..], &what].concat());
     7
 }
 
@@ -218,7 +221,7 @@ fn exaggerate() -> u32 {
     let mut files = SendAncillaryBuffer::new(&mut space);
     let fds = [file.as_fd()];
     assert!(files.push(SendAncillaryMessage::ScmRights(&fds)));
-    let message = [&name("Failure")[..], &name("File"), &(1u64 << 40).to_le_bytes()].concat();
+    let message = [&MARK[..], &name("Failure")[..], &name("File"), &(1u64 << 40).to_le_bytes()].concat();
     rustix::net::sendmsg(control_socket(), &[IoSlice::new(&message)], &mut files, SendFlags::empty()).unwrap();
     7
 }
@@ -227,7 +230,7 @@ fn exaggerate() -> u32 {
 fn a_failure_without_end_is_not_read() {
     let _watchdog = watchdog(60);
     let error = Process::spawn(exaggerate, ()).unwrap().join().unwrap_err();
-    assert!(error.is_decode() && error.to_string().ends_with("it is too long"), "{error}");
+    assert!(error.is_decode() && error.to_string().contains("does not hold what is said of it"), "{error}");
 }
 
 #[test]
@@ -261,4 +264,34 @@ fn a_process_that_lies_gives_an_error() {
             Err(error) => assert!(!error.to_string().is_empty(), "{what:?}"),
         }
     }
+}
+
+/// Writes to the control socket of this process as code does that takes its descriptor for another one.
+fn write_astray(times: usize) -> usize {
+    let socket = control_socket();
+    rustix::io::ioctl_fionbio(&socket, true).unwrap();
+    (0..times).take_while(|_| rustix::io::write(&socket, b"status: ok\n").is_ok()).count()
+}
+
+#[test]
+fn stray_lines_on_the_control_socket_cost_nothing() {
+    let _watchdog = watchdog(60);
+    assert_eq!(Process::spawn(write_astray, (20,)).unwrap().join().unwrap(), 20);
+    let pool = Pool::new(1).unwrap();
+    assert_eq!(pool.apply(write_astray, (20,)).unwrap(), 20);
+    // This takes a message on that socket.
+    assert_eq!(pool.apply(|| vec![7u8; 70 << 20], ()).unwrap().len(), 70 << 20);
+}
+
+#[test]
+fn a_full_control_socket_hangs_nobody() {
+    let _watchdog = watchdog(60);
+    let process = Process::spawn(write_astray, (1 << 20,)).unwrap();
+    let error = process.join().unwrap_err();
+    assert!(error.is_lost() && error.exit_code() == Some(1), "{error}");
+    let pool = Pool::new(1).unwrap();
+    assert!(pool.apply(write_astray, (1 << 20,)).unwrap() > 20);
+    let error = pool.apply(|| vec![7u8; 70 << 20], ()).unwrap_err();
+    assert!(error.task().unwrap().is_worker_lost(), "{error}");
+    assert_eq!(pool.apply(|| 5, ()).unwrap(), 5);
 }
