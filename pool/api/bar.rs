@@ -10,10 +10,6 @@ pub(super) fn listener() -> impl Fn(Progress) + Send + Sync + 'static {
 }
 
 fn draw(bar: &ProgressBar, Progress { done, failed, total }: Progress) {
-    // Another call of the same job.
-    if bar.is_finished() || done < bar.position() {
-        bar.reset();
-    }
     let template = match total {
         Some(_) => "{wide_bar} {pos}/{len} {msg} {eta}",
         None => "{spinner} {pos} {msg} {elapsed}",
@@ -42,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_follows_one_call_after_the_other() {
+    fn a_bar_follows_its_call() {
         let bar = ProgressBar::hidden();
         draw(&bar, progress(3, 0, None));
         assert_eq!((bar.position(), bar.length(), bar.is_finished()), (3, None, false));
@@ -50,7 +46,5 @@ mod tests {
         assert_eq!((bar.position(), bar.length(), bar.message().as_str()), (5, Some(9), "(1 failed)"));
         draw(&bar, progress(9, 1, Some(9)));
         assert!(bar.is_finished());
-        draw(&bar, progress(1, 0, Some(4)));
-        assert_eq!((bar.position(), bar.length(), bar.is_finished()), (1, Some(4), false));
     }
 }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// An iterator over results, from [`Pool::imap`](crate::Pool::imap) and
-/// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+/// An iterator over results, from [`Pool::imap`](crate::Pool::imap), [`Pool::imap_unordered`](crate::Pool::imap_unordered),
+/// [`Call::iter`](crate::Call::iter) and [`Call::unordered`](crate::Call::unordered).
 ///
 /// Input is read while results are taken, and only as far as there is room for: see
 /// [`Call::buffersize`](crate::Call::buffersize). So an endless input is fine, and memory stays bounded however slow the

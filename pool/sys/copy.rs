@@ -181,8 +181,9 @@ pub(crate) fn into_same_type<A: 'static, B: 'static>(value: A) -> Result<B, A> {
 /// When the type has a size.
 pub(crate) fn conjure<F: Copy + 'static>() -> F {
     assert_eq!(size_of::<F>(), 0, "only a type without bytes can be made out of nothing");
-    // SAFETY: reading a zero-sized value touches no memory, for which any aligned pointer will do. That a value may exist at all is shown by the
-    // one that the caller of the public function passed in, and `F: Copy` allows one more of it.
+    // SAFETY: reading a zero-sized value touches no memory, for which any aligned pointer will do. The caller of the public
+    // function passed one such value in, and `F: Copy` allows more of it. That one may exist in this process as well, which did
+    // not make it, is the condition that `Portable` states for that caller: the function captures no token.
     unsafe { std::ptr::NonNull::<F>::dangling().read() }
 }
 
