@@ -11,7 +11,7 @@ use crate::sync::mourn;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
-use crate::sys::{child, environment, fence, signal, socket};
+use crate::sys::{child, coverage, environment, fence, signal, socket};
 use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -191,6 +191,7 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
             signal::exit_now(1)
         }
     };
+    coverage::write_on_termination();
     let lifeline = Arc::clone(control.socket());
     let luggage = match control.receive_luggage(0, told.luggage, true) {
         Ok(luggage) => luggage,
@@ -206,6 +207,7 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
         let code = panic::contain(|| role(context)).unwrap_or(PANICKED);
         children::settle();
         signal::flush_standard_streams();
+        coverage::write();
         signal::exit_now(code)
     });
     if let Err(error) = thread {

@@ -3,6 +3,7 @@
 pub(crate) mod atomic;
 pub(crate) mod child;
 pub(crate) mod copy;
+pub(crate) mod coverage;
 pub(crate) mod cpu;
 pub(crate) mod environment;
 pub(crate) mod epoll;

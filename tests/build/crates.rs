@@ -44,6 +44,7 @@ const CRATES: &[&[File]] = &[
     crate::modes::CRATES,
     crate::hosts::CRATES,
     crate::harnesses::CRATE,
+    crate::coverage::CRATE,
     crate::versions::CRATE,
 ];
 

@@ -4,6 +4,7 @@
 //!
 //! Each test writes small crates below `target/tmp/crates` and builds them there; `crates.rs` knows how.
 
+mod coverage;
 mod crates;
 mod harnesses;
 mod hosts;
