@@ -311,7 +311,9 @@ impl<T: Atomics> Deref for SharedSlice<T> {
 mod tests {
     use super::*;
 
-    fn mourn(_: u8, _: &Memory, _: u32) {}
+    fn mourn(_: u8, _: &Memory, _: u32, _: crate::sys::time::Deadline) -> bool {
+        true
+    }
 
     #[test]
     fn a_block_is_zero_and_its_memory_is_used_again() {

@@ -40,11 +40,7 @@ impl Kind {
         [Kind::Queue, Kind::Item].iter().any(|it| *it as u8 == kind)
     }
 
-    /// Whether blocks of this kind must be opened to take a dead process off them, which only a process can that has a
-    /// row in the process table itself.
-    pub(crate) fn is_opened(kind: u8) -> bool {
-        [Kind::RwLock, Kind::Semaphore, Kind::BoundedSemaphore, Kind::Condition, Kind::Barrier]
-            .iter()
-            .any(|it| *it as u8 == kind)
-    }
+    /// The kinds of blocks that must be opened to take a dead process off them.
+    pub(crate) const OPENED: &[Kind] =
+        &[Kind::RwLock, Kind::Semaphore, Kind::BoundedSemaphore, Kind::Condition, Kind::Barrier];
 }

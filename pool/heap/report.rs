@@ -24,7 +24,8 @@ pub struct SharedMemoryReport {
     /// Blocks that will never be free again, since a dead process still counts as a holder or has left them aside: a process that is killed in the middle of taking or leaving a
     /// block loses it, one at most.
     pub lost: usize,
-    /// What is not as it must be; empty unless a process has written over the tables.
+    /// What is not as it must be; empty unless a process has written over the tables or a block, or was stopped for a
+    /// second in the middle of changing one.
     pub damage: Vec<String>,
 }
 
@@ -82,6 +83,11 @@ pub fn shared_memory_report() -> Result<SharedMemoryReport, Error> {
             continue;
         };
         taken.push((site.at, site.room, index));
+        if table.is_written_off(index) {
+            report.damage.push(format!(
+                "block {index} was written off: a process has died that held it, and somebody has it open and never closes it"
+            ));
+        }
         let (count, known) = (table.holders(index), holders.get(&(index, site.generation)).copied().unwrap_or(0));
         match (count, unused.contains(&index)) {
             (0, true) => {}

@@ -68,6 +68,9 @@ unsafe impl Atomics for Head {}
 
 const _: () = assert!(size_of::<Head>() as u64 <= PAGE);
 
+/// In an entry's link: what a dead process held of the block could not be released.
+const WRITTEN_OFF: u64 = 1 << 48;
+
 /// What is known of a block, apart from its payload.
 #[repr(C)]
 #[derive(Debug)]
@@ -75,7 +78,8 @@ pub(super) struct Entry {
     /// Generation in the upper half, number of processes that hold it in the lower; nobody = free.
     state: AtomicU64,
     at: AtomicU64,
-    /// The next free one + 1 in the lower half, the size class in bits 32 to 39, the kind in bits 40 to 47.
+    /// The next free one + 1 in the lower half, the size class in bits 32 to 39, the kind in bits 40 to 47, and
+    /// [`WRITTEN_OFF`].
     link: AtomicU64,
     /// How many bytes were asked for.
     len: AtomicU64,
@@ -169,6 +173,17 @@ impl<'a> Table<'a> {
                 Err(now) => state = now,
             }
         }
+    }
+
+    /// Notes that what a dead process held of the block could not be released.
+    pub(super) fn write_off(&self, index: u32) -> Result<(), Damaged> {
+        self.entry(index)?.link.fetch_or(WRITTEN_OFF, Relaxed);
+        Ok(())
+    }
+
+    /// Whether a block was written off.
+    pub(super) fn is_written_off(&self, index: u32) -> bool {
+        self.entry(index).is_ok_and(|entry| entry.link.load(Relaxed) & WRITTEN_OFF != 0)
     }
 
     /// Puts a block that nobody holds onto its free list.

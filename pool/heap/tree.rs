@@ -14,6 +14,7 @@ use crate::sys::fence;
 use crate::sys::fork::fork_generation;
 use crate::sys::memory::{self, Mapping};
 use crate::sys::reactor::reactor;
+use crate::sys::time::Deadline;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -21,6 +22,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// A heap that this process knows of.
 #[derive(Clone, Debug)]
@@ -58,8 +60,8 @@ static ORIGIN: Mutex<Option<Result<Origin, String>>> = Mutex::new(None);
 static HEAP: OnceLock<Heap> = OnceLock::new();
 
 /// What must be told of a process that has died, before others move into its row: called with the kind and the memory
-/// of each block that it held, and its row.
-pub(crate) type Mourn = fn(u8, &Memory, u32);
+/// of each block that it held, its row, and a deadline; `false` = it could not be done until then.
+pub(crate) type Mourn = fn(u8, &Memory, u32, Deadline) -> bool;
 
 static MOURN: OnceLock<Mourn> = OnceLock::new();
 
@@ -182,44 +184,88 @@ pub(crate) fn pid_of(row: u32) -> u64 {
     party.map_or(0, |party| party.pid.load(Ordering::Relaxed))
 }
 
+/// How long a dead process's things may keep who releases them from going on: it may have locks of others locked. What takes
+/// longer is done by a thread of its own.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// After this time a block is written off that somebody has open and does not close: it was stopped in the middle of a change, or
+/// a process has written over the block.
+const WRITE_OFF: Duration = Duration::from_secs(1);
+
 /// Releases what a child held that has ended, and what processes held that are dead and so are their parents.
-fn release_dead(file: &HeapFile, own: PartyId, child: Option<PartyId>) {
+fn release_dead(file: &'static HeapFile, own: PartyId, child: Option<PartyId>) {
     let Some(mourn) = MOURN.get() else { return };
-    let parties = file.parties();
-    for id in parties.take_dead(own, child) {
-        let party = &parties.rows[id.row as usize];
-        let high = party.high.load(Ordering::Acquire).min(file.geometry.row) as usize;
-        if high > 0 {
-            let Ok(registry) = file.registry(id.row) else { continue };
-            for place in registry.views::<crate::sys::atomic::AtomicU64>(0, high) {
-                let word = place.load(Ordering::Acquire);
-                if let Some((index, generation)) = parties::held(word) {
-                    release_one(file, mourn, id.row, index, generation, || {
-                        place.store(parties::word(index, generation, parties::LEAVING), Ordering::Release);
-                    });
-                }
-                place.store(0, Ordering::Relaxed);
-            }
-            drop(registry);
-            file.punch_registry(id.row);
+    let deadline = Deadline::after(AT_ONCE);
+    for id in file.parties().take_dead(own, child) {
+        if release_row(file, mourn, id, || deadline, false) {
+            continue;
         }
-        parties.give_back(id);
+        let finish = move || _ = release_row(file, mourn, id, || Deadline::after(WRITE_OFF), true);
+        let thread = std::thread::Builder::new().name("multiproc-burial".to_owned()).stack_size(256 * 1024);
+        // If there is no thread, the row stays until this process has ended, and another one releases it.
+        let _ = thread.spawn(finish);
     }
 }
 
-/// Releases one block that a dead process held.
-fn release_one(file: &HeapFile, mourn: &Mourn, row: u32, index: u32, generation: u32, leaving: impl FnOnce()) {
+/// Releases what the dead holder of a row held, and the row; `false` = some of it could not be released until the deadline,
+/// unless such blocks are to be written off.
+fn release_row(file: &HeapFile, mourn: &Mourn, id: PartyId, deadline: impl Fn() -> Deadline, write_off: bool) -> bool {
+    let parties = file.parties();
+    let high = parties.rows[id.row as usize].high.load(Ordering::Acquire).min(file.geometry.row) as usize;
+    if high > 0 {
+        let Ok(registry) = file.registry(id.row) else { return false };
+        let mut done = true;
+        for place in registry.views::<crate::sys::atomic::AtomicU64>(0, high) {
+            let word = place.load(Ordering::Acquire);
+            if let Some((index, generation)) = parties::held(word) {
+                let leaving = || {
+                    place.store(parties::word(index, generation, parties::LEAVING), Ordering::Release);
+                };
+                if !release_one(file, mourn, id.row, index, generation, deadline(), leaving) {
+                    if !write_off {
+                        done = false;
+                        continue;
+                    }
+                    // Memory that somebody has scribbled over: then there is nothing to note it in.
+                    let _ = file.table().write_off(index);
+                }
+            }
+            place.store(0, Ordering::Relaxed);
+        }
+        drop(registry);
+        if !done {
+            return false;
+        }
+        file.punch_registry(id.row);
+    }
+    parties.give_back(id);
+    true
+}
+
+/// Releases one block that a dead process held; `false` = it could not be opened.
+fn release_one(
+    file: &HeapFile,
+    mourn: &Mourn,
+    row: u32,
+    index: u32,
+    generation: u32,
+    deadline: Deadline,
+    leaving: impl FnOnce(),
+) -> bool {
     let table = file.table();
-    let Ok(site) = table.site(index) else { return };
+    let Ok(site) = table.site(index) else { return true };
     if site.generation != generation {
-        return;
+        return true;
     }
     if let Ok((mapping, at)) = file.memory(&site) {
-        mourn(site.kind, &Memory::new(mapping, at, site.len as usize), row);
+        if !mourn(site.kind, &Memory::new(mapping, at, site.len as usize), row, deadline) {
+            return false;
+        }
     }
     leaving();
     // Memory that somebody has scribbled over: the block is lost, nothing else.
     let _ = release(file, &site);
+    true
 }
 
 /// One process or place less holds a block; the last one frees it, and releases what it held.

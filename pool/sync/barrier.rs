@@ -15,9 +15,10 @@
 //! That of the cells: each party opens them after what it did before the barrier, and the last to come after all others;
 //! then that of the list of waiters.
 
-use crate::sync::cells::{Cells, Line, Open, even};
+use crate::sync::cells::{Cells, Line, Open, even, with_grace};
 use crate::sync::waiters::{End, Ended, Entry, MOST, Waiters};
 use crate::sync::word::Parties;
+use crate::sys::atomic::Ordering;
 use crate::sys::futex::Slices;
 use crate::sys::time::Deadline;
 use std::fmt;
@@ -29,8 +30,10 @@ const PHASE: usize = 1;
 const OUTCOME: usize = 2;
 /// Where parties wait that came too early for the next round.
 const DOOR: Line = Line { mark: 3, turn: 4 };
-const LIST: Waiters = Waiters { used: 5, first: 6 };
-const CELLS: usize = even(6 + MOST);
+/// 1 = somebody has given up who could not open the cells: the barrier breaks as soon as somebody can.
+const GIVEN_UP: usize = 5;
+const LIST: Waiters = Waiters { used: 6, first: 7 };
+const CELLS: usize = even(7 + MOST);
 
 /// Phases.
 const FILLING: u32 = 0;
@@ -86,8 +89,7 @@ impl Barrier {
         deadline: Deadline,
         action: Option<impl FnOnce()>,
     ) -> Result<u32, Broken> {
-        let mut slices = Slices::new(deadline);
-        let entry = match self.arrive(parties, &mut slices, action.is_some())? {
+        let entry = match self.arrive(parties, deadline, action.is_some())? {
             Arrived::Last(index) => return Ok(index),
             Arrived::Waits(entry) => entry,
             Arrived::Acts(entry) => {
@@ -96,19 +98,24 @@ impl Barrier {
                     action();
                 }
                 std::mem::forget(undo);
-                self.acted(parties, entry);
+                self.acted(parties, deadline, entry);
                 entry
             }
         };
-        let ended = entry.wait(&self.cells, &mut slices, || self.sweep(parties));
-        let end = ended.unwrap_or_else(|| self.give_up(parties, entry));
+        let mut slices = Slices::new(deadline);
+        let ended = entry.wait(&self.cells, &mut slices, || _ = self.sweep(parties, with_grace(Some(deadline))));
+        let end = ended.unwrap_or_else(|| self.give_up(parties, with_grace(Some(deadline)), entry));
         entry.leave(&self.cells);
         if end == End::Granted { Ok(entry.order()) } else { Err(Broken) }
     }
 
-    fn arrive(&self, parties: &impl Parties, slices: &mut Slices, acts: bool) -> Result<Arrived, Broken> {
+    fn arrive(&self, parties: &impl Parties, deadline: Deadline, acts: bool) -> Result<Arrived, Broken> {
+        let mut slices = Slices::new(deadline);
         loop {
-            let (mut open, mut ended) = self.open(parties);
+            let Some((mut open, mut ended)) = self.open(parties, || with_grace(Some(deadline))) else {
+                self.break_later();
+                return Err(Broken);
+            };
             self.see_to_the_dead(&mut open, parties, &mut ended);
             if open.get(PHASE) == BROKEN {
                 self.close(open, &ended);
@@ -133,15 +140,16 @@ impl Barrier {
             let turn = open.line_up(DOOR);
             self.close(open, &ended);
             if !slices.sleep(self.cells.number(DOOR.turn), turn) {
-                self.abort(parties);
+                self.break_until(parties, with_grace(Some(deadline)));
                 return Err(Broken);
             }
         }
     }
 
     /// The action has been run: all go on, unless the barrier was broken or reset meanwhile.
-    fn acted(&self, parties: &impl Parties, entry: Entry) {
-        let (mut open, mut ended) = self.open(parties);
+    fn acted(&self, parties: &impl Parties, deadline: Deadline, entry: Entry) {
+        // Then it waits like the others, and gives up.
+        let Some((mut open, mut ended)) = self.open(parties, || with_grace(Some(deadline))) else { return };
         if entry.ended(&self.cells).is_none() {
             self.end(&mut open, GRANT, FILLING, &mut ended);
         }
@@ -149,8 +157,14 @@ impl Barrier {
     }
 
     /// The deadline has passed: the barrier breaks, unless the round has ended meanwhile.
-    fn give_up(&self, parties: &impl Parties, entry: Entry) -> End {
-        let (mut open, mut ended) = self.open(parties);
+    fn give_up(&self, parties: &impl Parties, deadline: Deadline, entry: Entry) -> End {
+        let Some((mut open, mut ended)) = self.open(parties, || deadline) else {
+            let end = entry.give_up(&self.cells);
+            if end.is_none() {
+                self.break_later();
+            }
+            return end.unwrap_or(End::Refused);
+        };
         let end = entry.ended(&self.cells);
         if end.is_none() {
             self.end(&mut open, REFUSE, BROKEN, &mut ended);
@@ -159,14 +173,29 @@ impl Barrier {
         end.unwrap_or(End::Refused)
     }
 
-    /// Opens the cells, and completes what a killed party has begun.
-    fn open(&self, parties: &impl Parties) -> (Open<'_, CELLS>, Ended) {
-        let mut open = self.cells.open(parties);
+    /// Opens the cells, and completes what a killed party has begun. `None` = they could not be opened.
+    fn open(&self, parties: &impl Parties, deadline: impl FnOnce() -> Deadline) -> Option<(Open<'_, CELLS>, Ended)> {
+        let mut open = self.cells.open_until(parties, deadline)?;
         let mut ended = Ended::nobody();
         if open.get(OUTCOME) != 0 {
             self.mark(&mut open, &mut ended);
         }
-        (open, ended)
+        if open.get(GIVEN_UP) != 0 {
+            self.end(&mut open, REFUSE, BROKEN, &mut ended);
+            open.put(GIVEN_UP, 0);
+        }
+        Some((open, ended))
+    }
+
+    /// Breaks the barrier without opening the cells.
+    fn break_later(&self) {
+        self.cells.number(GIVEN_UP).store(1, Ordering::Release);
+    }
+
+    fn break_until(&self, parties: &impl Parties, deadline: Deadline) {
+        if self.end_now(parties, deadline, BROKEN).is_none() {
+            self.break_later();
+        }
     }
 
     fn close(&self, open: Open<'_, CELLS>, ended: &Ended) {
@@ -203,37 +232,39 @@ impl Barrier {
     }
 
     #[cold]
-    fn sweep(&self, parties: &impl Parties) {
-        let (mut open, mut ended) = self.open(parties);
+    fn sweep(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
+        let (mut open, mut ended) = self.open(parties, || deadline)?;
         self.see_to_the_dead(&mut open, parties, &mut ended);
         self.close(open, &ended);
+        Some(())
     }
 
-    /// For whoever clears up after a dead process, before its slot has a new owner.
-    pub(crate) fn bury(&self, parties: &impl Parties) {
-        self.sweep(parties);
+    /// For whoever clears up after a dead process, before its slot has a new owner. `None` = the cells could not be opened.
+    pub(crate) fn bury(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
+        self.sweep(parties, deadline)
     }
 
     /// Breaks the barrier.
     pub(crate) fn abort(&self, parties: &impl Parties) {
-        self.end_now(parties, BROKEN);
+        self.break_until(parties, with_grace(None));
     }
 
     /// Makes the barrier as new; who waits gets [`Broken`].
     pub(crate) fn reset(&self, parties: &impl Parties) {
-        self.end_now(parties, FILLING);
+        self.end_now(parties, Deadline::NEVER, FILLING);
     }
 
-    fn end_now(&self, parties: &impl Parties, phase: u32) {
-        let (mut open, mut ended) = self.open(parties);
+    fn end_now(&self, parties: &impl Parties, deadline: Deadline, phase: u32) -> Option<()> {
+        let (mut open, mut ended) = self.open(parties, || deadline)?;
         self.end(&mut open, REFUSE, phase, &mut ended);
         self.close(open, &ended);
+        Some(())
     }
 
     /// Whether it is broken.
     pub(crate) fn broken(&self, parties: &impl Parties) -> bool {
-        self.sweep(parties);
-        self.cells.peek(PHASE) == BROKEN
+        let _ = self.sweep(parties, with_grace(None));
+        self.cells.peek(PHASE) == BROKEN || self.cells.peek(GIVEN_UP) != 0
     }
 
     /// How many parties make a round.
@@ -259,7 +290,7 @@ struct BreakUnlessDone<'a, P: Parties> {
 
 impl<P: Parties> Drop for BreakUnlessDone<'_, P> {
     fn drop(&mut self) {
-        self.barrier.give_up(self.parties, self.entry);
+        self.barrier.give_up(self.parties, with_grace(None), self.entry);
         self.entry.leave(&self.barrier.cells);
     }
 }

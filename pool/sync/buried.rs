@@ -88,7 +88,7 @@ fn killed_at_every_step_a_semaphore_is_buried() {
         assert_eq!(semaphore.acquire_until(party, Hold::Guard, soon()), Outcome::TimedOut);
         (0..2).for_each(|_| semaphore.release(party, Hold::Guard).unwrap());
     };
-    let bury = |semaphore: &Semaphore, party: &Party<'static>, slot| _ = semaphore.bury(party, slot);
+    let bury = |semaphore: &Semaphore, party: &Party<'static>, slot| _ = semaphore.bury(party, slot, NEVER);
     buried(make, work, bury, |semaphore, party, new| {
         assert_eq!((semaphore.value(), semaphore.release(new, Hold::Guard)), (2, Err(NotReleased::NotYours)));
         for expected in [Outcome::Acquired, Outcome::Acquired, Outcome::Busy] {
@@ -106,7 +106,7 @@ fn killed_at_every_step_a_readers_writer_lock_is_buried() {
         assert!(lock.write_until(party, NEVER).is_acquired());
         lock.unlock_write(party).unwrap();
     };
-    let bury = |lock: &RwLock, party: &Party<'static>, slot| _ = lock.bury(party, slot);
+    let bury = |lock: &RwLock, party: &Party<'static>, slot| _ = lock.bury(party, slot, NEVER);
     buried(RwLock::new, work, bury, |lock, party, new| {
         assert_eq!((lock.readers(), lock.writer()), (0, None));
         assert_eq!(lock.unlock_read(new), Err(NotReleased::NotYours));
@@ -126,7 +126,7 @@ fn killed_at_every_step_a_condition_is_buried() {
     };
     let make = || (Condition::new(), RLock::new());
     let bury = |(condition, lock): &(Condition, RLock), party: &Party<'static>, slot| {
-        condition.bury(party);
+        condition.bury(party, NEVER).unwrap();
         lock.bury(slot);
     };
     buried(make, work, bury, |(condition, lock), party, _| {
@@ -151,7 +151,7 @@ fn killed_at_every_step_a_barrier_is_buried() {
         buried(
             make,
             work,
-            |barrier, party, _| barrier.bury(party),
+            |barrier, party, _| barrier.bury(party, NEVER).unwrap(),
             |barrier, party, _| {
                 assert_eq!(barrier.n_waiting(), 0);
                 barrier.reset(party);

@@ -22,9 +22,25 @@ use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::futex;
 use crate::sys::time::Deadline;
 use Ordering::{Acquire, Relaxed, Release};
+use std::time::Duration;
 
 /// The most changes of one commit.
 const LOG: usize = 8;
+
+/// How long cells may stay open before their holder is taken for stopped. They are open for some tens of nanoseconds, and
+/// a holder that has lost its CPU meanwhile gets it back within milliseconds.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// Until when somebody waits for open cells who waits for something until a deadline, or does not want to wait. One that has
+/// passed is no reason to give up as long as nobody was stopped, so it is kept to within [`GRACE`].
+pub(crate) fn with_grace(deadline: Option<Deadline>) -> Deadline {
+    // In models nobody is stopped, and no time passes.
+    if cfg!(loom) {
+        return Deadline::NEVER;
+    }
+    let grace = Deadline::after(GRACE);
+    deadline.map_or(grace, |deadline| deadline.later(grace))
+}
 
 /// Rounds up to an even number, as [`Cells`] must have.
 pub(crate) const fn even(count: usize) -> usize {
@@ -85,17 +101,34 @@ impl<const N: usize> Cells<N> {
         futex::wake(&self.numbers[line.turn], count);
     }
 
-    /// Opens the cells for the calling thread alone.
+    /// Opens the cells for the calling thread alone, which does not have them open.
     #[inline]
     pub(crate) fn open(&self, parties: &impl Parties) -> Open<'_, N> {
+        loop {
+            if let Some(open) = self.open_until(parties, || Deadline::NEVER) {
+                return open;
+            }
+        }
+    }
+
+    /// Opens the cells for the calling thread alone, which does not have them open; `None` = somebody else had them open until
+    /// the deadline, see [`with_grace`]. The deadline is only asked for if somebody else has them open.
+    #[inline]
+    pub(crate) fn open_until(
+        &self,
+        parties: &impl Parties,
+        deadline: impl FnOnce() -> Deadline,
+    ) -> Option<Open<'_, N>> {
         const { assert!(N % 2 == 0, "an odd number of cells would need padding") }
         let me = parties.me();
-        // A thread never opens what it has open.
-        if self.word.open_until(parties, Deadline::NEVER) == Outcome::AcquiredPoisoned {
-            self.recover(me);
+        match self.word.open_until(parties, deadline) {
+            Outcome::Acquired => {}
+            Outcome::AcquiredPoisoned => self.recover(me),
+            // There is nothing else that it says.
+            Outcome::TimedOut | Outcome::WouldDeadlock | Outcome::Busy => return None,
         }
         kill::point();
-        Open { cells: self, me, changes: [(0, 0); LOG], count: 0 }
+        Some(Open { cells: self, me, changes: [(0, 0); LOG], count: 0 })
     }
 
     /// Completes what a dead holder has begun.
@@ -194,6 +227,14 @@ impl<const N: usize> Open<'_, N> {
         debug_assert!(self.count == 0, "the changes collected so far come first");
         self.cells.numbers[at].store(value, Release);
         kill::point();
+    }
+
+    /// Changes a number at once, by itself, if it is what it was seen to be; whether it was.
+    pub(crate) fn exchange(&mut self, at: usize, seen: u32, value: u32) -> bool {
+        debug_assert!(self.count == 0, "the changes collected so far come first");
+        let changed = self.cells.numbers[at].compare_exchange(seen, value, Release, Relaxed).is_ok();
+        kill::point();
+        changed
     }
 
     /// Makes the changes, all or none, and keeps the cells open.

@@ -12,7 +12,7 @@
 //!
 //! That of the list of waiters, and of the lock, which the waiter has again when it returns.
 
-use crate::sync::cells::{Cells, Open, even};
+use crate::sync::cells::{Cells, Open, even, with_grace};
 use crate::sync::rlock::RLock;
 use crate::sync::waiters::{End, Ended, Entry, MOST, Waiters};
 use crate::sync::word::{NotReleased, Outcome, Owner, Parties, Word};
@@ -109,46 +109,50 @@ impl Condition {
         if !lock.holds(me) {
             return Err(NotWaited::NotHeld);
         }
-        let entry = self.join(parties).ok_or(NotWaited::TooMany)?;
+        // It holds the lock all the time.
+        let in_vain = Waited { notified: false, lock: Outcome::Acquired };
+        let Some(joined) = self.join(parties, deadline) else { return Ok(in_vain) };
+        let entry = joined.ok_or(NotWaited::TooMany)?;
         let Ok(before) = lock.let_go(me) else {
-            self.give_up(parties, entry);
+            self.give_up(entry);
             return Err(NotWaited::NotHeld);
         };
-        let ended = entry.wait(&self.cells, &mut Slices::new(deadline), || self.sweep(parties));
+        let ended = entry.wait(&self.cells, &mut Slices::new(deadline), || self.sweep(parties, deadline));
         let notified = match ended {
             Some(_) => {
                 entry.leave(&self.cells);
                 true
             }
-            None => self.give_up(parties, entry),
+            None => self.give_up(entry),
         };
         Ok(Waited { notified, lock: lock.take_again(parties, before) })
     }
 
-    fn join(&self, parties: &impl Parties) -> Option<Entry> {
+    /// An entry for the calling thread, if there is room. `None` = the cells could not be opened.
+    fn join(&self, parties: &impl Parties, deadline: Deadline) -> Option<Option<Entry>> {
         let slot = parties.me().slot();
-        let mut open = self.cells.open(parties);
+        let mut open = self.cells.open_until(parties, || with_grace(Some(deadline)))?;
         let next = open.get(NEXT);
         let entry = LIST.join(&mut open, slot, next);
         if entry.is_some() {
             open.set(NEXT, next.wrapping_add(1));
             open.commit();
-            return entry;
+            return Some(entry);
         }
         let ended = self.see_to_the_dead(&mut open, parties);
         let entry = LIST.join(&mut open, slot, next);
         open.set(NEXT, next.wrapping_add(1));
         open.commit();
         LIST.wake(&self.cells, &ended);
-        entry
+        Some(entry)
     }
 
     /// The deadline has passed; whether a notification came first.
-    fn give_up(&self, parties: &impl Parties, entry: Entry) -> bool {
-        let open = self.cells.open(parties);
-        let notified = entry.ended(&self.cells).is_some();
-        entry.leave(&self.cells);
-        drop(open);
+    fn give_up(&self, entry: Entry) -> bool {
+        let notified = entry.give_up(&self.cells).is_some();
+        if notified {
+            entry.leave(&self.cells);
+        }
         notified
     }
 
@@ -183,8 +187,7 @@ impl Condition {
             let Some(first) = waiting.max_by_key(|entry| entry.age(next)) else { break };
             if first.is_dead(parties) {
                 LIST.bury(open, first);
-            } else {
-                LIST.end(open, first, End::Granted, ended);
+            } else if LIST.end(open, first, End::Granted, ended) {
                 granted += 1;
             }
         }
@@ -206,19 +209,21 @@ impl Condition {
     }
 
     #[cold]
-    fn sweep(&self, parties: &impl Parties) {
+    fn sweep(&self, parties: &impl Parties, deadline: Deadline) {
         if LIST.peek(&self.cells).any(|entry| entry.is_dead(parties)) {
-            self.bury(parties);
+            // If it could not be done, it is tried again after the next slice.
+            self.bury(parties, with_grace(Some(deadline)));
         }
     }
 
     /// For whoever clears up after a dead process, before its slot has a new owner. It opens the cells in any case: the
-    /// dead one may have had them open, without any entry.
-    pub(crate) fn bury(&self, parties: &impl Parties) {
-        let mut open = self.cells.open(parties);
+    /// dead one may have had them open, without any entry. `None` = they could not be opened.
+    pub(crate) fn bury(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
+        let mut open = self.cells.open_until(parties, || deadline)?;
         let ended = self.see_to_the_dead(&mut open, parties);
         open.commit();
         LIST.wake(&self.cells, &ended);
+        Some(())
     }
 
     /// How many wait, those included who died waiting and were not noticed yet.

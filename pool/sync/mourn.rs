@@ -14,6 +14,7 @@ use crate::sync::rwlock::RwLock;
 use crate::sync::semaphore::Semaphore;
 use crate::sync::word::Word;
 use crate::sys::atomic::{AtomicU64, Ordering};
+use crate::sys::time::Deadline;
 
 /// Tells the heap who hears of deaths, and who knows what blocks hold; before there is anything to tell.
 pub(crate) fn take_part() {
@@ -21,8 +22,9 @@ pub(crate) fn take_part() {
     held::on_release(holdings);
 }
 
-/// A process has died that had a handle to this block, and its row in the process table.
-fn mourn(kind: u8, memory: &Memory, row: u32) {
+/// A process has died that had a handle to this block: takes it off. Its row in the process table; `false` = the block could
+/// not be opened until the deadline.
+pub(crate) fn mourn(kind: u8, memory: &Memory, row: u32, deadline: Deadline) -> bool {
     let slot = u16::try_from(row + 1).unwrap_or(u16::MAX);
     let is_one_of = |kinds: &[Kind]| kinds.iter().any(|it| *it as u8 == kind);
     if is_one_of(Kind::LOCKS) {
@@ -31,19 +33,19 @@ fn mourn(kind: u8, memory: &Memory, row: u32) {
         memory.view::<RLock>(0).inspect(|lock| lock.bury(slot));
     } else if is_one_of(&[Kind::Queue]) {
         memory.view::<queue::Head>(0).inspect(|head| Queue::bury(head, slot));
-    } else if Kind::is_opened(kind) {
-        // This process has a row, see there.
-        let Ok(here) = Here::new() else { return };
-        if is_one_of(&[Kind::Semaphore, Kind::BoundedSemaphore]) {
-            memory.view::<Semaphore>(0).map(|semaphore| semaphore.bury(&here, slot));
-        } else if is_one_of(&[Kind::RwLock]) {
-            memory.view::<RwLock>(0).map(|lock| lock.bury(&here, slot));
-        } else if is_one_of(&[Kind::Condition]) {
-            memory.view::<Condition>(0).inspect(|condition| condition.bury(&here));
-        } else if is_one_of(&[Kind::Barrier]) {
-            memory.view::<Barrier>(0).inspect(|barrier| barrier.bury(&here));
-        }
+    } else if let Some(kind) = Kind::OPENED.iter().find(|it| **it as u8 == kind) {
+        // Whoever releases what a dead process held has a row itself.
+        let Ok(here) = Here::new() else { return false };
+        let done = match kind {
+            Kind::RwLock => memory.view::<RwLock>(0).map(|lock| lock.bury(&here, slot, deadline).is_some()),
+            Kind::Condition => memory.view::<Condition>(0).map(|it| it.bury(&here, deadline).is_some()),
+            Kind::Barrier => memory.view::<Barrier>(0).map(|barrier| barrier.bury(&here, deadline).is_some()),
+            _ => memory.view::<Semaphore>(0).map(|semaphore| semaphore.bury(&here, slot, deadline).is_some()),
+        };
+        // A block that is too small for what it should be has nothing to be taken off.
+        return done.unwrap_or(true);
     }
+    true
 }
 
 /// What a block holds of other blocks.

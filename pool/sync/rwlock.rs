@@ -3,11 +3,13 @@
 //! The cells hold who writes, how many read, and how many readers each process has, so that dead readers are noticed.
 //! Readers go behind writers that wait, but not for ever: a reader that has waited while a writer gave the lock back, or
 //! for a whole slice, no longer does. When a writer gives the lock back while readers wait, the next turn is theirs; if
-//! none of them takes it within a slice (they were killed), a writer does.
+//! none of them takes it within a slice (they were killed), a writer does. Who does not want to wait respects both as well,
+//! as long as somebody alive may stand behind it: a waiting writer says after each of its slices that it still waits, and
+//! a turn is taken at once. What is older than [`STALE`] is that of a process that was killed.
 //!
 //! Death: a dead reader is taken off the count by the next writer that waits. A dead writer is taken off by whoever waits
 //! next, and leaves poison, as in the lock word. That a writer waits is a mark in its line, which a killed one leaves
-//! behind; that costs one reader one slice.
+//! behind; that costs a reader that waits a slice.
 //!
 //! A thread that reads and asks to write waits for itself; only for a thread that writes that is noticed.
 //!
@@ -15,10 +17,10 @@
 //!
 //! That of the cells: a writer gives back and the next to come takes with the cells open.
 
-use crate::sync::cells::{Cells, Line, Open, even};
+use crate::sync::cells::{Cells, Line, Open, even, with_grace};
 use crate::sync::word::{MAX_SLOTS, NotReleased, Outcome, Owner, Parties, Spin};
 use crate::sys::futex::Slices;
-use crate::sys::time::Deadline;
+use crate::sys::time::{Deadline, millis};
 use std::fmt;
 
 /// The writer's [`Owner`]; 0 = none.
@@ -34,9 +36,15 @@ const RELEASES: usize = 4;
 /// Where writers wait, and where readers.
 const WRITE: Line = Line { mark: 5, turn: 6 };
 const READ: Line = Line { mark: 7, turn: 8 };
+/// When a writer last said that it waits, and when the turn became the readers': [`millis`].
+const WRITER_WAITED: usize = 9;
+const TURN_BEGAN: usize = 10;
 /// How many readers the process of each slot has; slots begin with 1.
-const READERS_OF: usize = 8;
+const READERS_OF: usize = 10;
 const CELLS: usize = even(READERS_OF + MAX_SLOTS + 1);
+
+/// Twice the longest slice, in milliseconds.
+const STALE: u32 = 100;
 
 /// The shared part. All zero is a free lock.
 #[repr(transparent)]
@@ -52,6 +60,15 @@ struct Patience {
     slept: bool,
     /// It has slept a slice, and nobody has called.
     slice: bool,
+    /// It does not want to wait at all.
+    none: bool,
+}
+
+impl Patience {
+    /// Whether it takes no account of something that somebody has said then: nobody alive says so.
+    fn is_stale(self, open: &Open<'_, CELLS>, since: usize) -> bool {
+        self.slice || (self.none && millis().wrapping_sub(open.get(since)) > STALE)
+    }
 }
 
 impl RwLock {
@@ -87,9 +104,15 @@ impl RwLock {
         let writes = line.mark == WRITE.mark;
         let mut slices = Slices::new(deadline.unwrap_or(Deadline::NEVER));
         let mut spin = Spin::new();
-        let mut patience = Patience::default();
+        let mut patience = Patience { none: deadline.is_none(), ..Patience::default() };
         loop {
-            let mut open = self.cells.open(parties);
+            let Some(mut open) = self.cells.open_until(parties, || with_grace(deadline)) else {
+                // Its last wake-up may have been meant for one of several.
+                if patience.slept {
+                    self.cells.wake(line, 1);
+                }
+                return if deadline.is_some() { Outcome::TimedOut } else { Outcome::Busy };
+            };
             if patience.slept {
                 open.woken(line);
             }
@@ -115,19 +138,22 @@ impl RwLock {
             if deadline.is_some() {
                 patience.began.get_or_insert(open.get(RELEASES));
                 turn = open.line_up(line);
+                if writes {
+                    open.set(WRITER_WAITED, millis());
+                }
                 open.commit();
             } else {
                 drop(open);
             }
             // After lining up, so that whoever takes the dead off the count here wakes the others in the line, too.
-            if self.sweep(parties) {
+            if self.sweep(parties, deadline) {
                 continue;
             }
             if deadline.is_none() {
                 return Outcome::Busy;
             }
             if !slices.sleep(self.cells.number(line.turn), turn) {
-                self.give_up(parties, writes);
+                self.give_up(parties, deadline, writes);
                 return Outcome::TimedOut;
             }
             patience.slept = true;
@@ -142,8 +168,10 @@ impl RwLock {
         patience: Patience,
     ) -> Result<Outcome, Open<'a, CELLS>> {
         let was_passed = patience.began.is_some_and(|began| began != open.get(RELEASES));
-        let goes_first = was_passed || patience.slice;
-        if open.get(WRITER) != 0 || (open.get(WRITE.mark) != 0 && !goes_first) {
+        let is_behind = |open: &Open<'_, CELLS>| {
+            open.get(WRITE.mark) != 0 && !was_passed && !patience.is_stale(open, WRITER_WAITED)
+        };
+        if open.get(WRITER) != 0 || is_behind(&open) {
             return Err(open);
         }
         // Behind a slice in which nothing happened, the mark may be that of a writer that was killed: the call tells.
@@ -167,8 +195,8 @@ impl RwLock {
         me: Owner,
         patience: Patience,
     ) -> Result<Outcome, Open<'a, CELLS>> {
-        let readers_turn = open.get(READERS_TURN) != 0 && !patience.slice;
-        if open.get(WRITER) != 0 || open.get(READERS) != 0 || readers_turn {
+        let is_behind = |open: &Open<'_, CELLS>| open.get(READERS_TURN) != 0 && !patience.is_stale(open, TURN_BEGAN);
+        if open.get(WRITER) != 0 || open.get(READERS) != 0 || is_behind(&open) {
             return Err(open);
         }
         open.set(WRITER, me.bits());
@@ -179,8 +207,9 @@ impl RwLock {
     }
 
     /// The deadline has passed. Others may have stayed behind on account of this thread, or been passed over.
-    fn give_up(&self, parties: &impl Parties, writes: bool) {
-        let mut open = self.cells.open(parties);
+    fn give_up(&self, parties: &impl Parties, deadline: Option<Deadline>, writes: bool) {
+        // Otherwise that costs them a slice.
+        let Some(mut open) = self.cells.open_until(parties, || with_grace(deadline)) else { return };
         if !writes {
             open.set(READERS_TURN, 0);
         }
@@ -241,6 +270,7 @@ impl RwLock {
         let write = !read && open.call(WRITE);
         if read {
             open.set(READERS_TURN, 1);
+            open.set(TURN_BEGAN, millis());
         }
         open.commit();
         if read {
@@ -252,18 +282,19 @@ impl RwLock {
     }
 
     /// Takes a dead process off: its readers, and its writer, which leaves poison; whether there were any. For whoever
-    /// clears up after it, before the slot has a new owner.
-    pub(crate) fn bury(&self, parties: &impl Parties, slot: u16) -> bool {
-        let mut open = self.cells.open(parties);
+    /// clears up after it, before the slot has a new owner. `None` = the cells could not be opened.
+    pub(crate) fn bury(&self, parties: &impl Parties, slot: u16, deadline: Deadline) -> Option<bool> {
+        let mut open = self.cells.open_until(parties, || deadline)?;
         // Asked with the cells open: somebody may have cleared up in between, and the slot have a new owner.
         // SYNC: death
         if !parties.is_dead(slot) {
-            return false;
+            return Some(false);
         }
         let own = READERS_OF + usize::from(slot);
         let readers = open.get(own);
         open.set(own, 0);
-        open.add(READERS, -(readers as i32));
+        // Whatever stands there: a process may have written over it.
+        open.add(READERS, readers.wrapping_neg() as i32);
         let wrote = Owner::from_bits(open.get(WRITER)).is_some_and(|owner| owner.slot() == slot);
         open.flush();
         if wrote {
@@ -272,16 +303,16 @@ impl RwLock {
         } else if readers > 0 {
             self.call_all(open);
         }
-        wrote || readers > 0
+        Some(wrote || readers > 0)
     }
 
     /// Looks for dead holders; whether there were any.
     #[cold]
-    fn sweep(&self, parties: &impl Parties) -> bool {
+    fn sweep(&self, parties: &impl Parties, deadline: Option<Deadline>) -> bool {
         // SYNC: death
         let is_dead = |slot: u16| (1..=MAX_SLOTS as u16).contains(&slot) && parties.is_dead(slot);
         if let Some(writer) = Owner::from_bits(self.cells.peek(WRITER)) {
-            return is_dead(writer.slot()) && self.bury(parties, writer.slot());
+            return is_dead(writer.slot()) && self.bury(parties, writer.slot(), with_grace(deadline)) == Some(true);
         }
         if self.cells.peek(READERS) == 0 {
             return false;
@@ -289,7 +320,7 @@ impl RwLock {
         let mut found = false;
         for slot in 1..=MAX_SLOTS as u16 {
             if self.cells.peek(READERS_OF + usize::from(slot)) != 0 && is_dead(slot) {
-                found |= self.bury(parties, slot);
+                found |= self.bury(parties, slot, with_grace(deadline)) == Some(true);
             }
         }
         found

@@ -10,7 +10,7 @@
 //!
 //! That of the cells: what a process wrote before it released a permit is seen by whoever opens the cells later.
 
-use crate::sync::cells::{Cells, Line, Open, even};
+use crate::sync::cells::{Cells, Line, Open, even, with_grace};
 use crate::sync::word::{MAX_SLOTS, NotReleased, Outcome, Parties, Spin};
 use crate::sys::futex::Slices;
 use crate::sys::time::Deadline;
@@ -65,7 +65,13 @@ impl Semaphore {
         let mut slept = false;
         loop {
             while self.value() == 0 && spin.once() {}
-            let mut open = self.cells.open(parties);
+            let Some(mut open) = self.cells.open_until(parties, || with_grace(Some(deadline))) else {
+                // Its last wake-up may have been meant for one of several.
+                if slept {
+                    self.cells.wake(LINE, 1);
+                }
+                return Outcome::TimedOut;
+            };
             if slept {
                 open.woken(LINE);
             }
@@ -76,7 +82,7 @@ impl Semaphore {
             let turn = open.line_up(LINE);
             open.commit();
             // After lining up, so that whoever returns permits here wakes the others in the line, too.
-            if self.sweep(parties) {
+            if self.sweep(parties, Some(deadline)) {
                 continue;
             }
             if !slices.sleep(self.cells.number(LINE.turn), turn) {
@@ -89,13 +95,14 @@ impl Semaphore {
     /// Takes a permit if there is one.
     pub(crate) fn try_acquire(&self, parties: &impl Parties, hold: Hold) -> Outcome {
         loop {
-            let open = self.cells.open(parties);
+            // Somebody was stopped in the middle of a change: nobody can say whether there is one.
+            let Some(open) = self.cells.open_until(parties, || with_grace(None)) else { return Outcome::Busy };
             if open.get(COUNT) > 0 {
                 self.take(open, parties, hold, false);
                 return Outcome::Acquired;
             }
             drop(open);
-            if !self.sweep(parties) {
+            if !self.sweep(parties, None) {
                 return Outcome::Busy;
             }
         }
@@ -163,37 +170,38 @@ impl Semaphore {
     }
 
     /// Returns the permits that the dead process of this slot holds; whether there were any. For whoever clears up after
-    /// it, before the slot has a new owner.
-    pub(crate) fn bury(&self, parties: &impl Parties, slot: u16) -> bool {
-        let mut open = self.cells.open(parties);
+    /// it, before the slot has a new owner. `None` = the cells could not be opened.
+    pub(crate) fn bury(&self, parties: &impl Parties, slot: u16, deadline: Deadline) -> Option<bool> {
+        let mut open = self.cells.open_until(parties, || deadline)?;
         let own = HELD_BY + usize::from(slot);
         let held = open.get(own);
         // Asked once more, as somebody else may have cleared up in between, and the slot have a new owner.
         // SYNC: death
         if held == 0 || !parties.is_dead(slot) {
-            return false;
+            return Some(false);
         }
         open.set(own, 0);
-        open.add(HELD, -(held as i32));
+        // Whatever stands there: a process may have written over it.
+        open.add(HELD, held.wrapping_neg() as i32);
         open.add(COUNT, held as i32);
         let call = open.call(LINE);
         open.commit();
         if call {
             self.cells.wake(LINE, held);
         }
-        true
+        Some(true)
     }
 
     /// Looks for dead holders; whether permits came back.
     #[cold]
-    fn sweep(&self, parties: &impl Parties) -> bool {
+    fn sweep(&self, parties: &impl Parties, deadline: Option<Deadline>) -> bool {
         if self.cells.peek(HELD) == 0 {
             return false;
         }
         let mut found = false;
         for slot in 1..=MAX_SLOTS as u16 {
             if self.cells.peek(HELD_BY + usize::from(slot)) != 0 && parties.is_dead(slot) {
-                found |= self.bury(parties, slot);
+                found |= self.bury(parties, slot, with_grace(deadline)) == Some(true);
             }
         }
         found

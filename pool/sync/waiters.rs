@@ -2,7 +2,9 @@
 //!
 //! An entry says whose it is and how the wait stands: it waits, its wish was granted, or it was refused. The waiter sleeps
 //! on its own entry, so exactly those are woken who are meant, and a waiter that was killed is known by its slot. Entries
-//! are made, granted and refused with the cells open; who finds its own granted or refused takes it away by one store.
+//! are made, granted and refused with the cells open; who finds its own granted or refused takes it away by one store. Who
+//! gives up takes its own away without opening the cells, which somebody may have open who was stopped: so granting,
+//! refusing and giving up are compare-exchanges, of which one succeeds.
 //!
 //! ## Memory ordering
 //!
@@ -11,7 +13,7 @@
 
 use crate::sync::cells::{Cells, Open};
 use crate::sync::word::{Parties, Spin, kill};
-use crate::sys::atomic::Ordering::{Acquire, Release};
+use crate::sys::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sys::futex::{self, Slices};
 
 /// The most who can wait at a time.
@@ -127,12 +129,15 @@ impl Waiters {
         (self.first..self.first + used).map(|at| Entry { at, value: cells.peek(at) }).filter(|entry| entry.value != 0)
     }
 
-    /// Ends a wait.
-    pub(crate) fn end<const N: usize>(self, open: &mut Open<'_, N>, entry: Entry, end: End, ended: &mut Ended) {
+    /// Ends a wait; false = the waiter has given up.
+    pub(crate) fn end<const N: usize>(self, open: &mut Open<'_, N>, entry: Entry, end: End, ended: &mut Ended) -> bool {
         // SYNC: waiter
-        open.put(entry.at, entry.value & !STATE | end.state());
-        let index = entry.at - self.first;
-        ended.0[index / 64] |= 1 << (index % 64);
+        let is_ended = open.exchange(entry.at, entry.value, entry.value & !STATE | end.state());
+        if is_ended {
+            let index = entry.at - self.first;
+            ended.0[index / 64] |= 1 << (index % 64);
+        }
+        is_ended
     }
 
     /// Ends all waits.
@@ -175,10 +180,21 @@ impl Entry {
         }
     }
 
-    /// Takes this thread's entry away; with open cells as long as its wait has not ended.
+    /// Takes this thread's entry away, whose wait has ended.
     pub(crate) fn leave<const N: usize>(self, cells: &Cells<N>) {
         kill::point();
         cells.number(self.at).store(0, Release);
+    }
+
+    /// Takes this thread's entry away if its wait has not ended; otherwise says how it has.
+    pub(crate) fn give_up<const N: usize>(self, cells: &Cells<N>) -> Option<End> {
+        kill::point();
+        // SYNC: waiter
+        match cells.number(self.at).compare_exchange(self.value, 0, AcqRel, Acquire) {
+            Ok(_) => None,
+            Err(value) if value & STATE == GRANTED => Some(End::Granted),
+            Err(_) => Some(End::Refused),
+        }
     }
 
     /// Waits for the end of this thread's wait. After each slice it calls `look`, which sees to the dead. `None` = the

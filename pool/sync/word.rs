@@ -191,13 +191,14 @@ impl Word {
 
     /// Like [`Word::lock_until`], for a thread that never asks for what it holds: if the word seems to be its own, it is that
     /// of another thread of its process that has the same number, and it waits.
+    /// The deadline is only asked for if it has to wait.
     #[inline]
-    pub(crate) fn open_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
+    pub(crate) fn open_until(&self, parties: &impl Parties, deadline: impl FnOnce() -> Deadline) -> Outcome {
         let me = parties.me();
         if self.enter(0, me) {
             return Outcome::Acquired;
         }
-        self.take(NOBODY, me, parties, deadline)
+        self.take(NOBODY, me, parties, deadline())
     }
 
     /// Like [`Word::lock`], without waiting.

@@ -37,6 +37,11 @@ impl Deadline {
         self.0
     }
 
+    /// The later of the two.
+    pub(crate) fn later(self, other: Deadline) -> Deadline {
+        Deadline(self.0.zip(other.0).map(|(a, b)| a.max(b)))
+    }
+
     /// The earlier of the two.
     pub(crate) fn earlier(self, other: Deadline) -> Deadline {
         match (self.0, other.0) {
@@ -44,6 +49,15 @@ impl Deadline {
             (a, b) => Deadline(a.or(b)),
         }
     }
+}
+
+/// Milliseconds by a clock that all processes share, modulo 2^32. In models no time passes.
+pub(crate) fn millis() -> u32 {
+    if cfg!(loom) {
+        return 0;
+    }
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (now.tv_sec as u32).wrapping_mul(1000).wrapping_add(now.tv_nsec as u32 / 1_000_000)
 }
 
 #[cfg(test)]
@@ -69,5 +83,7 @@ mod tests {
         assert_eq!(soon.earlier(late), soon);
         assert_eq!(late.earlier(soon), soon);
         assert_eq!(Deadline::NEVER.earlier(soon), soon);
+        assert_eq!((soon.later(late), late.later(soon)), (late, late));
+        assert_eq!((Deadline::NEVER.later(soon), soon.later(Deadline::NEVER)), (Deadline::NEVER, Deadline::NEVER));
     }
 }

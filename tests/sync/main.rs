@@ -10,4 +10,5 @@ mod kills;
 mod rules;
 #[cfg(target_arch = "x86_64")]
 mod steps;
+mod stopped;
 mod threads;

@@ -74,8 +74,7 @@ fn a_death_breaks_it_for_all() {
     check(2, || {
         let shared = shared(3);
         let victim = shared.crowd.party(1, 1);
-        let mut slices = Slices::new(Deadline::NEVER);
-        assert!(matches!(shared.barrier.arrive(&victim, &mut slices, false), Ok(Arrived::Waits(_))));
+        assert!(matches!(shared.barrier.arrive(&victim, Deadline::NEVER, false), Ok(Arrived::Waits(_))));
         let other = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.barrier.wait_until(&shared.crowd.party(2, 1), Deadline::NEVER, NO_ACTION))

@@ -165,7 +165,7 @@ fn a_party_that_dies_waiting_breaks_the_barrier() {
     let barrier = barrier(3);
     let wait = |slot| barrier.wait_until(&crowd.party(slot, 1), Deadline::NEVER, NO_ACTION);
     // The victim: an entry, and nobody behind it.
-    let (open, ended) = barrier.open(&crowd.party(1, 1));
+    let (open, ended) = barrier.open(&crowd.party(1, 1), || Deadline::NEVER).unwrap();
     let mut open = open;
     assert!(LIST.join(&mut open, 1, 0).is_some());
     barrier.close(open, &ended);

@@ -15,17 +15,17 @@ fn shared() -> Shared {
 
 /// A thread that waits; it has made its entry already, as if it had been first to hold the lock.
 fn waiter(shared: &Shared, slot: u16, deadline: Deadline) -> thread::JoinHandle<bool> {
-    let entry = shared.1.join(&shared.0.party(slot, 1)).unwrap();
+    let entry = shared.1.join(&shared.0.party(slot, 1), Deadline::NEVER).flatten().unwrap();
     let shared = Arc::clone(shared);
     thread::spawn(move || {
         let party = shared.0.party(slot, 1);
-        let ended = entry.wait(&shared.1.cells, &mut Slices::new(deadline), || shared.1.sweep(&party));
+        let ended = entry.wait(&shared.1.cells, &mut Slices::new(deadline), || shared.1.sweep(&party, deadline));
         match ended {
             Some(_) => {
                 entry.leave(&shared.1.cells);
                 true
             }
-            None => shared.1.give_up(&party, entry),
+            None => shared.1.give_up(entry),
         }
     })
 }
@@ -75,7 +75,7 @@ fn one_notification_ends_one_wait() {
 fn the_dead_take_no_notification_with_them() {
     check(2, || {
         let shared = shared();
-        assert!(shared.1.join(&shared.0.party(3, 1)).is_some());
+        assert!(shared.1.join(&shared.0.party(3, 1), Deadline::NEVER).flatten().is_some());
         let second = waiter(&shared, 2, Deadline::NEVER);
         let killer = {
             let shared = Arc::clone(&shared);

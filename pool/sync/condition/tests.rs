@@ -108,7 +108,7 @@ fn more_than_the_list_holds_is_an_error_and_the_dead_make_room() {
     let crowd = Crowd::new();
     let (condition, lock, party) = (Condition::new(), Word::new(), crowd.party(2, 1));
     for _ in 0..MOST {
-        assert!(condition.join(&crowd.party(1, 1)).is_some());
+        assert!(condition.join(&crowd.party(1, 1), Deadline::NEVER).unwrap().is_some());
     }
     assert_eq!(lock.lock(&party), Acquired);
     assert_eq!(condition.wait_until(&party, &lock, Deadline::NEVER), Err(NotWaited::TooMany));
@@ -123,7 +123,7 @@ fn a_notification_of_a_dead_waiter_goes_to_another() {
     let (condition, lock) = (Condition::new(), Word::new());
     let (victim, other, main) = (crowd.party(1, 1), crowd.party(2, 1), crowd.party(3, 1));
     // It waits, is notified, and dies before it takes note.
-    assert!(condition.join(&victim).is_some());
+    assert!(condition.join(&victim, Deadline::NEVER).unwrap().is_some());
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
             assert_eq!(lock.lock(&other), Acquired);
@@ -206,7 +206,7 @@ fn a_dead_process_that_has_the_cells_open_is_buried_without_an_entry() {
     let (condition, lock) = (Condition::new(), RLock::new());
     std::mem::forget(condition.cells.open(&crowd.party(1, 1)));
     crowd.kill(1);
-    condition.bury(&crowd.party(2, 1));
+    condition.bury(&crowd.party(2, 1), Deadline::NEVER).unwrap();
     // As if slot 1 had a new owner: nobody is dead here.
     let later = Crowd::new();
     let party = later.party(3, 1);
