@@ -15,6 +15,7 @@ use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::life::{self, Lives};
 use crate::sys::memory::Atomics;
 use crate::sys::robust::Mark;
+use crate::sys::time::millis;
 use Ordering::{Acquire, Relaxed, Release};
 
 /// A row of the process table.
@@ -27,12 +28,17 @@ pub(crate) struct Party {
     pub(super) high: AtomicU64,
     /// The process id of who lives in it.
     pub(super) pid: AtomicU64,
-    _pad: [AtomicU64; 5],
+    /// When it was given back last: [`millis`]; 0 = never.
+    freed: AtomicU64,
+    _pad: [AtomicU64; 4],
     pub(super) mark: Mark,
 }
 
 // SAFETY: repr(C), atomics and a `Mark` only; 128 bytes, so no padding.
 unsafe impl Atomics for Party {}
+
+/// How long a row rests before it is given away again, if there are others; in milliseconds.
+const REST: u32 = 1000;
 
 /// Names one process among all that ever use a heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,17 +138,26 @@ impl Parties {
 
     fn take_free(&self, to: Standing) -> Option<PartyId> {
         let count = self.rows.len() as u64;
-        // Round and round, so that a row rests as long as possible.
+        // Round and round, so that a row rests as long as possible; and those that have not rested at all come last, since
+        // some thread may have seen their last holder dead and not have drawn its conclusions yet.
         let start = self.head.next_party.fetch_add(1, Relaxed);
-        (0..count).find_map(|step| {
-            let row = (start.wrapping_add(step) % count) as u32;
-            let party = &self.rows[row as usize];
-            let (standing, generation) = party.standing()?;
-            if standing != Standing::Free || !party.change(generation, Standing::Free, to) {
-                return None;
-            }
-            self.head.parties.fetch_max(u64::from(row) + 1, Relaxed);
-            Some(PartyId { row, generation })
+        let now = millis();
+        let rests = |party: &Party| {
+            let freed = party.freed.load(Relaxed) as u32;
+            freed != 0 && now.wrapping_sub(freed) < REST
+        };
+        [false, true].into_iter().find_map(|also_rests| {
+            (0..count).find_map(|step| {
+                let row = (start.wrapping_add(step) % count) as u32;
+                let party = &self.rows[row as usize];
+                let (standing, generation) = party.standing()?;
+                let is_for_us = standing == Standing::Free && (also_rests || !rests(party));
+                if !is_for_us || !party.change(generation, Standing::Free, to) {
+                    return None;
+                }
+                self.head.parties.fetch_max(u64::from(row) + 1, Relaxed);
+                Some(PartyId { row, generation })
+            })
         })
     }
 
@@ -184,18 +199,21 @@ impl Parties {
     }
 
     /// Whether the process in a row has ended, with all its threads. One load as long as it lives, and then a system call.
+    /// With a `generation`, modulo 256: whether that very process has.
     #[inline]
-    pub(super) fn is_dead(&self, row: u32) -> bool {
+    pub(super) fn is_dead(&self, row: u32, generation: Option<u8>) -> bool {
+        let Some(party) = self.rows.get(row as usize) else { return true };
+        // A row is another one's only when everything that this one held was released.
+        let is_other = |expected| party.standing().is_none_or(|(_, generation)| generation as u8 != expected);
         // SYNC: death
-        self.rows.get(row as usize).is_none_or(|party| party.mark.is_orphaned())
-            && !self.lives.is_held(self.byte_of(row))
+        generation.is_some_and(is_other) || party.mark.is_orphaned() && !self.lives.is_held(self.byte_of(row))
     }
 
     /// Whether that very process has ended.
     pub(super) fn has_ended(&self, id: PartyId) -> bool {
         let Some(party) = self.rows.get(id.row as usize) else { return true };
         let Some((standing, generation)) = party.standing() else { return true };
-        generation != id.generation || standing == Standing::Free || self.is_dead(id.row)
+        generation != id.generation || standing == Standing::Free || self.is_dead(id.row, None)
     }
 
     fn used(&self) -> impl Iterator<Item = (u32, &'static Party)> {
@@ -206,7 +224,7 @@ impl Parties {
     /// The rows of living processes.
     pub(super) fn living(&self) -> Vec<u32> {
         let lives = |party: &Party| matches!(party.standing(), Some((Standing::Living(_), _)));
-        self.used().filter(|(row, party)| lives(party) && !self.is_dead(*row)).map(|(row, _)| row).collect()
+        self.used().filter(|(row, party)| lives(party) && !self.is_dead(*row, None)).map(|(row, _)| row).collect()
     }
 
     /// How many rows are free.
@@ -217,7 +235,7 @@ impl Parties {
     /// The process id of the first process of the tree, as long as it lives.
     pub(super) fn first(&self) -> Option<i32> {
         let is_first = |party: &Party| matches!(party.standing(), Some((Standing::Living(None), _)));
-        let first = self.used().find(|(row, party)| is_first(party) && !self.is_dead(*row));
+        let first = self.used().find(|(row, party)| is_first(party) && !self.is_dead(*row, None));
         i32::try_from(first?.1.pid.load(Relaxed)).ok()
     }
 
@@ -236,7 +254,9 @@ impl Parties {
                 Standing::Reserved(parent) => self.has_ended(parent),
                 // It holds nothing yet, so it does not matter who notices.
                 Standing::Moving(pid) => life::has_ended(pid.into()),
-                Standing::Living(parent) => parent.is_some_and(|parent| self.has_ended(parent)) && self.is_dead(row),
+                Standing::Living(parent) => {
+                    parent.is_some_and(|parent| self.has_ended(parent)) && self.is_dead(row, None)
+                }
             };
             (is_abandoned && party.change(generation, standing, Standing::Released(own))).then_some(id)
         });
@@ -247,6 +267,7 @@ impl Parties {
     pub(super) fn give_back(&self, id: PartyId) {
         let party = &self.rows[id.row as usize];
         party.high.store(0, Relaxed);
+        party.freed.store(millis().max(1).into(), Relaxed);
         party.mark.clear();
         // SYNC: party lives
         party.state.store(Standing::Free.to_bits(id.generation.wrapping_add(1)), Release);

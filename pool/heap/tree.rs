@@ -165,17 +165,18 @@ pub(crate) fn size() -> Result<u64, Error> {
 
 /// Whether the process in a row of the process table has ended, with all its threads.
 #[inline]
-pub(crate) fn is_dead(row: u32) -> bool {
-    HEAP.get().is_none_or(|heap| heap.file.parties().is_dead(row))
+/// With a generation, modulo 256: whether that very process has.
+pub(crate) fn is_dead(row: u32, generation: Option<u8>) -> bool {
+    HEAP.get().is_none_or(|heap| heap.file.parties().is_dead(row, generation))
 }
 
-/// The row of this process.
+/// Who this process is.
 ///
 /// # Errors
 ///
 /// As [`heap`].
-pub(crate) fn own_row() -> Result<u32, Error> {
-    heap().map(|heap| heap.own.row)
+pub(crate) fn own() -> Result<PartyId, Error> {
+    heap().map(|heap| heap.own)
 }
 
 /// The process id of whoever has a row, for people.

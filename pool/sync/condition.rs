@@ -45,7 +45,7 @@ pub(crate) trait Monitor {
 
 impl Monitor for Word {
     fn holds(&self, me: Owner) -> bool {
-        self.owner().is_some_and(|owner| owner == me || (owner.thread() == 0 && owner.slot() == me.slot()))
+        self.owner().is_some_and(|owner| owner == me || owner.is_raw_of(me))
     }
 
     fn let_go(&self, me: Owner) -> Result<u32, NotReleased> {

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::heap::tree;
 #[cfg(not(loom))]
 use crate::sync::word::MAX_SLOTS;
-use crate::sync::word::{Owner, Parties};
+use crate::sync::word::{MAX_THREAD, Owner, Parties};
 use crate::sys::fork::{set_thread_tag, thread_tag};
 use crate::sys::thread_end::at_thread_end;
 use parking_lot::Mutex;
@@ -40,10 +40,11 @@ impl Here {
     #[cold]
     fn first() -> Result<Here, Error> {
         // Refuses in a fork, whose threads must not pass for those of the process that it was forked from.
-        let slot = u16::try_from(tree::own_row()? + 1).unwrap_or(u16::MAX);
+        let own = tree::own()?;
+        let slot = u16::try_from(own.row + 1).unwrap_or(u16::MAX);
         let number = Numbers::take();
         at_thread_end(Numbers::give_back, number.into());
-        let me = Owner::new(slot, number);
+        let me = Owner::new(slot, own.generation as u8, number);
         set_thread_tag(me.bits());
         Ok(Here { me })
     }
@@ -62,7 +63,11 @@ impl Parties for Here {
 
     #[inline]
     fn is_dead(&self, slot: u16) -> bool {
-        tree::is_dead(u32::from(slot).wrapping_sub(1))
+        tree::is_dead(u32::from(slot).wrapping_sub(1), None)
+    }
+
+    fn has_died(&self, owner: Owner) -> bool {
+        tree::is_dead(u32::from(owner.slot()).wrapping_sub(1), Some(owner.generation()))
     }
 }
 
@@ -82,7 +87,7 @@ struct Numbers {
 
 /// The last number. Beyond that many threads at a time all others share it: they lock each other out all the same, but one
 /// that waits for a lock that another of them holds is told that it would deadlock.
-const LAST: u16 = u16::MAX;
+const LAST: u16 = MAX_THREAD;
 
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: VecDeque::new(), used: 0 });
 
@@ -92,7 +97,7 @@ impl Numbers {
         if let Some(number) = numbers.free.pop_front() {
             return number;
         }
-        numbers.used = numbers.used.saturating_add(1);
+        numbers.used = (numbers.used + 1).min(LAST);
         numbers.used
     }
 
@@ -102,7 +107,7 @@ impl Numbers {
         set_thread_tag(0);
         let number = number as u16;
         // In a fork another thread of the original may have had the list locked, for ever.
-        if HOLDS.get() == 0 && number != LAST && tree::own_row().is_ok() {
+        if HOLDS.get() == 0 && number != LAST && tree::own().is_ok() {
             NUMBERS.lock().free.push_back(number);
         }
     }

@@ -6,27 +6,30 @@ use std::array;
 
 /// Processes that die when told to.
 pub(crate) struct Crowd {
-    dead: [AtomicU32; MAX_SLOTS + 1],
+    /// Of each slot: how often it was given to another process, doubled; odd = dead.
+    lives: [AtomicU32; MAX_SLOTS + 1],
 }
 
 impl Crowd {
     pub(crate) fn new() -> Crowd {
-        Crowd { dead: array::from_fn(|_| AtomicU32::new(0)) }
+        Crowd { lives: array::from_fn(|_| AtomicU32::new(0)) }
     }
 
     pub(crate) fn party(&self, slot: u16, thread: u16) -> Party<'_> {
-        Party { crowd: self, me: Owner::new(slot, thread) }
+        // As in the process table, a process knows itself since before anybody could have killed it.
+        let generation = (self.lives[usize::from(slot)].load(Ordering::Relaxed) / 2) as u8;
+        Party { crowd: self, me: Owner::new(slot, generation, thread) }
     }
 
     pub(crate) fn kill(&self, slot: u16) {
         // SYNC: death
-        self.dead[usize::from(slot)].store(1, Ordering::Release);
+        self.lives[usize::from(slot)].fetch_or(1, Ordering::AcqRel);
     }
 
     /// Gives the slot of a dead process to a living one.
     #[cfg(not(loom))]
     pub(crate) fn revive(&self, slot: u16) {
-        self.dead[usize::from(slot)].store(0, Ordering::Release);
+        self.lives[usize::from(slot)].fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -44,7 +47,13 @@ impl Parties for Party<'_> {
 
     fn is_dead(&self, slot: u16) -> bool {
         // SYNC: death
-        self.crowd.dead.get(usize::from(slot)).is_none_or(|dead| dead.load(Ordering::Acquire) != 0)
+        self.crowd.lives.get(usize::from(slot)).is_none_or(|lives| lives.load(Ordering::Acquire) % 2 != 0)
+    }
+
+    fn has_died(&self, owner: Owner) -> bool {
+        // SYNC: death
+        let lives = self.crowd.lives.get(usize::from(owner.slot()));
+        lives.is_none_or(|lives| lives.load(Ordering::Acquire) as u8 != owner.generation() << 1)
     }
 }
 

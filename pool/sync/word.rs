@@ -3,10 +3,10 @@
 //!
 //! | bits of the first | meaning |
 //! |---|---|
-//! | 31 | not used |
-//! | 30 | poison: a holder died, and nobody has declared the data sound since |
-//! | 16 to 29 | the holder's process: its slot in the process table, from 1 |
-//! | 0 to 15 | the holder's thread, from 1; 0 = acquired raw, anybody may release it |
+//! | 31 | poison: a holder died, and nobody has declared the data sound since |
+//! | 23 to 30 | how many processes had the slot before, modulo 256 |
+//! | 13 to 22 | the holder's process: its slot in the process table, from 1 |
+//! | 0 to 12 | the holder's thread, from 1; 0 = acquired raw, anybody may release it |
 //!
 //! The second is 1 if somebody may sleep on it, and 0 otherwise.
 //!
@@ -48,8 +48,16 @@ use std::fmt;
 /// A table of one `u32` for each, with a head of 256 bytes, fills a page.
 pub(crate) const MAX_SLOTS: usize = if cfg!(loom) { 3 } else { 960 };
 
-const POISON: u32 = 1 << 30;
+const POISON: u32 = 1 << 31;
 const OWNER: u32 = POISON - 1;
+const SLOT_SHIFT: u32 = 13;
+const GENERATION_SHIFT: u32 = 23;
+
+/// The highest number of a thread.
+pub(crate) const MAX_THREAD: u16 = (1 << SLOT_SHIFT) - 1;
+
+const SLOT: u32 = (1 << (GENERATION_SHIFT - SLOT_SHIFT)) - 1;
+const _: () = assert!(MAX_SLOTS <= SLOT as usize);
 
 /// In the second word: somebody may sleep.
 const ASLEEP: u32 = 1;
@@ -71,28 +79,39 @@ const NOBODY: Owner = Owner(0);
 impl Owner {
     /// # Panics
     ///
-    /// When there is no such slot.
-    pub(crate) fn new(slot: u16, thread: u16) -> Owner {
+    /// When there is no such slot or thread.
+    pub(crate) fn new(slot: u16, generation: u8, thread: u16) -> Owner {
         assert!((1..=MAX_SLOTS).contains(&slot.into()), "no such process slot");
-        Owner(u32::from(slot) << 16 | u32::from(thread))
+        assert!(thread <= MAX_THREAD, "no such thread");
+        Owner(u32::from(generation) << GENERATION_SHIFT | u32::from(slot) << SLOT_SHIFT | u32::from(thread))
     }
 
     /// The slot of its process.
     #[inline]
     pub(crate) fn slot(self) -> u16 {
-        (self.0 >> 16) as u16
+        (self.0 >> SLOT_SHIFT & SLOT) as u16
+    }
+
+    /// How many processes had the slot before, modulo 256.
+    pub(crate) fn generation(self) -> u8 {
+        (self.0 >> GENERATION_SHIFT) as u8
     }
 
     /// Its number in its process; 0 = some thread.
     #[inline]
     pub(crate) fn thread(self) -> u16 {
-        self.0 as u16
+        self.0 as u16 & MAX_THREAD
     }
 
     /// Some thread of the same process.
     #[inline]
     fn raw(self) -> Owner {
-        Owner(self.0 & !0xffff)
+        Owner(self.0 & !u32::from(MAX_THREAD))
+    }
+
+    /// Whether it is some thread of the same process.
+    pub(crate) fn is_raw_of(self, other: Owner) -> bool {
+        self == other.raw()
     }
 
     /// As a word that is never 0; for other tables of this folder.
@@ -110,14 +129,15 @@ impl Owner {
 
 impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Owner({}/{})", self.slot(), self.thread())
+        write!(f, "Owner({}.{}/{})", self.slot(), self.generation(), self.thread())
     }
 }
 
 /// Who takes part, and who of them is dead; the process table in real life.
 ///
 /// Before the slot of a dead process is given to another, everything that it can have held must be buried (the methods of
-/// that name), and some time must pass: a thread that has just found the slot dead may be about to take over from it.
+/// that name). A thread that has just found the holder of a lock dead may be about to take over from it; the generation in
+/// the word keeps it from taking the lock of who has the slot next.
 pub(crate) trait Parties {
     /// The calling thread; its number is not 0.
     fn me(&self) -> Owner;
@@ -125,6 +145,9 @@ pub(crate) trait Parties {
     /// Whether the process that has this slot is dead, with all its threads: whoever is told so sees all that they have done.
     /// The number was read from shared memory, so it may be any; a slot that does not exist counts as dead.
     fn is_dead(&self, slot: u16) -> bool;
+
+    /// Whether that very process is dead: it is, too, if the slot is another one's by now.
+    fn has_died(&self, owner: Owner) -> bool;
 }
 
 /// How an attempt to take something ended.
@@ -419,7 +442,7 @@ fn acquired(before: u32) -> Outcome {
 
 fn dead_holder(word: u32, parties: &impl Parties) -> bool {
     // SYNC: death
-    Owner::from_bits(word).is_some_and(|owner| parties.is_dead(owner.slot()))
+    Owner::from_bits(word).is_some_and(|owner| parties.has_died(owner))
 }
 
 /// Looking again and again for a short time, with growing pauses.

@@ -88,8 +88,8 @@ fn write_over(semaphore: Semaphore) {
             memory.read_exact_at(&mut numbers, at + 80).unwrap();
             // Its count, one less than was asked for, and its bound.
             if numbers[..4] == 12_344_u32.to_ne_bytes() && numbers[4..] == (i32::MAX as u32).to_ne_bytes() {
-                // Thread 77 of the first process.
-                memory.write_all_at(&(1_u32 << 16 | 77).to_ne_bytes(), at).unwrap();
+                // Thread 77 of the first process, in whose slot nobody was before.
+                memory.write_all_at(&(1_u32 << 13 | 77).to_ne_bytes(), at).unwrap();
             }
         }
     }

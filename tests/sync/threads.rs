@@ -97,7 +97,7 @@ fn nobody_inherits_what_a_thread_held_that_has_ended() {
 #[test]
 fn the_number_of_a_thread_that_has_ended_is_given_away_again() {
     let _watchdog = watchdog(200);
-    let rounds = if std::env::var_os("MULTIPROC_LONG").is_some() { 70_000 } else { 10_000 };
+    let rounds = 10_000;
     let total = Value::new(0u64);
     for _ in 0..rounds {
         let total = total.clone();

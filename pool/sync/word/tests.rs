@@ -145,3 +145,24 @@ fn killed_at_every_step_the_lock_goes_on() {
     });
     assert!(steps >= 2, "{steps}");
 }
+
+/// Who has found the holder dead may be slow to take over: meanwhile the holder is buried, and its slot and thread number are those
+/// of another one, which holds the lock.
+#[test]
+fn a_slow_taker_takes_nothing_from_who_has_the_slot_next() {
+    let crowd = Crowd::new();
+    let word = Word::new();
+    let (victim, slow) = (crowd.party(1, 1), crowd.party(2, 1));
+    assert_eq!(word.lock(&victim), Outcome::Acquired);
+    crowd.kill(1);
+    let seen = word.holder.load(Relaxed);
+    assert!(dead_holder(seen, &slow));
+    word.bury(1);
+    crowd.revive(1);
+    let next = crowd.party(1, 1);
+    assert_eq!(word.lock(&next), Outcome::AcquiredPoisoned);
+    word.clear_poison(next.me()).unwrap();
+    assert!(!word.take_over(seen, slow.me()));
+    assert!(!dead_holder(word.holder.load(Relaxed), &slow));
+    assert_eq!((word.owner(), word.try_lock(&slow)), (Some(next.me()), Outcome::Busy));
+}
