@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::heap::geometry::PAGE;
 use crate::heap::kind::Kind;
 use crate::heap::scope;
-use crate::heap::table::Site;
+use crate::heap::table::{GENERATION, Site};
 use crate::heap::tree::{Heap, heap};
 use crate::sys::copy::SharedBytes;
 use crate::sys::fork::fork_generation;
@@ -118,6 +118,9 @@ impl Block {
         let heap = heap().map_err(|error| error.to_string())?;
         if id != heap.id {
             return Err("the handle belongs to the shared memory of another program".to_owned());
+        }
+        if generation > GENERATION {
+            return Err("the handle is damaged".to_owned());
         }
         // Declared before the lock: if it is another block's, dropping it takes the lock.
         let known;

@@ -28,6 +28,7 @@ pub(super) fn call() {
 /// Whether there is a guardian.
 pub(crate) fn exists() -> bool {
     heap().is_ok_and(|heap| {
+        // SYNC: guardian
         let bits = heap.file.parties().head.guardian.load(Acquire);
         PartyId::from_bits(bits).is_some_and(|id| !heap.file.parties().has_ended(id))
     })
@@ -54,6 +55,7 @@ impl Tree {
             .first()
             .ok_or_else(|| Error::shared_memory("the first process has no part in the shared memory"))?;
         let place = |bits| PartyId::from_bits(bits).is_none_or(|id| parties.has_ended(id)).then(|| heap.own.to_bits());
+        // SYNC: guardian
         match parties.head.guardian.fetch_update(AcqRel, Acquire, place) {
             Ok(_) => Ok(Tree { heap, first }),
             // Two have started one at the same time.

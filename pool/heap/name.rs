@@ -43,6 +43,7 @@ impl Name {
             let _ = bytes.write(LEN, &(name.len() as u64).to_ne_bytes());
             let _ = bytes.write(DEVICE, &id.device.to_ne_bytes());
             if let Some(inode) = inode(self.0.memory()) {
+                // SYNC: name
                 inode.store(id.inode, Ordering::Release);
             }
         }
@@ -62,6 +63,7 @@ fn inode(memory: &Memory) -> Option<&AtomicU64> {
 
 /// What stands there; anything, if a process has written over it.
 fn read(memory: &Memory) -> Option<(String, ShmId)> {
+    // SYNC: name
     let inode = inode(memory)?.load(Ordering::Acquire);
     let word = |at: usize| memory.view::<AtomicU64>(at).map(|word| word.load(Ordering::Relaxed));
     let len = usize::try_from(word(LEN)?).ok().filter(|len| *len <= LONGEST_NAME)?;

@@ -280,7 +280,7 @@ pub(super) const HELD: u64 = 2;
 pub(super) const LEAVING: u64 = 3;
 
 pub(super) fn word(index: u32, generation: u32, state: u64) -> u64 {
-    u64::from(index) << 32 | u64::from(generation) << 2 | state
+    u64::from(index) << 32 | u64::from(generation << 2) | state
 }
 
 /// The block and generation that a place says is held.

@@ -149,6 +149,10 @@ impl<'a> Table<'a> {
             if state & 0xffff_ffff == 0 || (state >> 32) as u32 != generation {
                 return Ok(None);
             }
+            // There are not that many processes; one more would run over into the generation.
+            if state as u32 == u32::MAX {
+                return Err(Damaged);
+            }
             // SYNC: block handed out
             match entry.state.compare_exchange_weak(state, state + 1, Acquire, Relaxed) {
                 Ok(_) => return self.site(index).map(Some),
@@ -166,8 +170,9 @@ impl<'a> Table<'a> {
                 return Err(Damaged);
             }
             let last = state & 0xffff_ffff == 1;
-            let next_generation = u64::from((generation + 1) & GENERATION) << 32;
+            let next_generation = u64::from(generation.wrapping_add(1) & GENERATION) << 32;
             let next = if last { next_generation } else { state - 1 };
+            // SYNC: block released
             match entry.state.compare_exchange_weak(state, next, AcqRel, Relaxed) {
                 Ok(_) => return Ok(last),
                 Err(now) => state = now,

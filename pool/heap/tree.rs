@@ -212,6 +212,7 @@ fn release_dead(file: &'static HeapFile, own: PartyId, child: Option<PartyId>) {
 /// unless such blocks are to be written off.
 fn release_row(file: &HeapFile, mourn: &Mourn, id: PartyId, deadline: impl Fn() -> Deadline, write_off: bool) -> bool {
     let parties = file.parties();
+    // SYNC: registry
     let high = parties.rows[id.row as usize].high.load(Ordering::Acquire).min(file.geometry.row) as usize;
     if high > 0 {
         let Ok(registry) = file.registry(id.row) else { return false };
@@ -271,6 +272,7 @@ fn release_one(
 
 /// One process or place less holds a block; the last one frees it, and releases what it held.
 pub(super) fn release(file: &HeapFile, site: &Site) -> Result<(), Damaged> {
+    // SYNC: block released
     if !file.table().release(site.index, site.generation)? {
         return Ok(());
     }
@@ -310,6 +312,7 @@ impl Heap {
             None if u64::from(places.high) < self.file.geometry.row => {
                 places.high += 1;
                 let party = &self.file.parties().rows[self.own.row as usize];
+                // SYNC: registry
                 party.high.store(u64::from(places.high), Ordering::Release);
                 places.high - 1
             }
@@ -345,6 +348,7 @@ impl Heap {
 
     fn say(&self, place: u32, word: u64) {
         let places = self.registry.views::<crate::sys::atomic::AtomicU64>(0, self.file.geometry.row as usize);
+        // SYNC: registry
         places[place as usize].store(word, Ordering::Release);
     }
 
@@ -363,6 +367,7 @@ impl Heap {
 
     /// The registries of all living processes, for the checker.
     pub(super) fn registry_words(&self, row: u32) -> io::Result<Vec<u64>> {
+        // SYNC: registry
         let high = self.file.parties().rows[row as usize].high.load(Ordering::Acquire).min(self.file.geometry.row);
         let registry = self.file.registry(row)?;
         let words = registry.views::<crate::sys::atomic::AtomicU64>(0, high as usize);

@@ -85,6 +85,7 @@ const GUARDED_BY: usize = 8;
 /// Says which lock guards the elements in a block, once and for all.
 pub(super) fn guard_with(data: &Block, lock: &Lock) {
     if let Some(word) = data.memory().view::<AtomicU64>(GUARDED_BY) {
+        // SYNC: guarded by
         word.store(lock.block().identity(), Ordering::Release);
     }
 }
@@ -92,6 +93,7 @@ pub(super) fn guard_with(data: &Block, lock: &Lock) {
 /// Whether this lock guards the elements in that block.
 pub(super) fn is_guarded_by(data: &Block, lock: &Lock) -> bool {
     let word = data.memory().view::<AtomicU64>(GUARDED_BY);
+    // SYNC: guarded by
     word.is_some_and(|word| word.load(Ordering::Acquire) == lock.block().identity())
 }
 

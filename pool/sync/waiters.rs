@@ -183,6 +183,7 @@ impl Entry {
     /// Takes this thread's entry away, whose wait has ended.
     pub(crate) fn leave<const N: usize>(self, cells: &Cells<N>) {
         kill::point();
+        // SYNC: waiter
         cells.number(self.at).store(0, Release);
     }
 

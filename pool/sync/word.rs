@@ -396,6 +396,7 @@ impl Word {
             if Owner::from_bits(word).is_none_or(|owner| owner.slot() != slot) {
                 return;
             }
+            // What the dead one has written, as whoever buries it sees it since the look at its death. SYNC: lock word
             if self.holder.compare_exchange(word, POISON, Release, Relaxed).is_ok() {
                 return self.call();
             }

@@ -114,6 +114,11 @@ impl Barrier {
     /// # Panics
     ///
     /// As [`Barrier::try_new`] fails.
+    ///
+    /// # Trust
+    ///
+    /// The handle says which action there is: a process that sends a barrier to another one can name any action of any barrier
+    /// that is compiled into the program, and no other function.
     pub fn with_action<F: Fn() + Portable>(parties: usize, action: F) -> Barrier {
         expect(Barrier::try_with_action(parties, action), "barrier")
     }
