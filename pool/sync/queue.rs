@@ -27,6 +27,7 @@
 use crate::sync::sleepers::Sleepers;
 use crate::sync::word::{Outcome, Owner, Parties, Word, kill};
 use crate::sys::atomic::{AtomicU64, Ordering};
+use crate::sys::time::Deadline;
 use Ordering::{Acquire, Relaxed, Release};
 
 pub(crate) use shape::Shape;
@@ -155,11 +156,9 @@ impl<'a> Queue<'a> {
     #[inline]
     fn lock<B: Books>(self, end: &'a End, parties: &impl Parties, books: &B, is_put: bool) -> Held<'a> {
         let me = parties.me();
-        match end.lock.lock(parties) {
-            Outcome::Acquired => {}
-            // A thread never locks an end that it has locked. If the word says so, it is from a dead process that had the
-            // same slot before.
-            _ => recover(end, me, books, is_put),
+        // A thread never locks an end that it has locked.
+        if end.lock.open_until(parties, || Deadline::NEVER) == Outcome::AcquiredPoisoned {
+            recover(end, me, books, is_put);
         }
         kill::point();
         Held { end, me }
