@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::heap::block::Block;
 use crate::heap::kind::Kind;
-use crate::shared::element::range_in;
+use crate::shared::element::range_of;
 use crate::shared::raw::{Integer, from_word, to_word};
 use crate::sys::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use Ordering::{AcqRel, Relaxed};
@@ -130,7 +130,8 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     ///
     /// When the range does not lie inside.
     pub fn read(&self, range: impl RangeBounds<usize>) -> Vec<T> {
-        let Range { start, end } = range_in(range, self.len);
+        let Range { start, end } = range_of(range, self.len);
+        assert!(end <= self.len, "the range {start}..{end} is outside of an array of {} elements", self.len);
         let bytes = self.block.memory().bytes().slice(start * size_of::<T>(), (end - start) * size_of::<T>());
         bytes.map_or_else(Vec::new, |bytes| bytes.to_vec().unwrap_or_else(|error| panic!("{error}")))
     }

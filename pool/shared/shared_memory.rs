@@ -5,7 +5,7 @@ use crate::heap::block::Block;
 use crate::heap::kind::Kind;
 use crate::heap::name::{Name, is_valid};
 use crate::heap::scope::is_writing;
-use crate::shared::element::range_in;
+use crate::shared::element::range_of;
 use crate::sys::copy::SharedBytes;
 use crate::sys::memory::{self, Mapping};
 use crate::sys::shm::{self, ShmId};
@@ -251,7 +251,7 @@ impl SharedMemory {
     ///
     /// When the range does not lie inside.
     pub fn read(&self, range: impl RangeBounds<usize>) -> Vec<u8> {
-        let Range { start, end } = range_in(range, self.size());
+        let Range { start, end } = range_of(range, self.size());
         self.piece(start, end - start).to_vec().unwrap_or_else(|error| panic!("{error}"))
     }
 
