@@ -58,7 +58,7 @@ impl HeapFile {
 
     pub(super) fn parties(&self) -> Parties {
         let rows = self.tables.views(self.geometry.parties_at as usize, self.geometry.parties as usize);
-        let (head, lives) = (self.tables.view::<Head>(0), Lives(self.fd.as_fd()));
+        let (head, lives) = (self.tables.view::<Head>(0), Lives::of(self.fd.as_fd()));
         Parties { rows, head, lives, at: self.geometry.parties_at }
     }
 

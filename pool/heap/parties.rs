@@ -173,7 +173,17 @@ impl Parties {
         reserved: Option<PartyId>,
         parent: Option<PartyId>,
     ) -> std::io::Result<Option<PartyId>> {
-        let pid = std::process::id();
+        self.move_in_while(reserved, parent, std::process::id(), || true)
+    }
+
+    /// Moves in, as long as `goes_on` says so, which is asked between all steps. Only in models it ever does not.
+    fn move_in_while(
+        &self,
+        reserved: Option<PartyId>,
+        parent: Option<PartyId>,
+        pid: u32,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> std::io::Result<Option<PartyId>> {
         // From here on the row is this process's alone until it has ended: only then its mark may be touched.
         let own = reserved.zip(parent).filter(|(own, parent)| {
             let party = self.rows.get(own.row as usize);
@@ -187,7 +197,13 @@ impl Parties {
         party.pid.store(u64::from(pid), Relaxed);
         // Without it (the system has no record locks) the mark alone counts.
         let _ = self.lives.hold(self.byte_of(own.row));
+        if !goes_on() {
+            return Ok(None);
+        }
         party.mark.take().inspect_err(|_| self.give_back(own))?;
+        if !goes_on() {
+            return Ok(None);
+        }
         // SYNC: party lives
         party.state.store(Standing::Living(parent).to_bits(own.generation), Release);
         Ok(Some(own))
@@ -294,3 +310,6 @@ impl Geometry {
         (self.row * 8) as usize
     }
 }
+
+#[cfg(all(test, loom))]
+mod model;

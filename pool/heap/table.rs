@@ -63,6 +63,18 @@ pub(super) struct Head {
     free: [AtomicU64; CLASSES],
 }
 
+#[cfg(all(test, loom))]
+impl Head {
+    /// In real life it is memory that was zero.
+    pub(super) fn new() -> Head {
+        fn words<const N: usize>() -> [AtomicU64; N] {
+            std::array::from_fn(|_| AtomicU64::new(0))
+        }
+        let [entries, data, span, parties, next_party, guardian] = words();
+        Head { entries, data, span, parties, next_party, guardian, _pad: words(), cut: words(), free: words() }
+    }
+}
+
 // SAFETY: repr(C), AtomicU64 only, 96 of them: a multiple of the alignment.
 unsafe impl Atomics for Head {}
 

@@ -5,66 +5,117 @@
 //! not inherited by forks, needs no process id, and looking costs one system call. A process that closes any descriptor of
 //! that very file gives it away too early, so nobody relies on it alone: it confirms a [`Mark`](crate::sys::robust::Mark).
 
-use crate::sys::child::open_pidfd;
-use crate::sys::poll::{self, Interest};
-use crate::sys::time::Deadline;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::Duration;
+#[cfg(not(loom))]
+pub(crate) use kernel::{Lives, has_ended};
+#[cfg(loom)]
+pub(crate) use model::{Lives, ends, has_ended};
 
-/// A file whose bytes stand for processes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lives(pub(crate) BorrowedFd<'static>);
+#[cfg(not(loom))]
+mod kernel {
+    use crate::sys::child::open_pidfd;
+    use crate::sys::poll::{self, Interest};
+    use crate::sys::time::Deadline;
+    use std::io;
+    use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+    use std::time::Duration;
 
-impl Lives {
-    /// Has the byte `at` stand for this process until it ends.
-    ///
-    /// # Errors
-    ///
-    /// It stands for another process, or the system has no record locks.
-    pub(crate) fn hold(self, at: u64) -> io::Result<()> {
-        self.ask(libc::F_SETLK, at).map(drop)
-    }
+    /// A file whose bytes stand for processes.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Lives(BorrowedFd<'static>);
 
-    /// Whether the byte `at` stands for another process that lives; `false` where that cannot be said.
-    pub(crate) fn is_held(self, at: u64) -> bool {
-        self.ask(libc::F_GETLK, at).is_ok_and(|lock| lock != libc::F_UNLCK)
-    }
-
-    fn ask(self, command: i32, at: u64) -> io::Result<i32> {
-        let at = libc::off_t::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let mut lock = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: at,
-            l_len: 1,
-            l_pid: 0,
-        };
-        // SAFETY: both commands take a `flock`, which is initialised, and lives on this stack meanwhile.
-        let code = unsafe { libc::fcntl(self.0.as_raw_fd(), command, &mut lock) };
-        if code == -1 { Err(io::Error::last_os_error()) } else { Ok(lock.l_type.into()) }
-    }
-}
-
-/// Whether the process `pid` has ended; `false` where that cannot be said, or another one has the number by now.
-///
-/// The number was read from shared memory, so it may be any; one that no process can have counts as ended.
-pub(crate) fn has_ended(pid: u64) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else { return true };
-    match open_pidfd(pid) {
-        // Readable once the last thread has ended; a process that nobody has waited for yet included. `pidfd_open(2)`.
-        Ok(pidfd) => {
-            let ended = poll::wait(&[(pidfd.as_fd(), Interest::Readable)], Deadline::after(Duration::ZERO));
-            ended.is_ok_and(|ready| ready[0])
+    impl Lives {
+        pub(crate) fn of(file: BorrowedFd<'static>) -> Lives {
+            Lives(file)
         }
-        // Nobody has the number, or a mere thread of another process has it by now.
-        Err(error) => matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)),
+
+        /// Has the byte `at` stand for this process until it ends.
+        ///
+        /// # Errors
+        ///
+        /// It stands for another process, or the system has no record locks.
+        pub(crate) fn hold(self, at: u64) -> io::Result<()> {
+            self.ask(libc::F_SETLK, at).map(drop)
+        }
+
+        /// Whether the byte `at` stands for another process that lives; `false` where that cannot be said.
+        pub(crate) fn is_held(self, at: u64) -> bool {
+            self.ask(libc::F_GETLK, at).is_ok_and(|lock| lock != libc::F_UNLCK)
+        }
+
+        fn ask(self, command: i32, at: u64) -> io::Result<i32> {
+            let at = libc::off_t::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let mut lock = libc::flock {
+                l_type: libc::F_WRLCK as libc::c_short,
+                l_whence: libc::SEEK_SET as libc::c_short,
+                l_start: at,
+                l_len: 1,
+                l_pid: 0,
+            };
+            // SAFETY: both commands take a `flock`, which is initialised, and lives on this stack meanwhile.
+            let code = unsafe { libc::fcntl(self.0.as_raw_fd(), command, &mut lock) };
+            if code == -1 { Err(io::Error::last_os_error()) } else { Ok(lock.l_type.into()) }
+        }
+    }
+
+    /// Whether the process `pid` has ended; `false` where that cannot be said, or another one has the number by now.
+    ///
+    /// The number was read from shared memory, so it may be any; one that no process can have counts as ended.
+    pub(crate) fn has_ended(pid: u64) -> bool {
+        let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else { return true };
+        match open_pidfd(pid) {
+            // Readable once the last thread has ended; a process that nobody has waited for yet included. `pidfd_open(2)`.
+            Ok(pidfd) => {
+                let ended = poll::wait(&[(pidfd.as_fd(), Interest::Readable)], Deadline::after(Duration::ZERO));
+                ended.is_ok_and(|ready| ready[0])
+            }
+            // Nobody has the number, or a mere thread of another process has it by now.
+            Err(error) => matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)),
+        }
     }
 }
 
-#[cfg(test)]
+/// A stand-in for the kernel under the model checker: who was marked has left the memory, and a process has ended when
+/// [`ends`](model::ends) says so.
+#[cfg(loom)]
+mod model {
+    use loom::sync::atomic::{AtomicU64, Ordering};
+
+    #[derive(Clone, Copy, Debug, Default)]
+    pub(crate) struct Lives;
+
+    loom::lazy_static! {
+        static ref ENDED: AtomicU64 = AtomicU64::new(0);
+    }
+
+    impl Lives {
+        pub(crate) fn of(_file: std::os::fd::BorrowedFd<'static>) -> Lives {
+            Lives
+        }
+
+        pub(crate) fn hold(self, _at: u64) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        pub(crate) fn is_held(self, _at: u64) -> bool {
+            false
+        }
+    }
+
+    pub(crate) fn has_ended(pid: u64) -> bool {
+        ENDED.load(Ordering::Acquire) == pid
+    }
+
+    /// The process ends.
+    pub(crate) fn ends(pid: u64) {
+        ENDED.store(pid, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
+    use std::time::Duration;
     use std::time::Instant;
 
     #[test]
@@ -87,7 +138,7 @@ mod tests {
     #[test]
     fn a_byte_stands_for_a_process_until_it_ends() {
         let file: &'static _ = Box::leak(Box::new(crate::sys::memory::create("test", 4096).unwrap()));
-        let lives = Lives(file.as_fd());
+        let lives = Lives::of(file.as_fd());
         let (mut ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         // SAFETY: the child calls nothing but what is async-signal-safe, and ends.
         let child = unsafe { libc::fork() };

@@ -1,55 +1,48 @@
 //! Model of the free lists and of the counts of blocks: every interleaving of two or three processes.
 
 use super::*;
+use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
 struct Memory {
     head: Head,
     entries: Vec<Entry>,
+    /// What is in each block; the checker reports uses that do not follow each other.
+    payload: Vec<UnsafeCell<()>>,
     geometry: Geometry,
 }
 
-fn words<const N: usize>() -> [AtomicU64; N] {
-    std::array::from_fn(|_| AtomicU64::new(0))
-}
-
 impl Memory {
-    /// A table of `count` blocks of 64 bytes, all free.
-    fn new(count: u32) -> Arc<Memory> {
+    /// A table of `count` blocks of 64 bytes, of which the first `free` were used and are free.
+    fn with(count: u32, free: u32) -> Arc<Memory> {
         let geometry = Geometry::of(1 << 20).expect("the smallest heap");
-        let head = Head {
-            entries: AtomicU64::new(u64::from(count)),
-            data: AtomicU64::new(0),
-            span: AtomicU64::new(0),
-            parties: AtomicU64::new(0),
-            next_party: AtomicU64::new(0),
-            guardian: AtomicU64::new(0),
-            _pad: words(),
-            cut: words(),
-            free: words(),
-        };
+        let head = Head::new();
+        head.entries.store(u64::from(free), Relaxed);
         let entry = |index: u32| Entry {
             state: AtomicU64::new(0),
             at: AtomicU64::new(geometry.data_at + 64 * u64::from(index)),
             link: AtomicU64::new(u64::from(SMALLEST) << 32),
             len: AtomicU64::new(0),
         };
-        let memory = Memory { head, entries: (0..count).map(entry).collect(), geometry };
-        (0..count).for_each(|index| memory.table().free(index).expect("a sound table"));
+        let payload = (0..count).map(|_| UnsafeCell::new(())).collect();
+        let memory = Memory { head, entries: (0..count).map(entry).collect(), payload, geometry };
+        (0..free).for_each(|index| memory.table().free(index).expect("a sound table"));
         Arc::new(memory)
+    }
+
+    /// A table of `count` blocks of 64 bytes, all free.
+    fn new(count: u32) -> Arc<Memory> {
+        Memory::with(count, count)
     }
 
     fn table(&self) -> Table<'_> {
         Table { geometry: self.geometry, head: &self.head, entries: &self.entries }
     }
 
+    /// A free block, if there is one: behind the entries of a model there are no more.
     fn take(&self) -> Option<Site> {
-        let index = self.table().pop(SMALLEST).expect("a sound table")?;
-        let entry = &self.entries[index as usize];
-        let generation = entry.state.load(Relaxed) >> 32;
-        entry.state.store(generation << 32 | 1, Release);
-        Some(self.table().site(index).expect("a sound table"))
+        self.table().allocate(40, 7).ok()
     }
 
     fn give(&self, site: Site) {
@@ -129,5 +122,69 @@ fn model_a_handle_does_not_open_what_has_come_after() {
         }
         thread.join().unwrap();
         assert_eq!(memory.free_sorted(), [0]);
+    });
+}
+
+/// The bytes of a handle travel by other ways; that the block is what they say is seen by whoever opens it.
+#[test]
+fn model_who_opens_a_block_sees_what_it_is() {
+    loom::model(|| {
+        let memory = Memory::new(1);
+        let handle = Arc::new(AtomicU64::new(0));
+        let opens = {
+            let (memory, handle) = (Arc::clone(&memory), Arc::clone(&handle));
+            thread::spawn(move || {
+                // Without any order of its own.
+                let Some(index) = (handle.load(Relaxed) as u32).checked_sub(1) else { return };
+                if let Some(site) = memory.table().upgrade(index, 0).expect("a sound table") {
+                    assert_eq!((site.len, site.kind), (40, 7));
+                    memory.give(site);
+                }
+            })
+        };
+        let site = memory.take().expect("free");
+        handle.store(u64::from(site.index) + 1, Relaxed);
+        opens.join().unwrap();
+        memory.give(site);
+    });
+}
+
+#[test]
+fn model_all_uses_of_a_block_come_before_the_next() {
+    loom::model(|| {
+        let memory = Memory::new(1);
+        let site = memory.take().expect("free");
+        let again = memory.table().upgrade(site.index, site.generation).expect("a sound table").expect("held");
+        let other = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || {
+                memory.payload[0].with(|_| ());
+                memory.give(again);
+            })
+        };
+        memory.payload[0].with(|_| ());
+        memory.give(site);
+        if let Some(next) = memory.take() {
+            memory.payload[0].with_mut(|_| ());
+            memory.give(next);
+        }
+        other.join().unwrap();
+        assert_eq!(memory.free_sorted(), [0]);
+    });
+}
+
+/// Two who make blocks of new memory at the same time.
+#[test]
+fn model_new_memory_goes_to_one() {
+    loom::model(|| {
+        let memory = Memory::with(2, 0);
+        let other = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || memory.take().expect("room"))
+        };
+        let mine = memory.take().expect("room");
+        let theirs = other.join().unwrap();
+        assert_ne!((mine.index, mine.at), (theirs.index, theirs.at));
+        assert!(mine.index != theirs.index && mine.at.abs_diff(theirs.at) >= 64);
     });
 }
