@@ -1,79 +1,16 @@
 //! A block of shared memory, and the handle to it that may travel.
 
 use crate::error::Error;
+use crate::heap::books::Inner;
 use crate::heap::geometry::PAGE;
 use crate::heap::kind::Kind;
-use crate::heap::scope;
-use crate::heap::table::{GENERATION, Site};
-use crate::heap::tree::{Heap, heap};
-use crate::sys::copy::SharedBytes;
-use crate::sys::fork::fork_generation;
-use crate::sys::memory::{Atomics, Mapping};
-use serde::de::Error as _;
-use serde::ser::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::heap::memory::Memory;
+use crate::heap::table::GENERATION;
+use crate::heap::tree::heap;
+use crate::sys::memory::Atomics;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-
-/// The memory of a block.
-#[derive(Clone, Debug)]
-pub(crate) struct Memory {
-    mapping: Arc<Mapping>,
-    at: usize,
-    len: usize,
-}
-
-impl Memory {
-    pub(super) fn new(mapping: Arc<Mapping>, at: usize, len: usize) -> Memory {
-        Memory { mapping, at, len }
-    }
-
-    /// Its bytes.
-    #[inline]
-    pub(crate) fn bytes(&self) -> SharedBytes<'_> {
-        let all = self.mapping.bytes();
-        // The place was checked when the block was found; an empty piece would refuse every access.
-        all.slice(self.at, self.len).or_else(|| all.slice(0, 0)).unwrap_or(all)
-    }
-
-    /// A structure of atomics `at` bytes into it; `None` when that does not lie inside or is not aligned.
-    pub(crate) fn view<T: Atomics>(&self, at: usize) -> Option<&T> {
-        let fits = at.checked_add(size_of::<T>()).is_some_and(|end| end <= self.len);
-        (fits && (self.at + at) % align_of::<T>() == 0).then(|| self.mapping.view(self.at + at))
-    }
-
-    /// `len` structures of atomics one behind the other, from `at` bytes on; `None` when they do not lie inside or are not
-    /// aligned.
-    pub(crate) fn views<T: Atomics>(&self, at: usize, len: usize) -> Option<&[T]> {
-        let size = len.checked_mul(size_of::<T>())?;
-        let fits = at.checked_add(size).is_some_and(|end| end <= self.len);
-        (fits && (self.at + at) % align_of::<T>() == 0).then(|| self.mapping.views(self.at + at, len))
-    }
-
-    /// Where `len` elements begin that lie `at` bytes into it; `None` when they do not lie inside or are not aligned.
-    /// Only an address: see who uses it.
-    pub(crate) fn start_of<T>(&self, at: usize, len: usize) -> Option<*mut T> {
-        let bytes = self.bytes().slice(at, len.checked_mul(size_of::<T>())?)?;
-        let start = bytes.start();
-        (start as usize % align_of::<T>() == 0).then(|| start.cast())
-    }
-}
-
-/// What all handles of this process to one block share.
-#[derive(Debug)]
-pub(super) struct Inner {
-    heap: &'static Heap,
-    site: Site,
-    place: u32,
-    memory: Memory,
-    /// See [`Block::lend`].
-    lent: AtomicBool,
-}
-
-// A panic in between leaves the books of the heap as they were: nothing of the user's runs while they are changed.
-impl std::panic::RefUnwindSafe for Inner {}
-impl std::panic::UnwindSafe for Inner {}
 
 /// A handle to a block of shared memory. The block lives as long as any process holds it.
 #[derive(Clone, Debug)]
@@ -178,6 +115,11 @@ impl Block {
         self.0.lent.load(Relaxed)
     }
 
+    /// What a handle to it says.
+    pub(super) fn handle(&self) -> (u64, u32, u32) {
+        (self.0.heap.id, self.0.site.index, self.0.site.generation)
+    }
+
     /// Its entry and generation.
     pub(super) fn key(&self) -> (u32, u32) {
         (self.0.site.index, self.0.site.generation)
@@ -195,37 +137,6 @@ impl Block {
     /// A number that no other block has, of all that ever live in its place. Never 0.
     pub(crate) fn identity(&self) -> u64 {
         (u64::from(self.0.site.index) + 1) << 32 | u64::from(self.0.site.generation)
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // In a fork it is the original's to let go of; and another thread of that may have had the books locked at the
-        // fork, which nobody will ever unlock here.
-        if fork_generation() != self.heap.generation() {
-            return;
-        }
-        let mut places = self.heap.places.lock();
-        // Another handle may have arrived after the last one of this process was dropped, and before this.
-        if places.blocks.get(&self.site.index).is_some_and(|it| it.strong_count() == 0) {
-            places.blocks.remove(&self.site.index);
-        }
-        self.heap.leave(&mut places, self.place, &self.site);
-    }
-}
-
-impl Serialize for Block {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        scope::pin(self).map_err(S::Error::custom)?;
-        (self.0.heap.id, self.0.site.index, self.0.site.generation).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Block {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Block, D::Error> {
-        scope::check_reading().map_err(D::Error::custom)?;
-        let (id, index, generation) = Deserialize::deserialize(deserializer)?;
-        Block::open(id, index, generation).map_err(D::Error::custom)
     }
 }
 
@@ -320,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_block_is_zero_and_its_memory_is_used_again() {
-        crate::heap::tree::on_death(mourn);
+        crate::heap::burial::on_death(mourn);
         for len in [8, 64, 5000, 100_000, 3 << 20] {
             for _ in 0..3 {
                 let block = Block::new(Kind::Test, len).unwrap();

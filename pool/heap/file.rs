@@ -1,8 +1,9 @@
 //! The heap's file, mapped as far as this process needs it.
 
 use crate::heap::geometry::{Geometry, PAGE};
+use crate::heap::layout::Head;
 use crate::heap::parties::Parties;
-use crate::heap::table::{Head, Site, Table};
+use crate::heap::table::{Site, Table};
 use crate::sys::life::Lives;
 use crate::sys::memory::{self, Mapping};
 use parking_lot::Mutex;

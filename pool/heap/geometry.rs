@@ -9,10 +9,11 @@
 //! data    payload
 //! ```
 
-use crate::heap::parties::Party;
-use crate::heap::table::Entry;
+use crate::heap::layout::{Entry, Head, Party};
 
 pub(super) const PAGE: u64 = 4096;
+
+const _: () = assert!(size_of::<Head>() as u64 <= PAGE);
 
 /// Small blocks of one size are cut from spans of this many bytes.
 pub(super) const SPAN: u64 = 64 * 1024;

@@ -4,10 +4,12 @@
 //! [`on_first_name`].
 
 use crate::error::Error;
+use crate::heap::books::Heap;
 use crate::heap::kind::Kind;
-use crate::heap::name;
+use crate::heap::memory::Memory;
 use crate::heap::parties::PartyId;
-use crate::heap::tree::{Heap, heap};
+use crate::heap::record;
+use crate::heap::tree::heap;
 use crate::sys::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::OnceLock;
 
@@ -85,7 +87,7 @@ impl Tree {
                 continue;
             }
             if let Ok((mapping, at)) = file.memory(&site) {
-                name::remove(&crate::heap::block::Memory::new(mapping, at, site.len as usize));
+                record::remove(&Memory::new(mapping, at, site.len as usize));
             }
         }
     }

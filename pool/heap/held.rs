@@ -3,30 +3,18 @@
 //! Such a block has *places*, words that say what a place in a registry says: about to hold a block, holding it, about to
 //! leave it. So a block that lies in a queue is counted as one that a process holds is, and what its writer does, or
 //! whether the writer lives, matters no longer. When the last process lets go of the holding block, what its places say
-//! is released with it. Where the places are is known to the layer above, which says so by [`Holdings`].
+//! is released with it. Where the places are is known to the layer above, which says so by [`Holdings`](crate::heap::release::Holdings).
 //!
 //! A block that holds itself, or one that holds it, is never released, as with any counted reference.
 
 use crate::error::Error;
-use crate::heap::block::{Block, Memory};
-use crate::heap::file::HeapFile;
+use crate::heap::block::Block;
 use crate::heap::parties::{self, HELD, INTENT, LEAVING};
+use crate::heap::release::release;
 use crate::heap::table::Site;
-use crate::heap::tree::{self, heap};
+use crate::heap::tree::heap;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use Ordering::{Relaxed, Release};
-use std::sync::OnceLock;
-
-/// Calls its last argument with the places, as they stand, of a block of this kind and memory. Bytes that another process
-/// has written over may make it say anything: see [`release_held`].
-pub(crate) type Holdings = fn(u8, &Memory, &mut dyn FnMut(u64));
-
-static HOLDINGS: OnceLock<Holdings> = OnceLock::new();
-
-/// Says who knows what blocks hold; before there is a block that holds any.
-pub(crate) fn on_release(holdings: Holdings) {
-    let _ = HOLDINGS.set(holdings);
-}
 
 /// Counts the block as held by the place.
 ///
@@ -66,7 +54,7 @@ pub(crate) fn leave(place: &AtomicU64) {
         place.store(parties::word(index, generation, LEAVING), Release);
         if let Ok(site) = heap.file.table().site(index) {
             // Memory that somebody has scribbled over: the block is lost, nothing else.
-            let _ = tree::release(&heap.file, &Site { generation, ..site });
+            let _ = release(&heap.file, &Site { generation, ..site });
         }
     }
     place.store(0, Release);
@@ -76,27 +64,4 @@ pub(crate) fn leave(place: &AtomicU64) {
 pub(crate) fn is_held(word: u64) -> bool {
     let Some((index, generation)) = parties::held(word) else { return false };
     heap().is_ok_and(|heap| heap.file.table().is_held(index, generation))
-}
-
-/// The blocks that a block holds.
-pub(super) fn held_by(file: &HeapFile, site: &Site, mut each: impl FnMut(u32, u32)) {
-    let Some(holdings) = HOLDINGS.get() else { return };
-    let Ok((mapping, at)) = file.memory(site) else { return };
-    holdings(site.kind, &Memory::new(mapping, at, site.len as usize), &mut |word| {
-        if let Some((index, generation)) = parties::held(word) {
-            each(index, generation);
-        }
-    });
-}
-
-/// Releases what a block holds that nobody holds any more; those of which that was the last reference are added to
-/// `gone`.
-pub(super) fn release_held(file: &HeapFile, site: &Site, gone: &mut Vec<Site>) {
-    let table = file.table();
-    held_by(file, site, |index, generation| {
-        // A place that somebody has scribbled over names no block, or one of another generation; or its count is wrong.
-        if table.release(index, generation) == Ok(true) {
-            gone.extend(table.site(index).ok().map(|site| Site { generation, ..site }));
-        }
-    });
 }

@@ -1,13 +1,19 @@
 //! The shared heap: one memory file for a tree of processes, blocks in it, and handles to these that may travel.
 
 pub(crate) mod block;
+mod books;
+pub(crate) mod burial;
 mod file;
 pub(crate) mod geometry;
 pub(crate) mod guardian;
 pub(crate) mod held;
 pub(crate) mod kind;
+mod layout;
+pub(crate) mod memory;
 pub(crate) mod name;
 pub(crate) mod parties;
+pub(crate) mod record;
+pub(crate) mod release;
 pub(crate) mod report;
 pub(crate) mod scope;
 mod table;

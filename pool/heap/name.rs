@@ -4,19 +4,14 @@
 //! buries it) removes the name. What is written there is only ever a hint: a name that means something else by now stays.
 
 use crate::error::Error;
-use crate::heap::block::{Block, Memory};
+use crate::heap::block::Block;
 use crate::heap::guardian;
 use crate::heap::kind::Kind;
-use crate::sys::atomic::{AtomicU64, Ordering};
-use crate::sys::shm::{self, LONGEST_NAME, ShmId};
+use crate::heap::record::{DEVICE, LEN, NAME, inode};
+use crate::sys::atomic::Ordering;
+use crate::sys::shm::{LONGEST_NAME, ShmId};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// Where things are, in bytes. An inode of 0 says that there is no name to remove.
-const DEVICE: usize = 0;
-const INODE: usize = 8;
-const LEN: usize = 16;
-const NAME: usize = 24;
 
 /// A share in a name.
 #[derive(Clone, Debug)]
@@ -54,38 +49,6 @@ impl Name {
         if let Some(inode) = inode(self.0.memory()) {
             inode.store(0, Ordering::Release);
         }
-    }
-}
-
-fn inode(memory: &Memory) -> Option<&AtomicU64> {
-    memory.view(INODE)
-}
-
-/// What stands there; anything, if a process has written over it.
-fn read(memory: &Memory) -> Option<(String, ShmId)> {
-    // SYNC: name
-    let inode = inode(memory)?.load(Ordering::Acquire);
-    let word = |at: usize| memory.view::<AtomicU64>(at).map(|word| word.load(Ordering::Relaxed));
-    let len = usize::try_from(word(LEN)?).ok().filter(|len| *len <= LONGEST_NAME)?;
-    let mut name = Vec::new();
-    memory.bytes().slice(NAME, len)?.append_to(&mut name).ok()?;
-    let name = String::from_utf8(name).ok().filter(|name| is_valid(name))?;
-    (inode != 0).then_some((name, ShmId { device: word(DEVICE)?, inode }))
-}
-
-/// Whether shared memory can be called this. `shm_overview(7)`.
-pub(crate) fn is_valid(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && name.len() <= LONGEST_NAME && !name.contains(['/', '\0'])
-}
-
-/// The last holder is gone.
-pub(super) fn remove(memory: &Memory) {
-    if let Some((name, id)) = read(memory) {
-        // It may have been removed already, or be called otherwise; and nobody is left to be told.
-        let _ = shm::unlink(&name, id);
-    }
-    if let Some(inode) = inode(memory) {
-        inode.store(0, Ordering::Release);
     }
 }
 

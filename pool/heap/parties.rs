@@ -1,7 +1,7 @@
 //! The process table: who uses the heap, who of them is alive, and what each holds.
 //!
 //! A process reserves a row for each child before it starts it, and names the row to the child. The child moves in when it
-//! first uses the heap: its supervising thread takes the row's [`Mark`], which the kernel sets when that thread ends, and
+//! first uses the heap: its supervising thread takes the row's [`Mark`](crate::sys::robust::Mark), which the kernel sets when that thread ends, and
 //! the process a record lock on the row, which the kernel takes away when the last of its threads has left the memory. Looking
 //! at the mark costs a load. Once it is set, other threads may still be in the middle of a system call that writes into shared
 //! memory; so only a row whose record lock is gone, too, is that of a dead process.
@@ -11,31 +11,11 @@
 //! If the parent is dead, too, anybody does it.
 
 use crate::heap::geometry::Geometry;
-use crate::sys::atomic::{AtomicU64, Ordering};
+use crate::heap::layout::{Head, Party};
+use crate::sys::atomic::Ordering;
 use crate::sys::life::{self, Lives};
-use crate::sys::memory::Atomics;
-use crate::sys::robust::Mark;
 use crate::sys::time::millis;
 use Ordering::{Acquire, Relaxed, Release};
-
-/// A row of the process table.
-#[repr(C, align(64))]
-#[derive(Debug)]
-pub(crate) struct Party {
-    /// Whose it is: a [`Standing`].
-    state: AtomicU64,
-    /// Registry places at and above this one were never used.
-    pub(super) high: AtomicU64,
-    /// The process id of who lives in it.
-    pub(super) pid: AtomicU64,
-    /// When it was given back last: [`millis`]; 0 = never.
-    freed: AtomicU64,
-    _pad: [AtomicU64; 4],
-    pub(super) mark: Mark,
-}
-
-// SAFETY: repr(C), atomics and a `Mark` only; 128 bytes, so no padding.
-unsafe impl Atomics for Party {}
 
 /// How long a row rests before it is given away again, if there are others; in milliseconds.
 const REST: u32 = 1000;
@@ -111,7 +91,7 @@ impl Standing {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parties {
     pub(super) rows: &'static [Party],
-    pub(super) head: &'static crate::heap::table::Head,
+    pub(super) head: &'static Head,
     /// The file, and where in it the rows begin.
     pub(super) lives: Lives,
     pub(super) at: u64,

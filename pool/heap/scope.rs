@@ -7,6 +7,9 @@
 
 use crate::heap::block::Block;
 use crate::luggage::Luggage;
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -180,4 +183,19 @@ pub(crate) fn check_reading() -> Result<(), String> {
         return Ok(());
     }
     Err("a handle to shared memory can only be read from a message of multiproc".to_owned())
+}
+
+impl Serialize for Block {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        pin(self).map_err(S::Error::custom)?;
+        self.handle().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Block {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Block, D::Error> {
+        check_reading().map_err(D::Error::custom)?;
+        let (id, index, generation) = Deserialize::deserialize(deserializer)?;
+        Block::open(id, index, generation).map_err(D::Error::custom)
+    }
 }

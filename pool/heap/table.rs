@@ -12,14 +12,10 @@
 //! neither leave zero nor survive a change of generation. The last release is AcqRel, so that all uses of the block
 //! come before its reuse.
 
-use crate::heap::geometry::{Geometry, LARGEST_SMALL, PAGE, SPAN};
-use crate::sys::atomic::{AtomicU64, Ordering};
-use crate::sys::memory::Atomics;
+use crate::heap::geometry::{Geometry, LARGEST_SMALL, SPAN};
+use crate::heap::layout::{CLASSES, Entry, Head, SMALLEST, WRITTEN_OFF};
+use crate::sys::atomic::Ordering;
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
-
-/// The smallest block has 2^6 bytes: a cache line, so that no two locks ever share one.
-const SMALLEST: u32 = 6;
-const CLASSES: usize = if cfg!(loom) { 2 } else { 44 };
 
 /// Generations have this many bits.
 pub(super) const GENERATION: u32 = (1 << 30) - 1;
@@ -40,65 +36,6 @@ impl From<Damaged> for Refusal {
         Refusal::Damaged
     }
 }
-
-/// The first page of the file.
-#[repr(C, align(64))]
-#[derive(Debug)]
-pub(super) struct Head {
-    /// Entries that were ever used.
-    entries: AtomicU64,
-    /// The end of the data that was ever used.
-    data: AtomicU64,
-    /// The next span in the current segment of small blocks.
-    span: AtomicU64,
-    /// The highest row of the process table that was ever used, and where to look for a free one next.
-    pub(super) parties: AtomicU64,
-    pub(super) next_party: AtomicU64,
-    /// Who removes the names that are left when everybody else is gone, as [`PartyId`](crate::heap::parties::PartyId).
-    pub(super) guardian: AtomicU64,
-    _pad: [AtomicU64; 2],
-    /// The next block in the current span of each size.
-    cut: [AtomicU64; CLASSES],
-    /// The free blocks of each size: tag in the upper half, entry + 1 in the lower.
-    free: [AtomicU64; CLASSES],
-}
-
-#[cfg(all(test, loom))]
-impl Head {
-    /// In real life it is memory that was zero.
-    pub(super) fn new() -> Head {
-        fn words<const N: usize>() -> [AtomicU64; N] {
-            std::array::from_fn(|_| AtomicU64::new(0))
-        }
-        let [entries, data, span, parties, next_party, guardian] = words();
-        Head { entries, data, span, parties, next_party, guardian, _pad: words(), cut: words(), free: words() }
-    }
-}
-
-// SAFETY: repr(C), AtomicU64 only, 96 of them: a multiple of the alignment.
-unsafe impl Atomics for Head {}
-
-const _: () = assert!(size_of::<Head>() as u64 <= PAGE);
-
-/// In an entry's link: what a dead process held of the block could not be released.
-const WRITTEN_OFF: u64 = 1 << 48;
-
-/// What is known of a block, apart from its payload.
-#[repr(C)]
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// Generation in the upper half, number of processes that hold it in the lower; nobody = free.
-    state: AtomicU64,
-    at: AtomicU64,
-    /// The next free one + 1 in the lower half, the size class in bits 32 to 39, the kind in bits 40 to 47, and
-    /// [`WRITTEN_OFF`].
-    link: AtomicU64,
-    /// How many bytes were asked for.
-    len: AtomicU64,
-}
-
-// SAFETY: repr(C), AtomicU64 only.
-unsafe impl Atomics for Entry {}
 
 /// Where a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

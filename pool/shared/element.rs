@@ -1,7 +1,8 @@
 //! What may live in shared memory.
 
 use crate::error::LockError;
-use crate::heap::block::{Block, Memory};
+use crate::heap::block::Block;
+use crate::heap::memory::Memory;
 use crate::sync::lock::Lock;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use bytemuck::{CheckedBitPattern, NoUninit};

@@ -3,7 +3,8 @@
 use crate::error::Error;
 use crate::heap::block::Block;
 use crate::heap::kind::Kind;
-use crate::heap::name::{Name, is_valid};
+use crate::heap::name::Name;
+use crate::heap::record::is_valid;
 use crate::heap::scope::is_writing;
 use crate::shared::element::range_of;
 use crate::sys::copy::SharedBytes;

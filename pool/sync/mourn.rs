@@ -1,10 +1,10 @@
 //! What becomes of what a dead process held before anybody waited for it: freed, before others get the dead one's slot
 //! and it would look as if they held it.
 
-use crate::heap::block::Memory;
-use crate::heap::held;
+use crate::heap::burial;
 use crate::heap::kind::Kind;
-use crate::heap::tree;
+use crate::heap::memory::Memory;
+use crate::heap::release;
 use crate::sync::barrier::Barrier;
 use crate::sync::condition::Condition;
 use crate::sync::party::Here;
@@ -18,8 +18,8 @@ use crate::sys::time::Deadline;
 
 /// Tells the heap who hears of deaths, and who knows what blocks hold; before there is anything to tell.
 pub(crate) fn take_part() {
-    tree::on_death(mourn);
-    held::on_release(holdings);
+    burial::on_death(mourn);
+    release::on_release(holdings);
 }
 
 /// A process has died that had a handle to this block: takes it off. Its row in the process table; `false` = the block could

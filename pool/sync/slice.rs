@@ -1,6 +1,6 @@
 //! Elements in shared memory, lent as a slice while the lock is held that stands before them.
 
-use crate::heap::block::Memory;
+use crate::heap::memory::Memory;
 use crate::sync::lock::LockGuard;
 use bytemuck::Pod;
 use std::ops::{Deref, DerefMut};

@@ -2,7 +2,6 @@
 //! look for rows at the same time.
 
 use super::*;
-use crate::heap::table::Head;
 use loom::thread;
 
 /// The process id of the child.
@@ -17,15 +16,7 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
 
 /// A table of `count` rows, in which the parent and another process live. It is leaked: in real life it stays mapped.
 fn table(count: usize) -> (Parties, PartyId, PartyId) {
-    let row = |_| Party {
-        state: AtomicU64::new(0),
-        high: AtomicU64::new(0),
-        pid: AtomicU64::new(0),
-        freed: AtomicU64::new(0),
-        _pad: std::array::from_fn(|_| AtomicU64::new(0)),
-        mark: Mark::new(),
-    };
-    let rows = Vec::leak((0..count).map(row).collect());
+    let rows = Vec::leak((0..count).map(|_| Party::new()).collect());
     let parties = Parties { rows, head: Box::leak(Box::new(Head::new())), lives: Lives, at: 0 };
     let live = |pid| parties.move_in_while(None, None, pid, || true).unwrap().expect("a free row");
     let (parent, other) = (live(1), live(2));

@@ -1,6 +1,7 @@
 //! Model of the free lists and of the counts of blocks: every interleaving of two or three processes.
 
 use super::*;
+use crate::sys::atomic::AtomicU64;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;

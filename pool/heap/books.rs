@@ -1,0 +1,139 @@
+//! The books of this process: which blocks it holds, and where its registry says so.
+
+use crate::error::Error;
+use crate::heap::file::HeapFile;
+use crate::heap::memory::Memory;
+use crate::heap::parties::{self, PartyId};
+use crate::heap::release::release;
+use crate::heap::table::{Refusal, Site};
+use crate::sys::atomic::{AtomicU64, Ordering};
+use crate::sys::fork::fork_generation;
+use crate::sys::memory::Mapping;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+
+/// The heap, opened: this process has a row in its process table.
+#[derive(Debug)]
+pub(crate) struct Heap {
+    pub(super) file: HeapFile,
+    pub(super) id: u64,
+    pub(super) own: PartyId,
+    /// The fork generation of the process that opened it.
+    pub(super) generation: u32,
+    pub(super) registry: Mapping,
+    pub(super) places: Mutex<Places>,
+}
+
+/// The blocks that this process holds.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Free places of the registry below `high`.
+    vacant: Vec<u32>,
+    high: u32,
+    /// By entry: what is shared by all handles to it.
+    pub(super) blocks: HashMap<u32, Weak<Inner>>,
+}
+
+/// What all handles of this process to one block share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) heap: &'static Heap,
+    pub(super) site: Site,
+    pub(super) place: u32,
+    pub(super) memory: Memory,
+    /// Whether what the lock in the block protects is lent, see `pool/heap/block.rs`.
+    pub(super) lent: AtomicBool,
+}
+
+// A panic in between leaves the books of the heap as they were: nothing of the user's runs while they are changed.
+impl std::panic::RefUnwindSafe for Inner {}
+impl std::panic::UnwindSafe for Inner {}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // In a fork it is the original's to let go of; and another thread of that may have had the books locked at the
+        // fork, which nobody will ever unlock here.
+        if fork_generation() != self.heap.generation {
+            return;
+        }
+        let mut places = self.heap.places.lock();
+        // Another handle may have arrived after the last one of this process was dropped, and before this.
+        if places.blocks.get(&self.site.index).is_some_and(|it| it.strong_count() == 0) {
+            places.blocks.remove(&self.site.index);
+        }
+        self.heap.leave(&mut places, self.place, &self.site);
+    }
+}
+
+impl Heap {
+    /// Writes down that this process is about to hold a block; the place where it says so.
+    pub(super) fn announce(&self, places: &mut Places, index: u32, generation: u32) -> Result<u32, Error> {
+        let place = match places.vacant.pop() {
+            Some(place) => place,
+            None if u64::from(places.high) < self.file.geometry.row => {
+                places.high += 1;
+                let party = &self.file.parties().rows[self.own.row as usize];
+                // SYNC: registry
+                party.high.store(u64::from(places.high), Ordering::Release);
+                places.high - 1
+            }
+            None => return Err(exhausted()),
+        };
+        self.say(place, parties::word(index, generation, parties::INTENT));
+        Ok(place)
+    }
+
+    /// Writes down that it holds it now.
+    pub(super) fn hold(&self, place: u32, index: u32, generation: u32) {
+        self.say(place, parties::word(index, generation, parties::HELD));
+    }
+
+    /// It will not hold it after all.
+    pub(super) fn withdraw(&self, places: &mut Places, place: u32) {
+        self.say(place, 0);
+        places.vacant.push(place);
+    }
+
+    /// Gives back a block that was not written down.
+    pub(super) fn give_back(&self, site: &Site) {
+        // Memory that somebody has scribbled over: the block is lost, nothing else.
+        let _ = release(&self.file, site);
+    }
+
+    /// Lets go of a block.
+    pub(super) fn leave(&self, places: &mut Places, place: u32, site: &Site) {
+        self.say(place, parties::word(site.index, site.generation, parties::LEAVING));
+        self.give_back(site);
+        self.withdraw(places, place);
+    }
+
+    fn say(&self, place: u32, word: u64) {
+        let places = self.registry.views::<AtomicU64>(0, self.file.geometry.row as usize);
+        // SYNC: registry
+        places[place as usize].store(word, Ordering::Release);
+    }
+
+    /// Takes a block that nobody holds.
+    pub(super) fn allocate(&self, len: usize, kind: u8) -> Result<Site, Error> {
+        self.file.table().allocate(len as u64, kind).map_err(|refusal| match refusal {
+            Refusal::Exhausted => exhausted(),
+            Refusal::Damaged => Error::shared_memory("the tables of the shared memory are damaged"),
+        })
+    }
+
+    /// The registries of all living processes, for the checker.
+    pub(super) fn registry_words(&self, row: u32) -> io::Result<Vec<u64>> {
+        // SYNC: registry
+        let high = self.file.parties().rows[row as usize].high.load(Ordering::Acquire).min(self.file.geometry.row);
+        let registry = self.file.registry(row)?;
+        let words = registry.views::<AtomicU64>(0, high as usize);
+        Ok(words.iter().map(|word| word.load(Ordering::Acquire)).collect())
+    }
+}
+
+fn exhausted() -> Error {
+    Error::shared_memory("shared memory is exhausted")
+}

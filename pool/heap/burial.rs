@@ -1,0 +1,107 @@
+//! Releasing what dead processes held, and their rows of the process table.
+
+use crate::heap::file::HeapFile;
+use crate::heap::memory::Memory;
+use crate::heap::parties::{self, PartyId};
+use crate::heap::release::release;
+use crate::sys::atomic::{AtomicU64, Ordering};
+use crate::sys::thread;
+use crate::sys::time::Deadline;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// What must be told of a process that has died, before others move into its row: called with the kind and the memory
+/// of each block that it held, its row, and a deadline; `false` = it could not be done until then.
+pub(crate) type Mourn = fn(u8, &Memory, u32, Deadline) -> bool;
+
+static MOURN: OnceLock<Mourn> = OnceLock::new();
+
+/// Says who hears of deaths.
+pub(crate) fn on_death(mourn: Mourn) {
+    let _ = MOURN.set(mourn);
+}
+
+/// How long a dead process's things may keep who releases them from going on: it may have locks of others locked. What takes
+/// longer is done by a thread of its own.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// After this time a block is written off that somebody has open and does not close: it was stopped in the middle of a change, or
+/// a process has written over the block.
+const WRITE_OFF: Duration = Duration::from_secs(1);
+
+/// Releases what a child held that has ended, and what processes held that are dead and so are their parents.
+pub(super) fn release_dead(file: &'static HeapFile, own: PartyId, child: Option<PartyId>) {
+    let Some(mourn) = MOURN.get() else { return };
+    let deadline = Deadline::after(AT_ONCE);
+    for id in file.parties().take_dead(own, child) {
+        if release_row(file, mourn, id, || deadline, false) {
+            continue;
+        }
+        let finish = move || _ = release_row(file, mourn, id, || Deadline::after(WRITE_OFF), true);
+        let builder = std::thread::Builder::new().name("multiproc-burial".to_owned()).stack_size(256 * 1024);
+        // If there is no thread, the row stays until this process has ended, and another one releases it.
+        let _ = thread::spawn(builder, finish);
+    }
+}
+
+/// Releases what the dead holder of a row held, and the row; `false` = some of it could not be released until the deadline,
+/// unless such blocks are to be written off.
+fn release_row(file: &HeapFile, mourn: &Mourn, id: PartyId, deadline: impl Fn() -> Deadline, write_off: bool) -> bool {
+    let parties = file.parties();
+    // SYNC: registry
+    let high = parties.rows[id.row as usize].high.load(Ordering::Acquire).min(file.geometry.row) as usize;
+    if high > 0 {
+        let Ok(registry) = file.registry(id.row) else { return false };
+        let mut done = true;
+        for place in registry.views::<AtomicU64>(0, high) {
+            let word = place.load(Ordering::Acquire);
+            if let Some((index, generation)) = parties::held(word) {
+                let leaving = || {
+                    place.store(parties::word(index, generation, parties::LEAVING), Ordering::Release);
+                };
+                if !release_one(file, mourn, id.row, index, generation, deadline(), leaving) {
+                    if !write_off {
+                        done = false;
+                        continue;
+                    }
+                    // Memory that somebody has scribbled over: then there is nothing to note it in.
+                    let _ = file.table().write_off(index);
+                }
+            }
+            place.store(0, Ordering::Relaxed);
+        }
+        drop(registry);
+        if !done {
+            return false;
+        }
+        file.punch_registry(id.row);
+    }
+    parties.give_back(id);
+    true
+}
+
+/// Releases one block that a dead process held; `false` = it could not be opened.
+fn release_one(
+    file: &HeapFile,
+    mourn: &Mourn,
+    row: u32,
+    index: u32,
+    generation: u32,
+    deadline: Deadline,
+    leaving: impl FnOnce(),
+) -> bool {
+    let table = file.table();
+    let Ok(site) = table.site(index) else { return true };
+    if site.generation != generation {
+        return true;
+    }
+    if let Ok((mapping, at)) = file.memory(&site) {
+        if !mourn(site.kind, &Memory::new(mapping, at, site.len as usize), row, deadline) {
+            return false;
+        }
+    }
+    leaving();
+    // Memory that somebody has scribbled over: the block is lost, nothing else.
+    let _ = release(file, &site);
+    true
+}
