@@ -4,18 +4,24 @@
 //! a change looks at the mark, and if it stands takes it away and wakes somebody. Whoever has slept sets the mark again
 //! before it looks, since others may sleep on.
 //!
+//! Whoever sets the mark hides from others, who are about to sleep, that it was taken away: they sleep on it and have missed
+//! their wake-up. So whoever has set the mark, whether or not it has slept, and then leaves something over, wakes the next.
+//!
 //! ## Memory ordering
 //!
 //! One side makes the change and then looks at the mark; the other sets the mark and then looks for the change. One of
 //! them must see the other (`// SYNC: sleepers`). The fence between the two steps is asymmetric: light for who makes a
 //! change, and heavy for who is about to sleep (`sys/fence.rs`). Where the kernel refuses it to one who waits, that one may
 //! be missed, very rarely, and therefore sleeps in slices of 1 to 2 ms.
+//!
+//! Whoever sets the mark must see, when it looks whether it leaves something over, all that was there when the mark was taken
+//! away before; so the exchanges of the mark are AcqRel (`// SYNC: sleepers woken`).
 
 use crate::sync::word::kill;
 use crate::sys::atomic::{AtomicU32, Ordering};
 use crate::sys::fence;
 use crate::sys::futex::{self, Slices};
-use Ordering::Relaxed;
+use Ordering::{AcqRel, Relaxed};
 
 /// In the word: somebody may sleep.
 const ASLEEP: u32 = 1;
@@ -34,7 +40,8 @@ impl Sleepers {
 
     /// Notes that somebody may sleep. An exchange, so that all changes of the mark are in one order.
     pub(crate) fn mark(&self) {
-        self.0.swap(ASLEEP, Relaxed);
+        // SYNC: sleepers woken
+        self.0.swap(ASLEEP, AcqRel);
         kill::point();
     }
 
@@ -66,7 +73,8 @@ impl Sleepers {
     #[cold]
     fn wake(&self, count: u32) {
         // Otherwise somebody else has woken one meanwhile, who wakes the next.
-        if self.0.swap(0, Relaxed) != 0 {
+        // SYNC: sleepers woken
+        if self.0.swap(0, AcqRel) != 0 {
             kill::point();
             futex::wake(&self.0, count);
         }

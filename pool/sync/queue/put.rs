@@ -26,7 +26,7 @@ impl<'a> Queue<'a> {
             if (wait.is_over)() {
                 return (done, Some(Refusal::Over));
             }
-            match self.put_some(parties, books, done..count, &item, wait.slept) {
+            match self.put_some(parties, books, done..count, &item, wait.answers) {
                 Ok(put) => done += put,
                 Err(refusal) => return (done, Some(refusal)),
             }
@@ -35,6 +35,9 @@ impl<'a> Queue<'a> {
             }
             let has_room = || self.len() < self.shape.capacity || self.is_closed();
             if !wait.wait(&self.head.putters, has_room) {
+                if wait.answers && has_room() {
+                    self.head.putters.call(1);
+                }
                 return (done, Some(Refusal::TimedOut));
             }
         }
@@ -48,13 +51,13 @@ impl<'a> Queue<'a> {
         books: &B,
         items: Range<usize>,
         item: &impl Fn(usize) -> Item<'i, B::Block>,
-        slept: bool,
+        answers: bool,
     ) -> Result<usize, Refusal>
     where
         B::Block: 'i,
     {
         let Head { put, take, takers, putters, .. } = self.head;
-        if slept {
+        if answers {
             putters.mark();
         }
         let held = self.lock(put, parties, books, true);
@@ -99,7 +102,7 @@ impl<'a> Queue<'a> {
         if count > 0 {
             takers.call(u32::try_from(count).unwrap_or(u32::MAX));
         }
-        if slept && room > count {
+        if answers && room > count {
             putters.call(1);
         }
         if damaged && count == 0 { Err(Refusal::Damaged) } else { Ok(count) }

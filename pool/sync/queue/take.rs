@@ -19,7 +19,7 @@ impl Queue<'_> {
         mut wait: Wait<'_>,
     ) -> Result<usize, Refusal> {
         loop {
-            let count = self.take_some(parties, books, most, before, &mut out, wait.slept)?;
+            let count = self.take_some(parties, books, most, before, &mut out, wait.answers)?;
             if count > 0 || most == 0 {
                 return Ok(count);
             }
@@ -31,6 +31,9 @@ impl Queue<'_> {
                 }
             }
             if !wait.wait(&self.head.takers, || self.len() > 0 || self.is_closed()) {
+                if wait.answers && self.len() > 0 {
+                    self.head.takers.call(1);
+                }
                 return Err(Refusal::TimedOut);
             }
         }
@@ -45,10 +48,10 @@ impl Queue<'_> {
         most: usize,
         before: &impl Fn(usize),
         out: &mut impl FnMut(Taken<'_, B::Block>),
-        slept: bool,
+        answers: bool,
     ) -> Result<usize, Refusal> {
         let Head { put, take, takers, putters, .. } = self.head;
-        if slept {
+        if answers {
             takers.mark();
         }
         let held = self.lock(take, parties, books, false);
@@ -105,7 +108,7 @@ impl Queue<'_> {
         if taking.at != start {
             putters.call(u32::try_from(taking.count).unwrap_or(u32::MAX).max(1));
         }
-        if slept && self.len() > 0 {
+        if answers && self.len() > 0 {
             takers.call(1);
         }
         refusal.filter(|_| taking.count == 0).map_or(Ok(taking.count), Err)

@@ -10,8 +10,8 @@ pub(crate) struct Wait<'a> {
     /// `None` = not at all.
     deadline: Option<Deadline>,
     begun: Option<(Spin, Slices)>,
-    /// Its last wake-up may have been meant for one of several.
-    pub(super) slept: bool,
+    /// It has set the mark that somebody sleeps: if it leaves something over, it wakes the next.
+    pub(super) answers: bool,
     pub(super) is_over: &'a dyn Fn() -> bool,
 }
 
@@ -19,13 +19,13 @@ impl<'a> Wait<'a> {
     /// Until the deadline.
     #[inline]
     pub(crate) fn until(deadline: Deadline, is_over: &'a dyn Fn() -> bool) -> Wait<'a> {
-        Wait { deadline: Some(deadline), begun: None, slept: false, is_over }
+        Wait { deadline: Some(deadline), begun: None, answers: false, is_over }
     }
 
     /// Not at all.
     #[inline]
     pub(crate) fn not(is_over: &'a dyn Fn() -> bool) -> Wait<'a> {
-        Wait { deadline: None, begun: None, slept: false, is_over }
+        Wait { deadline: None, begun: None, answers: false, is_over }
     }
 
     /// Waits until `has_come`, for which `sleepers` are called, or for one slice; false = the deadline has passed.
@@ -39,10 +39,12 @@ impl<'a> Wait<'a> {
             }
         }
         sleepers.announce(slices);
+        // From here on others may sleep on this thread's mark, although they were to be woken: whoever called them has
+        // taken their own mark away before they slept. So this thread answers for them, whether or not it sleeps itself.
+        self.answers = true;
         if has_come() || (self.is_over)() {
             return true;
         }
-        self.slept = sleepers.sleep(slices);
-        self.slept
+        sleepers.sleep(slices)
     }
 }
