@@ -198,16 +198,6 @@ fn timeouts() {
 }
 
 #[test]
-fn soak() {
-    let out = printed_by("soak", &["--seconds", "3"]);
-    let last = out.lines().last().unwrap();
-    // A machine under load gives it less than its time: the calls that are under way at the end are waited for.
-    let seconds = last.strip_prefix("soak: ").and_then(|rest| rest.split(" s, ").next()?.parse::<u32>().ok());
-    assert!(seconds.is_some_and(|seconds| (3..60).contains(&seconds)), "{out}");
-    assert!(last.contains(" 0 wrong, ") && last.contains(" 0 hangs; left behind: 0 processes, 0 descriptors"), "{out}");
-}
-
-#[test]
 fn churn() {
     let out = printed_by("churn", &["--millions", "0.1"]);
     assert!(out.contains(" kills\n") && out.ends_with(" 0 complaints\n"), "{out}");
