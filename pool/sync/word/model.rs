@@ -135,17 +135,18 @@ fn exactly_one_takes_over() {
     });
 }
 
-/// What was acquired raw is released by another thread than that which touched the data.
+/// Who takes the lock next sees what was done while it was held raw.
 #[test]
 fn a_raw_hold_hands_on_what_was_written() {
     check(3, || {
         let shared = Guarded::new();
         assert_eq!(shared.word.try_acquire(&shared.crowd.party(1, 1)), Outcome::Acquired);
-        shared.touch();
         let waiter = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.lock_and_touch(2))
         };
+        // After the start of the other thread, which would hand it on as well.
+        shared.touch();
         shared.word.release().unwrap();
         assert_eq!(waiter.join().unwrap(), Outcome::Acquired);
         assert_eq!(shared.touch(), 3);
