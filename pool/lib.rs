@@ -35,7 +35,9 @@
 //! | [`Value`], [`Array`] | data that processes share, with a lock; [`RawValue`], [`RawArray`] without |
 //! | [`SharedMemory`] | bytes that processes share, also with Python and C programs, by name |
 //! | [`ShareableList`], [`Item`] | a list of mixed values in it, as Python has it |
-//! | [`Queue`] | values from process to process |
+//! | [`Queue`], [`SimpleQueue`] | values from process to process |
+//! | [`JoinableQueue`], [`OpenTask`] | tasks, and waiting until all are done |
+//! | [`channel`], [`Sender`], [`Receiver`], [`ReceiverIter`] | a queue that ends with its last sender |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
 //! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`PutError`], [`GetError`], [`RemoteError`] | what can go wrong |
@@ -98,7 +100,10 @@ pub use crate::api::pool::Pool;
 pub use crate::api::thread_pool::ThreadPool;
 pub use crate::api::with::With;
 pub use crate::api::worker_env::CpuAffinity;
+pub use crate::channels::channel::{Receiver, ReceiverIter, Sender, channel, try_channel};
+pub use crate::channels::joinable::{JoinableQueue, OpenTask};
 pub use crate::channels::queue::Queue;
+pub use crate::channels::simple::SimpleQueue;
 pub use crate::codec::Payload;
 pub use crate::engine::call::job_stats::{JobStats, SlowTask};
 pub use crate::engine::call::progress::Progress;

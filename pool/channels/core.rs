@@ -9,7 +9,7 @@ use crate::heap::tree;
 use crate::sync::mourn;
 use crate::sync::party::Here;
 use crate::sync::queue::{Head, Item, Queue, Refusal, Shape, Taken, Wait};
-use crate::sys::atomic::AtomicU64;
+use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::time::Deadline;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -213,6 +213,28 @@ impl<T> Core<T> {
         let here = Here::new()?;
         self.queue().close(&here, &HeapBooks { block: self.head.block(), front: FRONT });
         Ok(())
+    }
+
+    /// How many values were ever put, and how many of these are in it.
+    pub(super) fn put_so_far(&self) -> (u64, u64) {
+        self.queue().put_so_far()
+    }
+
+    /// Wakes all who wait, to look whether it is over.
+    pub(super) fn wake_all(&self) {
+        self.queue().wake_all();
+    }
+
+    /// Notes what stands for those who put and those who take; before anybody else knows of the queue.
+    pub(super) fn name_ends(&self, ends: [u64; 2]) {
+        for (place, end) in self.head.ends.iter().zip(ends) {
+            place.store(end, Ordering::Release);
+        }
+    }
+
+    /// What stands for those who put and those who take.
+    pub(super) fn ends(&self) -> [u64; 2] {
+        self.head.ends.each_ref().map(|end| end.load(Ordering::Acquire))
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -1,5 +1,8 @@
 //! Queues and what is made of them: values that go from process to process.
 
+pub(crate) mod channel;
 mod core;
 mod item;
+pub(crate) mod joinable;
 pub(crate) mod queue;
+pub(crate) mod simple;

@@ -46,7 +46,7 @@ pub struct Queue<T> {
 }
 
 /// Nothing else can end a wait of this queue but what its own state says.
-fn never() -> bool {
+pub(super) fn never() -> bool {
     false
 }
 

@@ -65,3 +65,9 @@ pub(crate) fn is_held(word: u64) -> bool {
     let Some((index, generation)) = parties::held(word) else { return false };
     heap().is_ok_and(|heap| heap.file.table().is_held(index, generation))
 }
+
+/// What a place would say that holds the block.
+pub(crate) fn word_of(block: &Block) -> u64 {
+    let (index, generation) = block.key();
+    parties::word(index, generation, HELD)
+}

@@ -29,6 +29,10 @@ pub(crate) enum Kind {
     Queue = 17,
     /// One item of a queue that does not fit its slot, and what it refers to.
     Item = 18,
+    /// Stands for all handles to one end of a channel.
+    End = 19,
+    /// Who works on what was taken from a queue.
+    Tally = 20,
 }
 
 impl Kind {

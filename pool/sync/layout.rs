@@ -8,6 +8,7 @@ use crate::sync::queue;
 use crate::sync::rlock::RLock;
 use crate::sync::rwlock::RwLock;
 use crate::sync::semaphore::Semaphore;
+use crate::sync::tally::Tally;
 use crate::sync::word::Word;
 use crate::sys::memory::Atomics;
 
@@ -40,6 +41,9 @@ unsafe impl Atomics for RLock {}
 // bytes in all (checked below), a multiple of the alignment.
 unsafe impl Atomics for queue::Head {}
 
+// SAFETY: repr(C), AtomicU32 only.
+unsafe impl Atomics for Tally {}
+
 #[cfg(not(loom))]
 const _: () = {
     assert!(size_of::<Word>() == 8);
@@ -50,4 +54,5 @@ const _: () = {
     assert!(size_of::<Barrier>() <= 4096);
     assert!(size_of::<RwLock>() <= 4096);
     assert!(size_of::<queue::Head>() == 512);
+    assert!(size_of::<Tally>() <= 4096);
 };

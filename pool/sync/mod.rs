@@ -21,6 +21,7 @@ pub(crate) mod sleepers;
 pub(crate) mod slice;
 #[cfg(all(test, not(loom)))]
 mod stress;
+pub(crate) mod tally;
 #[cfg(test)]
 mod testing;
 pub(crate) mod waiters;

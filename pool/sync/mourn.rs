@@ -12,6 +12,7 @@ use crate::sync::queue::{self, Queue, Shape};
 use crate::sync::rlock::RLock;
 use crate::sync::rwlock::RwLock;
 use crate::sync::semaphore::Semaphore;
+use crate::sync::tally::Tally;
 use crate::sync::word::Word;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::time::Deadline;
@@ -33,6 +34,8 @@ pub(crate) fn mourn(kind: u8, memory: &Memory, row: u32, deadline: Deadline) -> 
         memory.view::<RLock>(0).inspect(|lock| lock.bury(slot));
     } else if is_one_of(&[Kind::Queue]) {
         memory.view::<queue::Head>(0).inspect(|head| Queue::bury(head, slot));
+    } else if is_one_of(&[Kind::Tally]) {
+        memory.view::<Tally>(0).inspect(|tally| tally.bury(slot));
     } else if let Some(kind) = Kind::OPENED.iter().find(|it| **it as u8 == kind) {
         // Whoever releases what a dead process held has a row itself.
         let Ok(here) = Here::new() else { return false };

@@ -119,7 +119,9 @@ struct End {
 #[repr(C, align(64))]
 pub(crate) struct Head {
     /// See [`Shape`]; written before the queue is shared.
-    shape: [AtomicU64; 8],
+    shape: [AtomicU64; 6],
+    /// What stands for those at either end, if that is noted; written before the queue is shared.
+    pub(crate) ends: [AtomicU64; 2],
     _gap: [AtomicU64; 8],
     put: End,
     take: End,
@@ -198,6 +200,13 @@ impl<'a> Queue<'a> {
         }
     }
 
+    /// How many items were ever put, and how many of these are in it.
+    pub(crate) fn put_so_far(self) -> (u64, u64) {
+        let taken = self.head.take.at.load(Acquire);
+        let put = self.head.put.at.load(Acquire);
+        (put, put.wrapping_sub(taken))
+    }
+
     /// Frees the ends from a process that has died; for whoever clears up after it, before its slot has a new owner.
     pub(crate) fn bury(head: &Head, slot: u16) {
         head.put.lock.bury(slot);
@@ -248,6 +257,7 @@ impl Head {
         };
         Head {
             shape: from_fn(|_| AtomicU64::new(0)),
+            ends: from_fn(|_| AtomicU64::new(0)),
             _gap: from_fn(|_| AtomicU64::new(0)),
             put: end(),
             take: end(),

@@ -3,8 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod channel;
 mod faults;
 mod handles;
+mod joinable;
 mod kills;
 mod queue;
 #[cfg(target_arch = "x86_64")]

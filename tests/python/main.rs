@@ -14,5 +14,6 @@ mod pool;
 mod pool_streams;
 mod pool_workers;
 mod process;
+mod queue;
 mod shared_memory;
 mod sync;

@@ -4,11 +4,10 @@ use crate::error::Error;
 use crate::heap::block::{Block, Shared};
 use crate::heap::kind::Kind;
 use crate::sys::memory::Atomics;
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 /// A new block with a structure in it, all zero.
-pub(super) fn make<T: Atomics>(kind: Kind) -> Result<Shared<T>, Error> {
+pub(crate) fn make<T: Atomics>(kind: Kind) -> Result<Shared<T>, Error> {
     let block = Block::new(kind, size_of::<T>())?;
     Shared::new(block, &[kind]).ok_or_else(|| Error::shared_memory("a new block is not as it was asked for"))
 }
@@ -19,8 +18,16 @@ pub(super) fn read<'de, T: Atomics, D: Deserializer<'de>>(
     kind: Kind,
     what: &str,
 ) -> Result<Shared<T>, D::Error> {
-    Shared::new(Block::deserialize(deserializer)?, &[kind])
-        .ok_or_else(|| D::Error::custom(format!("the handle refers to something that is no {what}")))
+    read_block(Block::deserialize(deserializer)?, kind, what)
+}
+
+/// The structure in a block that a handle refers to.
+pub(crate) fn read_block<T: Atomics, E: serde::de::Error>(
+    block: Block,
+    kind: Kind,
+    what: &str,
+) -> Result<Shared<T>, E> {
+    Shared::new(block, &[kind]).ok_or_else(|| E::custom(format!("the handle refers to something that is no {what}")))
 }
 
 /// For `new()`, which panics where `try_new()` gives an error.

@@ -1,0 +1,333 @@
+//! [`channel`]: a queue whose ends know whether anybody is left at the other one.
+
+use super::core::{Core, Patience};
+use crate::codec::Payload;
+use crate::error::{Error, GetError, PutError};
+use crate::heap::block::Block;
+use crate::heap::held;
+use crate::heap::kind::Kind;
+use crate::sync::public::handle::expect;
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::time::Duration;
+
+/// Makes a channel for at most so many values, `None` = as many as there is memory for.
+///
+/// It is a [`Queue`](crate::Queue) with two kinds of handles, whose ends notice each other: when the last [`Sender`] of all
+/// processes is gone, a [`Receiver`] gets what was sent and is then told, and the other way round. So a consumer ends when
+/// its producers do, also if these were killed, and nobody has to send a last value that says so.
+///
+/// ```
+/// use multiproc::{Process, Sender, channel};
+///
+/// fn count(sender: Sender<u32>, from: u32) {
+///     (from..from + 3).for_each(|number| sender.send(number).unwrap());
+/// }
+///
+/// let (sender, receiver) = channel(100);
+/// Process::spawn(count, (sender.clone(), 0))?;
+/// Process::spawn(count, (sender, 10))?; // moved: this process keeps none
+/// let mut all = receiver.into_iter().collect::<Result<Vec<u32>, _>>()?;
+/// all.sort();
+/// assert_eq!(all, [0, 1, 2, 10, 11, 12]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// # Panics
+///
+/// As [`try_channel`] fails.
+pub fn channel<T: Payload>(values: impl Into<Option<usize>>) -> (Sender<T>, Receiver<T>) {
+    expect(try_channel(values), "channel")
+}
+
+/// Makes a channel, as [`channel`].
+///
+/// # Errors
+///
+/// [`Error::is_invalid_argument`]: room for 0 values. [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+pub fn try_channel<T: Payload>(values: impl Into<Option<usize>>) -> Result<(Sender<T>, Receiver<T>), Error> {
+    let core = Core::new(values.into())?;
+    let (senders, receivers) = (Block::new(Kind::End, 8)?, Block::new(Kind::End, 8)?);
+    core.name_ends([held::word_of(&senders), held::word_of(&receivers)]);
+    Ok((Sender { end: End::new(core.clone(), senders, SENDER) }, Receiver { end: End::new(core, receivers, RECEIVER) }))
+}
+
+const SENDER: usize = 0;
+const RECEIVER: usize = 1;
+
+/// One end of a channel. It holds the block that stands for all handles of its kind: as long as any process holds that, or
+/// a message that is under way does, the end is there.
+pub(super) struct End<T> {
+    pub(super) core: Core<T>,
+    /// Only taken when this is dropped.
+    stands_for: Option<Block>,
+    /// What a place would say that held the block of this end, and of the other.
+    own: u64,
+    other: u64,
+}
+
+impl<T> End<T> {
+    pub(super) fn new(core: Core<T>, stands_for: Block, side: usize) -> End<T> {
+        let ends = core.ends();
+        End { core, stands_for: Some(stands_for), own: ends[side], other: ends[1 - side] }
+    }
+
+    /// Whether nobody is left at the other end.
+    pub(super) fn is_over(&self) -> bool {
+        !held::is_held(self.other)
+    }
+
+    pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D, side: usize) -> Result<End<T>, D::Error>
+    where
+        T: Payload,
+    {
+        let (core, stands_for) = <(Core<T>, Block)>::deserialize(deserializer)?;
+        if stands_for.kind() != Kind::End as u8 || core.ends()[side] != held::word_of(&stands_for) {
+            return Err(D::Error::custom("the handle refers to something that is no such end of a channel"));
+        }
+        Ok(End::new(core, stands_for, side))
+    }
+}
+
+impl<T> Serialize for End<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.stands_for {
+            Some(stands_for) => (&self.core, stands_for).serialize(serializer),
+            None => Err(S::Error::custom("the end of the channel is gone")),
+        }
+    }
+}
+
+impl<T> Clone for End<T> {
+    fn clone(&self) -> Self {
+        End { core: self.core.clone(), stands_for: self.stands_for.clone(), own: self.own, other: self.other }
+    }
+}
+
+impl<T> Drop for End<T> {
+    fn drop(&mut self) {
+        drop(self.stands_for.take());
+        if !held::is_held(self.own) {
+            // It was the last: whoever waits for it looks now, and not only when its slice is over.
+            self.core.wake_all();
+        }
+    }
+}
+
+/// The end of a channel at which values are sent, see [`channel`]. A handle: clones, and what arrives in another process, are
+/// the same end.
+pub struct Sender<T> {
+    end: End<T>,
+}
+
+impl<T: Payload> Sender<T> {
+    /// Sends a value, as soon as there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`] gives the value back. [`PutError::is_disconnected`]: no process has a [`Receiver`] any more, and none is
+    /// under way to one. [`PutError::is_encode`] and [`PutError::is_shared_memory`]: see [`Queue::put`](crate::Queue::put).
+    ///
+    /// # If a process dies
+    ///
+    /// that has the last receiver, whoever waits is told within 100 ms.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as the channel is full; see [`Sender::send_timeout`].
+    pub fn send(&self, value: T) -> Result<(), PutError<T>> {
+        self.end.core.put(value, Patience::Endless, &|| self.end.is_over())
+    }
+
+    /// Sends a value if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`]; and as [`Sender::send`].
+    pub fn try_send(&self, value: T) -> Result<(), PutError<T>> {
+        self.end.core.put(value, Patience::None, &|| self.end.is_over())
+    }
+
+    /// Sends a value, and waits for room for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`]; and as [`Sender::send`].
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
+        self.end.core.put(value, Patience::For(timeout), &|| self.end.is_over())
+    }
+
+    /// Sends many values in one pass, see [`Queue::put_many`](crate::Queue::put_many).
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`]: gives those values back that were not sent. If one cannot be serialised none is sent.
+    pub fn send_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
+        self.end.core.put_many(values.into_iter().collect(), Patience::Endless, &|| self.end.is_over())
+    }
+}
+
+/// The end of a channel at which values are received, see [`channel`]. A handle: clones, and what arrives in another process,
+/// are the same end, and each value goes to one of them.
+pub struct Receiver<T> {
+    end: End<T>,
+}
+
+impl<T: Payload> Receiver<T> {
+    /// Receives the next value, as soon as there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::is_disconnected`]: no process has a [`Sender`] any more, and all that was sent was received.
+    /// [`GetError::is_decode`] and [`GetError::is_shared_memory`]: see [`Queue::get`](crate::Queue::get).
+    ///
+    /// # If a process dies
+    ///
+    /// that has the last sender, whoever waits is told within 100 ms, after all that it had sent.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as nothing is sent; see [`Receiver::recv_timeout`].
+    pub fn recv(&self) -> Result<T, GetError> {
+        loop {
+            // Without a time limit nothing but a value or an error ends the wait.
+            if let Some(value) = self.end.core.get(Patience::Endless, &|| self.end.is_over(), |_| ())? {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Receives the next value; `None` if there is none at the moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`Receiver::recv`].
+    pub fn try_recv(&self) -> Result<Option<T>, GetError> {
+        self.end.core.get(Patience::None, &|| self.end.is_over(), |_| ())
+    }
+
+    /// Receives the next value, and waits for one for at most `timeout`; `None` if none came.
+    ///
+    /// # Errors
+    ///
+    /// As [`Receiver::recv`].
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<T>, GetError> {
+        self.end.core.get(Patience::For(timeout), &|| self.end.is_over(), |_| ())
+    }
+
+    /// Waits for a value, and receives up to `most` of those that are there then, see
+    /// [`Queue::get_many`](crate::Queue::get_many).
+    ///
+    /// # Errors
+    ///
+    /// As [`Receiver::recv`].
+    pub fn recv_many(&self, most: usize) -> Result<Vec<Result<T, GetError>>, GetError> {
+        self.end.core.get_many(most, Patience::Endless, &|| self.end.is_over())
+    }
+
+    /// All values, until the last sender is gone.
+    pub fn iter(&self) -> ReceiverIter<T> {
+        ReceiverIter { receiver: Some(self.clone()) }
+    }
+}
+
+macro_rules! both_ends {
+    ($end:ident, $name:literal, $side:ident) => {
+        impl<T> $end<T> {
+            /// How many values are under way, exactly, at one moment.
+            pub fn len(&self) -> usize {
+                self.end.core.len()
+            }
+
+            /// Whether there is none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// Whether there is no room.
+            pub fn is_full(&self) -> bool {
+                self.len() >= self.capacity()
+            }
+
+            /// How many values it has room for.
+            pub fn capacity(&self) -> usize {
+                self.end.core.capacity()
+            }
+
+            /// Whether nobody is left at the other end.
+            pub fn is_disconnected(&self) -> bool {
+                self.end.is_over()
+            }
+        }
+
+        impl<T> Clone for $end<T> {
+            fn clone(&self) -> Self {
+                $end { end: self.end.clone() }
+            }
+        }
+
+        /// Shows how many values are under way.
+        impl<T> fmt::Debug for $end<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($name, "(len={}, disconnected={})"), self.len(), self.is_disconnected())
+            }
+        }
+
+        impl<T> Serialize for $end<T> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.end.serialize(serializer)
+            }
+        }
+
+        impl<'de, T: Payload> Deserialize<'de> for $end<T> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$end<T>, D::Error> {
+                Ok($end { end: End::read(deserializer, $side)? })
+            }
+        }
+    };
+}
+
+both_ends!(Sender, "Sender", SENDER);
+both_ends!(Receiver, "Receiver", RECEIVER);
+
+/// The values that a [`Receiver`] receives, one by one, until the last sender is gone.
+///
+/// A value that cannot be read is an `Err`, and the next one follows; so is an end of another kind, behind which nothing
+/// follows.
+#[derive(Debug)]
+#[must_use = "an iterator does nothing until it is asked for values"]
+pub struct ReceiverIter<T> {
+    receiver: Option<Receiver<T>>,
+}
+
+impl<T: Payload> Iterator for ReceiverIter<T> {
+    type Item = Result<T, GetError>;
+
+    fn next(&mut self) -> Option<Result<T, GetError>> {
+        let value = self.receiver.as_ref()?.recv();
+        if value.as_ref().is_err_and(|error| !error.is_decode()) {
+            self.receiver = None;
+        }
+        value.map(Some).or_else(|error| if error.is_disconnected() { Ok(None) } else { Err(error) }).transpose()
+    }
+}
+
+impl<T: Payload> IntoIterator for Receiver<T> {
+    type Item = Result<T, GetError>;
+    type IntoIter = ReceiverIter<T>;
+
+    fn into_iter(self) -> ReceiverIter<T> {
+        ReceiverIter { receiver: Some(self) }
+    }
+}
+
+impl<T: Payload> IntoIterator for &Receiver<T> {
+    type Item = Result<T, GetError>;
+    type IntoIter = ReceiverIter<T>;
+
+    fn into_iter(self) -> ReceiverIter<T> {
+        self.iter()
+    }
+}
