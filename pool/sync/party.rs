@@ -120,9 +120,10 @@ thread_local! {
 
 /// The calling thread holds one lock more that nobody else can give back. Its number is nobody else's as long as it does.
 ///
-/// The guards of a [`Lock`](crate::Lock) are not counted, at which a pair of lock and unlock would take noticeably longer: one
-/// that lives when its thread has ended was forgotten, so the lock stays held, and all that its number can do to a later
-/// thread is to be told that it would deadlock, instead of waiting for ever.
+/// What a [`RLock`](crate::RLock) holds is counted, since whoever has its holder's number may take it again. Guards of a
+/// [`Lock`](crate::Lock) or for writing are not, at which a pair of lock and unlock would take noticeably longer: one that
+/// lives when its thread has ended was forgotten, so the lock stays held, and all that its number can do to a later thread
+/// is that this is told that it would deadlock, instead of waiting for ever.
 #[inline]
 pub(crate) fn holds_one_more() {
     HOLDS.set(HOLDS.get().wrapping_add(1));

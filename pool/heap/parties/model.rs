@@ -23,16 +23,19 @@ fn table(count: usize) -> (Parties, PartyId, PartyId) {
     (parties, parent, other)
 }
 
-/// Moves in, and dies after so many steps; the whole life of a child.
+/// Moves in, and dies after so many steps; the whole life of a child. After none it has not begun.
 fn live_and_die(parties: Parties, own: PartyId, parent: PartyId, steps: u32) {
-    let mut done = 0;
+    if steps == 0 {
+        return life::ends(CHILD.into());
+    }
+    let mut done = 1;
     let moved = parties.move_in_while(Some(own), Some(parent), CHILD, || {
         done += 1;
         done <= steps
     });
     // What it has taken is marked.
-    let took = if moved.unwrap().is_some() { 2 } else { steps };
-    if took >= 1 {
+    let took = if moved.unwrap().is_some() { 3 } else { steps };
+    if took >= 2 {
         parties.rows[own.row as usize].mark.orphan();
     }
     life::ends(CHILD.into());
@@ -46,7 +49,7 @@ fn standing_of(parties: &Parties, id: PartyId) -> (Standing, u32) {
 /// one of them releases it, and it is free for the next.
 #[test]
 fn model_a_child_that_dies_at_any_step_leaves_no_row_taken() {
-    for steps in 0..=2 {
+    for steps in 0..=3 {
         check(move || {
             let (parties, parent, other) = table(3);
             let child = parties.reserve(parent).expect("a free row");
@@ -95,7 +98,7 @@ fn model_who_dies_releasing_is_replaced_by_one() {
     check(|| {
         let (parties, parent, other) = table(4);
         let child = parties.reserve(parent).expect("a free row");
-        live_and_die(parties, child, parent, 2);
+        live_and_die(parties, child, parent, 3);
         assert_eq!(parties.take_dead(parent, Some(child)), [child]);
         let third = parties.move_in_while(None, Some(other), 3, || true).unwrap().expect("a free row");
         parties.rows[parent.row as usize].mark.orphan();

@@ -4,7 +4,7 @@ use crate::error::{Error, LockError};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::sync::lock::Holder;
-use crate::sync::party::{Here, holds_one_less, holds_one_more};
+use crate::sync::party::Here;
 use crate::sync::public::handle::{expect, make, read};
 use crate::sync::rwlock;
 use crate::sync::word::Outcome;
@@ -262,7 +262,6 @@ pub struct RwLockWriteGuard<'a> {
 
 impl<'a> RwLockWriteGuard<'a> {
     fn new(lock: &'a RwLock) -> RwLockWriteGuard<'a> {
-        holds_one_more();
         RwLockWriteGuard { lock, here: PhantomData }
     }
 
@@ -286,7 +285,6 @@ impl Drop for RwLockWriteGuard<'_> {
         if let Ok(here) = Here::new() {
             // Only memory that somebody has written over could refuse.
             let _ = self.lock.shared.unlock_write(&here);
-            holds_one_less();
         }
     }
 }
