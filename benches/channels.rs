@@ -12,9 +12,9 @@ mod common;
 use common::{Row, runs};
 use crossbeam::channel;
 use multiproc::ipc_channel::ipc;
-use multiproc::{Process, Queue, RawValue};
+use multiproc::{Connection, Process, Queue, RawValue, pipe};
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The most items that lie in a queue.
 const BOUND: usize = 1024;
@@ -111,6 +111,34 @@ fn mebibytes() -> f64 {
     })
 }
 
+/// Microseconds for a message there and one back, while both sides look for them, or sleep.
+fn ping_pong(asleep: bool) -> f64 {
+    let trips = if asleep { 500 } else { 20_000 };
+    fn answer(connection: Connection<u64>) {
+        while let Ok(number) = connection.recv() {
+            connection.send(number).expect("send");
+        }
+    }
+    runs(|| {
+        let (ours, theirs) = pipe();
+        let other = Process::spawn(answer, (theirs,)).expect("a process");
+        let mut taken = Duration::ZERO;
+        for number in 0..trips + 1 {
+            if asleep {
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            let start = Instant::now();
+            ours.send(number).expect("send");
+            assert_eq!(ours.recv().expect("receive"), number);
+            // The first waits until the process is there.
+            taken += if number == 0 { Duration::ZERO } else { start.elapsed() };
+        }
+        drop(ours);
+        other.join().expect("the other side");
+        taken.as_secs_f64() * 1e6 / trips as f64
+    })
+}
+
 const ITEMS: usize = 2_000_000;
 
 const ROWS: &[Row] = &[
@@ -121,6 +149,8 @@ const ROWS: &[Row] = &[
     ("queue_u64_4_4 crossbeam", "M/s", || millions(ITEMS, || between_threads(4, 4, ITEMS))),
     ("queue_u64_many_1_1", "M/s", || millions(ITEMS, || between_processes(1, 1, ITEMS, 100))),
     ("queue_mebibytes", "GiB/s", mebibytes),
+    ("pipe_round_trip", "us", || ping_pong(false)),
+    ("pipe_round_trip_asleep", "us", || ping_pong(true)),
 ];
 
 const PYTHON: &str = r#"
@@ -144,7 +174,26 @@ def queue(producers, consumers, items, item=12345):
         for p in crew: p.join()
         return items / t
     run(); return statistics.median(run() for _ in range(5))
+def answer(connection, other):
+    other.close()
+    try:
+        while True: connection.send(connection.recv())
+    except EOFError: pass
+def ping_pong(trips, pause):
+    def run():
+        ours, theirs = mp.Pipe()
+        other = mp.Process(target=answer, args=(theirs, ours)); other.start(); theirs.close()
+        taken = 0
+        for number in range(trips + 1):
+            if pause: time.sleep(pause)
+            t = time.perf_counter(); ours.send(number); ours.recv()
+            if number: taken += time.perf_counter() - t
+        ours.close(); other.join()
+        return taken * 1e6 / trips
+    run(); return statistics.median(run() for _ in range(5))
 rows = {
+    "pipe_round_trip": lambda: ping_pong(5000, 0),
+    "pipe_round_trip_asleep": lambda: ping_pong(500, 0.0003),
     "queue_u64_1_1": lambda: queue(1, 1, 100000) / 1e6,
     "queue_u64_4_4": lambda: queue(4, 4, 100000) / 1e6,
     "queue_mebibytes": lambda: queue(1, 1, 200, bytes(1 << 20)) / 1024,

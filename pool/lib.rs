@@ -37,6 +37,7 @@
 //! | [`ShareableList`], [`Item`] | a list of mixed values in it, as Python has it |
 //! | [`Queue`], [`SimpleQueue`] | values from process to process |
 //! | [`JoinableQueue`], [`OpenTask`] | tasks, and waiting until all are done |
+//! | [`pipe`], [`pipe_oneway`], [`Connection`] | two ends that send to each other |
 //! | [`channel`], [`Sender`], [`Receiver`], [`ReceiverIter`] | a queue that ends with its last sender |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
@@ -102,6 +103,7 @@ pub use crate::api::with::With;
 pub use crate::api::worker_env::CpuAffinity;
 pub use crate::channels::channel::{Receiver, ReceiverIter, Sender, channel, try_channel};
 pub use crate::channels::joinable::{JoinableQueue, OpenTask};
+pub use crate::channels::pipe::{Connection, pipe, pipe_oneway, try_pipe};
 pub use crate::channels::queue::Queue;
 pub use crate::channels::simple::SimpleQueue;
 pub use crate::codec::Payload;

@@ -213,3 +213,8 @@ fn producer_consumer() {
     let out = printed_by("producer_consumer", &["--items", "10000", "--producers", "3", "--consumers", "2"]);
     assert!(out.starts_with("3 producers, 2 consumers: 9999 items, their sum is 49985001\n"), "{out}");
 }
+
+#[test]
+fn pipe_hello() {
+    assert_eq!(printed_by("pipe_hello", &[]), "(42, None, \"hello\")\n");
+}

@@ -119,7 +119,7 @@ impl<T> Drop for End<T> {
 /// The end of a channel at which values are sent, see [`channel`]. A handle: clones, and what arrives in another process, are
 /// the same end.
 pub struct Sender<T> {
-    end: End<T>,
+    pub(super) end: End<T>,
 }
 
 impl<T: Payload> Sender<T> {
@@ -172,7 +172,7 @@ impl<T: Payload> Sender<T> {
 /// The end of a channel at which values are received, see [`channel`]. A handle: clones, and what arrives in another process,
 /// are the same end, and each value goes to one of them.
 pub struct Receiver<T> {
-    end: End<T>,
+    pub(super) end: End<T>,
 }
 
 impl<T: Payload> Receiver<T> {

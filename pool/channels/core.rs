@@ -177,6 +177,37 @@ impl<T: Payload> Core<T> {
         Ok(values)
     }
 
+    /// Puts bytes that stand for themselves.
+    pub(super) fn put_bytes(
+        &self,
+        bytes: &[u8],
+        patience: Patience,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<(), QueueKind> {
+        let here = Here::new().map_err(no_part)?;
+        let packed = item::pack_bytes(&[bytes], self.shape.small())?;
+        let (_, refusal) = self.queue().put(&here, &self.books(), 1, |_| packed.item(), patience.wait(is_over));
+        refusal.map_or(Ok(()), |refusal| Err(kind_of(refusal)))
+    }
+
+    /// Takes an item as bytes, of which there may be so many; `None` = there was none in the time given.
+    pub(super) fn get_bytes(
+        &self,
+        most: usize,
+        patience: Patience,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<u8>>, GetError> {
+        let mut packed = None;
+        self.take(1, patience, is_over, |_| (), |item| packed = Some(Packed::of(item)))?;
+        packed.map(|packed| item::bytes(&packed, most)).transpose().map_err(GetError::new)
+    }
+
+    /// Waits for an item, or the end; whether there is either.
+    pub(super) fn poll(&self, patience: Patience, is_over: &dyn Fn() -> bool) -> Result<bool, Error> {
+        Here::new()?;
+        Ok(self.queue().poll(patience.wait(is_over)))
+    }
+
     #[inline]
     fn take(
         &self,

@@ -12,6 +12,7 @@ use crate::heap::kind::Kind;
 use crate::heap::scope::{self, Pin, Pins};
 use crate::sync::queue::{Books, Item, Refusal, SMALL, Taken};
 use crate::sys::atomic::{AtomicU64, Ordering};
+use crate::sys::copy::SharedBytes;
 use Ordering::Relaxed;
 
 /// The length of a word and of a place.
@@ -159,14 +160,37 @@ pub(super) fn unpack<T: Payload>(item: Packed) -> Result<T, QueueKind> {
             let bytes: &[u8] = bytemuck::cast_slice(&words);
             decode(Reader::new(&bytes[..len.min(SMALLEST)]))
         }
-        Packed::Block(block) => {
-            let bytes = block.memory().bytes();
-            let count = block.memory().view::<AtomicU64>(0).map_or(0, |count| count.load(Ordering::Acquire));
-            let front = usize::try_from(count).ok().and_then(|count| count.checked_add(1)?.checked_mul(WORD));
-            let payload = front.and_then(|front| bytes.slice(front, bytes.len().checked_sub(front)?));
-            decode(Reader::shared(payload.filter(|_| block.kind() == Kind::Item as u8).ok_or(QueueKind::Damaged)?))
-        }
+        Packed::Block(block) => decode(Reader::shared(payload(&block)?)),
     }
+}
+
+/// The bytes of an item in a block, behind the places.
+fn payload(block: &Block) -> Result<SharedBytes<'_>, QueueKind> {
+    let bytes = block.memory().bytes();
+    let count = block.memory().view::<AtomicU64>(0).map_or(0, |count| count.load(Ordering::Acquire));
+    let front = usize::try_from(count).ok().and_then(|count| count.checked_add(1)?.checked_mul(WORD));
+    let payload = front.and_then(|front| bytes.slice(front, bytes.len().checked_sub(front)?));
+    payload.filter(|_| block.kind() == Kind::Item as u8).ok_or(QueueKind::Damaged)
+}
+
+/// The bytes of an item, if there are not too many.
+pub(super) fn bytes(item: &Packed, most: usize) -> Result<Vec<u8>, QueueKind> {
+    let bytes = match item {
+        Packed::Small(words, len) => {
+            let bytes: &[u8] = bytemuck::cast_slice(words);
+            bytes[..(*len).min(SMALLEST)].to_vec()
+        }
+        Packed::Block(block) => {
+            let payload = payload(block)?;
+            if payload.len() > most {
+                return Err(QueueKind::TooLong { len: payload.len(), most });
+            }
+            let mut bytes = Vec::new();
+            payload.append_to(&mut bytes).map_err(|error| QueueKind::SharedMemory { text: error.to_string() })?;
+            bytes
+        }
+    };
+    if bytes.len() > most { Err(QueueKind::TooLong { len: bytes.len(), most }) } else { Ok(bytes) }
 }
 
 #[inline]

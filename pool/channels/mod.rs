@@ -4,5 +4,6 @@ pub(crate) mod channel;
 mod core;
 mod item;
 pub(crate) mod joinable;
+pub(crate) mod pipe;
 pub(crate) mod queue;
 pub(crate) mod simple;

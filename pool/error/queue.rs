@@ -40,6 +40,7 @@ pub(crate) enum QueueKind {
     Closed,
     Disconnected,
     TooManyDone,
+    TooLong { len: usize, most: usize },
     Encode { text: String },
     Decode { text: String },
     Damaged,
@@ -108,6 +109,12 @@ impl GetError {
         self.kind == QueueKind::TooManyDone
     }
 
+    /// Whether a message had more bytes than were allowed: Python's `OSError('bad message length')`. It is gone, the next ones
+    /// can be received.
+    pub fn is_too_long(&self) -> bool {
+        matches!(self.kind, QueueKind::TooLong { .. })
+    }
+
     /// Whether an item was taken that cannot be read as a value of the type: it is gone, the next ones can be taken.
     pub fn is_decode(&self) -> bool {
         matches!(self.kind, QueueKind::Decode { .. })
@@ -154,6 +161,7 @@ impl fmt::Display for QueueKind {
             QueueKind::Full => f.write_str("the queue is full"),
             QueueKind::Closed => f.write_str("the queue is closed"),
             QueueKind::Disconnected => f.write_str("nobody is left at the other end"),
+            QueueKind::TooLong { len, most } => write!(f, "the message has {len} bytes, and {most} were allowed"),
             QueueKind::TooManyDone => f.write_str("task_done() called too many times"),
             QueueKind::Encode { text } => write!(f, "the value could not be serialised: {text}"),
             QueueKind::Decode { text } => write!(f, "the item could not be read: {text}"),

@@ -8,6 +8,7 @@ mod faults;
 mod handles;
 mod joinable;
 mod kills;
+mod pipe;
 mod queue;
 #[cfg(target_arch = "x86_64")]
 mod steps;

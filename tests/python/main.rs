@@ -10,6 +10,7 @@ mod common;
 
 mod barrier;
 mod beyond;
+mod connection;
 mod pool;
 mod pool_streams;
 mod pool_workers;

@@ -39,6 +39,25 @@ impl Queue<'_> {
         }
     }
 
+    /// Waits until an item is there, which others may take at once, or it is over; false = the deadline has passed.
+    pub(crate) fn poll(self, mut wait: Wait<'_>) -> bool {
+        let takers = &self.head.takers;
+        loop {
+            let has_come = || self.len() > 0 || self.is_closed();
+            let is_ready = has_come() || (wait.is_over)();
+            if is_ready || !wait.wait(takers, has_come) {
+                // Nothing is taken: what is there is for the next.
+                if wait.answers && self.len() > 0 {
+                    takers.call(1);
+                }
+                return is_ready;
+            }
+            if wait.answers {
+                takers.mark();
+            }
+        }
+    }
+
     /// Takes what is there now.
     #[inline]
     fn take_some<B: Books>(

@@ -1,0 +1,212 @@
+//! [`pipe`]: two ends that send to each other.
+
+use super::channel::{End, Receiver, Sender, try_channel};
+use super::core::Patience;
+use crate::codec::Payload;
+use crate::error::{Error, GetError, PutError};
+use crate::sync::public::handle::expect;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::time::Duration;
+
+/// How many messages a pipe has room for in each direction.
+const ROOM: usize = 1024;
+
+/// Makes two ends that send to each other: Python's `Pipe()`.
+///
+/// ```
+/// use multiproc::{Connection, Process, pipe};
+///
+/// fn double(connection: Connection<u64>) {
+///     while let Ok(number) = connection.recv() {
+///         connection.send(2 * number).unwrap();
+///     }
+/// }
+///
+/// let (ours, theirs) = pipe();
+/// let other = Process::spawn(double, (theirs,))?;
+/// ours.send(21)?;
+/// assert_eq!(ours.recv()?, 42);
+/// drop(ours); // the other end sees it
+/// other.join()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// Each direction has room for 1024 messages; whoever sends more waits.
+///
+/// # Panics
+///
+/// As [`try_pipe`] fails.
+pub fn pipe<T: Payload>() -> (Connection<T>, Connection<T>) {
+    expect(try_pipe(), "pipe")
+}
+
+/// Makes a pipe, as [`pipe`].
+///
+/// # Errors
+///
+/// [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+pub fn try_pipe<T: Payload>() -> Result<(Connection<T>, Connection<T>), Error> {
+    let (there, back) = (try_channel(ROOM)?, try_channel(ROOM)?);
+    let connection = |sender: Sender<T>, receiver: Receiver<T>| Connection { to: sender.end, from: receiver.end };
+    Ok((connection(there.0, back.1), connection(back.0, there.1)))
+}
+
+/// Makes an end that receives and one that sends: Python's `Pipe(duplex=False)`, in the same order.
+///
+/// ```
+/// let (reader, writer) = multiproc::pipe_oneway();
+/// writer.send("hello".to_owned())?;
+/// assert_eq!(reader.recv()?, "hello");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// # Panics
+///
+/// As [`try_pipe`] fails.
+pub fn pipe_oneway<T: Payload>() -> (Receiver<T>, Sender<T>) {
+    let (sender, receiver) = expect(try_channel(ROOM), "pipe");
+    (receiver, sender)
+}
+
+/// One end of a [`pipe`]. A handle: clones, and what arrives in another process, are the same end.
+///
+/// A message is a value of the type, or bytes; both sides know which comes next, as in Python.
+///
+/// # If a process dies
+///
+/// that has the last handle to the other end, whoever receives gets what it has sent, and is then told, within 100 ms. A
+/// message that it was sending is there as a whole or not at all.
+pub struct Connection<T> {
+    to: End<T>,
+    from: End<T>,
+}
+
+impl<T: Payload> Connection<T> {
+    /// Sends a value, as soon as there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError`] gives the value back. [`PutError::is_disconnected`]: no process has the other end any more. See
+    /// [`Queue::put`](crate::Queue::put) for the others.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as 1024 messages were not received; see [`Connection::send_timeout`].
+    pub fn send(&self, value: T) -> Result<(), PutError<T>> {
+        self.to.core.put(value, Patience::Endless, &|| self.to.is_over())
+    }
+
+    /// Sends a value, and waits for room for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`]; and as [`Connection::send`].
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), PutError<T>> {
+        self.to.core.put(value, Patience::For(timeout), &|| self.to.is_over())
+    }
+
+    /// Receives the next value, as soon as it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::is_disconnected`]: no process has the other end any more, and all that was sent was received: Python's
+    /// `EOFError`. [`GetError::is_decode`]: the message is no value of the type, and gone. See
+    /// [`Queue::get`](crate::Queue::get) for the others.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as nothing is sent; see [`Connection::recv_timeout`].
+    pub fn recv(&self) -> Result<T, GetError> {
+        loop {
+            // Without a time limit nothing but a value or an error ends the wait.
+            if let Some(value) = self.from.core.get(Patience::Endless, &|| self.from.is_over(), |_| ())? {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// Receives the next value, and waits for it for at most `timeout`; `None` if none came.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv`].
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<T>, GetError> {
+        self.from.core.get(Patience::For(timeout), &|| self.from.is_over(), |_| ())
+    }
+
+    /// Sends bytes as they are, of any number, as soon as there is room.
+    ///
+    /// ```
+    /// let (a, b) = multiproc::pipe::<()>();
+    /// a.send_bytes(b"hello")?;
+    /// assert_eq!(b.recv_bytes(100)?, b"hello");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send`].
+    ///
+    /// # Timeouts
+    ///
+    /// As [`Connection::send`].
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
+        self.to.core.put_bytes(bytes, Patience::Endless, &|| self.to.is_over()).map_err(|kind| PutError::new(kind, ()))
+    }
+
+    /// Receives the next message as bytes, as soon as it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::is_too_long`]: it has more than `most` bytes. It is gone, and the next message can be received; Python
+    /// closes the connection. Else as [`Connection::recv`].
+    ///
+    /// # Timeouts
+    ///
+    /// As [`Connection::recv`]; see [`Connection::poll`].
+    pub fn recv_bytes(&self, most: usize) -> Result<Vec<u8>, GetError> {
+        loop {
+            // As in `recv`.
+            if let Some(bytes) = self.from.core.get_bytes(most, Patience::Endless, &|| self.from.is_over())? {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Waits for at most `timeout` until a message is there, or nobody is left at the other end; whether that is so. Takes
+    /// nothing away.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_shared_memory`] in a process that was forked from one that uses the shared memory.
+    pub fn poll(&self, timeout: Duration) -> Result<bool, Error> {
+        self.from.core.poll(Patience::For(timeout), &|| self.from.is_over())
+    }
+}
+
+impl<T> Clone for Connection<T> {
+    fn clone(&self) -> Self {
+        Connection { to: self.to.clone(), from: self.from.clone() }
+    }
+}
+
+/// Shows how many messages are there.
+impl<T> fmt::Debug for Connection<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection(len={}, disconnected={})", self.from.core.len(), self.from.is_over())
+    }
+}
+
+impl<T> Serialize for Connection<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.to, &self.from).serialize(serializer)
+    }
+}
+
+impl<'de, T: Payload> Deserialize<'de> for Connection<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Connection<T>, D::Error> {
+        let (sender, receiver): (Sender<T>, Receiver<T>) = Deserialize::deserialize(deserializer)?;
+        Ok(Connection { to: sender.end, from: receiver.end })
+    }
+}
