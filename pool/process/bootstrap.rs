@@ -11,12 +11,16 @@ use crate::sync::mourn;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
-use crate::sys::{child, coverage, environment, fence, signal, socket};
+use crate::sys::{child, coverage, environment, fence, signal, socket, thread};
 use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use std::time::Duration;
+
+/// How often the first thread of a child looks whether the thread that runs user code is still there.
+const LOOK_EACH: Duration = Duration::from_millis(500);
 
 /// The exit code of a program that has panicked, as the standard library has it.
 const PANICKED: i32 = 101;
@@ -201,7 +205,10 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
         }
     };
     let context = ChildContext { control: control.clone(), setup: told.setup, fds, luggage };
-    let thread = std::thread::Builder::new().name(told.name).stack_size(signal::stack_limit()).spawn(move || {
+    let number = Arc::new(AtomicI32::new(0));
+    let own_number = Arc::clone(&number);
+    let started = std::thread::Builder::new().name(told.name).stack_size(signal::stack_limit()).spawn(move || {
+        own_number.store(thread::own_number(), Relaxed);
         signal::report_stack_overflow();
         // A panic of user code that nobody has foreseen must not leave a process without its thread.
         let code = panic::contain(|| role(context)).unwrap_or(PANICKED);
@@ -210,7 +217,7 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
         coverage::write();
         signal::exit_now(code)
     });
-    if let Err(error) = thread {
+    if let Err(error) = started {
         let _ = control.send(&Reply::Refused(format!("no thread for user code: {error}")), &[]);
         signal::exit_now(1);
     }
@@ -223,7 +230,18 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
             std::thread::park();
             continue;
         }
-        match poll::wait(&[(lifeline.as_fd(), Interest::HangUp)], Deadline::NEVER) {
+        let looked = poll::wait(&[(lifeline.as_fd(), Interest::HangUp)], Deadline::after(LOOK_EACH));
+        // A thread that ends in order takes the process along. It does not with `SYS_exit`, or if a filter of system calls
+        // kills it; then nobody would ever hear of this process again.
+        if number.load(Relaxed) != 0 && !thread::is_alive(number.load(Relaxed)) {
+            panic::say(format_args!(
+                "the thread of process {} that runs user code has ended alone: it called exit(2) itself, or a filter of system \
+                 calls (seccomp) has killed it",
+                child::own_pid()
+            ));
+            signal::exit_now(1);
+        }
+        match looked {
             Ok(ready) if ready.first() == Some(&true) => signal::exit_now(1),
             Ok(_) => {}
             // The system refuses to wait.

@@ -3,6 +3,7 @@
 use crate::error::Exit;
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -106,8 +107,25 @@ impl Child {
             ChildSignal::Stop => Signal::STOP,
             ChildSignal::Continue => Signal::CONT,
         };
-        // ESRCH: it has ended; nothing else can happen to a child of our own.
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
+        match rustix::process::pidfd_send_signal(&self.pidfd, signal) {
+            // It has ended.
+            Ok(()) | Err(Errno::SRCH) => {}
+            // A filter of system calls refuses it.
+            Err(_) => self.signal_by_pid(signal),
+        }
+    }
+
+    /// Sends a signal to the process id, which no other process can have as long as nobody has waited for this one.
+    #[cold]
+    fn signal_by_pid(&self, signal: Signal) {
+        // Whoever wants to wait for it comes through this lock.
+        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // An error: foreign code has waited for it.
+        let is_ours = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options).is_ok();
+        if let (None, true, Some(pid)) = (*ending, is_ours, Pid::from_raw(self.pid)) {
+            let _ = rustix::process::kill_process(pid, signal);
+        }
     }
 
     /// Waits until SIGSTOP has stopped it, which takes a moment, or it has ended.

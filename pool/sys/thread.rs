@@ -4,6 +4,7 @@
 //! all its threads, to take it with `sigwait(3)` or a signalfd, must not have threads that do not; and a handler of the
 //! program must not run on a small stack. The threads of this library block all signals but those of their own faults.
 
+use crate::sys::child::own_pid;
 use crate::sys::signal;
 use std::cell::Cell;
 use std::io;
@@ -45,6 +46,18 @@ pub(crate) fn with_starter_mask<R>(code: impl FnOnce() -> R) -> R {
     let Some(starter) = STARTER.get() else { return code() };
     let _restore = Restore(signal::set_mask(&starter));
     code()
+}
+
+/// The number of the calling thread. `gettid(2)`.
+pub(crate) fn own_number() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// Whether this process has a thread with this number; yes, where that cannot be said. `tgkill(2)`.
+pub(crate) fn is_alive(number: i32) -> bool {
+    // SAFETY: signal 0 is none: the call only looks whether there is such a thread.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), number, 0) };
+    sent == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
 #[cfg(test)]

@@ -82,3 +82,37 @@ fn where_nothing_waits_for_descriptors_the_error_names_the_call() {
     let error = Process::spawn(|| 5, ()).unwrap_err();
     assert!(error.to_string().contains("epoll_create1: "), "{error}");
 }
+
+/// Ends the thread that runs this, and not its process.
+fn end_thread() -> u64 {
+    seccomp::filter(&[libc::SYS_getppid], libc::SECCOMP_RET_KILL_THREAD);
+    u64::from(rustix::process::getppid().is_some())
+}
+
+#[test]
+fn a_thread_that_ends_without_its_process_is_noticed() {
+    let _watchdog = watchdog(60);
+    let error = Process::builder().daemon(true).spawn(end_thread, ()).unwrap().join().unwrap_err();
+    assert!(error.is_lost() && error.exit_code() == Some(1), "{error}");
+    let pool = Pool::new(1).unwrap();
+    assert!(pool.apply(end_thread, ()).unwrap_err().task().unwrap().is_worker_lost());
+    assert_eq!(pool.apply(|| 5, ()).unwrap(), 5);
+}
+
+#[test]
+fn a_filter_may_refuse_signals_by_descriptor() {
+    if !alone("sandbox::a_filter_may_refuse_signals_by_descriptor") {
+        return;
+    }
+    let _watchdog = watchdog(60);
+    seccomp::refuse(&[libc::SYS_pidfd_send_signal], libc::ENOSYS);
+    let sleep = || std::thread::sleep(Duration::from_secs(1000));
+    let process = Process::builder().daemon(true).spawn(sleep, ()).unwrap();
+    process.terminate();
+    process.wait();
+    assert_eq!(process.exitcode(), Some(-15));
+    process.kill();
+    let pool = Pool::new(1).unwrap();
+    let error = pool.task(sleep, ()).timeout(Duration::from_millis(100)).run().unwrap_err();
+    assert!(error.task().unwrap().is_timeout(), "{error}");
+}
