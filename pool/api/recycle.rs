@@ -6,6 +6,7 @@ use crate::api::pool::Pool;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::TaskError;
+use crate::ipc::result_limit::ResultLimit;
 use std::time::Duration;
 
 impl<S> PoolBuilder<S> {
@@ -85,6 +86,25 @@ impl<S> PoolBuilder<S> {
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.options.limits.memory = Some(bytes);
         self.options.recycle.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Limits the result of each task, in bytes as they travel. The default is half of the memory that this process may use:
+    /// of the machine's, or of its control group's.
+    ///
+    /// A result beyond that fails its task with [`TaskError::is_encode`], and its worker lives on. The limit also holds against
+    /// a worker that lies: it cannot make this process take more memory than that for one result.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(1).max_result_bytes(1 << 20).build()?;
+    /// let zeros = |bytes: usize| vec![0u8; bytes];
+    /// assert_eq!(pool.apply(zeros, (1000,))?.len(), 1000);
+    /// let error = pool.apply(zeros, (2 << 20,)).unwrap_err();
+    /// assert!(error.task().unwrap().is_encode() && error.to_string().contains("`max_result_bytes` is 1048576"), "{error}");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn max_result_bytes(mut self, bytes: u64) -> Self {
+        self.options.limits.result = ResultLimit(Some(bytes));
         self
     }
 }
