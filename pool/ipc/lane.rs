@@ -7,8 +7,8 @@
 //! ## Memory ordering
 //!
 //! Everything is published through the state word of a slot: fields and payload are written first, then the state is
-//! stored with Release; a reader that loads the state with Acquire sees them. Claiming and revoking are
-//! compare-exchanges on the same word, so exactly one of them wins. Nothing else needs an order.
+//! stored with Release; a reader that loads the state with Acquire sees them. Claiming and revoking a frame are
+//! compare-exchanges on one claim word, so exactly one of them wins. Nothing else needs an order.
 
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::memory::Atomics;
@@ -22,9 +22,11 @@ pub(crate) const INLINE: usize = 24;
 
 /// State of a slot, in the low bits of its state word; the number of the record stands above.
 const READY: u64 = 1;
+const OPEN: u64 = 4;
+
+/// What has become of a frame, in the low bits of its claim word; its number stands above.
 const CLAIMED: u64 = 2;
 const REVOKED: u64 = 3;
-const OPEN: u64 = 4;
 const STATE_BITS: u32 = 3;
 
 fn state(seq: u64, state: u64) -> u64 {
@@ -153,24 +155,10 @@ impl Slots {
         let last = seq.checked_sub(SLOTS as u64);
         match (word >> STATE_BITS, word & ((1 << STATE_BITS) - 1)) {
             (0, 0) if last.is_none() => Found::Nothing,
-            (at, READY | CLAIMED | REVOKED | OPEN) if Some(at) == last => Found::Nothing,
-            (at, REVOKED) if at == seq => Found::Revoked,
+            (at, READY | OPEN) if Some(at) == last => Found::Nothing,
             (at, OPEN) if at == seq => Found::Open,
             _ => Found::Garbage,
         }
-    }
-
-    /// The consumer takes record `seq`; false when the producer has taken it back.
-    #[inline]
-    pub(crate) fn claim(&self, seq: u64) -> bool {
-        // SYNC: record claimed or revoked
-        self.slot(seq).state.compare_exchange(state(seq, READY), state(seq, CLAIMED), AcqRel, Acquire).is_ok()
-    }
-
-    /// The producer takes record `seq` back; false when the consumer has taken it.
-    pub(crate) fn revoke(&self, seq: u64) -> bool {
-        // SYNC: record claimed or revoked
-        self.slot(seq).state.compare_exchange(state(seq, READY), state(seq, REVOKED), AcqRel, Acquire).is_ok()
     }
 
     /// Reads record `seq`; `None` when a length or place is impossible for a data area of `capacity` bytes.
@@ -202,6 +190,66 @@ impl Slots {
     }
 }
 
+/// Who has which frame: a word for each slot that the pool writes and the worker cannot. It holds the last frame of the slot
+/// that was claimed or revoked, so a new one needs no store.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct Claims([AtomicU64; SLOTS]);
+
+// SAFETY: repr(transparent) over an array of AtomicU64.
+unsafe impl Atomics for Claims {}
+
+#[cfg(loom)]
+impl Claims {
+    pub(crate) fn new() -> Claims {
+        Claims(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+/// The lane of the frames, of which either the worker takes one or the pool takes it back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TaskLane<'a> {
+    pub(crate) slots: &'a Slots,
+    pub(crate) claims: &'a Claims,
+}
+
+impl TaskLane<'_> {
+    /// What slot `seq` holds for the worker, whose next frame is `seq`.
+    #[inline]
+    pub(crate) fn look(&self, seq: u64) -> Found {
+        match self.slots.look(seq) {
+            // SYNC: record claimed or revoked
+            Found::Ready if self.claim_word(seq).load(Acquire) == state(seq, REVOKED) => Found::Revoked,
+            found => found,
+        }
+    }
+
+    /// The worker takes frame `seq`; false when the pool has taken it back.
+    #[inline]
+    pub(crate) fn claim(&self, seq: u64) -> bool {
+        self.decide(seq, CLAIMED)
+    }
+
+    /// The pool takes frame `seq` back; false when the worker has taken it.
+    pub(crate) fn revoke(&self, seq: u64) -> bool {
+        self.decide(seq, REVOKED)
+    }
+
+    fn claim_word(&self, seq: u64) -> &AtomicU64 {
+        &self.claims.0[seq as usize % SLOTS]
+    }
+
+    #[inline]
+    fn decide(&self, seq: u64, outcome: u64) -> bool {
+        let word = self.claim_word(seq);
+        let before = word.load(Relaxed);
+        // What stands there belongs to an earlier frame, or to none; whatever it is, one exchange of it wins.
+        let is_decided = before == state(seq, CLAIMED) || before == state(seq, REVOKED);
+        // SYNC: record claimed or revoked
+        !is_decided && word.compare_exchange(before, state(seq, outcome), AcqRel, Acquire).is_ok()
+    }
+}
+
 impl Place {
     /// `bytes` as an inline payload, if they are few enough.
     pub(crate) fn inline(bytes: &[u8]) -> Option<Place> {
@@ -218,8 +266,8 @@ mod tests {
 
     #[test]
     fn records_go_round() {
-        let (_file, memory) = create_mapped("test", size_of::<Slots>()).unwrap();
-        let slots: &Slots = memory.view(0);
+        let (_file, memory) = create_mapped("test", size_of::<Slots>() + size_of::<Claims>()).unwrap();
+        let (slots, claims): (&Slots, &Claims) = (memory.view(0), memory.view(size_of::<Slots>()));
         for seq in 0..3 * SLOTS as u64 {
             assert_eq!(slots.look(seq), Found::Nothing);
             let record = Record { kind: 3, tag: seq as u32, fields: [seq, 2, 3] };
@@ -229,11 +277,13 @@ mod tests {
             slots.publish(seq, &record, &place);
             assert_eq!(slots.look(seq), Found::Ready);
             assert_eq!(slots.read(seq, 0), Some((record, place)));
+            let lane = TaskLane { slots, claims };
+            assert_eq!(lane.look(seq), Found::Ready);
             if seq % 2 == 0 {
-                assert!(slots.claim(seq) && !slots.revoke(seq));
+                assert!(lane.claim(seq) && !lane.revoke(seq));
             } else {
-                assert!(slots.revoke(seq) && !slots.claim(seq));
-                assert_eq!(slots.look(seq), Found::Revoked);
+                assert!(lane.revoke(seq) && !lane.claim(seq));
+                assert_eq!(lane.look(seq), Found::Revoked);
             }
         }
     }
@@ -256,23 +306,27 @@ mod model {
     use super::*;
     use loom::sync::Arc;
 
+    fn lane((slots, claims): &(Slots, Claims)) -> TaskLane<'_> {
+        TaskLane { slots, claims }
+    }
+
     #[test]
     fn a_published_record_is_complete_and_goes_to_exactly_one() {
         loom::model(|| {
-            let slots = Arc::new(Slots::new());
+            let memory = Arc::new((Slots::new(), Claims::new()));
             let record = Record { kind: 1, tag: 7, fields: [1, 2, 3] };
             let consumer = {
-                let slots = Arc::clone(&slots);
+                let memory = Arc::clone(&memory);
                 loom::thread::spawn(move || {
-                    if slots.look(0) == Found::Ready {
-                        assert_eq!(slots.read(0, 0).map(|it| it.0), Some(record));
-                        return slots.claim(0);
+                    if lane(&memory).look(0) == Found::Ready {
+                        assert_eq!(memory.0.read(0, 0).map(|it| it.0), Some(record));
+                        return lane(&memory).claim(0);
                     }
                     false
                 })
             };
-            slots.publish(0, &record, &Place::Inline([5; INLINE], 8));
-            let revoked = slots.revoke(0);
+            memory.0.publish(0, &record, &Place::Inline([5; INLINE], 8));
+            let revoked = lane(&memory).revoke(0);
             let claimed = consumer.join().unwrap();
             assert!(!(claimed && revoked), "both have it");
             if !revoked {

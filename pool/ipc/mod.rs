@@ -14,6 +14,7 @@ pub(crate) mod link;
 pub(crate) mod parcel;
 pub(crate) mod result_limit;
 pub(crate) mod ring;
+mod ring_memory;
 pub(crate) mod ring_worker;
 mod sleeper;
 pub(crate) mod worker_end;

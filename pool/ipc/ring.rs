@@ -1,65 +1,26 @@
-//! The ring link: two lanes in a memory file that only the pool and one worker map. Here the memory and the pool's end;
-//! the worker's end is `ring_worker`.
+//! The ring link, the pool's end: sends frames, takes answers. The worker's end is `ring_worker`, what both map is
+//! `ring_memory`.
 
 use crate::codec;
 use crate::error::TaskKind;
 use crate::ipc::arena::Arena;
 use crate::ipc::control::{Control, FileBytes};
-use crate::ipc::head::Head;
-use crate::ipc::lane::{Found, Place, Record, SLOTS, Slots};
+use crate::ipc::lane::{Found, Place, Record, SLOTS};
 use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_LUGGAGE, Payload, Progress};
 use crate::ipc::result_limit::ResultLimit;
+use crate::ipc::ring_memory::{self, DATA, Files, RingMemory};
 use crate::luggage::Luggage;
-use crate::sys::copy::SharedBytes;
-use crate::sys::memory::{self, Mapping};
 use crate::sys::usage;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-
-/// Bytes of each data area. Sparse: only what is used takes memory.
-pub(super) const DATA: usize = 64 << 20;
-const TASK_SLOTS: usize = 4096;
-const ANSWER_SLOTS: usize = TASK_SLOTS + size_of::<Slots>();
-pub(super) const TASK_DATA: usize = (ANSWER_SLOTS + size_of::<Slots>()).next_multiple_of(4096);
-pub(super) const ANSWER_DATA: usize = TASK_DATA + DATA;
-pub(super) const LEN: usize = ANSWER_DATA + DATA;
 
 /// The most frames that travel outside the ring at once: their messages must fit the socket's buffer.
 const MAX_ELSEWHERE: usize = 16;
 
 /// The most frames with luggage at once, for the same reason.
 const MAX_LADEN: usize = 4;
-
-/// Memory that a burst has touched is given back above this size.
-const KEEP: usize = 256 * 1024;
-
-/// The memory of one link, seen by either side.
-#[derive(Clone, Debug)]
-pub(super) struct Shared(pub(super) Arc<Mapping>);
-
-impl Shared {
-    #[inline]
-    pub(super) fn head(&self) -> &Head {
-        self.0.view(0)
-    }
-
-    pub(super) fn tasks(&self) -> &Slots {
-        self.0.view(TASK_SLOTS)
-    }
-
-    pub(super) fn answers(&self) -> &Slots {
-        self.0.view(ANSWER_SLOTS)
-    }
-
-    #[inline]
-    pub(super) fn data(&self, at: usize) -> SharedBytes<'_> {
-        // The length was checked when the file was mapped; an empty piece would refuse every access.
-        let all = self.0.bytes();
-        all.slice(at, DATA).or_else(|| all.slice(0, 0)).unwrap_or(all)
-    }
-}
 
 pub(super) fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
@@ -68,8 +29,8 @@ pub(super) fn damaged(what: &str) -> io::Error {
 /// The pool's end.
 #[derive(Debug)]
 pub(crate) struct RingLink {
-    shared: Shared,
-    file: Arc<OwnedFd>,
+    memory: RingMemory,
+    files: Files,
     control: Control,
     limit: ResultLimit,
     next_frame: u64,
@@ -84,10 +45,10 @@ pub(crate) struct RingLink {
 
 /// Makes the memory of a link and the pool's end of it.
 pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLink> {
-    let (file, mapping) = memory::create_mapped("multiproc-link", LEN)?;
+    let (files, memory) = ring_memory::create()?;
     Ok(RingLink {
-        shared: Shared(Arc::new(mapping)),
-        file: Arc::new(file),
+        memory,
+        files,
         control,
         limit,
         next_frame: 0,
@@ -100,9 +61,9 @@ pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLin
 }
 
 impl RingLink {
-    /// The memory file, for the worker.
-    pub(crate) fn file(&self) -> &Arc<OwnedFd> {
-        &self.file
+    /// The descriptors for [`RingWorker::new`](crate::ipc::ring_worker::RingWorker::new).
+    pub(crate) fn files(&self) -> [Arc<OwnedFd>; 2] {
+        self.files.for_worker()
     }
 
     fn answer(&mut self, record: Record, place: Place, open: bool) -> io::Result<Answer> {
@@ -124,7 +85,7 @@ impl RingLink {
         let luggage = self.control.receive_luggage(self.next_answer, pieces, false);
         let payload = match place {
             Place::Inline(bytes, len) => Ok(Payload::Inline(bytes, len)),
-            Place::Data(start, len) => Ok(Payload::Mapped(Arc::clone(&self.shared.0), ANSWER_DATA + start, len)),
+            Place::Data(start, len) => Ok(self.memory.answer_payload(start, len)),
             Place::Elsewhere if open => Ok(Payload::Own(Vec::new())),
             Place::Elsewhere => self.control.receive_bytes(self.next_answer, Some(self.limit)),
         };
@@ -168,7 +129,7 @@ impl Link for RingLink {
             }
             None => {
                 let Some(start) = self.arena.take(seq, payload.len()) else { return Ok(None) };
-                if !self.shared.data(TASK_DATA).write(start, payload) {
+                if !self.memory.task_data().write(start, payload) {
                     return Err(damaged("the ring is smaller than its data"));
                 }
                 Place::Data(start, payload.len())
@@ -190,7 +151,7 @@ impl Link for RingLink {
             tag: frame.skip,
             fields: [frame.header, frame.first, u64::from(frame.count) | (luggage.len() as u64) << 32],
         };
-        self.shared.tasks().publish(seq, &record, &place);
+        self.memory.tasks().slots.publish(seq, &record, &place);
         self.next_frame += 1;
         Ok(Some(seq))
     }
@@ -204,29 +165,29 @@ impl Link for RingLink {
     }
 
     fn has_answer(&self) -> bool {
-        !matches!(self.shared.answers().look(self.next_answer), Found::Nothing | Found::Open)
+        !matches!(self.memory.answers().look(self.next_answer), Found::Nothing | Found::Open)
     }
 
     fn flush(&mut self) {
-        self.shared.head().asleep().call();
+        self.memory.head().asleep().call();
     }
 
     fn is_awake(&self) -> bool {
-        !self.shared.head().asleep().is_asleep()
+        !self.memory.head().asleep().is_asleep()
     }
 
     fn is_waiting(&self) -> bool {
-        let head = self.shared.head();
+        let head = self.memory.head();
         head.asleep().is_asleep() || head.blocked().is_asleep()
     }
 
     #[inline]
     fn receive(&mut self) -> io::Result<Option<Answer>> {
-        match self.shared.answers().look(self.next_answer) {
+        match self.memory.answers().look(self.next_answer) {
             Found::Nothing | Found::Open => Ok(None),
             Found::Revoked | Found::Garbage => Err(damaged("an answer slot in an impossible state")),
             Found::Ready => {
-                let Some((record, place)) = self.shared.answers().read(self.next_answer, DATA) else {
+                let Some((record, place)) = self.memory.answers().read(self.next_answer, DATA) else {
                     return Err(damaged("an answer with an impossible length"));
                 };
                 self.answer(record, place, false).map(Some)
@@ -236,40 +197,38 @@ impl Link for RingLink {
 
     fn consumed(&mut self) {
         self.next_answer += 1;
-        self.shared.head().note_read(self.next_answer);
+        self.memory.head().note_read(self.next_answer);
     }
 
     fn salvage(&mut self) -> io::Result<Option<Answer>> {
-        if self.shared.answers().look(self.next_answer) != Found::Open {
+        if self.memory.answers().look(self.next_answer) != Found::Open {
             return Ok(None);
         }
-        match self.shared.answers().read(self.next_answer, DATA) {
+        match self.memory.answers().read(self.next_answer, DATA) {
             Some((record, place)) => self.answer(record, place, true).map(Some),
             None => Err(damaged("an unfinished answer with an impossible length")),
         }
     }
 
     fn progress(&self) -> Progress {
-        let (seq, step) = self.shared.head().progress();
+        let (seq, step) = self.memory.head().progress();
         // The whole number is within 2^31 of what was released.
         let seq = self.released.wrapping_add(u64::from(seq.wrapping_sub(self.released as u32)));
         Progress { seq, started: step.div_ceil(2), done: step / 2 }
     }
 
     fn revoke(&mut self, seq: u64) -> bool {
-        self.shared.tasks().revoke(seq)
+        self.memory.tasks().revoke(seq)
     }
 
     fn payload(&self, seq: u64) -> Vec<u8> {
         if let Some(bytes) = self.elsewhere.get(&seq) {
             return bytes.clone();
         }
-        match self.shared.tasks().read(seq, DATA) {
+        match self.memory.tasks().slots.read(seq, DATA) {
             Some((_, Place::Inline(bytes, len))) => bytes[..len].to_vec(),
-            Some((_, Place::Data(start, len))) => {
-                Payload::Mapped(Arc::clone(&self.shared.0), TASK_DATA + start, len).to_vec().unwrap_or_default()
-            }
-            // Only a worker that wrote into its own ring can bring this about; the tasks will not decode.
+            Some((_, Place::Data(start, len))) => self.memory.task_payload(start, len).to_vec().unwrap_or_default(),
+            // Frames that travel elsewhere were looked up above; nobody but this end writes here.
             _ => Vec::new(),
         }
     }
@@ -290,12 +249,7 @@ impl Link for RingLink {
         if !self.arena.is_empty() || self.released != self.next_frame {
             return;
         }
-        // With nothing under way the worker writes no answers either. What it has used of its area is not known here;
-        // punching a hole where there are no pages costs next to nothing.
-        let areas = [(TASK_DATA, used), (ANSWER_DATA, DATA)];
-        for (start, used) in areas.into_iter().filter(|area| area.1 > KEEP) {
-            // Without it the memory stays in use, which is no error.
-            let _ = memory::punch(self.file.as_fd(), (start + KEEP) as u64, (used - KEEP) as u64);
-        }
+        // With nothing under way the worker writes no answers either.
+        self.files.trim(used);
     }
 }

@@ -10,18 +10,19 @@ use crate::ipc::handles;
 use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
 use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, slice};
 use crate::ipc::result_limit::ResultLimit;
-use crate::ipc::ring::{ANSWER_DATA, DATA, LEN, Shared, TASK_DATA, damaged};
+use crate::ipc::ring::damaged;
+use crate::ipc::ring_memory::{self, DATA, RingMemory};
 use crate::luggage::Luggage;
-use crate::sys::memory::Mapping;
 use crate::sys::usage;
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The worker's end.
 pub(crate) struct RingWorker {
-    shared: Shared,
+    memory: RingMemory,
     control: Control,
     limit: ResultLimit,
     bell: Bell,
@@ -61,13 +62,19 @@ type Beside = (Option<Payload>, Vec<Arc<Luggage>>);
 const RING_EVERY: Duration = Duration::from_micros(50);
 
 impl RingWorker {
-    /// Opens the worker's end in a mapped link file.
-    pub(crate) fn new(memory: Mapping, control: Control, bell: Bell, limit: ResultLimit) -> io::Result<RingWorker> {
-        if memory.bytes().len() != LEN {
-            return Err(damaged("the link has the wrong size"));
-        }
+    /// Opens the worker's end with the descriptors of [`RingLink::files`](crate::ipc::ring::RingLink::files).
+    ///
+    /// # Errors
+    ///
+    /// They are no link, or cannot be mapped.
+    pub(crate) fn new(
+        [shared, tasks]: [&OwnedFd; 2],
+        control: Control,
+        bell: Bell,
+        limit: ResultLimit,
+    ) -> io::Result<RingWorker> {
         Ok(RingWorker {
-            shared: Shared(Arc::new(memory)),
+            memory: ring_memory::open(shared, tasks)?,
             control,
             limit,
             bell,
@@ -89,7 +96,7 @@ impl RingWorker {
     /// Passes over frames that were taken back; what the slot after them holds.
     fn look(&mut self) -> Found {
         loop {
-            let found = self.shared.tasks().look(self.next_frame);
+            let found = self.memory.tasks().look(self.next_frame);
             if found != Found::Revoked {
                 return found;
             }
@@ -103,7 +110,7 @@ impl RingWorker {
                 return Found::Garbage;
             }
             self.next_frame += 1;
-            self.shared.head().note_progress(self.next_frame, 0);
+            self.memory.head().note_progress(self.next_frame, 0);
         }
     }
 
@@ -115,13 +122,13 @@ impl RingWorker {
                 Found::Nothing => {}
                 _ => return Err(damaged("a frame slot in an impossible state")),
             }
-            let (slots, next) = (self.shared.tasks(), self.next_frame);
+            let (slots, next) = (self.memory.tasks(), self.next_frame);
             if self.spinner.spin(&self.bell, || slots.look(next) != Found::Nothing) {
                 continue;
             }
-            let asleep = self.shared.head().asleep();
+            let asleep = self.memory.head().asleep();
             asleep.prepare();
-            if self.shared.tasks().look(self.next_frame) == Found::Nothing {
+            if self.memory.tasks().look(self.next_frame) == Found::Nothing {
                 let start = Instant::now();
                 self.bell.set_awake(false);
                 asleep.sleep(slice());
@@ -135,7 +142,7 @@ impl RingWorker {
     /// Waits until the pool has read more answers than `read`.
     fn wait_for_room(&mut self, read: u64) {
         self.flush();
-        let head = self.shared.head();
+        let head = self.memory.head();
         head.blocked().prepare();
         if head.answers_read() <= read {
             self.bell.set_awake(false);
@@ -147,7 +154,7 @@ impl RingWorker {
 
     /// Gives back what the pool has read; the number of answers it has read.
     fn collect(&mut self) -> u64 {
-        let read = self.shared.head().answers_read();
+        let read = self.memory.head().answers_read();
         self.read = read;
         self.arena.release_below(read);
         while self.pins.front().is_some_and(|(seq, _)| *seq < read) {
@@ -171,7 +178,7 @@ impl RingWorker {
     }
 
     fn publish(&mut self, record: &Record, place: &Place) {
-        self.shared.answers().publish(self.next_answer, record, place);
+        self.memory.answers().publish(self.next_answer, record, place);
         self.next_answer += 1;
         self.unrung = true;
     }
@@ -211,7 +218,7 @@ impl RingWorker {
         };
         self.open = Some(OpenAnswer { first: at, count: 0, start, room, len: 0 });
         let record = self.record(0, at, 0, 0);
-        self.shared.answers().open(self.next_answer, &record, &Place::Data(start, room));
+        self.memory.answers().open(self.next_answer, &record, &Place::Data(start, room));
         Some(())
     }
 
@@ -244,7 +251,7 @@ impl RingWorker {
         let at = record.fields[1] as u32;
         self.make_room(at, bytes.len());
         if let Some(open) = self.open.take() {
-            if !self.shared.data(ANSWER_DATA).write(open.start, bytes) {
+            if !self.memory.answer_data().write(open.start, bytes) {
                 return Err(damaged("the ring is smaller than its data"));
             }
             self.arena.commit(self.next_answer, open.start, bytes.len());
@@ -267,26 +274,30 @@ impl RingWorker {
     }
 
     fn task_record(&self) -> io::Result<(Record, Place)> {
-        self.shared.tasks().read(self.next_frame, DATA).ok_or_else(|| damaged("a frame with an impossible length"))
+        self.memory
+            .tasks()
+            .slots
+            .read(self.next_frame, DATA)
+            .ok_or_else(|| damaged("a frame with an impossible length"))
     }
 }
 
 impl WorkerLink for RingWorker {
     fn next(&mut self) -> io::Result<Incoming> {
         // Whatever came before is finished: the pool may use its room again, also that of frames without an answer.
-        self.shared.head().note_progress(self.next_frame, 0);
+        self.memory.head().note_progress(self.next_frame, 0);
         loop {
             if self.unrung && (self.look() != Found::Ready || self.rung.elapsed() > RING_EVERY) {
                 self.flush();
             }
             self.wait_for_frame()?;
             let (record, place) = self.task_record()?;
-            if !self.shared.tasks().claim(self.next_frame) {
+            if !self.memory.tasks().claim(self.next_frame) {
                 continue;
             }
             self.seq = self.next_frame;
             self.next_frame += 1;
-            self.shared.head().note_progress(self.seq, 2 * record.tag);
+            self.memory.head().note_progress(self.seq, 2 * record.tag);
             let kind = match record.kind {
                 0 => FrameKind::Tasks,
                 1 => FrameKind::Header,
@@ -298,7 +309,7 @@ impl WorkerLink for RingWorker {
             let (elsewhere, luggage) = self.receive_beside(self.seq, &record, &place)?;
             let payload = match place {
                 Place::Inline(bytes, len) => Payload::Inline(bytes, len),
-                Place::Data(start, len) => Payload::Mapped(Arc::clone(&self.shared.0), TASK_DATA + start, len),
+                Place::Data(start, len) => self.memory.task_payload(start, len),
                 Place::Elsewhere => elsewhere.ok_or_else(|| damaged("a frame without its payload"))?,
             };
             // A large frame without an answer may be what the pool waits for to be out of the way.
@@ -310,12 +321,12 @@ impl WorkerLink for RingWorker {
     }
 
     fn has_next(&self) -> bool {
-        self.shared.tasks().look(self.next_frame) == Found::Ready
+        self.memory.tasks().look(self.next_frame) == Found::Ready
     }
 
     #[inline]
     fn start(&mut self, at: u32) {
-        self.shared.head().note_progress(self.seq, 2 * at + 1);
+        self.memory.head().note_progress(self.seq, 2 * at + 1);
     }
 
     #[inline]
@@ -336,7 +347,7 @@ impl WorkerLink for RingWorker {
             return self.elsewhere(self.record(0, at, 1, 0), head, rest);
         }
         if let Some(open) = &mut self.open {
-            let area = self.shared.data(ANSWER_DATA);
+            let area = self.memory.answer_data();
             if !(area.write(open.start + open.len, head) && area.write(open.start + open.len + head.len(), rest)) {
                 return Err(damaged("the ring is smaller than its data"));
             }
@@ -379,12 +390,12 @@ impl WorkerLink for RingWorker {
             // Complete in shared memory before the task counts as done, published behind it: so that a process killed
             // in between leaves either a task that is not done, or a value that can be salvaged.
             record.fields[2] = nanos;
-            self.shared.answers().open(self.next_answer, &record, &place);
-            self.shared.head().note_progress(self.seq, 2 * count);
+            self.memory.answers().open(self.next_answer, &record, &place);
+            self.memory.head().note_progress(self.seq, 2 * count);
             self.publish(&record, &place);
             return Ok(());
         }
-        self.shared.head().note_progress(self.seq, 2 * count);
+        self.memory.head().note_progress(self.seq, 2 * count);
         self.close(nanos);
         Ok(())
     }

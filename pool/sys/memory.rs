@@ -5,7 +5,7 @@ use crate::sys::copy::SharedBytes;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A mapped memory file; unmapped when dropped.
 #[derive(Debug)]
@@ -26,7 +26,8 @@ impl Mapping {
     /// Everything that is mapped.
     #[inline]
     pub(crate) fn bytes(&self) -> SharedBytes<'_> {
-        // SAFETY: the mapping is readable and writable and lives as long as `self`; the file cannot shrink (sealed), or
+        // SAFETY: the mapping is readable, and writable unless it was made for reading, where a write is refused by a signal
+        // that ends the process; it lives as long as `self`; the file cannot shrink (sealed), or
         // else an access behind its end ends the process by SIGBUS, which is no undefined behaviour (`map_shrinkable`);
         // and no reference to the memory is ever made: all access is by `SharedBytes`, atomics, or `view`.
         unsafe { SharedBytes::new(self.map.as_mut_ptr(), self.map.len()) }
@@ -114,6 +115,29 @@ pub(crate) fn private(len: usize) -> io::Result<Mapping> {
 pub(crate) fn map(file: BorrowedFd<'_>) -> io::Result<Mapping> {
     let len = sealed_len(file)?;
     let map = MmapOptions::new().len(usize::try_from(len).unwrap_or(0)).map_raw(&file)?;
+    Ok(Mapping::without_dump(map))
+}
+
+/// The same memory file once more, by a descriptor that allows nothing but reading; no mapping of it can be made writable.
+///
+/// # Errors
+///
+/// There are no descriptors left, or there is no `/proc`.
+pub(crate) fn reopen_for_reading(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Maps the whole file, shared and for reading alone, after checking that it cannot shrink under us. Writing into it ends the
+/// process by SIGSEGV.
+///
+/// # Errors
+///
+/// As [`map`].
+pub(crate) fn map_for_reading(file: BorrowedFd<'_>) -> io::Result<Mapping> {
+    let len = sealed_len(file)?;
+    let map = MmapOptions::new().len(usize::try_from(len).unwrap_or(0)).map_raw_read_only(&file)?;
     Ok(Mapping::without_dump(map))
 }
 
@@ -243,6 +267,17 @@ mod tests {
             rustix::fs::fcntl_add_seals(&huge, SealFlags::SHRINK).unwrap();
             assert!(map_filled(huge.as_fd(), 0).is_err());
         }
+    }
+
+    #[test]
+    fn what_was_opened_for_reading_cannot_be_written() {
+        let (file, mapping) = create_mapped("test", 4096).unwrap();
+        let reading = reopen_for_reading(file.as_fd()).unwrap();
+        assert!(map(reading.as_fd()).is_err());
+        let view = map_for_reading(reading.as_fd()).unwrap();
+        assert!(mapping.bytes().write(9, b"seen"));
+        assert_eq!(view.bytes().slice(9, 4).unwrap().to_vec::<u8>().unwrap(), b"seen");
+        assert!(map_for_reading(std::fs::File::open("/dev/null").unwrap().as_fd()).is_err());
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Launcher for Spawn {
         let (link, server, mut fds): (Box<dyn Link>, _, _) = match &self.bell_file {
             Some(bell) => {
                 let link = ring::create(control.clone(), self.limits.result)?;
-                let fds = vec![Arc::clone(bell), Arc::clone(link.file())];
+                let fds = [Arc::clone(bell)].into_iter().chain(link.files()).collect();
                 (Box::new(link), None, fds)
             }
             None => {

@@ -16,8 +16,6 @@ use crate::ipc::worker_end::WorkerEnd;
 use crate::process::panic;
 use crate::process::start::{News, Remains, control_pair};
 use crate::sys::child::Ending;
-use crate::sys::memory;
-use std::os::fd::AsFd;
 use std::sync::{Arc, Once};
 
 /// Starts workers as threads.
@@ -39,8 +37,13 @@ impl Launcher for Threads {
         NOTE.call_once(panic::note);
         let (control, socket) = control_pair()?;
         let link = ring::create(control, self.limit)?;
-        let theirs = memory::map(link.file().as_fd())?;
-        let end = RingWorker::new(theirs, Control::new(Arc::new(socket)), self.bell.of_party(place + 1), self.limit)?;
+        let [shared, tasks] = link.files();
+        let end = RingWorker::new(
+            [&shared, &tasks],
+            Control::new(Arc::new(socket)),
+            self.bell.of_party(place + 1),
+            self.limit,
+        )?;
         let routines = self.routines.clone();
         let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, place + 1));
         thread.spawn(move || {

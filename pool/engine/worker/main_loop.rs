@@ -140,9 +140,9 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, Lo
     let mut setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
     let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));
     let link = match (setup.link, setup.server, &childhood.fds[..]) {
-        (LinkKind::Ring, None, [bell, link]) => {
+        (LinkKind::Ring, None, [bell, shared, tasks]) => {
             let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
-            WorkerEnd::Ring(RingWorker::new(memory::map(link.as_fd())?, childhood.control, bell, setup.limits.result)?)
+            WorkerEnd::Ring(RingWorker::new([shared, tasks], childhood.control, bell, setup.limits.result)?)
         }
         (LinkKind::Channel, Some(server), []) => {
             let link = ChannelWorker::connect(server, childhood.control.clone())?;

@@ -1,0 +1,134 @@
+//! The memory of a ring link: two memory files that only the pool and one worker map.
+//!
+//! The pool alone writes the **task file**: the frames and their payload. The worker is given a descriptor that can only be
+//! mapped for reading, so a stray write of a task ends the process instead of changing what waits behind that task; and
+//! whatever the worker has done before it died, the pool takes back what it has sent. Both write the **shared file**: who has
+//! taken which frame, how far each is, and the answers.
+
+use crate::ipc::head::Head;
+use crate::ipc::lane::{Claims, Slots, TaskLane};
+use crate::ipc::link::Payload;
+use crate::sys::copy::SharedBytes;
+use crate::sys::memory::{self, Mapping};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// Bytes of each data area. Sparse: only what is used takes memory.
+pub(super) const DATA: usize = 64 << 20;
+
+/// Where the parts of the shared file are.
+const CLAIMS: usize = 4096;
+const ANSWER_SLOTS: usize = CLAIMS + size_of::<Slots>();
+const ANSWER_DATA: usize = (ANSWER_SLOTS + size_of::<Slots>()).next_multiple_of(4096);
+const SHARED_LEN: usize = ANSWER_DATA + DATA;
+
+/// Where the data is in the task file: behind the slots.
+const TASK_DATA: usize = size_of::<Slots>().next_multiple_of(4096);
+const TASKS_LEN: usize = TASK_DATA + DATA;
+
+/// Memory that a burst has touched is given back above this size.
+const KEEP: usize = 256 * 1024;
+
+/// The files, as the pool has them.
+#[derive(Debug)]
+pub(super) struct Files {
+    shared: Arc<OwnedFd>,
+    tasks: OwnedFd,
+    /// The task file once more, for reading.
+    tasks_for_worker: Arc<OwnedFd>,
+}
+
+impl Files {
+    /// The descriptors for the worker: the shared file and the task file.
+    pub(super) fn for_worker(&self) -> [Arc<OwnedFd>; 2] {
+        [Arc::clone(&self.shared), Arc::clone(&self.tasks_for_worker)]
+    }
+
+    /// Gives memory back of which nothing is in use: `used` bytes of the tasks' data have been, and nobody knows how many of
+    /// the answers'. A hole where there are no pages costs next to nothing.
+    pub(super) fn trim(&self, used: usize) {
+        let areas = [(&self.tasks, TASK_DATA, used), (&*self.shared, ANSWER_DATA, DATA)];
+        for (file, start, used) in areas.into_iter().filter(|area| area.2 > KEEP) {
+            // Without it the memory stays in use, which is no error.
+            let _ = memory::punch(file.as_fd(), (start + KEEP) as u64, (used - KEEP) as u64);
+        }
+    }
+}
+
+/// The memory of one link, as one of the two sides has mapped it.
+#[derive(Clone, Debug)]
+pub(super) struct RingMemory {
+    shared: Arc<Mapping>,
+    /// The pool's is writable, the worker's is not.
+    tasks: Arc<Mapping>,
+}
+
+/// Makes the files, and maps them for the pool.
+pub(super) fn create() -> io::Result<(Files, RingMemory)> {
+    let (shared, shared_memory) = memory::create_mapped("multiproc-link", SHARED_LEN)?;
+    let (tasks, tasks_memory) = memory::create_mapped("multiproc-tasks", TASKS_LEN)?;
+    let tasks_for_worker = Arc::new(memory::reopen_for_reading(tasks.as_fd())?);
+    let files = Files { shared: Arc::new(shared), tasks, tasks_for_worker };
+    Ok((files, RingMemory { shared: Arc::new(shared_memory), tasks: Arc::new(tasks_memory) }))
+}
+
+/// Maps the files for the worker.
+///
+/// # Errors
+///
+/// They are not those of a link.
+pub(super) fn open(shared: &OwnedFd, tasks: &OwnedFd) -> io::Result<RingMemory> {
+    let (shared, tasks) = (memory::map(shared.as_fd())?, memory::map_for_reading(tasks.as_fd())?);
+    if (shared.bytes().len(), tasks.bytes().len()) != (SHARED_LEN, TASKS_LEN) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the link has the wrong size"));
+    }
+    Ok(RingMemory { shared: Arc::new(shared), tasks: Arc::new(tasks) })
+}
+
+impl RingMemory {
+    #[inline]
+    pub(super) fn head(&self) -> &Head {
+        self.shared.view(0)
+    }
+
+    #[inline]
+    pub(super) fn tasks(&self) -> TaskLane<'_> {
+        let claims: &Claims = self.shared.view(CLAIMS);
+        TaskLane { slots: self.tasks.view(0), claims }
+    }
+
+    #[inline]
+    pub(super) fn answers(&self) -> &Slots {
+        self.shared.view(ANSWER_SLOTS)
+    }
+
+    /// Where the pool writes the payload of frames.
+    #[inline]
+    pub(super) fn task_data(&self) -> SharedBytes<'_> {
+        area(&self.tasks, TASK_DATA)
+    }
+
+    /// Where the worker writes the payload of answers.
+    #[inline]
+    pub(super) fn answer_data(&self) -> SharedBytes<'_> {
+        area(&self.shared, ANSWER_DATA)
+    }
+
+    /// A part of [`RingMemory::task_data`].
+    pub(super) fn task_payload(&self, start: usize, len: usize) -> Payload {
+        Payload::Mapped(Arc::clone(&self.tasks), TASK_DATA + start, len)
+    }
+
+    /// A part of [`RingMemory::answer_data`].
+    pub(super) fn answer_payload(&self, start: usize, len: usize) -> Payload {
+        Payload::Mapped(Arc::clone(&self.shared), ANSWER_DATA + start, len)
+    }
+}
+
+#[inline]
+fn area(mapping: &Mapping, at: usize) -> SharedBytes<'_> {
+    // The length was checked when the file was mapped; an empty piece would refuse every access.
+    let all = mapping.bytes();
+    all.slice(at, DATA).or_else(|| all.slice(0, 0)).unwrap_or(all)
+}
