@@ -97,12 +97,11 @@ pub(crate) enum Refusal {
     Refused,
 }
 
-/// One end: a cache line, and one that keeps it apart from others.
+/// One end: a cache line for who holds it, and one for what the other end looks at, so that its looks do not take the lock's
+/// line from the holder.
 #[repr(C)]
 struct End {
     lock: Word,
-    /// The position of the next item that is put, or taken.
-    at: AtomicU64,
     /// Where the other end was when this one last looked: that much, or more by now.
     seen: AtomicU64,
     /// A place that holds a block while it is handed over, so that it is not lost with who does that; and the position of
@@ -111,8 +110,11 @@ struct End {
     pending_at: AtomicU64,
     /// Who puts: how many segments were taken again (above), and how many for the first time (below).
     segments: AtomicU64,
+    _room: [AtomicU64; 3],
+    /// The position of the next item that is put, or taken.
+    at: AtomicU64,
     closed: AtomicU64,
-    _room: [AtomicU64; 9],
+    _more_room: [AtomicU64; 6],
 }
 
 /// The shared part in front of the table and the slots. All zero is an empty queue without a shape.
@@ -247,13 +249,14 @@ impl Head {
         use std::array::from_fn;
         let end = || End {
             lock: Word::new(),
-            at: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             pending: AtomicU64::new(0),
             pending_at: AtomicU64::new(0),
             segments: AtomicU64::new(0),
-            closed: AtomicU64::new(0),
             _room: from_fn(|_| AtomicU64::new(0)),
+            at: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            _more_room: from_fn(|_| AtomicU64::new(0)),
         };
         Head {
             shape: from_fn(|_| AtomicU64::new(0)),
