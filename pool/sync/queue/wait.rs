@@ -33,9 +33,15 @@ impl<'a> Wait<'a> {
     pub(super) fn wait(&mut self, sleepers: &Sleepers, has_come: impl Fn() -> bool) -> bool {
         let Some(deadline) = self.deadline else { return false };
         let (spin, slices) = self.begun.get_or_insert_with(|| (Spin::new(), Slices::new(deadline)));
+        let mut looks = 0_u32;
         while spin.once() {
             if has_come() {
                 return true;
+            }
+            looks += 1;
+            if looks % 8 == 0 {
+                // Who will bring the change may wait for this very CPU.
+                std::thread::yield_now();
             }
         }
         sleepers.announce(slices);
