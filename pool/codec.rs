@@ -6,11 +6,11 @@
 //! types go through serde, in the format of `codec/write.rs`. Which form a type takes is decided by its `TypeId`, which folds at
 //! compile time. The format depends on neither pointer width nor byte order.
 //!
-//! A body in which there are ends of ipc-channel has *luggage*: their descriptors, which travel beside the message. A bit
+//! A body in which there are ends of ipc-channel has *attached descriptors*: they travel beside the message. A bit
 //! of its length says so.
 
+use crate::attached_fds::{self, Packing};
 use crate::heap::scope::{self, Pins};
-use crate::luggage::{self, Care};
 use crate::sys::copy::{SharedBytes, into_same_type, same_type, same_type_mut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,8 +52,8 @@ impl CodecError {
 /// The length in front of a body, in bytes.
 const PREFIX: usize = 8;
 
-/// Set in the length of a body that has luggage.
-const LUGGAGE: u64 = 1 << 63;
+/// Set in the length of a body that has attached descriptors.
+const HAS_FDS: u64 = 1 << 63;
 
 /// Runs `$body` with `$number` standing for each plain number type.
 macro_rules! for_each_number {
@@ -143,9 +143,9 @@ pub(crate) fn encode<T: Serialize + ?Sized + 'static>(value: &T, out: &mut Vec<u
     if let Some(bytes) = bulk(value) {
         out.extend_from_slice(bytes);
     } else {
-        match encode_with_luggage(value, out) {
+        match encode_with_fds(value, out) {
             Ok(false) => {}
-            Ok(true) => mark = LUGGAGE,
+            Ok(true) => mark = HAS_FDS,
             Err(error) => {
                 out.truncate(at);
                 return Err(error);
@@ -157,19 +157,19 @@ pub(crate) fn encode<T: Serialize + ?Sized + 'static>(value: &T, out: &mut Vec<u
     Ok(())
 }
 
-/// Appends a body; whether it has luggage.
+/// Appends a body; returns whether it has attached descriptors.
 #[inline]
-fn encode_with_luggage<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<bool> {
-    let care = luggage::care(std::any::type_name::<T>());
-    if care != Care::Nothing {
-        ends::before(care)?;
+fn encode_with_fds<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<bool> {
+    let packing = attached_fds::packing(std::any::type_name::<T>());
+    if packing != Packing::Nothing {
+        ends::before(packing)?;
     }
     let before = scope::carried();
     let written = encode_body(value, out);
-    if care == Care::Nothing && scope::carried() == before {
+    if packing == Packing::Nothing && scope::carried() == before {
         return written.map(|()| false);
     }
-    ends::behind(care, scope::carried() != before, written)
+    ends::behind(packing, scope::carried() != before, written)
 }
 
 /// The bytes of a fixed value, and how many they are; `None` for a value with a body. A number cannot refuse, and refers to
@@ -281,20 +281,20 @@ impl<'a> Reader<'a> {
 
     fn body(&mut self) -> Result<Body<'a>> {
         let len = u64::from_le_bytes(self.array()?);
-        let has_luggage = len & LUGGAGE != 0;
-        let len = usize::try_from(len & !LUGGAGE).map_err(|_| cut_short())?;
+        let has_fds = len & HAS_FDS != 0;
+        let len = usize::try_from(len & !HAS_FDS).map_err(|_| cut_short())?;
         let at = self.advance(len)?;
         let bytes = match self.bytes {
             Bytes::Own(bytes) => Bytes::Own(&bytes[at..at + len]),
             Bytes::Shared(bytes) => Bytes::Shared(bytes.slice(at, len).ok_or_else(cut_short)?),
         };
-        Ok(Body { bytes, has_luggage })
+        Ok(Body { bytes, has_fds })
     }
 }
 
 struct Body<'a> {
     bytes: Bytes<'a>,
-    has_luggage: bool,
+    has_fds: bool,
 }
 
 impl<'a> Body<'a> {
@@ -369,7 +369,7 @@ pub(crate) fn decode<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> 
         });
     }
     let bytes = body.bytes()?;
-    if body.has_luggage {
+    if body.has_fds {
         return ends::decode(bytes.into_owned());
     }
     decode_body(&bytes)

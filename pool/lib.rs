@@ -75,6 +75,7 @@ compile_error!("multiproc runs on Linux only: it is built on futexes, pidfds, me
 compile_error!("multiproc runs on 64-bit targets only: the file of the memory that processes share is 8 TiB long");
 
 mod api;
+mod attached_fds;
 mod channels;
 mod codec;
 mod engine;
@@ -84,7 +85,6 @@ mod heap;
 #[allow(unsafe_code)]
 mod identity;
 mod ipc;
-mod luggage;
 mod portable;
 mod process;
 mod shared;

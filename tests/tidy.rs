@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 const LAYERS: &[&[&str]] = &[
     &["error"],
     &["sys"],
-    &["luggage"],
+    &["attached_fds"],
     &["heap"],
     &["codec", "identity", "portable"],
     &["sync"],
@@ -539,7 +539,7 @@ fn only_sys_names_the_system_and_only_ipc_the_channels() {
         ("rustix", &["sys"]),
         ("memmap2", &["sys"]),
         // The last re-exports it.
-        ("ipc_channel", &["ipc", "luggage", "lib"]),
+        ("ipc_channel", &["ipc", "attached_fds", "lib"]),
     ];
     for source in library() {
         for (number, line) in (1..).zip(code_of(&source.text).lines()) {

@@ -127,7 +127,7 @@ fn in_block(parts: &[&[u8]], pins: Pins) -> Result<Packed, QueueKind> {
     for pin in pins {
         match pin {
             Pin::Block(block) => blocks.push(block),
-            Pin::Luggage(_) => {
+            Pin::AttachedFds(_) => {
                 let text = "an end of ipc-channel is a descriptor of a process, and cannot lie in a queue: hand it to a \
                             task or a process";
                 return Err(QueueKind::Encode { text: text.to_owned() });

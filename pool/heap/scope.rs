@@ -5,8 +5,8 @@
 //! which gives the pins to whoever looks after that message. A handle that is serialised elsewhere (into JSON, into a
 //! file) would dangle, so it refuses.
 
+use crate::attached_fds::AttachedFds;
 use crate::heap::block::Block;
-use crate::luggage::Luggage;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -23,13 +23,13 @@ pub(crate) enum Pin {
     /// Shared memory; the value holds a handle to it.
     Block(Block),
     /// Descriptors that travel beside the message, for the next value that says so.
-    Luggage(Arc<Luggage>),
+    AttachedFds(Arc<AttachedFds>),
 }
 
-/// The luggage among what a message refers to, in the order of its values.
-pub(crate) fn luggage_in(pins: &[Pin]) -> Vec<Arc<Luggage>> {
-    let luggage = |pin: &Pin| if let Pin::Luggage(luggage) = pin { Some(Arc::clone(luggage)) } else { None };
-    pins.iter().filter_map(luggage).collect()
+/// The attached descriptors among what a message refers to, in the order of its values.
+pub(crate) fn attached_in(pins: &[Pin]) -> Vec<Arc<AttachedFds>> {
+    let attached = |pin: &Pin| if let Pin::AttachedFds(attached) = pin { Some(Arc::clone(attached)) } else { None };
+    pins.iter().filter_map(attached).collect()
 }
 
 thread_local! {
@@ -38,12 +38,12 @@ thread_local! {
     /// Whether somebody looks after what is written.
     static COLLECTING: Cell<bool> = const { Cell::new(false) };
     static PINS: RefCell<Pins> = const { RefCell::new(Vec::new()) };
-    /// Whether there is luggage among them.
-    static LADEN: Cell<bool> = const { Cell::new(false) };
-    /// How often something in a value has said that it has luggage.
+    /// Whether there are attached descriptors among them.
+    static HAS_FDS: Cell<bool> = const { Cell::new(false) };
+    /// How often something in a value has said that it has attached descriptors.
     static CARRIED: Cell<u32> = const { Cell::new(0) };
     /// What has come with the message that is being read, for the values in it that say so.
-    static ARRIVED: RefCell<VecDeque<Arc<Luggage>>> = const { RefCell::new(VecDeque::new()) };
+    static ARRIVED: RefCell<VecDeque<Arc<AttachedFds>>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// Sets a cell for as long as it lives.
@@ -64,17 +64,17 @@ impl<T: Copy> Drop for Set<T> {
 /// Runs code that writes a message, and gives what it refers to.
 pub(crate) fn collect<R>(code: impl FnOnce() -> R) -> (R, Pins) {
     let outer = PINS.with_borrow_mut(std::mem::take);
-    let laden = Set::new(&LADEN, false);
+    let with_fds = Set::new(&HAS_FDS, false);
     let collecting = Set::new(&COLLECTING, true);
     let result = code();
-    drop((collecting, laden));
+    drop((collecting, with_fds));
     (result, PINS.replace(outer))
 }
 
 /// Takes what was noted since the last call, inside of [`collect`]. Costs next to nothing if there are none.
 #[inline]
 pub(crate) fn take_pins() -> Pins {
-    LADEN.set(false);
+    HAS_FDS.set(false);
     PINS.with_borrow_mut(std::mem::take)
 }
 
@@ -106,20 +106,20 @@ pub(super) fn pin(block: &Block) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether luggage was written since the last [`take_pins`] or [`take_luggage`].
+/// Whether attached descriptors were written since the last [`take_pins`] or [`take_attached`].
 #[inline]
-pub(crate) fn is_laden() -> bool {
-    LADEN.get()
+pub(crate) fn has_fds() -> bool {
+    HAS_FDS.get()
 }
 
-/// Takes the luggage that was written, and leaves the blocks.
-pub(crate) fn take_luggage() -> Pins {
-    if !LADEN.replace(false) {
+/// Takes the attached descriptors that were written, and leaves the blocks.
+pub(crate) fn take_attached() -> Pins {
+    if !HAS_FDS.replace(false) {
         return Pins::new();
     }
-    let (luggage, blocks) = take_pins().into_iter().partition(|pin| matches!(pin, Pin::Luggage(_)));
+    let (attached, blocks) = take_pins().into_iter().partition(|pin| matches!(pin, Pin::AttachedFds(_)));
     PINS.set(blocks);
-    luggage
+    attached
 }
 
 /// How often [`carry`] was called.
@@ -128,7 +128,7 @@ pub(crate) fn carried() -> u32 {
     CARRIED.get()
 }
 
-/// Notes that the value that is being written has luggage.
+/// Notes that the value that is being written has attached descriptors.
 ///
 /// # Errors
 ///
@@ -145,31 +145,31 @@ pub(crate) fn carry() -> Result<(), String> {
     Ok(())
 }
 
-/// Adds luggage to what the message refers to.
-pub(crate) fn pin_luggage(luggage: Luggage) {
-    LADEN.set(true);
-    PINS.with_borrow_mut(|pins| pins.push(Pin::Luggage(Arc::new(luggage))));
+/// Adds attached descriptors to what the message refers to.
+pub(crate) fn pin_attached(attached: AttachedFds) {
+    HAS_FDS.set(true);
+    PINS.with_borrow_mut(|pins| pins.push(Pin::AttachedFds(Arc::new(attached))));
 }
 
-/// Runs code that reads a message with its luggage.
-pub(crate) fn with_luggage<R>(luggage: Vec<Arc<Luggage>>, code: impl FnOnce() -> R) -> R {
-    struct Restore(VecDeque<Arc<Luggage>>);
+/// Runs code that reads a message with its attached descriptors.
+pub(crate) fn with_attached<R>(attached: Vec<Arc<AttachedFds>>, code: impl FnOnce() -> R) -> R {
+    struct Restore(VecDeque<Arc<AttachedFds>>);
     impl Drop for Restore {
         fn drop(&mut self) {
             ARRIVED.set(std::mem::take(&mut self.0));
         }
     }
-    let _outer = Restore(ARRIVED.replace(luggage.into()));
+    let _outer = Restore(ARRIVED.replace(attached.into()));
     code()
 }
 
-/// The luggage of the next value that has some.
-pub(crate) fn next_luggage() -> Option<Arc<Luggage>> {
+/// The attached descriptors of the next value that has any.
+pub(crate) fn next_attached() -> Option<Arc<AttachedFds>> {
     ARRIVED.with_borrow_mut(VecDeque::pop_front)
 }
 
-/// How much luggage was not asked for yet.
-pub(crate) fn luggage_left() -> usize {
+/// How many sets of attached descriptors were not asked for yet.
+pub(crate) fn attached_left() -> usize {
     ARRIVED.with_borrow(VecDeque::len)
 }
 

@@ -7,15 +7,15 @@
 //! What the ring tells by a shared word travels here as a message in front of each task: it brings the value of the task
 //! before and says that the next one is started. So a worker that dies leaves the same exact account.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec;
-use crate::heap::scope::{Pins, luggage_in};
+use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::bell::Bell;
 use crate::ipc::control::Control;
 use crate::ipc::handles;
 use crate::ipc::link::{
-    Answer, AnswerKind, Frame, FrameKind, Incoming, Link, MOST_LUGGAGE, Payload, Progress, WorkerLink,
+    Answer, AnswerKind, Frame, FrameKind, Incoming, Link, MOST_ATTACHED, Payload, Progress, WorkerLink,
 };
-use crate::luggage::Luggage;
 use crate::sys::thread;
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
 use parking_lot::{Condvar, Mutex};
@@ -42,8 +42,8 @@ struct Said {
     outcome: Option<(AnswerKind, u32)>,
     /// The frame is finished; its tasks took so many nanoseconds.
     finished: Option<u64>,
-    /// So much luggage is on the control socket.
-    luggage: usize,
+    /// So many sets of attached descriptors are on the control socket.
+    attached: usize,
 }
 
 fn damaged(what: &str) -> io::Error {
@@ -128,11 +128,11 @@ impl Link for ChannelLink {
         1
     }
 
-    fn send(&mut self, frame: &Frame, payload: &[u8], luggage: &[Arc<Luggage>]) -> io::Result<Option<u64>> {
+    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> io::Result<Option<u64>> {
         let Some(frames) = &self.frames else { return Ok(None) };
         let seq = self.next_frame;
-        self.control.send_luggage(seq, luggage)?;
-        frames.send(&pack(&(seq, frame, luggage.len()), &[payload]))?;
+        self.control.send_attached(seq, attached)?;
+        frames.send(&pack(&(seq, frame, attached.len()), &[payload]))?;
         if frame.kind == FrameKind::Tasks {
             self.payloads.insert(seq, payload.to_vec());
         }
@@ -172,7 +172,7 @@ impl Link for ChannelLink {
         loop {
             let Some(message) = self.received.0.lock().messages.pop_front() else { return Ok(None) };
             let (said, payload) = unpack::<Said>(message)?;
-            let Said { seq, started, outcome, finished, luggage } = said;
+            let Said { seq, started, outcome, finished, attached } = said;
             if seq >= self.next_frame || seq < self.progress.seq {
                 return Err(damaged("an answer to a frame that it does not have"));
             }
@@ -191,11 +191,11 @@ impl Link for ChannelLink {
             }
             let Some((kind, first)) = outcome else { continue };
             let nanos = finished.unwrap_or(0);
-            if luggage > MOST_LUGGAGE {
-                return Err(damaged("an answer with too much luggage"));
+            if attached > MOST_ATTACHED {
+                return Err(damaged("an answer with too many attached descriptors"));
             }
-            let luggage = self.control.receive_luggage(seq, luggage, false)?;
-            return Ok(Some(Answer { kind, seq, first, count: 1, nanos, payload: Payload::Own(payload), luggage }));
+            let attached = self.control.receive_attached(seq, attached, false)?;
+            return Ok(Some(Answer { kind, seq, first, count: 1, nanos, payload: Payload::Own(payload), attached }));
         }
     }
 
@@ -244,7 +244,7 @@ pub(crate) struct ChannelWorker {
     /// The outcome of the last task, which travels with the start of the next or the end of the frame.
     outcome: Option<(AnswerKind, u32)>,
     payload: Vec<u8>,
-    luggage: usize,
+    attached: usize,
     /// What the answers to the last frame refer to. The next frame comes when the pool has taken them all.
     pins: Pins,
 }
@@ -261,12 +261,12 @@ impl ChannelWorker {
         let greeting = IpcSender::<Ends>::connect(server)?;
         greeting.send((to_worker, from_worker)).map_err(|error| damaged(&error.to_string()))?;
         let (payload, pins) = (Vec::new(), Pins::new());
-        Ok(ChannelWorker { frames, answers, control, seq: 0, outcome: None, payload, luggage: 0, pins })
+        Ok(ChannelWorker { frames, answers, control, seq: 0, outcome: None, payload, attached: 0, pins })
     }
 
     fn say(&mut self, started: Option<u32>, finished: Option<u64>) -> io::Result<()> {
-        let luggage = std::mem::take(&mut self.luggage);
-        let said = Said { seq: self.seq, started, outcome: self.outcome.take(), finished, luggage };
+        let attached = std::mem::take(&mut self.attached);
+        let said = Said { seq: self.seq, started, outcome: self.outcome.take(), finished, attached };
         self.answers.send(&pack(&said, &[&std::mem::take(&mut self.payload)]))
     }
 
@@ -279,11 +279,11 @@ impl ChannelWorker {
 impl WorkerLink for ChannelWorker {
     fn next(&mut self) -> io::Result<Incoming> {
         let message = self.frames.recv().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        let ((seq, frame, luggage), payload) = unpack::<(u64, Frame, usize)>(message)?;
-        let luggage = self.control.receive_luggage(seq, luggage, false)?;
+        let ((seq, frame, attached), payload) = unpack::<(u64, Frame, usize)>(message)?;
+        let attached = self.control.receive_attached(seq, attached, false)?;
         self.seq = seq;
         self.pins.clear();
-        Ok(Incoming { frame, payload: Payload::Own(payload), luggage })
+        Ok(Incoming { frame, payload: Payload::Own(payload), attached })
     }
 
     fn has_next(&self) -> bool {
@@ -302,10 +302,10 @@ impl WorkerLink for ChannelWorker {
 
     fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()> {
         handles::append(value, &pins);
-        let luggage = luggage_in(&pins);
-        self.control.send_luggage(self.seq, &luggage)?;
-        luggage.iter().for_each(|it| it.let_go());
-        self.luggage = luggage.len();
+        let attached = attached_in(&pins);
+        self.control.send_attached(self.seq, &attached)?;
+        attached.iter().for_each(|it| it.close());
+        self.attached = attached.len();
         self.pins.extend(pins);
         self.keep(AnswerKind::Handles, at, &[value]);
         Ok(())

@@ -1,12 +1,12 @@
 //! The control socket between a process and its child: the handshake, and what does not fit a link.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::heap::parties::PartyId;
 use crate::heap::tree::Origin;
 use crate::ipc::link::Payload;
 use crate::ipc::parcel::Parcel;
 use crate::ipc::result_limit::ResultLimit;
-use crate::luggage::Luggage;
 use crate::sys::memory;
 use crate::sys::socket;
 use crate::sys::time::Deadline;
@@ -45,8 +45,8 @@ pub(crate) struct Instructions {
     /// What that function is told.
     #[serde(with = "crate::codec::bytes")]
     pub(crate) setup: Vec<u8>,
-    /// So many messages with luggage follow.
-    pub(crate) luggage: usize,
+    /// So many messages with attached descriptors follow.
+    pub(crate) attached: usize,
 }
 
 /// What a child is told of the shared memory of its tree.
@@ -96,8 +96,8 @@ struct Beside {
 enum Thing {
     /// So many bytes, in a memory file.
     Bytes(u64),
-    /// The descriptors of one [`Luggage`].
-    Luggage,
+    /// The descriptors of one [`AttachedFds`].
+    AttachedFds,
 }
 
 /// Bytes in a memory file of their own.
@@ -191,10 +191,10 @@ impl Control {
         self.send(&Beside { number, what: Thing::Bytes(bytes.len as u64) }, &[&bytes.file])
     }
 
-    /// Sends luggage beside the frame or answer `number`, one message each.
-    pub(crate) fn send_luggage(&self, number: u64, luggage: &[Arc<Luggage>]) -> io::Result<()> {
-        let message = marked(&Beside { number, what: Thing::Luggage });
-        luggage.iter().try_for_each(|it| it.with_fds(|fds| self.send_marked(&message, fds)))
+    /// Sends attached descriptors beside the frame or answer `number`, one message each.
+    pub(crate) fn send_attached(&self, number: u64, attached: &[Arc<AttachedFds>]) -> io::Result<()> {
+        let message = marked(&Beside { number, what: Thing::AttachedFds });
+        attached.iter().try_for_each(|it| it.with_fds(|fds| self.send_marked(&message, fds)))
     }
 
     /// Receives the next thing that was sent beside `number`.
@@ -203,14 +203,14 @@ impl Control {
         if beside.number == number { Ok((beside.what, fds)) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
-    /// Receives what [`Control::send_luggage`] sent: so many pieces.
+    /// Receives what [`Control::send_attached`] sent: `count` sets of them.
     ///
     /// # Errors
     ///
     /// The other end is gone, or sent something else; or has not sent it yet and `wait` is false.
-    pub(crate) fn receive_luggage(&self, number: u64, count: usize, wait: bool) -> io::Result<Vec<Arc<Luggage>>> {
+    pub(crate) fn receive_attached(&self, number: u64, count: usize, wait: bool) -> io::Result<Vec<Arc<AttachedFds>>> {
         let piece = |_| match self.receive_beside(number, wait)? {
-            (Thing::Luggage, fds) => Ok(Arc::new(Luggage::new(fds))),
+            (Thing::AttachedFds, fds) => Ok(Arc::new(AttachedFds::new(fds))),
             _ => Err(io::ErrorKind::InvalidData.into()),
         };
         (0..count).map(piece).collect()

@@ -1,7 +1,7 @@
 //! `Ipc`: ends of ipc-channel inside of values that travel.
 
+use crate::attached_fds;
 use crate::heap::scope;
-use crate::luggage;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -94,7 +94,7 @@ impl<T: Serialize> Serialize for Ipc<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ipc<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Ipc<T>, D::Error> {
         // Without ends, as with `None`, there is nothing to unpack.
-        if !luggage::is_unpacking() {
+        if !attached_fds::is_unpacking() {
             scope::check_reading().map_err(D::Error::custom)?;
         }
         T::deserialize(deserializer).map(Ipc)

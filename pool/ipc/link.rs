@@ -1,8 +1,8 @@
 //! The link trait: ordered frames to and from one worker, whatever carries them.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec::{CodecError, Reader};
 use crate::heap::scope::Pins;
-use crate::luggage::Luggage;
 use crate::sys::memory::Mapping;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub(crate) enum FrameKind {
 pub(crate) struct Incoming {
     pub(crate) frame: Frame,
     pub(crate) payload: Payload,
-    pub(crate) luggage: Vec<Arc<Luggage>>,
+    pub(crate) attached: Vec<Arc<AttachedFds>>,
 }
 
 /// An answer from a worker: the results of some tasks of one frame.
@@ -68,7 +68,7 @@ pub(crate) struct Answer {
     /// How long the frame's tasks took so far, in nanoseconds; 0 = not measured.
     pub(crate) nanos: u64,
     pub(crate) payload: Payload,
-    pub(crate) luggage: Vec<Arc<Luggage>>,
+    pub(crate) attached: Vec<Arc<AttachedFds>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,14 +78,14 @@ pub(crate) enum AnswerKind {
     /// The failure of one task.
     Failure,
     /// The value of one task that contains handles to shared memory; behind it these handles once more, see
-    /// [`handles`](crate::ipc::handles). Or one that has luggage.
+    /// [`handles`](crate::ipc::handles). Or one that has attached descriptors.
     Handles,
-    /// No outcome: the task has its luggage, and is on its way.
+    /// No outcome: the task has its attached descriptors, and is on its way.
     Taken,
 }
 
-/// The most pieces of luggage of an answer, which is one value then.
-pub(crate) const MOST_LUGGAGE: usize = 1;
+/// The most sets of attached descriptors of an answer, which is one value then.
+pub(crate) const MOST_ATTACHED: usize = 1;
 
 /// The bytes of a frame or an answer, wherever they lie.
 #[derive(Debug)]
@@ -180,7 +180,7 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     fn depth(&self) -> usize;
 
     /// Sends a frame and gives its number; `Ok(None)` when there is no room now.
-    fn send(&mut self, frame: &Frame, payload: &[u8], luggage: &[Arc<Luggage>]) -> io::Result<Option<u64>>;
+    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> io::Result<Option<u64>>;
 
     /// How many frames were sent.
     fn sent(&self) -> u64;
@@ -252,11 +252,11 @@ pub(crate) trait WorkerLink: Send {
     /// Gives the value of task `at`: the bytes `head` and `rest`, one behind the other.
     fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()>;
 
-    /// Gives the value of task `at`, which refers to shared memory or has luggage, and keeps that until the pool has taken
+    /// Gives the value of task `at`, which refers to shared memory or has attached descriptors, and keeps that until the pool has taken
     /// it over.
     fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()>;
 
-    /// Says that task `at` has its luggage.
+    /// Says that task `at` has its attached descriptors.
     fn taken(&mut self, at: u32) -> io::Result<()>;
 
     /// Gives the failure of task `at`.

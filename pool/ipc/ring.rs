@@ -1,15 +1,15 @@
 //! The ring link, the pool's end: sends frames, takes answers. The worker's end is `ring_worker`, what both map is
 //! `ring_memory`.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::error::TaskKind;
 use crate::ipc::arena::Arena;
 use crate::ipc::control::{Control, FileBytes};
 use crate::ipc::lane::{Found, Place, Record, SLOTS};
-use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_LUGGAGE, Payload, Progress};
+use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, Files, RingMemory};
-use crate::luggage::Luggage;
 use crate::sys::usage;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,8 +19,8 @@ use std::sync::Arc;
 /// The most frames that travel outside the ring at once: their messages must fit the socket's buffer.
 const MAX_ELSEWHERE: usize = 16;
 
-/// The most frames with luggage at once, for the same reason.
-const MAX_LADEN: usize = 4;
+/// The most frames with attached descriptors at once, for the same reason.
+const MAX_WITH_FDS: usize = 4;
 
 pub(super) fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
@@ -38,8 +38,8 @@ pub(crate) struct RingLink {
     arena: Arena,
     /// Payloads that travel in memory files of their own, kept until the frame is released.
     elsewhere: BTreeMap<u64, Vec<u8>>,
-    /// Frames that have luggage, until they are released.
-    laden: VecDeque<u64>,
+    /// Frames that have attached descriptors, until they are released.
+    with_fds: VecDeque<u64>,
     next_answer: u64,
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLin
         released: 0,
         arena: Arena::new(DATA),
         elsewhere: BTreeMap::new(),
-        laden: VecDeque::new(),
+        with_fds: VecDeque::new(),
         next_answer: 0,
     })
 }
@@ -74,23 +74,23 @@ impl RingLink {
             3 => AnswerKind::Taken,
             _ => return Err(damaged("an answer of an unknown kind")),
         };
-        let pieces = if kind == AnswerKind::Handles && !open { record.tag as usize } else { 0 };
-        if pieces > MOST_LUGGAGE {
-            return Err(damaged("an answer with too much luggage"));
+        let sets = if kind == AnswerKind::Handles && !open { record.tag as usize } else { 0 };
+        if sets > MOST_ATTACHED {
+            return Err(damaged("an answer with too many attached descriptors"));
         }
         let [seq, span, nanos] = record.fields;
         let (first, count) = (span as u32, (span >> 32) as u32);
-        let answer = |kind, payload, luggage| Answer { kind, seq, first, count, nanos, payload, luggage };
+        let answer = |kind, payload, attached| Answer { kind, seq, first, count, nanos, payload, attached };
         // Both are taken from the socket, also if one is lost.
-        let luggage = self.control.receive_luggage(self.next_answer, pieces, false);
+        let attached = self.control.receive_attached(self.next_answer, sets, false);
         let payload = match place {
             Place::Inline(bytes, len) => Ok(Payload::Inline(bytes, len)),
             Place::Data(start, len) => Ok(self.memory.answer_payload(start, len)),
             Place::Elsewhere if open => Ok(Payload::Own(Vec::new())),
             Place::Elsewhere => self.control.receive_bytes(self.next_answer, Some(self.limit)),
         };
-        match luggage.and_then(|luggage| Ok((luggage, payload?))) {
-            Ok((luggage, payload)) => Ok(answer(kind, payload, luggage)),
+        match attached.and_then(|attached| Ok((attached, payload?))) {
+            Ok((attached, payload)) => Ok(answer(kind, payload, attached)),
             Err(error) if count == 1 && usage::is_shortage(&error) => {
                 Ok(answer(AnswerKind::Failure, lost(&error), vec![]))
             }
@@ -110,10 +110,10 @@ impl Link for RingLink {
         SLOTS
     }
 
-    fn send(&mut self, frame: &Frame, payload: &[u8], luggage: &[Arc<Luggage>]) -> io::Result<Option<u64>> {
+    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> io::Result<Option<u64>> {
         let seq = self.next_frame;
-        let is_laden = !luggage.is_empty();
-        if seq - self.released >= SLOTS as u64 || is_laden && self.laden.len() >= MAX_LADEN {
+        let has_fds = !attached.is_empty();
+        if seq - self.released >= SLOTS as u64 || has_fds && self.with_fds.len() >= MAX_WITH_FDS {
             return Ok(None);
         }
         let place = match Place::inline(payload) {
@@ -122,7 +122,7 @@ impl Link for RingLink {
                 if self.elsewhere.len() >= MAX_ELSEWHERE {
                     return Ok(None);
                 }
-                self.control.send_luggage(seq, luggage)?;
+                self.control.send_attached(seq, attached)?;
                 self.control.send_bytes(seq, &FileBytes::new(payload, &[])?)?;
                 self.elsewhere.insert(seq, payload.to_vec());
                 Place::Elsewhere
@@ -135,11 +135,11 @@ impl Link for RingLink {
                 Place::Data(start, payload.len())
             }
         };
-        if is_laden {
+        if has_fds {
             if place != Place::Elsewhere {
-                self.control.send_luggage(seq, luggage)?;
+                self.control.send_attached(seq, attached)?;
             }
-            self.laden.push_back(seq);
+            self.with_fds.push_back(seq);
         }
         let record = Record {
             kind: match frame.kind {
@@ -149,7 +149,7 @@ impl Link for RingLink {
                 FrameKind::Stop => 3,
             },
             tag: frame.skip,
-            fields: [frame.header, frame.first, u64::from(frame.count) | (luggage.len() as u64) << 32],
+            fields: [frame.header, frame.first, u64::from(frame.count) | (attached.len() as u64) << 32],
         };
         self.memory.tasks().slots.publish(seq, &record, &place);
         self.next_frame += 1;
@@ -236,8 +236,8 @@ impl Link for RingLink {
     fn release_below(&mut self, seq: u64) {
         self.released = self.released.max(seq);
         self.arena.release_below(seq);
-        while self.laden.front().is_some_and(|laden| *laden < seq) {
-            self.laden.pop_front();
+        while self.with_fds.front().is_some_and(|with_fds| *with_fds < seq) {
+            self.with_fds.pop_front();
         }
         if !self.elsewhere.is_empty() {
             self.elsewhere = self.elsewhere.split_off(&seq);

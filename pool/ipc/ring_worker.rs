@@ -1,8 +1,9 @@
 //! The ring link, the worker's end: takes frames, gathers the values of their tasks, publishes them.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::error::TaskKind;
-use crate::heap::scope::{Pins, luggage_in};
+use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::arena::Arena;
 use crate::ipc::bell::{Bell, Spinner};
 use crate::ipc::control::{Control, FileBytes};
@@ -12,7 +13,6 @@ use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, slice};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring::damaged;
 use crate::ipc::ring_memory::{self, DATA, RingMemory};
-use crate::luggage::Luggage;
 use crate::sys::usage;
 use std::collections::VecDeque;
 use std::io;
@@ -56,7 +56,7 @@ struct OpenAnswer {
 }
 
 /// What a frame has sent beside the ring.
-type Beside = (Option<Payload>, Vec<Arc<Luggage>>);
+type Beside = (Option<Payload>, Vec<Arc<AttachedFds>>);
 
 /// The pool hears of answers at the latest this long after the last time, as long as more frames are waiting.
 const RING_EVERY: Duration = Duration::from_micros(50);
@@ -260,17 +260,17 @@ impl RingWorker {
         Ok(())
     }
 
-    /// What frame `seq` has sent beside the ring: its payload, and its luggage.
+    /// What frame `seq` has sent beside the ring: its payload, and its attached descriptors.
     #[inline]
     fn receive_beside(&self, seq: u64, record: &Record, place: &Place) -> io::Result<Beside> {
-        let luggage = match record.fields[2] >> 32 {
+        let attached = match record.fields[2] >> 32 {
             0 => Vec::new(),
-            pieces => self.control.receive_luggage(seq, pieces as usize, false)?,
+            count => self.control.receive_attached(seq, count as usize, false)?,
         };
         if *place != Place::Elsewhere {
-            return Ok((None, luggage));
+            return Ok((None, attached));
         }
-        Ok((Some(self.control.receive_bytes(seq, None)?), luggage))
+        Ok((Some(self.control.receive_bytes(seq, None)?), attached))
     }
 
     fn task_record(&self) -> io::Result<(Record, Place)> {
@@ -306,7 +306,7 @@ impl WorkerLink for RingWorker {
                 _ => return Err(damaged("a frame of an unknown kind")),
             };
             let [header, first, count] = record.fields;
-            let (elsewhere, luggage) = self.receive_beside(self.seq, &record, &place)?;
+            let (elsewhere, attached) = self.receive_beside(self.seq, &record, &place)?;
             let payload = match place {
                 Place::Inline(bytes, len) => Payload::Inline(bytes, len),
                 Place::Data(start, len) => self.memory.task_payload(start, len),
@@ -316,7 +316,7 @@ impl WorkerLink for RingWorker {
             self.unrung |= kind != FrameKind::Tasks && !matches!(place, Place::Inline(..));
             self.count = count as u32;
             let frame = Frame { kind, header, first, count: self.count, skip: record.tag };
-            return Ok(Incoming { frame, payload, luggage });
+            return Ok(Incoming { frame, payload, attached });
         }
     }
 
@@ -364,12 +364,12 @@ impl WorkerLink for RingWorker {
         }
         self.close(0);
         self.wait_for_slot();
-        let luggage = luggage_in(&pins);
-        self.control.send_luggage(self.next_answer, &luggage)?;
-        luggage.iter().for_each(|it| it.let_go());
+        let attached = attached_in(&pins);
+        self.control.send_attached(self.next_answer, &attached)?;
+        attached.iter().for_each(|it| it.close());
         self.pins.push_back((self.next_answer, pins));
-        let pieces = u32::try_from(luggage.len()).unwrap_or(u32::MAX);
-        self.lone(Record { tag: pieces, ..self.record(2, at, 1, 0) }, value)
+        let count = u32::try_from(attached.len()).unwrap_or(u32::MAX);
+        self.lone(Record { tag: count, ..self.record(2, at, 1, 0) }, value)
     }
 
     fn taken(&mut self, at: u32) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::codec::{self, Packed, Payload, Reader};
 use crate::error::ProcessKind;
-use crate::heap::scope::{self, Pins, luggage_in};
+use crate::heap::scope::{self, Pins, attached_in};
 use crate::identity::{Callable, Entry, FnRef};
 use crate::ipc::control::{Control, Reply};
 use crate::ipc::handles;
@@ -36,7 +36,7 @@ pub(crate) struct Setup {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     Value(Parcel),
-    /// A value, and behind it the handles in it, see [`handles`]; so many messages with its luggage follow.
+    /// A value, and behind it the handles in it, see [`handles`]; so many messages with its attached descriptors follow.
     Handles(Parcel, usize),
     /// A [`ProcessKind`].
     Failure(Parcel),
@@ -82,7 +82,7 @@ fn encode<R: Payload>(value: &R) -> Result<Packed, ProcessKind> {
 /// The life of a process. It ends by `exit`, so that exit handlers run: the function may have registered some, and
 /// [`children::settle`](crate::process::children::settle) is one.
 fn live(context: ChildContext) -> i32 {
-    let (control, luggage) = (context.control.clone(), context.luggage.clone());
+    let (control, attached) = (context.control.clone(), context.attached.clone());
     match prepare(context) {
         Ok((function, args)) => {
             signal::heed_interrupts();
@@ -90,7 +90,7 @@ fn live(context: ChildContext) -> i32 {
             if control.send(&Reply::Ready, &[]).is_err() {
                 return 1;
             }
-            let outcome = guarded(|| scope::with_luggage(luggage, || function.call()(&mut args.reader())));
+            let outcome = guarded(|| scope::with_attached(attached, || function.call()(&mut args.reader())));
             drop(args);
             std::process::exit(report(&control, outcome))
         }
@@ -121,9 +121,9 @@ fn report(control: &Control, outcome: Result<Packed, ProcessKind>) -> i32 {
     });
     match packed {
         Ok((parcel, file)) => {
-            let luggage = luggage_in(&held);
-            let report = if held.is_empty() { Report::Value(parcel) } else { Report::Handles(parcel, luggage.len()) };
-            let sent = send(control, &report, file).and_then(|()| control.send_luggage(0, &luggage));
+            let attached = attached_in(&held);
+            let report = if held.is_empty() { Report::Value(parcel) } else { Report::Handles(parcel, attached.len()) };
+            let sent = send(control, &report, file).and_then(|()| control.send_attached(0, &attached));
             // Its parent takes hold of it when this process has ended.
             std::mem::forget(held);
             match sent {

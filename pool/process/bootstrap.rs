@@ -197,14 +197,14 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
     };
     coverage::write_on_termination();
     let lifeline = Arc::clone(control.socket());
-    let luggage = match control.receive_luggage(0, told.luggage, true) {
-        Ok(luggage) => luggage,
+    let attached = match control.receive_attached(0, told.attached, true) {
+        Ok(attached) => attached,
         Err(error) => {
-            let _ = control.send(&Reply::Refused(format!("its luggage: {error}")), &[]);
+            let _ = control.send(&Reply::Refused(format!("its attached descriptors: {error}")), &[]);
             signal::exit_now(1)
         }
     };
-    let context = ChildContext { control: control.clone(), setup: told.setup, fds, luggage };
+    let context = ChildContext { control: control.clone(), setup: told.setup, fds, attached };
     let number = Arc::new(AtomicI32::new(0));
     let own_number = Arc::clone(&number);
     let started = std::thread::Builder::new().name(told.name).stack_size(signal::stack_limit()).spawn(move || {

@@ -2,7 +2,7 @@
 
 use crate::codec::{self, Packed, Payload};
 use crate::error::{Error, Exit, Result};
-use crate::heap::scope::{Pins, luggage_in};
+use crate::heap::scope::{Pins, attached_in};
 use crate::identity::{Entry, FnRef};
 use crate::ipc::control::Reply;
 use crate::ipc::parcel::Parcel;
@@ -192,7 +192,7 @@ impl ProcessBuilder {
             role: body::entry(),
             setup: codec::to_bytes(&setup),
             fds: file.into_iter().map(Arc::new).collect(),
-            luggage: luggage_in(&pins),
+            attached: attached_in(&pins),
             socket,
             control: control.clone(),
             outfit: Outfit::default(),
@@ -228,7 +228,7 @@ impl Birth {
         match news {
             News::Started(child) => {
                 // It was sent.
-                luggage_in(pins).iter().for_each(|luggage| luggage.let_go());
+                attached_in(pins).iter().for_each(|attached| attached.close());
                 let handle = make(child);
                 children::add(handle.clone());
                 state.handle = Some(handle);

@@ -38,8 +38,8 @@ pub(crate) fn start() {
     let Ok((control, socket)) = control_pair() else { return };
     let (tell, told) = mpsc::channel();
     let name = "multiproc-guard".to_owned();
-    let (setup, fds, luggage, outfit) = (Vec::new(), Vec::new(), Vec::new(), Outfit::default());
-    let start = Start { name, role: entry(), setup, fds, luggage, socket, control, outfit };
+    let (setup, fds, attached, outfit) = (Vec::new(), Vec::new(), Vec::new(), Outfit::default());
+    let start = Start { name, role: entry(), setup, fds, attached, socket, control, outfit };
     let tell = Mutex::new(Some(tell));
     let started = start.start_outliving(move |news| {
         if !matches!(news, News::Started(_)) {

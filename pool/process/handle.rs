@@ -2,10 +2,10 @@
 
 use crate::codec::{self, CodecError, Payload};
 use crate::error::{Exit, ProcessError, ProcessKind};
-use crate::heap::scope::{self, Pin, Pins, luggage_in};
+use crate::heap::scope::{self, Pin, Pins, attached_in};
 use crate::ipc::control::Control;
 use crate::ipc::handles;
-use crate::ipc::link::MOST_LUGGAGE;
+use crate::ipc::link::MOST_ATTACHED;
 use crate::ipc::parcel::Contents;
 use crate::process::body::Report;
 use crate::process::children;
@@ -116,7 +116,7 @@ impl<R: Payload> Process<R> {
     fn result(&self) -> Result<R, ProcessError> {
         let kind = match self.handle.shared.received() {
             Received::Value(contents, pins) => {
-                match scope::with_luggage(luggage_in(pins), || panic::decode(&mut contents.reader())) {
+                match scope::with_attached(attached_in(pins), || panic::decode(&mut contents.reader())) {
                     Ok(value) => return Ok(value),
                     Err(CodecError(text)) => ProcessKind::Decode { text },
                 }
@@ -197,11 +197,14 @@ impl Shared {
     fn receive(&self) -> io::Result<Received> {
         match self.control.receive::<Report>(false) {
             Ok(Some((Report::Value(parcel), fds))) => Ok(Received::Value(parcel.open(fds.first())?, Pins::new())),
-            Ok(Some((Report::Handles(parcel, pieces), fds))) => {
+            Ok(Some((Report::Handles(parcel, count), fds))) => {
                 let bytes = parcel.open(fds.first())?.to_vec(MOST_WITH_HANDLES)?;
                 let (value, mut pins) = handles::take_off(bytes).ok_or(io::ErrorKind::InvalidData)?;
                 pins.extend(
-                    self.control.receive_luggage(0, pieces.min(MOST_LUGGAGE), false)?.into_iter().map(Pin::Luggage),
+                    self.control
+                        .receive_attached(0, count.min(MOST_ATTACHED), false)?
+                        .into_iter()
+                        .map(Pin::AttachedFds),
                 );
                 Ok(Received::Value(Contents::Inline(value), pins))
             }

@@ -1,9 +1,9 @@
 //! What a child is told, and the one environment variable that makes a process a child.
 
+use crate::attached_fds::AttachedFds;
 use crate::error::Error;
 use crate::identity::Callable;
 use crate::ipc::control::Control;
-use crate::luggage::Luggage;
 use crate::process::current;
 use crate::sys::child::own_pid;
 use crate::sys::executable;
@@ -26,7 +26,7 @@ pub(crate) struct ChildContext {
     pub(crate) setup: Vec<u8>,
     pub(crate) fds: Vec<OwnedFd>,
     /// Of the values in the setup.
-    pub(crate) luggage: Vec<Arc<Luggage>>,
+    pub(crate) attached: Vec<Arc<AttachedFds>>,
 }
 
 /// The name of the variable that makes a process a child; [`Mark`] is its value.

@@ -1,5 +1,6 @@
 //! Starting a child and following it to its end: the parent's half of the boot sequence.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::error::Error;
 use crate::heap::parties::PartyId;
@@ -7,7 +8,6 @@ use crate::heap::tree::{self as heap, Origin};
 use crate::identity::{Entry, FnRef};
 use crate::ipc::control::{Control, HeapGrant, Hello, Instructions, Reply, VERSION};
 use crate::ipc::parcel::Parcel;
-use crate::luggage::Luggage;
 use crate::process::current;
 use crate::process::role::{Mark, Role, VARIABLE, check_host, check_program};
 use crate::sync::mourn;
@@ -69,8 +69,8 @@ pub(crate) struct Start {
     pub(crate) role: &'static Entry<Role>,
     pub(crate) setup: Vec<u8>,
     pub(crate) fds: Vec<Arc<OwnedFd>>,
-    /// What the values in the setup have as luggage.
-    pub(crate) luggage: Vec<Arc<Luggage>>,
+    /// The attached descriptors of the values in the setup.
+    pub(crate) attached: Vec<Arc<AttachedFds>>,
     /// The child's end of the control socket.
     pub(crate) socket: OwnedFd,
     /// The parent's end.
@@ -144,7 +144,7 @@ impl Start {
             role,
             outlives,
             setup: self.setup,
-            luggage: self.luggage.len(),
+            attached: self.attached.len(),
         };
         let impossible =
             |error: io::Error| News::Impossible(Error::start(format!("a process could not be started: {error}")));
@@ -169,7 +169,7 @@ impl Start {
         let heap = heap.as_ref().ok().map(|it| &*it.fd);
         let fds = heap.into_iter().chain(&file).chain(self.fds.iter().map(|fd| &**fd));
         let fds: Vec<&OwnedFd> = fds.collect();
-        let sent = self.control.send(&hello, &fds).and_then(|()| self.control.send_luggage(0, &self.luggage));
+        let sent = self.control.send(&hello, &fds).and_then(|()| self.control.send_attached(0, &self.attached));
         tell(News::Started(Arc::clone(&child)));
         if let Err(error) = sent {
             // It will not become ready. If it has ended already, its own reason is the better one.

@@ -202,7 +202,7 @@ const FORGERIES: [(&str, [u64; 8]); 18] = [
     ("a failure of several tasks at once", forgery(FAILURE, FRAME, 0, 2)),
     ("an answer with damaged handles", forgery(HANDLES, FRAME, 0, 1)),
     ("handles of several tasks at once", forgery(HANDLES, FRAME, 0, 2)),
-    ("an answer with too much luggage", forgery(HANDLES | 2 << 32, FRAME, 0, 1)),
+    ("an answer with too many attached descriptors", forgery(HANDLES | 2 << 32, FRAME, 0, 1)),
     // It brings nothing on the control socket.
     ("", forgery(HANDLES | 1 << 32, FRAME, 0, 1)),
     ("", forgery(VALUES | 2 << 8, FRAME, 0, 1)),

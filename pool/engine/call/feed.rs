@@ -5,7 +5,7 @@ use crate::heap::scope::{self, Pins};
 
 /// Where tasks come from.
 pub(crate) trait Feed {
-    /// Appends up to `most` tasks to `out`, and stops early once it is longer than `bytes`, or behind a task with luggage.
+    /// Appends up to `most` tasks to `out`, and stops early once it is longer than `bytes`, or behind a task with attached descriptors.
     fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled;
 
     /// How many more there are at most, if known.
@@ -40,11 +40,11 @@ impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Feed 
     fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
         let start = out.len();
         let mut count = 0;
-        while count < most && out.len() - start < bytes && !scope::is_laden() {
+        while count < most && out.len() - start < bytes && !scope::has_fds() {
             let Some(item) = self.items.next() else { return Filled { count, failed: None, ended: true } };
             if let Err(error) = (self.encode)(&item, out) {
                 // Of its arguments that could be serialised.
-                scope::take_luggage();
+                scope::take_attached();
                 return Filled { count, failed: Some(error), ended: false };
             }
             count += 1;

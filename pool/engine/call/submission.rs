@@ -19,7 +19,7 @@ pub(crate) struct Submission {
     /// What the tasks refer to.
     pub(crate) pins: Option<Arc<Pins>>,
     /// What single tasks refer to, and the place behind each.
-    luggage: VecDeque<(u32, Pins)>,
+    attached: VecDeque<(u32, Pins)>,
 }
 
 /// Most inputs consist of tasks of one size.
@@ -57,7 +57,7 @@ pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Serialised {
         count: 0,
         numbers: Vec::new(),
         pins: None,
-        luggage: VecDeque::new(),
+        attached: VecDeque::new(),
     };
     let (mut total, mut failed) = (0u64, Vec::new());
     loop {
@@ -65,8 +65,8 @@ pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Serialised {
         if count > 0 {
             submission.note_end();
             total += 1;
-            if scope::is_laden() {
-                submission.luggage.push_back((submission.count, scope::take_luggage()));
+            if scope::has_fds() {
+                submission.attached.push_back((submission.count, scope::take_attached()));
             }
         }
         if let Some(error) = refused {
@@ -122,12 +122,12 @@ impl Submission {
     }
 
     /// The next `count` tasks, or fewer: not more bytes than `most_bytes` if there is more than one, and none behind one that
-    /// has luggage.
+    /// has attached descriptors.
     pub(crate) fn cut(&mut self, count: u32, most_bytes: usize) -> Option<Piece<'_>> {
         let start = self.end_of(self.next);
         let (first, until) = self.number(self.next);
-        let laden = self.luggage.front().map_or(u32::MAX, |(behind, _)| *behind);
-        let most = self.next.saturating_add(count.max(1)).min(until).min(laden);
+        let with_fds = self.attached.front().map_or(u32::MAX, |(behind, _)| *behind);
+        let most = self.next.saturating_add(count.max(1)).min(until).min(with_fds);
         if most == self.next {
             return None;
         }
@@ -142,10 +142,10 @@ impl Submission {
             end = low;
         }
         let mut pins = self.pins.clone();
-        if end == laden {
-            let (_, luggage) = self.luggage.pop_front().unwrap_or_default();
+        if end == with_fds {
+            let (_, attached) = self.attached.pop_front().unwrap_or_default();
             let others = pins.iter().flat_map(|pins| pins.iter().cloned());
-            pins = Some(Arc::new(luggage.into_iter().chain(others).collect()));
+            pins = Some(Arc::new(attached.into_iter().chain(others).collect()));
         }
         let cut = Piece { first, count: end - self.next, bytes: &self.bytes[start..self.end_of(end)], pins };
         self.next = end;
@@ -156,9 +156,9 @@ impl Submission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attached_fds::AttachedFds;
     use crate::codec::{self, CodecError};
     use crate::engine::call::feed::Items;
-    use crate::luggage::Luggage;
 
     fn cuts(items: Vec<&'static str>, count: u32, bytes: usize) -> (Vec<(u64, u32, usize)>, u64, usize) {
         let encode = |item: &&str, out: &mut Vec<u8>| {
@@ -193,10 +193,10 @@ mod tests {
     }
 
     #[test]
-    fn a_task_with_luggage_is_the_last_of_its_frame() {
+    fn a_task_with_attached_fds_is_the_last_of_its_frame() {
         let encode = |item: &u8, out: &mut Vec<u8>| {
             if *item > 0 {
-                scope::pin_luggage(Luggage::default());
+                scope::pin_attached(AttachedFds::default());
             }
             codec::encode(item, out)
         };
@@ -205,7 +205,7 @@ mod tests {
         assert!(pins.is_empty());
         let mut cuts = Vec::new();
         while let Some(cut) = submitted.submission.cut(10, 1000) {
-            cuts.push((cut.first, cut.count, cut.pins.map_or(0, |pins| scope::luggage_in(&pins).len())));
+            cuts.push((cut.first, cut.count, cut.pins.map_or(0, |pins| scope::attached_in(&pins).len())));
         }
         assert_eq!(cuts, [(0, 3, 1), (3, 1, 1), (4, 2, 0)]);
     }

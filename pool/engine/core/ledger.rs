@@ -1,7 +1,7 @@
 //! The ledger: which worker has which frame, and how far it has come with it.
 
 use crate::engine::call::job::Job;
-use crate::heap::scope::{Pins, luggage_in};
+use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::link::Progress;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) struct TaskRange {
     pub(crate) count: u32,
     /// Tasks of the payload below this place have an outcome, or were never meant for this worker.
     pub(crate) next: u32,
-    /// What the payload refers to: kept until every task has its outcome. Only the last task has luggage.
+    /// What the payload refers to: kept until every task has its outcome. Only the last task has attached descriptors.
     pub(crate) pins: Option<Arc<Pins>>,
 }
 
@@ -41,15 +41,15 @@ impl TaskRange {
         self.job.as_ref().is_some_and(|it| Arc::ptr_eq(it, job))
     }
 
-    /// Whether its last task has luggage.
-    pub(crate) fn has_luggage(&self) -> bool {
-        self.pins.as_ref().is_some_and(|pins| !luggage_in(pins).is_empty())
+    /// Whether its last task has attached descriptors.
+    pub(crate) fn has_fds(&self) -> bool {
+        self.pins.as_ref().is_some_and(|pins| !attached_in(pins).is_empty())
     }
 
-    /// A worker has taken the luggage: it is its own, unless the task may have to be run again.
-    pub(crate) fn let_luggage_go(&self) {
+    /// A worker has taken the attached descriptors: they are its own, unless the task may have to be run again.
+    pub(crate) fn close_fds(&self) {
         if self.job.as_ref().is_none_or(|job| job.options.retries == 0) {
-            self.pins.iter().flat_map(|pins| luggage_in(pins)).for_each(|luggage| luggage.let_go());
+            self.pins.iter().flat_map(|pins| attached_in(pins)).for_each(|attached| attached.close());
         }
     }
 

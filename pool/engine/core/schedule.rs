@@ -5,7 +5,7 @@ use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
 use crate::engine::core::state::{Core, Phase};
 use crate::engine::core::worker_slot::{Dismissal, State};
-use crate::heap::scope::luggage_in;
+use crate::heap::scope::attached_in;
 use std::sync::Arc;
 
 impl Core {
@@ -29,8 +29,8 @@ impl Core {
     fn dispatch(&mut self, range: &TaskRange, bytes: &[u8]) -> bool {
         // Nobody waits for its results any more: it is not run.
         let Some(job) = &range.job else { return true };
-        // Luggage waits nowhere but here: on its way to a worker that is busy nobody could close it.
-        let (short, depth) = match range.has_luggage() {
+        // Attached descriptors wait nowhere but here: on its way to a worker that is busy nobody could close it.
+        let (short, depth) = match range.has_fds() {
             true => (false, 1),
             false => (job.is_short(range.left()), job.depth(range.left())),
         };
@@ -121,12 +121,12 @@ impl Core {
         }
         if let Some(context) = &job.header.context {
             self.note_use();
-            let is_laden = !luggage_in(&context.pins).is_empty();
+            let has_fds = !attached_in(&context.pins).is_empty();
             for worker in self.workers.iter_mut() {
                 if worker.known.remove(&job.header.id) {
                     worker.forget.push(job.header.id);
                     // Somebody may wait for it to close its ends.
-                    if is_laden && worker.state == State::Ready {
+                    if has_fds && worker.state == State::Ready {
                         worker.send_forgets();
                     }
                 }

@@ -11,7 +11,7 @@ use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
 use crate::engine::core::state::Core;
 use crate::error::{TaskError, TaskKind};
-use crate::heap::scope::{self, Pin, Pins, luggage_in};
+use crate::heap::scope::{self, Pin, Pins, attached_in};
 use crate::ipc::handles;
 use crate::ipc::link::{Answer, AnswerKind, Payload};
 use parking_lot::MutexGuard;
@@ -62,9 +62,9 @@ impl Driver<'_> {
             return Err(wrong("an answer to a frame that it does not have"));
         };
         let said = match check(answer, range)? {
-            // No outcome: the task has its luggage, and runs.
+            // No outcome: the task has its attached descriptors, and runs.
             Said::Taken => {
-                range.let_luggage_go();
+                range.close_fds();
                 return Ok(());
             }
             Said::Outcome(outcome) => outcome,
@@ -273,7 +273,7 @@ fn note_progress(job: &Arc<Job>, reporter: &Reporter, count: u64) {
 
 /// What an answer says, once it was checked.
 enum Said {
-    /// That a task has its luggage.
+    /// Notes that a task has its attached descriptors.
     Taken,
     Outcome(Outcome),
 }
@@ -296,7 +296,7 @@ fn wrong(what: &str) -> io::Error {
 /// The worker answered what it was not asked, or wrote what our own code never writes.
 #[inline]
 fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
-    let Answer { kind, first, count, payload, luggage, .. } = answer;
+    let Answer { kind, first, count, payload, attached, .. } = answer;
     if first != range.next || count == 0 || count > range.left() {
         return Err(wrong("an answer to tasks that it does not have"));
     }
@@ -311,7 +311,7 @@ fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
                 Ok(bytes) => {
                     let taken = handles::take_off(bytes);
                     let (value, mut pins) = taken.ok_or_else(|| wrong("an answer with damaged handles"))?;
-                    pins.extend(luggage.into_iter().map(Pin::Luggage));
+                    pins.extend(attached.into_iter().map(Pin::AttachedFds));
                     Outcome::Values(Payload::Own(value), pins)
                 }
                 Err(CodecError(text)) => Outcome::Failure(TaskKind::Decode { text }),
@@ -356,9 +356,9 @@ pub(crate) fn open(job: &Job, sink: &mut dyn Sink, delivery: Delivery, scratch: 
                     sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));
                 });
             };
-            match luggage_in(&pins) {
-                luggage if luggage.is_empty() => read(),
-                luggage => scope::with_luggage(luggage, read),
+            match attached_in(&pins) {
+                attached if attached.is_empty() => read(),
+                attached => scope::with_attached(attached, read),
             }
             drop(pins);
         }

@@ -4,7 +4,7 @@ use crate::engine::core::ledger::{InFlight, TaskRange, Window};
 use crate::engine::core::record::WorkerRecord;
 use crate::engine::watch::output::Captured;
 use crate::error::Error;
-use crate::heap::scope::luggage_in;
+use crate::heap::scope::attached_in;
 use crate::ipc::link::{Frame, FrameKind, Link, Progress};
 use crate::sys::child::{Child, ChildSignal};
 use crate::sys::time::Deadline;
@@ -124,16 +124,16 @@ impl WorkerSlot {
         if !self.known.contains(&header.id) {
             let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
             let told = crate::engine::worker::main_loop::encode_header(&header.function, context);
-            let luggage = header.context.as_ref().map_or_else(Vec::new, |it| luggage_in(&it.pins));
-            let Some(seq) = link.send(&frame(FrameKind::Header), &told, &luggage)? else { return Ok(false) };
+            let attached = header.context.as_ref().map_or_else(Vec::new, |it| attached_in(&it.pins));
+            let Some(seq) = link.send(&frame(FrameKind::Header), &told, &attached)? else { return Ok(false) };
             self.window.push(InFlight { seq, range: None });
             self.known.insert(header.id);
             // Even if the tasks do not fit behind it: reading it is what makes room for them.
             self.unflushed = true;
         }
         let tasks = Frame { first: range.first, count: end, skip: range.next, ..frame(FrameKind::Tasks) };
-        let luggage = range.pins.as_ref().map_or_else(Vec::new, |pins| luggage_in(pins));
-        let Some(seq) = link.send(&tasks, bytes, &luggage)? else { return Ok(false) };
+        let attached = range.pins.as_ref().map_or_else(Vec::new, |pins| attached_in(pins));
+        let Some(seq) = link.send(&tasks, bytes, &attached)? else { return Ok(false) };
         self.window.push(InFlight { seq, range: Some(TaskRange { count: end, ..range.clone() }) });
         self.record.sent(self.window.len());
         self.idle_since = None;

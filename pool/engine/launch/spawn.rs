@@ -63,7 +63,7 @@ impl Launcher for Spawn {
             role: main_loop::entry(),
             setup: codec::to_bytes(&setup),
             fds,
-            luggage: self.routines.luggage(),
+            attached: self.routines.attached(),
             socket,
             control,
             outfit: Outfit { variables: self.variables.clone(), output },

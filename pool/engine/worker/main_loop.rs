@@ -1,5 +1,6 @@
 //! A worker: takes frames, runs their tasks, answers.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::engine::watch::logs::{self, Level};
 use crate::engine::worker::kept_state::Keeper;
@@ -15,7 +16,6 @@ use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
-use crate::luggage::Luggage;
 use crate::process::panic::{self, guarded};
 use crate::process::role::{ChildContext, Role};
 use crate::sys::{cpu, memory, usage};
@@ -92,12 +92,12 @@ struct Known {
 }
 
 impl Known {
-    fn new(header: &Payload, luggage: Vec<Arc<Luggage>>) -> Known {
+    fn new(header: &Payload, attached: Vec<Arc<AttachedFds>>) -> Known {
         match decode_header(header) {
             Ok((function, context)) => {
-                Known { function: function.resolve(), context: Context::Bytes(context, luggage) }
+                Known { function: function.resolve(), context: Context::Bytes(context, attached) }
             }
-            Err(text) => Known { function: Err(text), context: Context::Bytes(Vec::new(), luggage) },
+            Err(text) => Known { function: Err(text), context: Context::Bytes(Vec::new(), attached) },
         }
     }
 }
@@ -152,7 +152,7 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, Lo
         _ => return Err(damaged()),
     };
     setup.limits.apply()?;
-    setup.routines.load(childhood.luggage);
+    setup.routines.load(childhood.attached);
     Ok((link, setup.routines, log))
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
         let frame = incoming.frame;
         match frame.kind {
             FrameKind::Header => {
-                known.insert(frame.header, Known::new(&incoming.payload, incoming.luggage));
+                known.insert(frame.header, Known::new(&incoming.payload, incoming.attached));
             }
             FrameKind::Forget => {
                 known.remove(&frame.header);
@@ -177,9 +177,9 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
             FrameKind::Tasks => {
                 let start = ended.filter(|_| !waited).unwrap_or_else(Instant::now);
                 let mut run = || run(link, &frame, &incoming.payload, &mut known, keeper, &mut scratch, &mut copy);
-                match incoming.luggage {
-                    luggage if luggage.is_empty() => run()?,
-                    luggage => scope::with_luggage(luggage, run)?,
+                match incoming.attached {
+                    attached if attached.is_empty() => run()?,
+                    attached => scope::with_attached(attached, run)?,
                 }
                 let end = Instant::now();
                 let nanos = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX).max(1);

@@ -1,10 +1,10 @@
 //! The functions that a worker runs apart from its tasks: initializer, maker of the state, finalizer.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec::{self, Reader};
 use crate::error::{Error, RemoteError, TaskError, TaskKind};
-use crate::heap::scope::{self, Pins, luggage_in};
+use crate::heap::scope::{self, Pins, attached_in};
 use crate::identity::{Callable, Entry, FnRef};
-use crate::luggage::Luggage;
 use crate::process::args::{Args, Task};
 use crate::process::panic::{self, guarded};
 use crate::sys::copy::conjure;
@@ -21,10 +21,10 @@ pub(crate) struct Routine {
     function: FnRef,
     #[serde(with = "crate::codec::bytes")]
     args: Vec<u8>,
-    /// So much luggage the arguments have. It travels beside the routine, and is kept by all who may run it.
-    pieces: usize,
+    /// The sets of attached descriptors of the arguments. They travel beside the routine; every process that may run it keeps them.
+    sets: usize,
     #[serde(skip)]
-    luggage: Vec<Arc<Luggage>>,
+    attached: Vec<Arc<AttachedFds>>,
 }
 
 /// What the builder of a pool has set.
@@ -51,17 +51,17 @@ impl Callable for Maker {
 }
 
 impl Routines {
-    /// All luggage, in the order in which [`Routines::load`] takes it.
-    pub(crate) fn luggage(&self) -> Vec<Arc<Luggage>> {
+    /// All attached descriptors, in the order in which [`Routines::load`] takes them.
+    pub(crate) fn attached(&self) -> Vec<Arc<AttachedFds>> {
         let all = [&self.initializer, &self.state, &self.finalizer];
-        all.into_iter().flatten().flat_map(|routine| routine.luggage.iter().cloned()).collect()
+        all.into_iter().flatten().flat_map(|routine| routine.attached.iter().cloned()).collect()
     }
 
-    /// In a worker: gives the routines their luggage.
-    pub(crate) fn load(&mut self, luggage: Vec<Arc<Luggage>>) {
-        let mut luggage = luggage.into_iter();
+    /// In a worker: gives the routines their attached descriptors.
+    pub(crate) fn load(&mut self, attached: Vec<Arc<AttachedFds>>) {
+        let mut attached = attached.into_iter();
         for routine in [&mut self.initializer, &mut self.state, &mut self.finalizer].into_iter().flatten() {
-            routine.luggage = luggage.by_ref().take(routine.pieces).collect();
+            routine.attached = attached.by_ref().take(routine.sets).collect();
         }
     }
 }
@@ -80,9 +80,9 @@ impl Routine {
         let encoded = codec::pack(|out| args.encode(out)).map_err(|error| {
             Error::invalid_argument(format!("the arguments of the {role} could not be serialised: {}", error.0))
         })?;
-        let luggage = luggage_in(&encoded.pins);
+        let attached = attached_in(&encoded.pins);
         let function = FnRef::of(entry)?;
-        Ok((Routine { function, args: encoded.bytes, pieces: luggage.len(), luggage }, encoded.pins))
+        Ok((Routine { function, args: encoded.bytes, sets: attached.len(), attached }, encoded.pins))
     }
 
     /// Runs it, in a worker.
@@ -97,13 +97,13 @@ impl Routine {
     /// Calls an initializer or a finalizer.
     pub(crate) fn proceed(&self) -> Result<(), TaskKind> {
         let call = self.call::<Procedure>()?;
-        scope::with_luggage(self.luggage.clone(), || call(&mut Reader::new(&self.args)))
+        scope::with_attached(self.attached.clone(), || call(&mut Reader::new(&self.args)))
     }
 
     /// Calls the maker of a state.
     pub(crate) fn make(&self) -> Result<Box<dyn Any>, TaskKind> {
         let call = self.call::<Maker>()?;
-        scope::with_luggage(self.luggage.clone(), || call(&mut Reader::new(&self.args)))
+        scope::with_attached(self.attached.clone(), || call(&mut Reader::new(&self.args)))
     }
 
     fn call<C: Callable>(&self) -> Result<C, TaskKind> {

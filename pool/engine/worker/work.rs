@@ -1,5 +1,6 @@
 //! What a task is, seen from both sides: how its input is read, what is called, what comes back.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec::{self, CodecError, Payload, Reader};
 use crate::engine::worker::kept_state::Keeper;
 use crate::error::TaskKind;
@@ -7,7 +8,6 @@ use crate::heap::scope;
 use crate::identity::{Callable, Entry};
 use crate::ipc::link::{Frame, WorkerLink};
 use crate::ipc::worker_end::WorkerEnd;
-use crate::luggage::Luggage;
 use crate::process::args::{Args, Task};
 use crate::process::context::{Bare, ByRef, Kept};
 use crate::process::panic;
@@ -174,7 +174,7 @@ pub(crate) struct Invocation<'b, 'c> {
 /// The context of a job in a worker: bytes at first, a value from the first task on.
 #[derive(Debug)]
 pub(crate) enum Context {
-    Bytes(Vec<u8>, Vec<Arc<Luggage>>),
+    Bytes(Vec<u8>, Vec<Arc<AttachedFds>>),
     Value(Box<dyn Any>),
     Bad(String),
 }
@@ -194,9 +194,9 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
         // and not its turn at the next worker.
         link.start(frame.skip);
     }
-    if let Context::Bytes(bytes, luggage) = &mut **context {
+    if let Context::Bytes(bytes, attached) = &mut **context {
         let read = || K::Kept::read(&mut Reader::new(bytes));
-        let outcome = panic::contain(|| scope::with_luggage(std::mem::take(luggage), read));
+        let outcome = panic::contain(|| scope::with_attached(std::mem::take(attached), read));
         **context = match panic::decoded(outcome) {
             Ok(value) => Context::Value(Box::new(value)),
             Err(error) => Context::Bad(format!("the context of `with`: {}", error.0)),
@@ -210,7 +210,7 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
     let skipped = (0..frame.skip).try_for_each(|_| K::skip(input));
     let mut at = frame.skip;
     // Then the last task has it.
-    let mut is_laden = scope::luggage_left() > 0;
+    let mut has_fds = scope::attached_left() > 0;
     let state = keeper.lend::<State<K>>(&mut ()).is_some();
     let ready = match (context, skipped) {
         (Ok(_), Ok(())) if !state => Err("the state of the worker has another type".to_owned()),
@@ -239,8 +239,8 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
             while at < frame.count {
                 link.start(at);
                 let decoded = K::decode(input);
-                if is_laden && scope::luggage_left() == 0 {
-                    is_laden = false;
+                if has_fds && scope::attached_left() == 0 {
+                    has_fds = false;
                     link.taken(at)?;
                 }
                 match decoded.map(|item| J::judge(K::call(context, state, item))) {

@@ -1,6 +1,7 @@
 //! Answers over a link that says whatever it is told to: every malformed one, whichever kind of link it comes by.
 
 use super::*;
+use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::engine::call::job::Options;
 use crate::engine::call::results::Results;
@@ -13,7 +14,6 @@ use crate::error::Error;
 use crate::identity::Entry;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::{Frame, Link, Progress};
-use crate::luggage::Luggage;
 use crate::process::start::{News, Remains};
 use crate::sys::child::Ending;
 use crate::sys::fork::fork_generation;
@@ -33,7 +33,7 @@ impl Link for Told {
     fn depth(&self) -> usize {
         8
     }
-    fn send(&mut self, _: &Frame, _: &[u8], _: &[Arc<Luggage>]) -> io::Result<Option<u64>> {
+    fn send(&mut self, _: &Frame, _: &[u8], _: &[Arc<AttachedFds>]) -> io::Result<Option<u64>> {
         self.sent += 1;
         Ok(Some(self.sent - 1))
     }
@@ -99,7 +99,7 @@ fn engine(answers: Vec<Answer>, started: u32) -> Arc<Engine> {
 }
 
 fn answer(kind: AnswerKind, seq: u64, first: u32, count: u32, payload: Vec<u8>) -> Answer {
-    Answer { kind, seq, first, count, nanos: 0, payload: Payload::Own(payload), luggage: Vec::new() }
+    Answer { kind, seq, first, count, nanos: 0, payload: Payload::Own(payload), attached: Vec::new() }
 }
 
 /// Each malformed answer to frame 1, of which `next` tasks have been answered before out of four.

@@ -25,11 +25,11 @@ use std::rc::Rc;
 
 /// The descriptors of the ends in one value, in the order in which ipc-channel has them.
 #[derive(Debug, Default)]
-pub(crate) struct Luggage(Mutex<Vec<OwnedFd>>);
+pub(crate) struct AttachedFds(Mutex<Vec<OwnedFd>>);
 
-impl Luggage {
-    pub(crate) fn new(fds: Vec<OwnedFd>) -> Luggage {
-        Luggage(Mutex::new(fds))
+impl AttachedFds {
+    pub(crate) fn new(fds: Vec<OwnedFd>) -> AttachedFds {
+        AttachedFds(Mutex::new(fds))
     }
 
     /// Calls `code` with the descriptors.
@@ -40,7 +40,7 @@ impl Luggage {
     }
 
     /// Closes the descriptors: somebody else has them now.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn close(&self) {
         self.0.lock().clear();
     }
 
@@ -82,10 +82,10 @@ impl Luggage {
 /// # Errors
 ///
 /// They are more than ipc-channel can send at once, or there are no descriptors left.
-pub(crate) fn pack() -> Result<Option<Luggage>, String> {
+pub(crate) fn pack() -> Result<Option<AttachedFds>, String> {
     let failed = |error: io::Error| format!("its ends of ipc-channel: {error}");
     let fds = Packer::pack(&mut PACKER.lock()).map_err(failed)?.1;
-    Ok((!fds.is_empty()).then(|| Luggage::new(fds)))
+    Ok((!fds.is_empty()).then(|| AttachedFds::new(fds)))
 }
 
 /// A way out of ipc-channel.
@@ -229,9 +229,9 @@ struct Known {
     gap: u32,
 }
 
-/// What there is to do when a value is written.
+/// How the ends of ipc-channel in a value are packed when the value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Care {
+pub(crate) enum Packing {
     Nothing,
     /// There are ends in it.
     Pack,
@@ -239,13 +239,13 @@ pub(crate) enum Care {
     Look,
 }
 
-/// What there is to do for the next value of the type of this name.
+/// Returns how the ends in the next value of the type with this name are packed.
 ///
 /// The name of a type tells of the ends in tuples, vectors and options. What is in a struct it does not tell: such ends
 /// have to be in an `Ipc`, and values are looked at for those that are not, the 1st of the type, the 2nd, the 4th and so on,
 /// since a look costs some microseconds. What is overlooked does not deserialise on the other side.
 #[inline]
-pub(crate) fn care(name: &'static str) -> Care {
+pub(crate) fn packing(name: &'static str) -> Packing {
     let address = name.as_ptr() as usize;
     let needs_no_look = RECENT.with(|recent| {
         let slot = &recent[address / 16 % RECENT_TYPES];
@@ -256,11 +256,11 @@ pub(crate) fn care(name: &'static str) -> Care {
         }
         needs_no_look
     });
-    if needs_no_look { Care::Nothing } else { look_up(name) }
+    if needs_no_look { Packing::Nothing } else { look_up(name) }
 }
 
 #[cold]
-fn look_up(name: &'static str) -> Care {
+fn look_up(name: &'static str) -> Packing {
     let address = name.as_ptr() as usize;
     TYPES.with_borrow_mut(|types| {
         // Whoever has the slot of this type now takes its count along.
@@ -275,24 +275,24 @@ fn look_up(name: &'static str) -> Care {
         types.swap(0, at);
         let known = &mut types[0];
         if known.carries {
-            return Care::Pack;
+            return Packing::Pack;
         }
         if known.suspect {
-            return Care::Look;
+            return Packing::Look;
         }
-        let care = match known.left.checked_sub(1) {
+        let packing = match known.left.checked_sub(1) {
             Some(left) => {
                 known.left = left;
-                Care::Nothing
+                Packing::Nothing
             }
             None => {
                 known.left = known.gap;
                 known.gap = known.gap.saturating_mul(2).saturating_add(1);
-                Care::Look
+                Packing::Look
             }
         };
         RECENT.with(|recent| slot(recent, (address, known.left)));
-        care
+        packing
     })
 }
 
@@ -340,9 +340,9 @@ mod tests {
         let memory = IpcSharedMemory::from_bytes(b"memory");
         for round in 0..3 {
             assert_eq!((index(&sender), index(&memory)), ("0".to_owned(), "0".to_owned()));
-            let luggage = pack().unwrap().unwrap();
+            let attached = pack().unwrap().unwrap();
             assert!(pack().unwrap().is_none());
-            let (sender, memory) = luggage
+            let (sender, memory) = attached
                 .unpack(|| {
                     assert!(is_unpacking());
                     let sender = IpcSender::<u32>::deserialize(place(0)).unwrap();
@@ -358,12 +358,12 @@ mod tests {
     fn what_is_not_asked_for_is_closed() {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         index(&sender);
-        let luggage = pack().unwrap().unwrap();
+        let attached = pack().unwrap().unwrap();
         drop(sender);
-        assert_eq!(luggage.unpack(|| 7).unwrap(), 7);
-        let panicked = catch_unwind(AssertUnwindSafe(|| luggage.unpack(|| panic!("as a test"))));
+        assert_eq!(attached.unpack(|| 7).unwrap(), 7);
+        let panicked = catch_unwind(AssertUnwindSafe(|| attached.unpack(|| panic!("as a test"))));
         assert!(panicked.is_err() && !is_unpacking());
-        luggage.let_go();
+        attached.close();
         assert!(receiver.recv().is_err());
     }
 
@@ -380,12 +380,12 @@ mod tests {
     #[test]
     fn only_names_of_ends_are_known_to_carry() {
         let ends = std::any::type_name::<Option<Vec<(u8, IpcSender<u32>)>>>();
-        assert_eq!([care(ends), care(ends)], [Care::Pack; 2]);
+        assert_eq!([packing(ends), packing(ends)], [Packing::Pack; 2]);
         let other = std::any::type_name::<String>();
-        let looks = |count: usize| (0..count).filter(|_| care(other) == Care::Look).count();
+        let looks = |count: usize| (0..count).filter(|_| packing(other) == Packing::Look).count();
         // The 1st, 2nd, 4th … 1024th.
         assert_eq!([looks(1), looks(1), looks(1), looks(1), looks(1020)], [1, 1, 0, 1, 8]);
-        assert_eq!(look_up(other), Care::Nothing);
+        assert_eq!(look_up(other), Packing::Nothing);
         assert_eq!((looks(1022), looks(1), looks(2048)), (0, 1, 1));
         suspect();
         assert_eq!(looks(10), 10);
