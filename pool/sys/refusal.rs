@@ -1,6 +1,7 @@
 //! Which system call was refused.
 
 use rustix::io::Errno;
+use std::fmt;
 use std::io;
 
 /// The result of a system call; an error names the call, and what may be done if a rule forbids it.
@@ -20,8 +21,29 @@ pub(crate) fn refused(call: &str, errno: Errno) -> io::Error {
         Errno::MFILE => "; the limit on open files is too low (`ulimit -n`)",
         _ => "",
     };
-    io::Error::new(error.kind(), format!("{call}: {error}{cure}"))
+    io::Error::new(error.kind(), Refusal { errno, text: format!("{call}: {error}{cure}") })
 }
+
+/// Which error of the system this is, if it is one.
+pub(crate) fn errno(error: &io::Error) -> Option<Errno> {
+    let refusal = error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>());
+    refusal.map(|it| it.errno).or_else(|| Errno::from_io_error(error))
+}
+
+/// Keeps the number of the error beside the text.
+#[derive(Debug)]
+struct Refusal {
+    errno: Errno,
+    text: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 #[cfg(test)]
 mod tests {
@@ -33,6 +55,8 @@ mod tests {
         let text = "memfd_create: Function not implemented (os error 38); this kernel is too old for it, or a filter of \
                     system calls (seccomp) hides it";
         assert_eq!((error.kind(), &*error.to_string()), (io::ErrorKind::Unsupported, text));
+        assert_eq!(errno(&error), Some(Errno::NOSYS));
+        assert_eq!(errno(&Errno::MFILE.into()), Some(Errno::MFILE));
         assert_eq!(named("close", Ok(7)).unwrap(), 7);
     }
 }

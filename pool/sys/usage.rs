@@ -1,5 +1,6 @@
 //! How much memory a process uses, and how much it may use.
 
+use crate::sys::refusal::errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::path::Path;
@@ -37,9 +38,9 @@ pub(crate) fn half_of_memory() -> u64 {
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::NOSPC, Errno::TOOMANYREFS];
-    let is_errno = |errno: &Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    let found = errno(error);
     // A file that would be larger than the process may make is never begun.
-    error.kind() == io::ErrorKind::FileTooLarge || shortages.iter().any(is_errno)
+    error.kind() == io::ErrorKind::FileTooLarge || found.is_some_and(|found| shortages.contains(&found))
 }
 
 /// `MemTotal` in `/proc/meminfo`, which is in KiB.
@@ -85,6 +86,14 @@ mod tests {
     #[test]
     fn there_is_some_memory_and_not_without_end() {
         assert!((1 << 20..1 << 50).contains(&half_of_memory()), "{}", half_of_memory());
+    }
+
+    #[test]
+    fn a_shortage_is_seen_through_the_name_of_its_call() {
+        use crate::sys::refusal::refused;
+        use rustix::io::Errno;
+        assert!(is_shortage(&Errno::MFILE.into()) && is_shortage(&refused("memfd_create", Errno::MFILE)));
+        assert!(!is_shortage(&Errno::NOSYS.into()) && !is_shortage(&refused("memfd_create", Errno::NOSYS)));
     }
 
     #[test]
