@@ -6,9 +6,9 @@ use crate::error::{Error, GetError, PutError, QueueKind};
 use crate::heap::block::{Block, Shared, SharedSlice};
 use crate::heap::kind::Kind;
 use crate::heap::tree;
-use crate::sync::mourn;
 use crate::sync::party::Here;
 use crate::sync::queue::{Head, Item, Queue, Refusal, Shape, Taken, Wait};
+use crate::sync::reclaim;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::time::Deadline;
 use serde::de::Error as _;
@@ -49,7 +49,7 @@ impl Patience {
 impl<T: Payload> Core<T> {
     /// A new queue, for at most so many items; `None` = as many as there is memory for.
     pub(super) fn new(capacity: Option<usize>) -> Result<Core<T>, Error> {
-        mourn::take_part();
+        reclaim::take_part();
         let small = item::small::<T>();
         let (heap, shape) = match capacity {
             Some(0) => return Err(Error::invalid_argument("a queue needs room for at least 1 item, not 0")),
@@ -305,7 +305,7 @@ impl<T> Serialize for Core<T> {
 
 impl<'de, T: Payload> Deserialize<'de> for Core<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Core<T>, D::Error> {
-        mourn::take_part();
+        reclaim::take_part();
         // A queue of other values, whose items are smaller or larger, gives errors when they are read.
         Core::of(Block::deserialize(deserializer)?, Shape::read)
             .ok_or_else(|| D::Error::custom("the handle refers to something that is no queue"))

@@ -225,13 +225,13 @@ impl<T: Atomics> Deref for SharedSlice<T> {
 mod tests {
     use super::*;
 
-    fn mourn(_: u8, _: &Memory, _: u32, _: crate::sys::time::Deadline) -> bool {
+    fn reclaim(_: u8, _: &Memory, _: u32, _: crate::sys::time::Deadline) -> bool {
         true
     }
 
     #[test]
     fn a_block_is_zero_and_its_memory_is_used_again() {
-        crate::heap::burial::on_death(mourn);
+        crate::heap::reclaim::on_death(reclaim);
         for len in [8, 64, 5000, 100_000, 3 << 20] {
             for _ in 0..3 {
                 let block = Block::new(Kind::Test, len).unwrap();

@@ -2,7 +2,6 @@
 
 pub(crate) mod block;
 mod books;
-pub(crate) mod burial;
 mod file;
 pub(crate) mod geometry;
 pub(crate) mod guardian;
@@ -12,6 +11,7 @@ mod layout;
 pub(crate) mod memory;
 pub(crate) mod name;
 pub(crate) mod parties;
+pub(crate) mod reclaim;
 pub(crate) mod record;
 pub(crate) mod release;
 pub(crate) mod report;

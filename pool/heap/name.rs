@@ -1,7 +1,7 @@
 //! A name in the file system that goes when nobody of the tree holds it any more, however its holders end.
 //!
 //! The block says which name and which inode. Whoever releases the last reference to it (the last holder itself, or who
-//! buries it) removes the name. What is written there is only ever a hint: a name that means something else by now stays.
+//! reclaims it) removes the name. What is written there is only ever a hint: a name that means something else by now stays.
 
 use crate::error::Error;
 use crate::heap::block::Block;

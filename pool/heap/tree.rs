@@ -2,10 +2,10 @@
 
 use crate::error::Error;
 use crate::heap::books::Heap;
-use crate::heap::burial::release_dead;
 use crate::heap::file::HeapFile;
 use crate::heap::geometry::Geometry;
 use crate::heap::parties::PartyId;
+use crate::heap::reclaim::release_dead;
 use crate::sys::atomic::Ordering;
 use crate::sys::fence;
 use crate::sys::fork::fork_generation;
@@ -52,7 +52,7 @@ fn create() -> io::Result<Origin> {
     Ok(Origin { fd: Arc::new(fd), id, own: None, parent: None })
 }
 
-/// What a child is handed: the heap's file, its id, and a row of the process table, which is the child's until [`bury`] is
+/// What a child is handed: the heap's file, its id, and a row of the process table, which is the child's until [`reclaim`] is
 /// called.
 ///
 /// # Errors
@@ -109,7 +109,7 @@ fn open() -> Result<&'static Heap, Error> {
 
 /// The child that was handed this row was never started, or has ended and all that it has said was read: releases what it
 /// held, and the row.
-pub(crate) fn bury(child: PartyId) {
+pub(crate) fn reclaim(child: PartyId) {
     // A fork has a copy of what its original will do.
     if let Some(heap) = HEAP.get().filter(|heap| heap.generation == fork_generation()) {
         release_dead(&heap.file, heap.own, Some(child));

@@ -7,7 +7,7 @@ use crate::identity::FnRef;
 use crate::ipc::control::{Control, Hello, Instructions, Reply, VERSION};
 use crate::process::role::{BOOT_READY, ChildContext, IN_CONSTRUCTORS, Mark, Role, VARIABLE};
 use crate::process::{children, current, guardian, panic};
-use crate::sync::mourn;
+use crate::sync::reclaim;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
@@ -156,7 +156,7 @@ fn receive_hello(control: &Control, nonce: u64) -> Result<(Instructions, Vec<Own
         return Err("parent and child run different builds of the program".to_owned());
     }
     let mut fds = fds.into_iter();
-    mourn::take_part();
+    reclaim::take_part();
     heap::adopt(hello.heap.and_then(|grant| {
         let fd = fds.next().filter(heap::is_heap);
         Ok(grant.with(fd.ok_or_else(|| "its parent has handed it something else".to_owned())?))

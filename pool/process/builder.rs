@@ -14,7 +14,7 @@ use crate::process::returns::{Fallible, Plain};
 use crate::process::role::check_host;
 use crate::process::start::{News, Start, control_pair};
 use crate::process::{children, current};
-use crate::sys::child::Outfit;
+use crate::sys::child::SpawnOptions;
 use parking_lot::{Condvar, Mutex};
 use std::error::Error as StdError;
 use std::io;
@@ -195,7 +195,7 @@ impl ProcessBuilder {
             attached: attached_in(&pins),
             socket,
             control: control.clone(),
-            outfit: Outfit::default(),
+            options: SpawnOptions::default(),
         };
         let birth = Arc::new(Birth::default());
         let told = Arc::clone(&birth);
@@ -243,11 +243,11 @@ impl Birth {
             // Those are for pool workers.
             News::Replied(Reply::Connected | Reply::Initializer(_)) => {}
             News::Impossible(error) => state.outcome = Some(Err(error)),
-            News::Exited(ending, remains) => {
+            News::Exited(ending, held) => {
                 let Some(handle) = state.handle.take() else { return };
                 // What its last message refers to must be taken hold of before its own hold is released.
                 handle.receive();
-                drop(remains);
+                drop(held);
                 children::remove(&handle);
                 if state.outcome.is_none() {
                     let (pid, exit) = (handle.pid(), Exit::from(ending));

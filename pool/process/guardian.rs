@@ -9,7 +9,7 @@ use crate::identity::Entry;
 use crate::ipc::control::Reply;
 use crate::process::role::{ChildContext, Role};
 use crate::process::start::{News, Start, control_pair};
-use crate::sys::child::{Outfit, open_pidfd};
+use crate::sys::child::{SpawnOptions, open_pidfd};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
 use parking_lot::Mutex;
@@ -38,8 +38,8 @@ pub(crate) fn start() {
     let Ok((control, socket)) = control_pair() else { return };
     let (tell, told) = mpsc::channel();
     let name = "multiproc-guard".to_owned();
-    let (setup, fds, attached, outfit) = (Vec::new(), Vec::new(), Vec::new(), Outfit::default());
-    let start = Start { name, role: entry(), setup, fds, attached, socket, control, outfit };
+    let (setup, fds, attached, options) = (Vec::new(), Vec::new(), Vec::new(), SpawnOptions::default());
+    let start = Start { name, role: entry(), setup, fds, attached, socket, control, options };
     let tell = Mutex::new(Some(tell));
     let started = start.start_outliving(move |news| {
         if !matches!(news, News::Started(_)) {

@@ -10,8 +10,8 @@ use crate::ipc::control::{Control, HeapGrant, Hello, Instructions, Reply, VERSIO
 use crate::ipc::parcel::Parcel;
 use crate::process::current;
 use crate::process::role::{Mark, Role, VARIABLE, check_host, check_program};
-use crate::sync::mourn;
-use crate::sys::child::{Child, ChildSignal, Ending, Outfit};
+use crate::sync::reclaim;
+use crate::sys::child::{Child, ChildSignal, Ending, SpawnOptions};
 use crate::sys::poll::Interest;
 use crate::sys::reactor::{Event, Reactor, reactor};
 use crate::sys::time::Deadline;
@@ -39,25 +39,25 @@ pub(crate) enum News {
     /// It did not answer in time and was killed.
     Silent,
     /// It has ended and was reaped; nothing follows.
-    Exited(Ending, Remains),
+    Exited(Ending, HeldByChild),
 }
 
-/// What a child has of the shared memory: its place there, and whatever it held when it died. Released when this is
+/// The slot of a child in the process table, and whatever it held when it died. Released when this is
 /// dropped, so after everything was read that the child has said.
 #[derive(Debug)]
-pub(crate) struct Remains(Option<PartyId>);
+pub(crate) struct HeldByChild(Option<PartyId>);
 
-impl Remains {
+impl HeldByChild {
     /// Of a worker that was no process.
-    pub(crate) fn nothing() -> Remains {
-        Remains(None)
+    pub(crate) fn nothing() -> HeldByChild {
+        HeldByChild(None)
     }
 }
 
-impl Drop for Remains {
+impl Drop for HeldByChild {
     fn drop(&mut self) {
         if let Some(child) = self.0.take() {
-            heap::bury(child);
+            heap::reclaim(child);
         }
     }
 }
@@ -75,7 +75,7 @@ pub(crate) struct Start {
     pub(crate) socket: OwnedFd,
     /// The parent's end.
     pub(crate) control: Control,
-    pub(crate) outfit: Outfit,
+    pub(crate) options: SpawnOptions,
 }
 
 /// A new control socket: the parent's end, and the child's.
@@ -89,7 +89,7 @@ struct Watcher {
     control: Control,
     /// Until it is ready the control socket belongs to the handshake, afterwards to the link.
     shaking_hands: Mutex<bool>,
-    remains: Mutex<Remains>,
+    held: Mutex<HeldByChild>,
     tell: Box<dyn Fn(News) + Send + Sync>,
 }
 
@@ -119,11 +119,11 @@ impl Start {
             FnRef::Offset { delta, signature } => (delta, signature),
             FnRef::Name { .. } => return Err(Error::foreign_host()),
         };
-        mourn::take_part();
+        reclaim::take_part();
         let reactor = reactor()?;
         let heap = heap::for_child();
-        let remains = Remains(heap.as_ref().ok().and_then(|it| it.own));
-        reactor.post(move || self.start_here(reactor, role, outlives, heap, remains, Box::new(tell)));
+        let held = HeldByChild(heap.as_ref().ok().and_then(|it| it.own));
+        reactor.post(move || self.start_here(reactor, role, outlives, heap, held, Box::new(tell)));
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Start {
         role: (u64, u64),
         outlives: bool,
         heap: Result<Origin, String>,
-        remains: Remains,
+        held: HeldByChild,
         tell: Box<dyn Fn(News) + Send + Sync>,
     ) {
         // A fresh random number: a process that inherits the variable by accident does not know the message.
@@ -160,9 +160,9 @@ impl Start {
             instructions,
         };
         // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
-        let mut outfit = self.outfit;
-        outfit.variables.push((VARIABLE.into(), Mark::new(nonce).to_string().into()));
-        let child = match Child::start("/proc/self/exe".as_ref(), self.socket, outfit) {
+        let mut options = self.options;
+        options.variables.push((VARIABLE.into(), Mark::new(nonce).to_string().into()));
+        let child = match Child::start("/proc/self/exe".as_ref(), self.socket, options) {
             Ok(child) => Arc::new(child),
             Err(error) => return tell(impossible(error)),
         };
@@ -182,7 +182,7 @@ impl Start {
             child,
             control: self.control,
             shaking_hands: Mutex::new(true),
-            remains: Mutex::new(remains),
+            held: Mutex::new(held),
             tell,
         });
         let exits = Arc::clone(&watcher);
@@ -191,8 +191,8 @@ impl Start {
             exits.hear();
             *exits.shaking_hands.lock() = false;
             let ending = exits.child.try_reap().unwrap_or(Ending::Unknown);
-            let remains = std::mem::replace(&mut *exits.remains.lock(), Remains::nothing());
-            (exits.tell)(News::Exited(ending, remains));
+            let held = std::mem::replace(&mut *exits.held.lock(), HeldByChild::nothing());
+            (exits.tell)(News::Exited(ending, held));
         });
     }
 }

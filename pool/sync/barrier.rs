@@ -227,7 +227,7 @@ impl Barrier {
             if dead.waits() {
                 self.end(open, REFUSE, BROKEN, ended);
             }
-            LIST.bury(open, dead);
+            LIST.reclaim(open, dead);
         }
     }
 
@@ -240,7 +240,7 @@ impl Barrier {
     }
 
     /// For whoever clears up after a dead process, before its slot has a new owner. `None` = the cells could not be opened.
-    pub(crate) fn bury(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
+    pub(crate) fn reclaim(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
         self.sweep(parties, deadline)
     }
 

@@ -186,7 +186,7 @@ impl Condition {
             let waiting = LIST.entries(open).filter(|entry| entry.waits());
             let Some(first) = waiting.max_by_key(|entry| entry.age(next)) else { break };
             if first.is_dead(parties) {
-                LIST.bury(open, first);
+                LIST.reclaim(open, first);
             } else if LIST.end(open, first, End::Granted, ended) {
                 granted += 1;
             }
@@ -203,7 +203,7 @@ impl Condition {
             if dead.is_granted() {
                 self.grant(open, parties, 1, &mut ended);
             }
-            LIST.bury(open, dead);
+            LIST.reclaim(open, dead);
         }
         ended
     }
@@ -212,13 +212,13 @@ impl Condition {
     fn sweep(&self, parties: &impl Parties, deadline: Deadline) {
         if LIST.peek(&self.cells).any(|entry| entry.is_dead(parties)) {
             // If it could not be done, it is tried again after the next slice.
-            self.bury(parties, with_grace(Some(deadline)));
+            self.reclaim(parties, with_grace(Some(deadline)));
         }
     }
 
     /// For whoever clears up after a dead process, before its slot has a new owner. It opens the cells in any case: the
     /// dead one may have had them open, without any entry. `None` = they could not be opened.
-    pub(crate) fn bury(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
+    pub(crate) fn reclaim(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
         let mut open = self.cells.open_until(parties, || deadline)?;
         let ended = self.see_to_the_dead(&mut open, parties);
         open.commit();

@@ -1,18 +1,18 @@
 //! Synchronisation between processes: one algorithm per file, on plain structs of atomics that live in shared memory.
 
 pub(crate) mod barrier;
-#[cfg(all(test, not(loom)))]
-mod buried;
 pub(crate) mod cells;
 pub(crate) mod condition;
 pub(crate) mod event;
 #[allow(unsafe_code)]
 pub(crate) mod layout;
 pub(crate) mod lock;
-pub(crate) mod mourn;
 pub(crate) mod party;
 pub(crate) mod public;
 pub(crate) mod queue;
+pub(crate) mod reclaim;
+#[cfg(all(test, not(loom)))]
+mod reclaim_tests;
 pub(crate) mod rlock;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;

@@ -210,9 +210,9 @@ impl<'a> Queue<'a> {
     }
 
     /// Frees the ends from a process that has died; for whoever clears up after it, before its slot has a new owner.
-    pub(crate) fn bury(head: &Head, slot: u16) {
-        head.put.lock.bury(slot);
-        head.take.lock.bury(slot);
+    pub(crate) fn reclaim(head: &Head, slot: u16) {
+        head.put.lock.reclaim(slot);
+        head.take.lock.reclaim(slot);
     }
 
     /// Calls `each` with all that the queue holds; while nobody uses it.

@@ -141,9 +141,9 @@ impl RLock {
         outcome
     }
 
-    /// See [`Word::bury`].
-    pub(crate) fn bury(&self, slot: u16) {
-        self.word.bury(slot);
+    /// See [`Word::reclaim`].
+    pub(crate) fn reclaim(&self, slot: u16) {
+        self.word.reclaim(slot);
     }
 
     /// See [`Word::clear_poison`].

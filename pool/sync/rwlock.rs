@@ -283,7 +283,7 @@ impl RwLock {
 
     /// Takes a dead process off: its readers, and its writer, which leaves poison; whether there were any. For whoever
     /// clears up after it, before the slot has a new owner. `None` = the cells could not be opened.
-    pub(crate) fn bury(&self, parties: &impl Parties, slot: u16, deadline: Deadline) -> Option<bool> {
+    pub(crate) fn reclaim(&self, parties: &impl Parties, slot: u16, deadline: Deadline) -> Option<bool> {
         let mut open = self.cells.open_until(parties, || deadline)?;
         // Asked with the cells open: somebody may have cleared up in between, and the slot have a new owner.
         // SYNC: death
@@ -312,7 +312,7 @@ impl RwLock {
         // SYNC: death
         let is_dead = |slot: u16| (1..=MAX_SLOTS as u16).contains(&slot) && parties.is_dead(slot);
         if let Some(writer) = Owner::from_bits(self.cells.peek(WRITER)) {
-            return is_dead(writer.slot()) && self.bury(parties, writer.slot(), with_grace(deadline)) == Some(true);
+            return is_dead(writer.slot()) && self.reclaim(parties, writer.slot(), with_grace(deadline)) == Some(true);
         }
         if self.cells.peek(READERS) == 0 {
             return false;
@@ -320,7 +320,7 @@ impl RwLock {
         let mut found = false;
         for slot in 1..=MAX_SLOTS as u16 {
             if self.cells.peek(READERS_OF + usize::from(slot)) != 0 && is_dead(slot) {
-                found |= self.bury(parties, slot, with_grace(deadline)) == Some(true);
+                found |= self.reclaim(parties, slot, with_grace(deadline)) == Some(true);
             }
         }
         found

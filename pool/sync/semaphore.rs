@@ -171,7 +171,7 @@ impl Semaphore {
 
     /// Returns the permits that the dead process of this slot holds; whether there were any. For whoever clears up after
     /// it, before the slot has a new owner. `None` = the cells could not be opened.
-    pub(crate) fn bury(&self, parties: &impl Parties, slot: u16, deadline: Deadline) -> Option<bool> {
+    pub(crate) fn reclaim(&self, parties: &impl Parties, slot: u16, deadline: Deadline) -> Option<bool> {
         let mut open = self.cells.open_until(parties, || deadline)?;
         let own = HELD_BY + usize::from(slot);
         let held = open.get(own);
@@ -201,7 +201,7 @@ impl Semaphore {
         let mut found = false;
         for slot in 1..=MAX_SLOTS as u16 {
             if self.cells.peek(HELD_BY + usize::from(slot)) != 0 && parties.is_dead(slot) {
-                found |= self.bury(parties, slot, with_grace(deadline)) == Some(true);
+                found |= self.reclaim(parties, slot, with_grace(deadline)) == Some(true);
             }
         }
         found

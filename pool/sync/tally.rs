@@ -76,7 +76,7 @@ impl Tally {
     }
 
     /// What the dead process of this slot has taken is done; for whoever clears up after it, before the slot has a new owner.
-    pub(crate) fn bury(&self, slot: u16) {
+    pub(crate) fn reclaim(&self, slot: u16) {
         if self.count(slot).swap(0, Release) > 0 {
             self.joiners.call(i32::MAX as u32);
         }
@@ -175,7 +175,7 @@ mod tests {
                 }
                 assert!(joiner.join().unwrap());
             });
-            tally.bury(1);
+            tally.reclaim(1);
             crowd.revive(1);
             assert!(tally.join_until(&crowd.party(1, 1), || (2, 0), at_once()));
         }

@@ -151,7 +151,7 @@ impl Waiters {
     }
 
     /// Takes the entry of a dead waiter away.
-    pub(crate) fn bury<const N: usize>(self, open: &mut Open<'_, N>, entry: Entry) {
+    pub(crate) fn reclaim<const N: usize>(self, open: &mut Open<'_, N>, entry: Entry) {
         open.put(entry.at, 0);
     }
 

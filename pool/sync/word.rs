@@ -135,7 +135,7 @@ impl fmt::Debug for Owner {
 
 /// Who takes part, and who of them is dead; the process table in real life.
 ///
-/// Before the slot of a dead process is given to another, everything that it can have held must be buried (the methods of
+/// Before the slot of a dead process is given to another, everything that it can have held must be reclaimed (the methods of
 /// that name). A thread that has just found the holder of a lock dead may be about to take over from it; the generation in
 /// the word keeps it from taking the lock of who has the slot next.
 pub(crate) trait Parties {
@@ -390,13 +390,13 @@ impl Word {
     }
 
     /// Frees the lock from a process that has died; for whoever clears up after it, before its slot has a new owner.
-    pub(crate) fn bury(&self, slot: u16) {
+    pub(crate) fn reclaim(&self, slot: u16) {
         loop {
             let word = self.holder.load(Acquire);
             if Owner::from_bits(word).is_none_or(|owner| owner.slot() != slot) {
                 return;
             }
-            // What the dead one has written, as whoever buries it sees it since the look at its death. SYNC: lock word
+            // What the dead one has written, as the process that reclaims its slot sees it since the look at its death. SYNC: lock word
             if self.holder.compare_exchange(word, POISON, Release, Relaxed).is_ok() {
                 return self.call();
             }

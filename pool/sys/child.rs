@@ -36,7 +36,7 @@ impl From<Ending> for Exit {
 
 /// What a child gets that its parent has otherwise.
 #[derive(Debug, Default)]
-pub(crate) struct Outfit {
+pub(crate) struct SpawnOptions {
     /// Environment variables, later ones before earlier ones of the same name.
     pub(crate) variables: Vec<(OsString, OsString)>,
     /// Where it writes; if not given, where its parent does.
@@ -64,14 +64,14 @@ impl Child {
     ///
     /// Nothing runs between fork and exec (no `pre_exec`), so that std takes `posix_spawn(3)`: its cost does not grow
     /// with the memory of this process.
-    pub(crate) fn start(program: &OsStr, stdin: OwnedFd, outfit: Outfit) -> io::Result<Child> {
+    pub(crate) fn start(program: &OsStr, stdin: OwnedFd, options: SpawnOptions) -> io::Result<Child> {
         let mut arguments = std::env::args_os();
         let mut command = Command::new(program);
         if let Some(name) = arguments.next() {
             command.arg0(name);
         }
-        command.args(arguments).envs(outfit.variables).stdin(Stdio::from(stdin));
-        if let Some(Output { stdout, stderr }) = outfit.output {
+        command.args(arguments).envs(options.variables).stdin(Stdio::from(stdin));
+        if let Some(Output { stdout, stderr }) = options.output {
             command.stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
         }
         let child = command.spawn()?;

@@ -17,8 +17,8 @@ mod life;
 mod limits;
 #[cfg(feature = "log")]
 mod logs;
-mod outfit;
 mod scheduling;
 mod seats;
 mod streams;
 mod threads;
+mod worker_env;

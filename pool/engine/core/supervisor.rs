@@ -105,10 +105,10 @@ impl Driver<'_> {
                 worker.complain(error);
                 self.depart(at, Exit::Unknown);
             }
-            News::Exited(ending, remains) => {
+            News::Exited(ending, held) => {
                 self.depart(at, ending.into());
                 // All that it has said was read.
-                drop(remains);
+                drop(held);
             }
         }
         self.engine.workforce.notify_all();

@@ -12,7 +12,7 @@ use crate::ipc::bell::Bell;
 use crate::ipc::link::{Link, LinkKind};
 use crate::ipc::{channel, ring};
 use crate::process::start::{News, Start, control_pair};
-use crate::sys::child::Outfit;
+use crate::sys::child::SpawnOptions;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Launcher for Spawn {
             attached: self.routines.attached(),
             socket,
             control,
-            outfit: Outfit { variables: self.variables.clone(), output },
+            options: SpawnOptions { variables: self.variables.clone(), output },
         };
         start.start(tell)?;
         Ok(Launched { link, output: captured })

@@ -14,7 +14,7 @@ use crate::ipc::ring;
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
 use crate::process::panic;
-use crate::process::start::{News, Remains, control_pair};
+use crate::process::start::{HeldByChild, News, control_pair};
 use crate::sys::child::Ending;
 use std::sync::{Arc, Once};
 
@@ -49,7 +49,7 @@ impl Launcher for Threads {
         thread.spawn(move || {
             // A panic of user code that nobody has foreseen must not keep the pool waiting for this thread.
             let code = panic::contain(|| live(&mut WorkerEnd::Ring(end), &routines, &*tell)).unwrap_or(1);
-            tell(News::Exited(Ending::Code(code), Remains::nothing()));
+            tell(News::Exited(Ending::Code(code), HeldByChild::nothing()));
         })?;
         Ok(Launched { link: Box::new(link), output: None })
     }

@@ -201,12 +201,12 @@ fn killed_at_every_step_a_notifier_holds_nobody() {
 
 /// Its slot could have a new owner, which would seem to have the cells open for ever.
 #[test]
-fn a_dead_process_that_has_the_cells_open_is_buried_without_an_entry() {
+fn a_dead_process_that_has_the_cells_open_is_reclaimed_without_an_entry() {
     let crowd = Crowd::new();
     let (condition, lock) = (Condition::new(), RLock::new());
     std::mem::forget(condition.cells.open(&crowd.party(1, 1)));
     crowd.kill(1);
-    condition.bury(&crowd.party(2, 1), Deadline::NEVER).unwrap();
+    condition.reclaim(&crowd.party(2, 1), Deadline::NEVER).unwrap();
     // As if slot 1 had a new owner: nobody is dead here.
     let later = Crowd::new();
     let party = later.party(3, 1);

@@ -138,13 +138,13 @@ fn producers_and_consumers_lose_nothing() {
 type Work = fn(&Fixture, &Party<'static>, &Mutex<Vec<u64>>);
 
 /// Kills a victim at each step of `work`; then the survivor `helps`, puts a last item, and takes all that is there. `check`
-/// is handed what the victim has noted, what the survivor has taken, and whether the victim was killed. With `buried` its
+/// is handed what the victim has noted, what the survivor has taken, and whether the victim was killed. With `reclaimed` its
 /// slot is cleared out first and given to a living process.
 fn at_every_step(
     make: fn(&Party<'static>) -> Fixture,
     work: Work,
     check: fn(&[u64], &[u64], bool),
-    buried: bool,
+    reclaimed: bool,
     helps: fn(&Fixture, &Party<'static>),
 ) {
     let crowd: &'static Crowd = Box::leak(Box::new(Crowd::new()));
@@ -156,8 +156,8 @@ fn at_every_step(
         let killed = victim.wait();
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            if buried && killed {
-                Queue::bury(queue.queue().head, kill::VICTIM);
+            if reclaimed && killed {
+                Queue::reclaim(queue.queue().head, kill::VICTIM);
                 crowd.revive(kill::VICTIM);
             }
             let mut taken = queue.try_take(&survivor, 100).unwrap();
@@ -191,8 +191,8 @@ fn killed_at_every_step_while_it_puts() {
             noted.lock().unwrap().push(it.into());
         }
     };
-    for buried in [false, true] {
-        at_every_step(|_| tiny(7, 5), work, all_are_there, buried, nothing);
+    for reclaimed in [false, true] {
+        at_every_step(|_| tiny(7, 5), work, all_are_there, reclaimed, nothing);
     }
 }
 
@@ -233,8 +233,8 @@ fn killed_at_every_step_while_it_takes() {
             noted.lock().unwrap().push(number);
         }
     };
-    for buried in [false, true] {
-        at_every_step(filled, work, the_rest_is_there, buried, nothing);
+    for reclaimed in [false, true] {
+        at_every_step(filled, work, the_rest_is_there, reclaimed, nothing);
     }
 }
 

@@ -156,7 +156,7 @@ fn a_raw_hold_hands_on_what_was_written() {
 /// The holder is dead, and a third process frees the lock from it. Whoever waits wakes up without looking for the dead, and
 /// sees what the dead one has written.
 #[test]
-fn a_burial_hands_on_what_the_dead_one_has_written() {
+fn reclaiming_hands_on_what_the_dead_one_has_written() {
     check(3, || {
         let shared = Guarded::new();
         assert_eq!(shared.word.lock(&shared.crowd.party(1, 1)), Outcome::Acquired);
@@ -164,12 +164,12 @@ fn a_burial_hands_on_what_the_dead_one_has_written() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || shared.lock_and_touch(2))
         };
-        let buries = {
+        let reclaims = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 let parties = shared.crowd.party(3, 1);
                 if parties.is_dead(1) {
-                    shared.word.bury(1);
+                    shared.word.reclaim(1);
                 } else {
                     end_slices();
                 }
@@ -177,7 +177,7 @@ fn a_burial_hands_on_what_the_dead_one_has_written() {
         };
         shared.touch();
         shared.crowd.kill(1);
-        buries.join().unwrap();
+        reclaims.join().unwrap();
         assert_eq!(waiter.join().unwrap(), Outcome::AcquiredPoisoned);
         assert_eq!(shared.touch(), 3);
     });

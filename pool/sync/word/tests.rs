@@ -61,13 +61,13 @@ fn poison_stays_until_the_holder_clears_it() {
 }
 
 #[test]
-fn a_dead_holder_is_buried_before_its_slot_is_used_again() {
+fn a_dead_holder_is_reclaimed_before_its_slot_is_used_again() {
     let crowd = Crowd::new();
     let word = Word::new();
     assert_eq!(word.acquire_until(&crowd.party(1, 1), Deadline::NEVER), Acquired);
-    word.bury(2);
+    word.reclaim(2);
     assert!(word.locked());
-    word.bury(1);
+    word.reclaim(1);
     assert_eq!(word.lock(&crowd.party(1, 1)), AcquiredPoisoned);
 }
 
@@ -146,7 +146,7 @@ fn killed_at_every_step_the_lock_goes_on() {
     assert!(steps >= 2, "{steps}");
 }
 
-/// Who has found the holder dead may be slow to take over: meanwhile the holder is buried, and its slot and thread number are those
+/// Who has found the holder dead may be slow to take over: meanwhile the holder is reclaimed, and its slot and thread number are those
 /// of another one, which holds the lock.
 #[test]
 fn a_slow_taker_takes_nothing_from_who_has_the_slot_next() {
@@ -157,7 +157,7 @@ fn a_slow_taker_takes_nothing_from_who_has_the_slot_next() {
     crowd.kill(1);
     let seen = word.holder.load(Relaxed);
     assert!(dead_holder(seen, &slow));
-    word.bury(1);
+    word.reclaim(1);
     crowd.revive(1);
     let next = crowd.party(1, 1);
     assert_eq!(word.lock(&next), Outcome::AcquiredPoisoned);

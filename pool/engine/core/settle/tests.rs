@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::identity::Entry;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::{Frame, Link, Progress};
-use crate::process::start::{News, Remains};
+use crate::process::start::{HeldByChild, News};
 use crate::sys::child::Ending;
 use crate::sys::fork::fork_generation;
 use crate::sys::memory;
@@ -138,7 +138,7 @@ fn outcomes(answers: Vec<Answer>, started: u32) -> (Option<String>, Vec<Result<u
     driver.core.submit(TaskRange { job: Some(Arc::clone(&job)), first: 0, count: 4, next: 0, pins: None }, &[]);
     driver.drive_by();
     let reason = driver.core.workers[0].condemned.clone();
-    driver.core.seat.tell((0, 1, News::Exited(Ending::Signal(9), Remains::nothing())));
+    driver.core.seat.tell((0, 1, News::Exited(Ending::Signal(9), HeldByChild::nothing())));
     driver.drive_by();
     let waiting: u32 = driver.core.queue.backlog().map(|queued| queued.range.left()).sum();
     assert_eq!(job.outstanding(), u64::from(waiting), "tasks that nobody has in his books");

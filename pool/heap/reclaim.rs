@@ -12,13 +12,13 @@ use std::time::Duration;
 
 /// What must be told of a process that has died, before others move into its row: called with the kind and the memory
 /// of each block that it held, its row, and a deadline; `false` = it could not be done until then.
-pub(crate) type Mourn = fn(u8, &Memory, u32, Deadline) -> bool;
+pub(crate) type Reclaim = fn(u8, &Memory, u32, Deadline) -> bool;
 
-static MOURN: OnceLock<Mourn> = OnceLock::new();
+static RECLAIM: OnceLock<Reclaim> = OnceLock::new();
 
 /// Says who hears of deaths.
-pub(crate) fn on_death(mourn: Mourn) {
-    let _ = MOURN.set(mourn);
+pub(crate) fn on_death(reclaim: Reclaim) {
+    let _ = RECLAIM.set(reclaim);
 }
 
 /// How long a dead process's things may keep who releases them from going on: it may have locks of others locked. What takes
@@ -31,14 +31,14 @@ const WRITE_OFF: Duration = Duration::from_secs(1);
 
 /// Releases what a child held that has ended, and what processes held that are dead and so are their parents.
 pub(super) fn release_dead(file: &'static HeapFile, own: PartyId, child: Option<PartyId>) {
-    let Some(mourn) = MOURN.get() else { return };
+    let Some(reclaim) = RECLAIM.get() else { return };
     let deadline = Deadline::after(AT_ONCE);
     for id in file.parties().take_dead(own, child) {
-        if release_row(file, mourn, id, || deadline, false) {
+        if release_row(file, reclaim, id, || deadline, false) {
             continue;
         }
-        let finish = move || _ = release_row(file, mourn, id, || Deadline::after(WRITE_OFF), true);
-        let builder = std::thread::Builder::new().name("multiproc-burial".to_owned()).stack_size(256 * 1024);
+        let finish = move || _ = release_row(file, reclaim, id, || Deadline::after(WRITE_OFF), true);
+        let builder = std::thread::Builder::new().name("multiproc-reclaim".to_owned()).stack_size(256 * 1024);
         // If there is no thread, the row stays until this process has ended, and another one releases it.
         let _ = thread::spawn(builder, finish);
     }
@@ -46,7 +46,13 @@ pub(super) fn release_dead(file: &'static HeapFile, own: PartyId, child: Option<
 
 /// Releases what the dead holder of a row held, and the row; `false` = some of it could not be released until the deadline,
 /// unless such blocks are to be written off.
-fn release_row(file: &HeapFile, mourn: &Mourn, id: PartyId, deadline: impl Fn() -> Deadline, write_off: bool) -> bool {
+fn release_row(
+    file: &HeapFile,
+    reclaim: &Reclaim,
+    id: PartyId,
+    deadline: impl Fn() -> Deadline,
+    write_off: bool,
+) -> bool {
     let parties = file.parties();
     // SYNC: registry
     let high = parties.rows[id.row as usize].high.load(Ordering::Acquire).min(file.geometry.row) as usize;
@@ -59,7 +65,7 @@ fn release_row(file: &HeapFile, mourn: &Mourn, id: PartyId, deadline: impl Fn() 
                 let leaving = || {
                     place.store(parties::word(index, generation, parties::LEAVING), Ordering::Release);
                 };
-                if !release_one(file, mourn, id.row, index, generation, deadline(), leaving) {
+                if !release_one(file, reclaim, id.row, index, generation, deadline(), leaving) {
                     if !write_off {
                         done = false;
                         continue;
@@ -83,7 +89,7 @@ fn release_row(file: &HeapFile, mourn: &Mourn, id: PartyId, deadline: impl Fn() 
 /// Releases one block that a dead process held; `false` = it could not be opened.
 fn release_one(
     file: &HeapFile,
-    mourn: &Mourn,
+    reclaim: &Reclaim,
     row: u32,
     index: u32,
     generation: u32,
@@ -96,7 +102,7 @@ fn release_one(
         return true;
     }
     if let Ok((mapping, at)) = file.memory(&site) {
-        if !mourn(site.kind, &Memory::new(mapping, at, site.len as usize), row, deadline) {
+        if !reclaim(site.kind, &Memory::new(mapping, at, site.len as usize), row, deadline) {
             return false;
         }
     }

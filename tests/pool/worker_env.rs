@@ -191,7 +191,7 @@ fn nobody_who_does_not_listen_stops_a_worker_for_ever() {
     pool.join().unwrap();
 }
 
-const FORWARDS: &str = "outfit::output_is_forwarded_with_names";
+const FORWARDS: &str = "worker_env::output_is_forwarded_with_names";
 
 #[test]
 fn output_is_forwarded_with_names() {
@@ -209,7 +209,7 @@ fn output_is_forwarded_with_names() {
 
 #[test]
 fn reading_output_leaves_nothing_behind() {
-    if !alone("outfit::reading_output_leaves_nothing_behind") {
+    if !alone("worker_env::reading_output_leaves_nothing_behind") {
         return;
     }
     let round = || {

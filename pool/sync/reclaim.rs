@@ -1,9 +1,9 @@
 //! What becomes of what a dead process held before anybody waited for it: freed, before others get the dead one's slot
 //! and it would look as if they held it.
 
-use crate::heap::burial;
 use crate::heap::kind::Kind;
 use crate::heap::memory::Memory;
+use crate::heap::reclaim;
 use crate::heap::release;
 use crate::sync::barrier::Barrier;
 use crate::sync::condition::Condition;
@@ -19,31 +19,31 @@ use crate::sys::time::Deadline;
 
 /// Tells the heap who hears of deaths, and who knows what blocks hold; before there is anything to tell.
 pub(crate) fn take_part() {
-    burial::on_death(mourn);
+    reclaim::on_death(reclaim);
     release::on_release(holdings);
 }
 
 /// A process has died that had a handle to this block: takes it off. Its row in the process table; `false` = the block could
 /// not be opened until the deadline.
-pub(crate) fn mourn(kind: u8, memory: &Memory, row: u32, deadline: Deadline) -> bool {
+pub(crate) fn reclaim(kind: u8, memory: &Memory, row: u32, deadline: Deadline) -> bool {
     let slot = u16::try_from(row + 1).unwrap_or(u16::MAX);
     let is_one_of = |kinds: &[Kind]| kinds.iter().any(|it| *it as u8 == kind);
     if is_one_of(Kind::LOCKS) {
-        memory.view::<Word>(0).inspect(|word| word.bury(slot));
+        memory.view::<Word>(0).inspect(|word| word.reclaim(slot));
     } else if is_one_of(&[Kind::RLock]) {
-        memory.view::<RLock>(0).inspect(|lock| lock.bury(slot));
+        memory.view::<RLock>(0).inspect(|lock| lock.reclaim(slot));
     } else if is_one_of(&[Kind::Queue]) {
-        memory.view::<queue::Head>(0).inspect(|head| Queue::bury(head, slot));
+        memory.view::<queue::Head>(0).inspect(|head| Queue::reclaim(head, slot));
     } else if is_one_of(&[Kind::Tally]) {
-        memory.view::<Tally>(0).inspect(|tally| tally.bury(slot));
+        memory.view::<Tally>(0).inspect(|tally| tally.reclaim(slot));
     } else if let Some(kind) = Kind::OPENED.iter().find(|it| **it as u8 == kind) {
         // Whoever releases what a dead process held has a row itself.
         let Ok(here) = Here::new() else { return false };
         let done = match kind {
-            Kind::RwLock => memory.view::<RwLock>(0).map(|lock| lock.bury(&here, slot, deadline).is_some()),
-            Kind::Condition => memory.view::<Condition>(0).map(|it| it.bury(&here, deadline).is_some()),
-            Kind::Barrier => memory.view::<Barrier>(0).map(|barrier| barrier.bury(&here, deadline).is_some()),
-            _ => memory.view::<Semaphore>(0).map(|semaphore| semaphore.bury(&here, slot, deadline).is_some()),
+            Kind::RwLock => memory.view::<RwLock>(0).map(|lock| lock.reclaim(&here, slot, deadline).is_some()),
+            Kind::Condition => memory.view::<Condition>(0).map(|it| it.reclaim(&here, deadline).is_some()),
+            Kind::Barrier => memory.view::<Barrier>(0).map(|barrier| barrier.reclaim(&here, deadline).is_some()),
+            _ => memory.view::<Semaphore>(0).map(|semaphore| semaphore.reclaim(&here, slot, deadline).is_some()),
         };
         // A block that is too small for what it should be has nothing to be taken off.
         return done.unwrap_or(true);

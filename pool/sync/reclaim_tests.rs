@@ -1,4 +1,4 @@
-//! A process is killed at each step of each operation, buried, and its slot given to another one: that one holds nothing,
+//! A process is killed at each step of each operation, reclaimed, and its slot given to another one: that one holds nothing,
 //! and nobody waits for it.
 
 use crate::sync::barrier::Barrier;
@@ -18,12 +18,12 @@ fn soon() -> Deadline {
     Deadline::after(Duration::from_millis(1))
 }
 
-/// Does `work` in a victim that dies at each step in turn, buries it, gives its slot to a living process, and has a third
+/// Does `work` in a victim that dies at each step in turn, reclaims it, gives its slot to a living process, and has a third
 /// one `check`, which must not hang; the new owner of the slot is handed in as well.
-fn buried<H: Sync + 'static>(
+fn reclaimed<H: Sync + 'static>(
     make: impl Fn() -> H,
     work: fn(&H, &Party<'static>),
-    bury: fn(&H, &Party<'static>, u16),
+    reclaim: fn(&H, &Party<'static>, u16),
     check: fn(&H, &Party<'static>, &Party<'static>),
 ) {
     let steps = kill::at_every_step(make, |crowd, header, victim| {
@@ -31,7 +31,7 @@ fn buried<H: Sync + 'static>(
         let (done, is_done) = channel();
         std::thread::spawn(move || {
             if killed {
-                bury(header, &crowd.party(2, 1), kill::VICTIM);
+                reclaim(header, &crowd.party(2, 1), kill::VICTIM);
                 crowd.revive(kill::VICTIM);
             }
             check(header, &crowd.party(3, 1), &crowd.party(kill::VICTIM, 2));
@@ -44,15 +44,15 @@ fn buried<H: Sync + 'static>(
 }
 
 #[test]
-fn killed_at_every_step_a_lock_word_is_buried() {
+fn killed_at_every_step_a_lock_word_is_reclaimed() {
     let work = |word: &Word, party: &Party<'static>| {
         assert_eq!(word.lock(party), Outcome::Acquired);
         word.unlock(party.me()).unwrap();
     };
-    buried(
+    reclaimed(
         Word::new,
         work,
-        |word, _, slot| word.bury(slot),
+        |word, _, slot| word.reclaim(slot),
         |word, party, _| {
             assert!(word.try_lock(party).is_acquired());
         },
@@ -60,15 +60,15 @@ fn killed_at_every_step_a_lock_word_is_buried() {
 }
 
 #[test]
-fn killed_at_every_step_a_recursive_lock_is_buried() {
+fn killed_at_every_step_a_recursive_lock_is_reclaimed() {
     let work = |lock: &RLock, party: &Party<'static>| {
         (0..2).for_each(|_| assert_eq!(lock.lock_until(party, NEVER), Outcome::Acquired));
         (0..2).for_each(|_| lock.unlock(party.me()).unwrap());
     };
-    buried(
+    reclaimed(
         RLock::new,
         work,
-        |lock, _, slot| lock.bury(slot),
+        |lock, _, slot| lock.reclaim(slot),
         |lock, party, _| {
             assert!(lock.try_lock(party).is_acquired());
             assert_eq!(lock.owner(), Some((party.me(), 1)));
@@ -77,7 +77,7 @@ fn killed_at_every_step_a_recursive_lock_is_buried() {
 }
 
 #[test]
-fn killed_at_every_step_a_semaphore_is_buried() {
+fn killed_at_every_step_a_semaphore_is_reclaimed() {
     let make = || {
         let semaphore = Semaphore::new();
         semaphore.init(2, true);
@@ -88,8 +88,8 @@ fn killed_at_every_step_a_semaphore_is_buried() {
         assert_eq!(semaphore.acquire_until(party, Hold::Guard, soon()), Outcome::TimedOut);
         (0..2).for_each(|_| semaphore.release(party, Hold::Guard).unwrap());
     };
-    let bury = |semaphore: &Semaphore, party: &Party<'static>, slot| _ = semaphore.bury(party, slot, NEVER);
-    buried(make, work, bury, |semaphore, party, new| {
+    let reclaim = |semaphore: &Semaphore, party: &Party<'static>, slot| _ = semaphore.reclaim(party, slot, NEVER);
+    reclaimed(make, work, reclaim, |semaphore, party, new| {
         assert_eq!((semaphore.value(), semaphore.release(new, Hold::Guard)), (2, Err(NotReleased::NotYours)));
         for expected in [Outcome::Acquired, Outcome::Acquired, Outcome::Busy] {
             assert_eq!(semaphore.try_acquire(party, Hold::Guard), expected);
@@ -98,7 +98,7 @@ fn killed_at_every_step_a_semaphore_is_buried() {
 }
 
 #[test]
-fn killed_at_every_step_a_readers_writer_lock_is_buried() {
+fn killed_at_every_step_a_readers_writer_lock_is_reclaimed() {
     let work = |lock: &RwLock, party: &Party<'static>| {
         assert!(lock.read_until(party, NEVER).is_acquired());
         assert_eq!(lock.write_until(party, soon()), Outcome::TimedOut);
@@ -106,8 +106,8 @@ fn killed_at_every_step_a_readers_writer_lock_is_buried() {
         assert!(lock.write_until(party, NEVER).is_acquired());
         lock.unlock_write(party).unwrap();
     };
-    let bury = |lock: &RwLock, party: &Party<'static>, slot| _ = lock.bury(party, slot, NEVER);
-    buried(RwLock::new, work, bury, |lock, party, new| {
+    let reclaim = |lock: &RwLock, party: &Party<'static>, slot| _ = lock.reclaim(party, slot, NEVER);
+    reclaimed(RwLock::new, work, reclaim, |lock, party, new| {
         assert_eq!((lock.readers(), lock.writer()), (0, None));
         assert_eq!(lock.unlock_read(new), Err(NotReleased::NotYours));
         assert!(lock.read_until(party, NEVER).is_acquired());
@@ -117,7 +117,7 @@ fn killed_at_every_step_a_readers_writer_lock_is_buried() {
 }
 
 #[test]
-fn killed_at_every_step_a_condition_is_buried() {
+fn killed_at_every_step_a_condition_is_reclaimed() {
     let work = |(condition, lock): &(Condition, RLock), party: &Party<'static>| {
         assert!(lock.lock_until(party, NEVER).is_acquired());
         assert!(!condition.wait_until(party, lock, soon()).unwrap().notified);
@@ -125,11 +125,11 @@ fn killed_at_every_step_a_condition_is_buried() {
         lock.unlock(party.me()).unwrap();
     };
     let make = || (Condition::new(), RLock::new());
-    let bury = |(condition, lock): &(Condition, RLock), party: &Party<'static>, slot| {
-        condition.bury(party, NEVER).unwrap();
-        lock.bury(slot);
+    let reclaim = |(condition, lock): &(Condition, RLock), party: &Party<'static>, slot| {
+        condition.reclaim(party, NEVER).unwrap();
+        lock.reclaim(slot);
     };
-    buried(make, work, bury, |(condition, lock), party, _| {
+    reclaimed(make, work, reclaim, |(condition, lock), party, _| {
         assert!(lock.try_lock(party).is_acquired());
         assert_eq!((condition.waiting(), condition.notify(party, lock, 9)), (0, Ok(0)));
         assert!(!condition.wait_until(party, lock, soon()).unwrap().notified);
@@ -137,7 +137,7 @@ fn killed_at_every_step_a_condition_is_buried() {
 }
 
 #[test]
-fn killed_at_every_step_a_barrier_is_buried() {
+fn killed_at_every_step_a_barrier_is_reclaimed() {
     for parties in [1, 2] {
         let make = || {
             let barrier = Barrier::new();
@@ -148,10 +148,10 @@ fn killed_at_every_step_a_barrier_is_buried() {
             _ = barrier.wait_until(party, soon(), Some(|| ()));
             barrier.reset(party);
         };
-        buried(
+        reclaimed(
             make,
             work,
-            |barrier, party, _| barrier.bury(party, NEVER).unwrap(),
+            |barrier, party, _| barrier.reclaim(party, NEVER).unwrap(),
             |barrier, party, _| {
                 assert_eq!(barrier.n_waiting(), 0);
                 barrier.reset(party);
