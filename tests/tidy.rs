@@ -35,7 +35,7 @@ const CIRCLES: &[&str] = &["pool/api", "pool/process"];
 const UNSAFE: &[(&str, &str)] = &[
     ("pool/sys/", "the operating system"),
     ("pool/heap/", "memory that a tree of processes shares"),
-    ("pool/sync/layout.rs", "promises that its headers consist of atomics"),
+    ("pool/sync/algorithm/layout.rs", "promises that its headers consist of atomics"),
     ("pool/sync/slice.rs", "lends the elements of an array while their lock is held"),
     ("pool/ipc/lane.rs", "promises that its slots consist of atomics"),
     ("pool/ipc/bell.rs", "promises that its memory consists of atomics"),

@@ -6,7 +6,7 @@ use crate::error::{Error, GetError, PutError};
 use crate::heap::block::Block;
 use crate::heap::held;
 use crate::heap::kind::Kind;
-use crate::sync::public::handle::expect;
+use crate::sync::handle::expect;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

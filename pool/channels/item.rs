@@ -10,7 +10,7 @@ use crate::heap::block::Block;
 use crate::heap::held;
 use crate::heap::kind::Kind;
 use crate::heap::scope::{self, Pin, Pins};
-use crate::sync::queue::{Books, Item, Refusal, SMALL, Taken};
+use crate::sync::algorithm::queue::{Books, Item, Refusal, SMALL, Taken};
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::copy::SharedBytes;
 use Ordering::Relaxed;

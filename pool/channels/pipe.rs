@@ -4,7 +4,7 @@ use super::channel::{End, Receiver, Sender, try_channel};
 use super::core::Patience;
 use crate::codec::Payload;
 use crate::error::{Error, GetError, PutError};
-use crate::sync::public::handle::expect;
+use crate::sync::handle::expect;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::time::Duration;

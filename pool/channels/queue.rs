@@ -3,7 +3,7 @@
 use super::core::{Core, Patience};
 use crate::codec::Payload;
 use crate::error::{Error, GetError, PutError};
-use crate::sync::public::handle::expect;
+use crate::sync::handle::expect;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::queue::Queue;
 use crate::codec::Payload;
 use crate::error::{Error, GetError, PutError};
-use crate::sync::public::handle::expect;
+use crate::sync::handle::expect;
 use serde::{Deserialize, Serialize};
 
 /// A queue without bounds and time limits: Python's `multiprocessing.SimpleQueue`.

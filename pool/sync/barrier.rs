@@ -1,311 +1,254 @@
-//! A barrier: so many parties wait until all have come; then all go on, and the next round begins.
-//!
-//! Each party that waits has an entry in a list, so a slow one finds the outcome of its own round even if the next is
-//! over already, and a party that died waiting is known. The last to come needs no entry, unless it has an action to run
-//! first: while it does so the barrier is *acting*, and who comes for the next round waits at the door.
-//!
-//! A round ends for all at once, whoever is killed: what the end is like is written down first, then the entries are
-//! marked; the next to open the cells completes what a killed party has begun.
-//!
-//! A barrier *breaks* when a party's deadline passes, a party dies that waits or acts, an action panics, or somebody says
-//! so. All who wait get [`Broken`], and so do all who come, until it is reset.
-//!
-//! ## Memory ordering
-//!
-//! That of the cells: each party opens them after what it did before the barrier, and the last to come after all others;
-//! then that of the list of waiters.
+//! [`Barrier`]: so many parties wait for each other.
 
-use crate::sync::cells::{Cells, Line, Open, even, with_grace};
-use crate::sync::waiters::{End, Ended, Entry, MOST, Waiters};
-use crate::sync::word::Parties;
-use crate::sys::atomic::Ordering;
-use crate::sys::futex::Slices;
+use crate::error::{BrokenBarrierError, Error};
+use crate::heap::block::Shared;
+use crate::heap::kind::Kind;
+use crate::identity::{Callable, Entry, FnRef};
+use crate::portable::Portable;
+use crate::sync::algorithm::barrier::{self, Broken, MOST_PARTIES};
+use crate::sync::handle::{expect, make, read};
+use crate::sync::party::Here;
+use crate::sys::copy::conjure;
 use crate::sys::time::Deadline;
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::any::type_name;
 use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
 
-/// How many parties make a round.
-const PARTIES: usize = 0;
-const PHASE: usize = 1;
-/// What a round is to end with, while its entries are being marked; 0 = nothing.
-const OUTCOME: usize = 2;
-/// Where parties wait that came too early for the next round.
-const DOOR: Line = Line { mark: 3, turn: 4 };
-/// 1 = somebody has given up who could not open the cells: the barrier breaks as soon as somebody can.
-const GIVEN_UP: usize = 5;
-const LIST: Waiters = Waiters { used: 6, first: 7 };
-const CELLS: usize = even(7 + MOST);
-
-/// Phases.
-const FILLING: u32 = 0;
-const ACTING: u32 = 1;
-const BROKEN: u32 = 2;
-
-/// Outcomes.
-const GRANT: u32 = 1;
-const REFUSE: u32 = 2;
-
-/// The most parties of a barrier.
-pub(crate) const MOST_PARTIES: usize = MOST;
-
-/// The shared part. It needs its number of parties; see [`Barrier::init`].
-#[repr(transparent)]
-pub(crate) struct Barrier {
-    cells: Cells<CELLS>,
+/// A place where so many processes or threads wait for each other: Python's `multiprocessing.Barrier`.
+///
+/// A handle, as [`Lock`](crate::Lock): clones, and what arrives in another process, are the same barrier.
+///
+/// ```
+/// use multiproc::{Barrier, Pool};
+///
+/// let barrier = Barrier::new(3);
+/// let pool = Pool::new(2)?;
+/// let others = pool.map_async(|barrier: Barrier| barrier.wait(), vec![barrier.clone(); 2])?;
+/// let mut indices = vec![barrier.wait()?];
+/// indices.extend(others.get()?.into_iter().flatten());
+/// indices.sort();
+/// assert_eq!(indices, [0, 1, 2]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// When all have come they go on together, and the barrier is ready for the next round. What a party wrote before
+/// [`Barrier::wait`] is seen by all behind it.
+///
+/// # If a process dies
+///
+/// that waits here or runs the action, the barrier *breaks*: within about 50 ms all who wait get [`BrokenBarrierError`],
+/// and so do all who come, until somebody calls [`Barrier::reset`]. Of a process that dies before it has come nobody can
+/// know that it was a party: use a timeout.
+#[derive(Clone)]
+pub struct Barrier {
+    shared: Shared<barrier::Barrier>,
+    action: Option<&'static Entry<Action>>,
+    timeout: Option<Duration>,
 }
 
-/// The barrier is broken, or was reset while the party waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Broken;
+/// What one of them does before all go on.
+type Action = fn();
 
-/// How a party has arrived.
-enum Arrived {
-    /// As the last one: the round is over already.
-    Last(u32),
-    /// As the last one, and it has to run the action.
-    Acts(Entry),
-    Waits(Entry),
+impl Callable for Action {
+    const TAG: u64 = 6;
+}
+
+fn entry<F: Fn() + Portable>() -> &'static Entry<Action> {
+    struct Holder<F>(PhantomData<F>);
+    impl<F: Fn() + Portable> Holder<F> {
+        const ENTRY: &'static Entry<Action> = &Entry::new(type_name::<F>, run::<F>);
+    }
+    Holder::<F>::ENTRY
+}
+
+fn run<F: Fn() + Portable>() {
+    conjure::<F>()();
 }
 
 impl Barrier {
-    /// In real life it is memory that was zero.
-    #[cfg(test)]
-    pub(crate) fn new() -> Barrier {
-        Barrier { cells: Cells::new() }
-    }
-
-    /// Says how many parties there are, before it is shared; 1 to [`MOST_PARTIES`].
-    pub(crate) fn init(&self, parties: u32) {
-        self.cells.init(PARTIES, parties);
-    }
-
-    /// Waits for the others; the answer is how many had come to this round before.
+    /// A barrier for so many parties.
     ///
-    /// The last to come runs the action, if it has one, before anybody goes on. A panic of the action breaks the barrier
-    /// and goes on to the caller. Deadlines do not interrupt an action, but if the one of a waiting party passes
-    /// meanwhile, the barrier breaks.
-    pub(crate) fn wait_until(
-        &self,
-        parties: &impl Parties,
-        deadline: Deadline,
-        action: Option<impl FnOnce()>,
-    ) -> Result<u32, Broken> {
-        let entry = match self.arrive(parties, deadline, action.is_some())? {
-            Arrived::Last(index) => return Ok(index),
-            Arrived::Waits(entry) => entry,
-            Arrived::Acts(entry) => {
-                let undo = BreakUnlessDone { barrier: self, parties, entry };
-                if let Some(action) = action {
-                    action();
-                }
-                std::mem::forget(undo);
-                self.acted(parties, deadline, entry);
-                entry
-            }
-        };
-        let mut slices = Slices::new(deadline);
-        let ended = entry.wait(&self.cells, &mut slices, || _ = self.sweep(parties, with_grace(Some(deadline))));
-        let end = ended.unwrap_or_else(|| self.give_up(parties, with_grace(Some(deadline)), entry));
-        entry.leave(&self.cells);
-        if end == End::Granted { Ok(entry.order()) } else { Err(Broken) }
+    /// # Panics
+    ///
+    /// As [`Barrier::try_new`] fails.
+    pub fn new(parties: usize) -> Barrier {
+        expect(Barrier::try_new(parties), "barrier")
     }
 
-    fn arrive(&self, parties: &impl Parties, deadline: Deadline, acts: bool) -> Result<Arrived, Broken> {
-        let mut slices = Slices::new(deadline);
-        loop {
-            let Some((mut open, mut ended)) = self.open(parties, || with_grace(Some(deadline))) else {
-                self.break_later();
-                return Err(Broken);
-            };
-            self.see_to_the_dead(&mut open, parties, &mut ended);
-            if open.get(PHASE) == BROKEN {
-                self.close(open, &ended);
-                return Err(Broken);
-            }
-            if open.get(PHASE) == FILLING {
-                let index = LIST.entries(&open).filter(|entry| entry.waits()).count() as u32;
-                let is_last = index + 1 >= open.get(PARTIES);
-                if is_last && !acts {
-                    self.end(&mut open, GRANT, FILLING, &mut ended);
-                    self.close(open, &ended);
-                    return Ok(Arrived::Last(index));
-                }
-                if let Some(entry) = LIST.join(&mut open, parties.me().slot(), index) {
-                    if is_last {
-                        open.set(PHASE, ACTING);
-                    }
-                    self.close(open, &ended);
-                    return Ok(if is_last { Arrived::Acts(entry) } else { Arrived::Waits(entry) });
-                }
-            }
-            let turn = open.line_up(DOOR);
-            self.close(open, &ended);
-            if !slices.sleep(self.cells.number(DOOR.turn), turn) {
-                self.break_until(parties, with_grace(Some(deadline)));
-                return Err(Broken);
-            }
+    /// A barrier for so many parties.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_invalid_argument`]: there must be 1 to 960. [`Error::is_shared_memory`]: it is exhausted, or this process
+    /// has none.
+    pub fn try_new(parties: usize) -> Result<Barrier, Error> {
+        let count = u32::try_from(parties).ok().filter(|_| (1..=MOST_PARTIES).contains(&parties));
+        let count = count.ok_or_else(|| {
+            Error::invalid_argument(format!("a barrier has 1 to {MOST_PARTIES} parties, not {parties}"))
+        })?;
+        let shared: Shared<barrier::Barrier> = make(Kind::Barrier)?;
+        shared.init(count);
+        Ok(Barrier { shared, action: None, timeout: None })
+    }
+
+    /// A barrier at which the last party to come runs `action` before all go on: Python's `Barrier(parties, action)`.
+    ///
+    /// The action is a function or a closure that captures nothing, since any of the processes may be the one. If it
+    /// panics, the barrier breaks, and the panic goes on in the party that ran it.
+    ///
+    /// ```
+    /// use multiproc::Barrier;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// static ROUNDS: AtomicU32 = AtomicU32::new(0);
+    /// let barrier = Barrier::with_action(1, || _ = ROUNDS.fetch_add(1, Ordering::Relaxed));
+    /// assert_eq!(barrier.wait()?, 0);
+    /// assert_eq!(ROUNDS.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As [`Barrier::try_new`] fails.
+    ///
+    /// # Trust
+    ///
+    /// The handle says which action there is: a process that sends a barrier to another one can name any action of any barrier
+    /// that is compiled into the program, and no other function.
+    pub fn with_action<F: Fn() + Portable>(parties: usize, action: F) -> Barrier {
+        expect(Barrier::try_with_action(parties, action), "barrier")
+    }
+
+    /// Like [`Barrier::with_action`], with an error instead of a panic.
+    ///
+    /// # Errors
+    ///
+    /// As [`Barrier::try_new`].
+    pub fn try_with_action<F: Fn() + Portable>(parties: usize, _action: F) -> Result<Barrier, Error> {
+        const {
+            assert!(
+                size_of::<F>() == 0,
+                "the action of a barrier must not capture anything: any of the processes may have to run it"
+            );
         }
+        Ok(Barrier { action: Some(entry::<F>()), ..Barrier::try_new(parties)? })
     }
 
-    /// The action has been run: all go on, unless the barrier was broken or reset meanwhile.
-    fn acted(&self, parties: &impl Parties, deadline: Deadline, entry: Entry) {
-        // Then it waits like the others, and gives up.
-        let Some((mut open, mut ended)) = self.open(parties, || with_grace(Some(deadline))) else { return };
-        if entry.ended(&self.cells).is_none() {
-            self.end(&mut open, GRANT, FILLING, &mut ended);
-        }
-        self.close(open, &ended);
+    /// The same barrier, at which [`Barrier::wait`] waits for at most `timeout`: Python's `Barrier(.., timeout=..)`. Applies
+    /// to this handle, its clones, and where they travel.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Barrier {
+        Barrier { timeout: Some(timeout), ..self }
     }
 
-    /// The deadline has passed: the barrier breaks, unless the round has ended meanwhile.
-    fn give_up(&self, parties: &impl Parties, deadline: Deadline, entry: Entry) -> End {
-        let Some((mut open, mut ended)) = self.open(parties, || deadline) else {
-            let end = entry.give_up(&self.cells);
-            if end.is_none() {
-                self.break_later();
-            }
-            return end.unwrap_or(End::Refused);
-        };
-        let end = entry.ended(&self.cells);
-        if end.is_none() {
-            self.end(&mut open, REFUSE, BROKEN, &mut ended);
-        }
-        self.close(open, &ended);
-        end.unwrap_or(End::Refused)
+    /// Waits until all parties have come; how many of this round had come before this one: 0 to `parties() - 1`, each once.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenBarrierError`]: the barrier is broken, or breaks or is reset while this party waits.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as parties are missing, unless the barrier has a [timeout](Barrier::with_timeout).
+    pub fn wait(&self) -> Result<usize, BrokenBarrierError> {
+        self.wait_until(self.timeout.map_or(Deadline::NEVER, Deadline::after))
     }
 
-    /// Opens the cells, and completes what a killed party has begun. `None` = they could not be opened.
-    fn open(&self, parties: &impl Parties, deadline: impl FnOnce() -> Deadline) -> Option<(Open<'_, CELLS>, Ended)> {
-        let mut open = self.cells.open_until(parties, deadline)?;
-        let mut ended = Ended::nobody();
-        if open.get(OUTCOME) != 0 {
-            self.mark(&mut open, &mut ended);
-        }
-        if open.get(GIVEN_UP) != 0 {
-            self.end(&mut open, REFUSE, BROKEN, &mut ended);
-            open.put(GIVEN_UP, 0);
-        }
-        Some((open, ended))
+    /// Like [`Barrier::wait`], for at most `timeout`; if it passes, the barrier breaks for all.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let barrier = multiproc::Barrier::new(2);
+    /// assert!(barrier.wait_timeout(Duration::from_millis(5)).is_err());
+    /// assert!(barrier.broken());
+    /// barrier.reset()?;
+    /// assert!(!barrier.broken());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Barrier::wait`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BrokenBarrierError> {
+        self.wait_until(Deadline::after(timeout))
     }
 
-    /// Breaks the barrier without opening the cells.
-    fn break_later(&self) {
-        self.cells.number(GIVEN_UP).store(1, Ordering::Release);
+    fn wait_until(&self, deadline: Deadline) -> Result<usize, BrokenBarrierError> {
+        let action = self.action.map(Entry::call);
+        let waited = self.shared.wait_until(&Here::new()?, deadline, action);
+        waited.map(|index| index as usize).map_err(|Broken| BrokenBarrierError::BROKEN)
     }
 
-    fn break_until(&self, parties: &impl Parties, deadline: Deadline) {
-        if self.end_now(parties, deadline, BROKEN).is_none() {
-            self.break_later();
-        }
+    /// Breaks the barrier: all who wait and all who come get [`BrokenBarrierError`].
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenBarrierError::is_shared_memory`] in a process that was forked from one that uses the shared memory.
+    pub fn abort(&self) -> Result<(), BrokenBarrierError> {
+        self.shared.abort(&Here::new()?);
+        Ok(())
     }
 
-    fn close(&self, open: Open<'_, CELLS>, ended: &Ended) {
-        open.commit();
-        LIST.wake(&self.cells, ended);
-    }
-
-    /// Ends the round for all who wait.
-    fn end(&self, open: &mut Open<'_, CELLS>, outcome: u32, phase: u32, ended: &mut Ended) {
-        open.set(OUTCOME, outcome);
-        open.set(PHASE, phase);
-        let call = open.call(DOOR);
-        open.flush();
-        self.mark(open, ended);
-        if call {
-            self.cells.wake(DOOR, i32::MAX as u32);
-        }
-    }
-
-    fn mark(&self, open: &mut Open<'_, CELLS>, ended: &mut Ended) {
-        let end = if open.get(OUTCOME) == GRANT { End::Granted } else { End::Refused };
-        LIST.end_all(open, end, ended);
-        open.put(OUTCOME, 0);
-    }
-
-    /// A party that died waiting breaks the barrier; one that died afterwards only leaves its entry.
-    fn see_to_the_dead(&self, open: &mut Open<'_, CELLS>, parties: &impl Parties, ended: &mut Ended) {
-        while let Some(dead) = LIST.dead(open, parties) {
-            if dead.waits() {
-                self.end(open, REFUSE, BROKEN, ended);
-            }
-            LIST.reclaim(open, dead);
-        }
-    }
-
-    #[cold]
-    fn sweep(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
-        let (mut open, mut ended) = self.open(parties, || deadline)?;
-        self.see_to_the_dead(&mut open, parties, &mut ended);
-        self.close(open, &ended);
-        Some(())
-    }
-
-    /// For whoever clears up after a dead process, before its slot has a new owner. `None` = the cells could not be opened.
-    pub(crate) fn reclaim(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
-        self.sweep(parties, deadline)
-    }
-
-    /// Breaks the barrier.
-    pub(crate) fn abort(&self, parties: &impl Parties) {
-        self.break_until(parties, with_grace(None));
-    }
-
-    /// Makes the barrier as new; who waits gets [`Broken`].
-    pub(crate) fn reset(&self, parties: &impl Parties) {
-        self.end_now(parties, Deadline::NEVER, FILLING);
-    }
-
-    fn end_now(&self, parties: &impl Parties, deadline: Deadline, phase: u32) -> Option<()> {
-        let (mut open, mut ended) = self.open(parties, || deadline)?;
-        self.end(&mut open, REFUSE, phase, &mut ended);
-        self.close(open, &ended);
-        Some(())
+    /// Makes the barrier as new. Those who wait at this moment get [`BrokenBarrierError`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Barrier::abort`].
+    pub fn reset(&self) -> Result<(), BrokenBarrierError> {
+        self.shared.reset(&Here::new()?);
+        Ok(())
     }
 
     /// Whether it is broken.
-    pub(crate) fn broken(&self, parties: &impl Parties) -> bool {
-        let _ = self.sweep(parties, with_grace(None));
-        self.cells.peek(PHASE) == BROKEN || self.cells.peek(GIVEN_UP) != 0
+    pub fn broken(&self) -> bool {
+        // For a process that has no part in it, it is.
+        Here::new().map_or(true, |here| self.shared.broken(&here))
     }
 
-    /// How many parties make a round.
-    pub(crate) fn parties(&self) -> u32 {
-        self.cells.peek(PARTIES)
+    /// How many wait, at this moment.
+    pub fn n_waiting(&self) -> usize {
+        self.shared.n_waiting()
     }
 
-    /// How many wait for the others at the moment.
-    pub(crate) fn n_waiting(&self) -> usize {
-        if self.cells.peek(PHASE) != FILLING {
-            return 0;
-        }
-        LIST.peek(&self.cells).filter(|entry| entry.waits()).count()
+    /// How many make a round.
+    pub fn parties(&self) -> usize {
+        self.shared.parties() as usize
     }
 }
 
-/// Breaks the barrier when the action panics.
-struct BreakUnlessDone<'a, P: Parties> {
-    barrier: &'a Barrier,
-    parties: &'a P,
-    entry: Entry,
-}
-
-impl<P: Parties> Drop for BreakUnlessDone<'_, P> {
-    fn drop(&mut self) {
-        self.barrier.give_up(self.parties, with_grace(None), self.entry);
-        self.entry.leave(&self.barrier.cells);
-    }
-}
-
+/// Shows how many have come, or that it is broken.
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Barrier")
-            .field("parties", &self.parties())
-            .field("waiting", &self.n_waiting())
-            .field("broken", &(self.cells.peek(PHASE) == BROKEN))
-            .finish()
+        let state = if self.broken() { "broken".to_owned() } else { format!("waiting={}", self.n_waiting()) };
+        write!(f, "Barrier(parties={}, {state})", self.parties())
     }
 }
 
-#[cfg(all(test, loom))]
-mod model;
-#[cfg(all(test, not(loom)))]
-mod tests;
+impl Serialize for Barrier {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let action = self.action.map(FnRef::of).transpose().map_err(S::Error::custom)?;
+        (self.shared.block(), action, self.timeout).serialize(serializer)
+    }
+}
+
+/// The structure of a barrier, as it travels in front of its action.
+struct Wire(Shared<barrier::Barrier>);
+
+impl<'de> Deserialize<'de> for Wire {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Wire, D::Error> {
+        read(deserializer, Kind::Barrier, "barrier").map(Wire)
+    }
+}
+
+impl<'de> Deserialize<'de> for Barrier {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Barrier, D::Error> {
+        let (Wire(shared), action, timeout) = <(Wire, Option<FnRef>, Option<Duration>)>::deserialize(deserializer)?;
+        let action = action.map(|action| action.resolve()).transpose().map_err(D::Error::custom)?;
+        Ok(Barrier { shared, action, timeout })
+    }
+}

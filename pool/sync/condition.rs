@@ -1,244 +1,402 @@
-//! A condition: threads that hold a lock wait, having let go of it, until another holder notifies them.
-//!
-//! Each waiter has an entry in a list. It makes the entry while it still holds the lock, so no notification falls between
-//! letting go and falling asleep. Notifying picks the waiters that have waited longest and live, and grants exactly
-//! their entries: a notification never goes to one who comes later, and a wait that returns as notified was notified.
-//!
-//! Death: the entry of a waiter that was killed is passed over. If it had been granted already, but the waiter had not
-//! taken note, the next waiter to look around hands the notification on. A notifier that was killed has granted some of
-//! the entries or all; those who were granted find out after a slice at the latest.
-//!
-//! ## Memory ordering
-//!
-//! That of the list of waiters, and of the lock, which the waiter has again when it returns.
+//! [`Condition`]: waiting, with a lock let go, until somebody says that something has changed.
 
-use crate::sync::cells::{Cells, Open, even, with_grace};
-use crate::sync::rlock::RLock;
-use crate::sync::waiters::{End, Ended, Entry, MOST, Waiters};
-use crate::sync::word::{NotReleased, Outcome, Owner, Parties, Word};
-use crate::sys::futex::Slices;
+use crate::error::{Error, LockError};
+use crate::heap::block::Shared;
+use crate::heap::kind::Kind;
+use crate::sync::algorithm::condition::{self, Monitor, NotWaited};
+use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties};
+use crate::sync::handle::{expect, make, read};
+use crate::sync::lock::{Lock, LockGuard};
+use crate::sync::party::Here;
+use crate::sync::rlock::{RLock, RLockGuard};
 use crate::sys::time::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::time::Duration;
 
-/// The number that the next entry gets.
-const NEXT: usize = 0;
-const LIST: Waiters = Waiters { used: 1, first: 2 };
-const CELLS: usize = even(2 + MOST);
-
-/// The shared part. All zero is a condition that nobody waits for.
-#[repr(transparent)]
-pub(crate) struct Condition {
-    cells: Cells<CELLS>,
+/// Lets processes wait for changes of what a lock protects: Python's `multiprocessing.Condition`.
+///
+/// A handle, as [`Lock`]: clones, and what arrives in another process, are the same condition with the same lock.
+///
+/// ```
+/// use multiproc::{Condition, Process, RawValue};
+///
+/// let (condition, state) = (Condition::new(), RawValue::new(0));
+/// let process = Process::spawn(
+///     |condition: Condition, state: RawValue<i32>| {
+///         let _held = condition.lock().unwrap(); // Python: with condition:
+///         condition.wait_for(|| state.get() == 4).unwrap();
+///     },
+///     (condition.clone(), state.clone()),
+/// )?;
+/// for _ in 0..4 {
+///     let _held = condition.lock()?;
+///     state.fetch_add(1);
+///     condition.notify(1)?;
+/// }
+/// process.join()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// Its lock is an [`RLock`] of its own, or one that it was given; take it through the condition or directly.
+/// [`Condition::wait`] lets go of it entirely, however often this thread has taken it, and takes it again as often. A
+/// notification goes to those who have waited longest; it is not kept for those who come later. Nobody wakes up without
+/// having been notified. At most 960 threads wait for one condition.
+///
+/// # If a process dies
+///
+/// that waits, it is passed over; a notification that it had got and not acted upon goes to another one. If it *held the
+/// lock*, every wait that ends gives [`LockError::is_owner_died`], with the lock held, until somebody repairs:
+/// [`Condition::lock_poisoned`], [`ConditionGuard::clear_poison`]. Those who wait for a notification that only the dead
+/// one would have sent wait on, see [`Condition::wait_timeout`].
+#[derive(Clone)]
+pub struct Condition {
+    lock: Guarding,
+    shared: Shared<condition::Condition>,
 }
 
-/// The lock that a condition belongs to.
-pub(crate) trait Monitor {
-    /// Whether this thread holds it, or its process holds it raw.
-    fn holds(&self, me: Owner) -> bool;
-
-    /// Gives it back entirely; the answer is for [`Monitor::take_again`].
-    fn let_go(&self, me: Owner) -> Result<u32, NotReleased>;
-
-    /// Takes it as it was.
-    fn take_again(&self, parties: &impl Parties, before: u32) -> Outcome;
+/// Its lock.
+#[derive(Clone, Serialize, Deserialize)]
+enum Guarding {
+    Lock(Lock),
+    RLock(RLock),
 }
 
-impl Monitor for Word {
+impl Monitor for Guarding {
     fn holds(&self, me: Owner) -> bool {
-        self.owner().is_some_and(|owner| owner == me || owner.is_raw_of(me))
+        match self {
+            Guarding::Lock(lock) => lock.word().holds(me),
+            Guarding::RLock(lock) => lock.algorithm().holds(me),
+        }
     }
 
     fn let_go(&self, me: Owner) -> Result<u32, NotReleased> {
-        let raw = self.owner().is_some_and(|owner| owner.thread() == 0);
-        if raw { self.release() } else { self.unlock(me) }.map(|()| raw.into())
+        match self {
+            Guarding::Lock(lock) => lock.word().let_go(me),
+            Guarding::RLock(lock) => lock.algorithm().let_go(me),
+        }
     }
 
-    fn take_again(&self, parties: &impl Parties, raw: u32) -> Outcome {
-        if raw != 0 { self.acquire_until(parties, Deadline::NEVER) } else { self.lock(parties) }
+    fn take_again(&self, parties: &impl Parties, before: u32) -> Outcome {
+        match self {
+            Guarding::Lock(lock) => lock.word().take_again(parties, before),
+            Guarding::RLock(lock) => lock.algorithm().take_again(parties, before),
+        }
     }
-}
-
-impl Monitor for RLock {
-    fn holds(&self, me: Owner) -> bool {
-        self.owner().is_some_and(|(owner, _)| owner == me)
-    }
-
-    fn let_go(&self, me: Owner) -> Result<u32, NotReleased> {
-        self.unlock_all(me)
-    }
-
-    fn take_again(&self, parties: &impl Parties, depth: u32) -> Outcome {
-        self.lock_again(parties, depth)
-    }
-}
-
-/// How a wait has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Waited {
-    /// Whether the waiter was notified; otherwise the deadline has passed.
-    pub(crate) notified: bool,
-    /// How the lock was taken again.
-    pub(crate) lock: Outcome,
-}
-
-/// Why a thread could not wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotWaited {
-    /// It does not hold the lock.
-    NotHeld,
-    /// [`MOST`] wait already.
-    TooMany,
 }
 
 impl Condition {
-    /// In real life it is memory that was zero.
-    #[cfg(test)]
-    pub(crate) fn new() -> Condition {
-        Condition { cells: Cells::new() }
+    /// A condition with a recursive lock of its own.
+    ///
+    /// # Panics
+    ///
+    /// When there is no shared memory for it, see [`Condition::try_new`].
+    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    pub fn new() -> Condition {
+        expect(Condition::try_new(), "condition")
     }
 
-    /// Lets go of the lock, waits until notified or the deadline has passed, and takes the lock again as it was, however
-    /// long that takes.
-    pub(crate) fn wait_until(
-        &self,
-        parties: &impl Parties,
-        lock: &impl Monitor,
-        deadline: Deadline,
-    ) -> Result<Waited, NotWaited> {
-        let me = parties.me();
-        if !lock.holds(me) {
-            return Err(NotWaited::NotHeld);
-        }
-        // It holds the lock all the time.
-        let in_vain = Waited { notified: false, lock: Outcome::Acquired };
-        let Some(joined) = self.join(parties, deadline) else { return Ok(in_vain) };
-        let entry = joined.ok_or(NotWaited::TooMany)?;
-        let Ok(before) = lock.let_go(me) else {
-            self.give_up(entry);
-            return Err(NotWaited::NotHeld);
-        };
-        let ended = entry.wait(&self.cells, &mut Slices::new(deadline), || self.sweep(parties, deadline));
-        let notified = match ended {
-            Some(_) => {
-                entry.leave(&self.cells);
-                true
-            }
-            None => self.give_up(entry),
-        };
-        Ok(Waited { notified, lock: lock.take_again(parties, before) })
-    }
-
-    /// An entry for the calling thread, if there is room. `None` = the cells could not be opened.
-    fn join(&self, parties: &impl Parties, deadline: Deadline) -> Option<Option<Entry>> {
-        let slot = parties.me().slot();
-        let mut open = self.cells.open_until(parties, || with_grace(Some(deadline)))?;
-        let next = open.get(NEXT);
-        let entry = LIST.join(&mut open, slot, next);
-        if entry.is_some() {
-            open.set(NEXT, next.wrapping_add(1));
-            open.commit();
-            return Some(entry);
-        }
-        let ended = self.see_to_the_dead(&mut open, parties);
-        let entry = LIST.join(&mut open, slot, next);
-        open.set(NEXT, next.wrapping_add(1));
-        open.commit();
-        LIST.wake(&self.cells, &ended);
-        Some(entry)
-    }
-
-    /// The deadline has passed; whether a notification came first.
-    fn give_up(&self, entry: Entry) -> bool {
-        let notified = entry.give_up(&self.cells).is_some();
-        if notified {
-            entry.leave(&self.cells);
-        }
-        notified
-    }
-
-    /// Notifies up to `count` waiters; how many it were.
+    /// A condition with a recursive lock of its own.
     ///
     /// # Errors
     ///
-    /// The calling thread does not hold the lock.
-    pub(crate) fn notify(
-        &self,
-        parties: &impl Parties,
-        lock: &impl Monitor,
-        count: usize,
-    ) -> Result<usize, NotReleased> {
-        if !lock.holds(parties.me()) {
-            return Err(NotReleased::NotYours);
-        }
-        let mut open = self.cells.open(parties);
-        let mut ended = Ended::nobody();
-        let notified = self.grant(&mut open, parties, count, &mut ended);
-        open.commit();
-        LIST.wake(&self.cells, &ended);
-        Ok(notified)
+    /// [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+    pub fn try_new() -> Result<Condition, Error> {
+        Condition::with_rlock(&RLock::try_new()?)
     }
 
-    /// Grants the entries of those who have waited longest.
-    fn grant(&self, open: &mut Open<'_, CELLS>, parties: &impl Parties, count: usize, ended: &mut Ended) -> usize {
-        let next = open.get(NEXT);
-        let mut granted = 0;
-        while granted < count {
-            let waiting = LIST.entries(open).filter(|entry| entry.waits());
-            let Some(first) = waiting.max_by_key(|entry| entry.age(next)) else { break };
-            if first.is_dead(parties) {
-                LIST.reclaim(open, first);
-            } else if LIST.end(open, first, End::Granted, ended) {
-                granted += 1;
+    /// A condition that belongs to this lock: Python's `Condition(lock)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::try_new`].
+    pub fn with_lock(lock: &Lock) -> Result<Condition, Error> {
+        Ok(Condition { lock: Guarding::Lock(lock.clone()), shared: make(Kind::Condition)? })
+    }
+
+    /// A condition that belongs to this lock; several conditions may share it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::try_new`].
+    pub fn with_rlock(lock: &RLock) -> Result<Condition, Error> {
+        Ok(Condition { lock: Guarding::RLock(lock.clone()), shared: make(Kind::Condition)? })
+    }
+
+    /// Waits for the lock and takes it until the guard is dropped: Python's `with condition:`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::lock`] or [`RLock::lock`].
+    ///
+    /// # Timeouts
+    ///
+    /// As [`Lock::lock`] or [`RLock::lock`].
+    pub fn lock(&self) -> Result<ConditionGuard<'_>, LockError> {
+        Ok(ConditionGuard(match &self.lock {
+            Guarding::Lock(lock) => Held::Lock(lock.lock()?),
+            Guarding::RLock(lock) => Held::RLock(lock.lock()?),
+        }))
+    }
+
+    /// Takes the lock if it is free; `None` when it is not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::try_lock`].
+    pub fn try_lock(&self) -> Result<Option<ConditionGuard<'_>>, LockError> {
+        Ok(match &self.lock {
+            Guarding::Lock(lock) => lock.try_lock()?.map(|held| ConditionGuard(Held::Lock(held))),
+            Guarding::RLock(lock) => lock.try_lock()?.map(|held| ConditionGuard(Held::RLock(held))),
+        })
+    }
+
+    /// Waits for the lock for at most `timeout`; `None` when it was held all the time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::lock`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<ConditionGuard<'_>>, LockError> {
+        Ok(match &self.lock {
+            Guarding::Lock(lock) => lock.lock_timeout(timeout)?.map(|held| ConditionGuard(Held::Lock(held))),
+            Guarding::RLock(lock) => lock.lock_timeout(timeout)?.map(|held| ConditionGuard(Held::RLock(held))),
+        })
+    }
+
+    /// Waits for the lock and takes it even if a holder has died, see [`Lock::lock_poisoned`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::lock_poisoned`] or [`RLock::lock_poisoned`].
+    pub fn lock_poisoned(&self) -> Result<ConditionGuard<'_>, LockError> {
+        Ok(ConditionGuard(match &self.lock {
+            Guarding::Lock(lock) => Held::Lock(lock.lock_poisoned()?),
+            Guarding::RLock(lock) => Held::RLock(lock.lock_poisoned()?),
+        }))
+    }
+
+    /// Takes the lock raw: Python's `acquire()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::acquire`] or [`RLock::acquire`].
+    ///
+    /// # Timeouts
+    ///
+    /// As [`Lock::acquire`] or [`RLock::acquire`].
+    pub fn acquire(&self) -> Result<(), LockError> {
+        match &self.lock {
+            Guarding::Lock(lock) => lock.acquire(),
+            Guarding::RLock(lock) => lock.acquire(),
+        }
+    }
+
+    /// Takes the lock raw if it is free; whether it was: Python's `acquire(block=False)`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`].
+    pub fn try_acquire(&self) -> Result<bool, LockError> {
+        match &self.lock {
+            Guarding::Lock(lock) => lock.try_acquire(),
+            Guarding::RLock(lock) => lock.try_acquire(),
+        }
+    }
+
+    /// Waits for the lock for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::acquire`].
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
+        match &self.lock {
+            Guarding::Lock(lock) => lock.acquire_timeout(timeout),
+            Guarding::RLock(lock) => lock.acquire_timeout(timeout),
+        }
+    }
+
+    /// Releases the lock that was acquired raw: Python's `release()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lock::release`] or [`RLock::release`].
+    pub fn release(&self) -> Result<(), LockError> {
+        match &self.lock {
+            Guarding::Lock(lock) => lock.release(),
+            Guarding::RLock(lock) => lock.release(),
+        }
+    }
+
+    /// Lets go of the lock, waits until notified, and takes the lock again: Python's `wait()`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_not_held`] when this thread does not hold the lock, [`LockError::is_lent`] when it holds it through
+    /// the guard of a [`Value`](crate::Value) or [`Array`](crate::Array), [`LockError::is_too_many`] when 960 wait
+    /// already; it has not waited then. [`LockError::is_owner_died`] when a process died while it held the lock; this
+    /// thread holds it again then.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as nobody notifies, even if nobody is left who could; see [`Condition::wait_timeout`].
+    pub fn wait(&self) -> Result<(), LockError> {
+        self.wait_until(Deadline::NEVER).map(drop)
+    }
+
+    /// Like [`Condition::wait`], for at most `timeout` and the time to take the lock again; whether it was notified.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let condition = multiproc::Condition::new();
+    /// let _held = condition.lock()?;
+    /// assert!(!condition.wait_timeout(Duration::from_millis(5))?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::wait`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
+        self.wait_until(Deadline::after(timeout))
+    }
+
+    /// Waits until `predicate` says so, which is asked with the lock held: at the start, and after each notification.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::wait`].
+    ///
+    /// # Timeouts
+    ///
+    /// As [`Condition::wait`]; see [`Condition::wait_for_timeout`].
+    pub fn wait_for(&self, predicate: impl FnMut() -> bool) -> Result<(), LockError> {
+        self.wait_for_until(predicate, Deadline::NEVER).map(drop)
+    }
+
+    /// Like [`Condition::wait_for`], for at most `timeout`; what `predicate` said last.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::wait`].
+    pub fn wait_for_timeout(&self, predicate: impl FnMut() -> bool, timeout: Duration) -> Result<bool, LockError> {
+        self.wait_for_until(predicate, Deadline::after(timeout))
+    }
+
+    fn wait_for_until(&self, mut predicate: impl FnMut() -> bool, deadline: Deadline) -> Result<bool, LockError> {
+        loop {
+            if predicate() {
+                return Ok(true);
+            }
+            if !self.wait_until(deadline)? {
+                return Ok(predicate());
             }
         }
-        granted
     }
 
-    /// Takes away what the dead have left; notifications that were theirs go to others.
-    fn see_to_the_dead(&self, open: &mut Open<'_, CELLS>, parties: &impl Parties) -> Ended {
-        let mut ended = Ended::nobody();
-        while let Some(dead) = LIST.dead(open, parties) {
-            // First hand on, then take away: if this thread is killed in between, one too many is notified, not one
-            // too few.
-            if dead.is_granted() {
-                self.grant(open, parties, 1, &mut ended);
+    fn wait_until(&self, deadline: Deadline) -> Result<bool, LockError> {
+        let here = Here::new()?;
+        if let Guarding::Lock(lock) = &self.lock {
+            // Who lends what the lock protects relies on it being held: by this thread, so that nobody else can begin
+            // to lend meanwhile. Threads that share their number with others could.
+            if !here.is_unique() {
+                return Err(LockError::TOO_MANY);
             }
-            LIST.reclaim(open, dead);
+            if lock.word().owner() == Some(here.me()) && lock.block().is_lent() {
+                return Err(LockError::LENT);
+            }
         }
-        ended
-    }
-
-    #[cold]
-    fn sweep(&self, parties: &impl Parties, deadline: Deadline) {
-        if LIST.peek(&self.cells).any(|entry| entry.is_dead(parties)) {
-            // If it could not be done, it is tried again after the next slice.
-            self.reclaim(parties, with_grace(Some(deadline)));
+        let waited = self.shared.wait_until(&here, &self.lock, deadline).map_err(|error| match error {
+            NotWaited::NotHeld => LockError::NOT_INSIDE,
+            NotWaited::TooMany => LockError::TOO_MANY,
+        })?;
+        match waited.lock {
+            Outcome::Acquired => Ok(waited.notified),
+            Outcome::AcquiredPoisoned => Err(LockError::OWNER_DIED),
+            // Another thread of this process has acquired it raw; cannot happen to a lock that is taken without limit.
+            Outcome::WouldDeadlock | Outcome::TimedOut | Outcome::Busy => Err(LockError::WOULD_DEADLOCK),
         }
     }
 
-    /// For whoever clears up after a dead process, before its slot has a new owner. It opens the cells in any case: the
-    /// dead one may have had them open, without any entry. `None` = they could not be opened.
-    pub(crate) fn reclaim(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
-        let mut open = self.cells.open_until(parties, || deadline)?;
-        let ended = self.see_to_the_dead(&mut open, parties);
-        open.commit();
-        LIST.wake(&self.cells, &ended);
-        Some(())
+    /// Wakes up to `count` of those who wait, those first who have waited longest; how many it were. They go on when this
+    /// thread gives the lock back. Python's `notify()` is `notify(1)`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_not_held`] when this thread does not hold the lock.
+    pub fn notify(&self, count: usize) -> Result<usize, LockError> {
+        self.shared.notify(&Here::new()?, &self.lock, count).map_err(|_| LockError::NOT_INSIDE)
     }
 
-    /// How many wait, those included who died waiting and were not noticed yet.
-    pub(crate) fn waiting(&self) -> usize {
-        LIST.peek(&self.cells).filter(|entry| entry.waits()).count()
+    /// Wakes all who wait; how many it were.
+    ///
+    /// # Errors
+    ///
+    /// As [`Condition::notify`].
+    pub fn notify_all(&self) -> Result<usize, LockError> {
+        self.notify(usize::MAX)
     }
 }
 
+/// Shows the lock and how many wait, as Python does.
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Condition").field("waiting", &self.waiting()).finish()
+        f.write_str("Condition(")?;
+        match &self.lock {
+            Guarding::Lock(lock) => lock.fmt(f)?,
+            Guarding::RLock(lock) => lock.fmt(f)?,
+        }
+        write!(f, ", waiting={})", self.shared.waiting())
     }
 }
 
-#[cfg(all(test, loom))]
-mod model;
-#[cfg(all(test, not(loom)))]
-mod tests;
+impl Serialize for Condition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.lock, self.shared.block()).serialize(serializer)
+    }
+}
+
+/// The structure of a condition, as it travels behind its lock.
+struct Wire(Shared<condition::Condition>);
+
+impl<'de> Deserialize<'de> for Wire {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Wire, D::Error> {
+        read(deserializer, Kind::Condition, "condition").map(Wire)
+    }
+}
+
+impl<'de> Deserialize<'de> for Condition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Condition, D::Error> {
+        let (lock, Wire(shared)) = Deserialize::deserialize(deserializer)?;
+        Ok(Condition { lock, shared })
+    }
+}
+
+/// Holds the lock of a [`Condition`] until it is dropped. It stays on its thread.
+#[derive(Debug)]
+#[must_use = "dropped at once, it releases the lock at once: `let _held = condition.lock()?`"]
+pub struct ConditionGuard<'a>(Held<'a>);
+
+#[derive(Debug)]
+enum Held<'a> {
+    Lock(LockGuard<'a>),
+    RLock(RLockGuard<'a>),
+}
+
+impl ConditionGuard<'_> {
+    /// Whether a holder of the lock has died, and nobody has cleared that since.
+    pub fn is_poisoned(&self) -> bool {
+        match &self.0 {
+            Held::Lock(held) => held.is_poisoned(),
+            Held::RLock(held) => held.is_poisoned(),
+        }
+    }
+
+    /// Says that what the lock protects is sound again.
+    pub fn clear_poison(&self) {
+        match &self.0 {
+            Held::Lock(held) => held.clear_poison(),
+            Held::RLock(held) => held.clear_poison(),
+        }
+    }
+}

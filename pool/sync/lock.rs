@@ -3,8 +3,8 @@
 use crate::error::{Error, LockError};
 use crate::heap::block::{Block, Shared};
 use crate::heap::kind::Kind;
+use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties, Word};
 use crate::sync::party::{Here, pid_of};
-use crate::sync::word::{NotReleased, Outcome, Owner, Parties, Word};
 use crate::sys::time::Deadline;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

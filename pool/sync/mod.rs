@@ -1,28 +1,17 @@
-//! Synchronisation between processes: one algorithm per file, on plain structs of atomics that live in shared memory.
+//! Synchronisation between processes: the primitives as users see them, which are handles to structures in shared memory.
+//! What they do there stands in `algorithm/`.
 
+pub(crate) mod algorithm;
 pub(crate) mod barrier;
-pub(crate) mod cells;
+pub(crate) mod bounded;
 pub(crate) mod condition;
 pub(crate) mod event;
-#[allow(unsafe_code)]
-pub(crate) mod layout;
+pub(crate) mod handle;
 pub(crate) mod lock;
 pub(crate) mod party;
-pub(crate) mod public;
-pub(crate) mod queue;
 pub(crate) mod reclaim;
-#[cfg(all(test, not(loom)))]
-mod reclaim_tests;
 pub(crate) mod rlock;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
-pub(crate) mod sleepers;
 #[allow(unsafe_code)]
 pub(crate) mod slice;
-#[cfg(all(test, not(loom)))]
-mod stress;
-pub(crate) mod tally;
-#[cfg(test)]
-mod testing;
-pub(crate) mod waiters;
-pub(crate) mod word;

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::heap::tree;
 #[cfg(not(loom))]
-use crate::sync::word::MAX_SLOTS;
-use crate::sync::word::{MAX_THREAD, Owner, Parties};
+use crate::sync::algorithm::word::MAX_SLOTS;
+use crate::sync::algorithm::word::{MAX_THREAD, Owner, Parties};
 use crate::sys::fork::{set_thread_tag, thread_tag};
 use crate::sys::thread_end::at_thread_end;
 use parking_lot::Mutex;

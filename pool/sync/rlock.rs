@@ -1,304 +1,292 @@
-//! A recursive lock: the thread that holds it may take it again, and gives it back as often as it took it.
-//!
-//! A lock word, and how deep its holder is in: how often through guards, and how often raw, so that a raw release never
-//! takes away what a guard stands for. Only the holder touches the depth. Who takes the word anew, be it from a dead
-//! holder, begins with a depth of 1, so what a dead one has left there does not matter.
-//!
-//! ## Memory ordering
-//!
-//! That of the lock word; the depth is only touched under it.
+//! [`RLock`]: a lock that its holder may take again.
 
-use crate::sync::word::{NotReleased, Outcome, Owner, Parties, Word, kill};
-use crate::sys::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::error::{Error, LockError};
+use crate::heap::block::Shared;
+use crate::heap::kind::Kind;
+use crate::sync::algorithm::rlock;
+use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties};
+use crate::sync::handle::{expect, make, read};
+use crate::sync::lock::Holder;
+use crate::sync::party::{Here, holds_one_less, holds_one_more};
 use crate::sys::time::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
 
-/// The part of the depth that counts guards, or raw acquisitions.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Field(u32);
-
-const GUARD: Field = Field(0);
-const RAW: Field = Field(16);
-
-/// The most of each.
-const MOST: u32 = 0xffff;
-
-impl Field {
-    fn one(self) -> u32 {
-        1 << self.0
-    }
-
-    fn of(self, depth: u32) -> u32 {
-        depth >> self.0 & MOST
-    }
-}
-
-/// The shared part. All zero is a free lock.
-#[repr(C)]
-pub(crate) struct RLock {
-    word: Word,
-    depth: AtomicU32,
+/// A lock shared by processes that the thread that holds it may take again: Python's `multiprocessing.RLock`.
+///
+/// A handle, as [`Lock`](crate::Lock): clones, and what arrives in another process, are the same lock.
+///
+/// ```
+/// use multiproc::{Pool, RLock};
+///
+/// let lock = RLock::new();
+/// let outer = lock.lock()?; // Python: with lock:
+/// let inner = lock.lock()?;
+/// drop(outer);
+/// let pool = Pool::new(1)?;
+/// assert!(!pool.apply(|lock: RLock| lock.try_acquire().unwrap(), (lock.clone(),))?);
+/// drop(inner);
+/// assert!(!lock.locked());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// It belongs to the thread that took it, also raw ([`RLock::acquire`]); nobody else can release it. It is free when all
+/// guards are dropped, in any order, and there were as many raw releases as raw acquisitions.
+///
+/// # If a process dies
+///
+/// that holds the lock, however often, then whoever takes it next, within about 50 ms, gets [`LockError::is_owner_died`],
+/// as with a [`Lock`](crate::Lock). A *thread* that ends while it holds the lock raw leaves it held.
+#[derive(Clone)]
+pub struct RLock {
+    shared: Shared<rlock::RLock>,
 }
 
 impl RLock {
-    /// In real life it is memory that was zero.
-    #[cfg(test)]
-    pub(crate) fn new() -> RLock {
-        RLock { word: Word::new(), depth: AtomicU32::new(0) }
-    }
-
-    /// Takes the lock for a guard, or takes it once more.
+    /// A free lock.
     ///
-    /// Who takes it once more is not told of poison again. More than 65535 times in a row are refused as
-    /// [`Outcome::Busy`].
-    pub(crate) fn lock_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(self.word.lock_until(parties, deadline), parties.me(), GUARD)
+    /// # Panics
+    ///
+    /// When there is no shared memory for it, see [`RLock::try_new`].
+    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    pub fn new() -> RLock {
+        expect(RLock::try_new(), "lock")
     }
 
-    /// Like [`RLock::lock_until`], without waiting.
-    pub(crate) fn try_lock(&self, parties: &impl Parties) -> Outcome {
-        self.enter(self.word.try_lock(parties), parties.me(), GUARD)
+    /// A free lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+    pub fn try_new() -> Result<RLock, Error> {
+        Ok(RLock { shared: make(Kind::RLock)? })
     }
 
-    /// Like [`RLock::lock_until`], but raw.
-    pub(crate) fn acquire_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(self.word.lock_until(parties, deadline), parties.me(), RAW)
+    pub(super) fn algorithm(&self) -> &rlock::RLock {
+        &self.shared
     }
 
-    /// Like [`RLock::acquire_until`], without waiting.
-    pub(crate) fn try_acquire(&self, parties: &impl Parties) -> Outcome {
-        self.enter(self.word.try_lock(parties), parties.me(), RAW)
+    /// Waits for the lock and takes it, or takes it once more, until the guard is dropped: Python's `with lock:`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`] when a holder has died; the lock is not held then. [`LockError::is_too_many`] when
+    /// this thread has 65535 guards.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as another thread of a living process holds the lock; see [`RLock::lock_timeout`].
+    pub fn lock(&self) -> Result<RLockGuard<'_>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.lock_until(&here, Deadline::NEVER);
+        self.sort_out(here, outcome)?.ok_or(LockError::TOO_MANY)
     }
 
-    fn enter(&self, outcome: Outcome, me: Owner, how: Field) -> Outcome {
+    /// Takes the lock if no other thread holds it; `None` when one does.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`], as [`RLock::lock`].
+    pub fn try_lock(&self) -> Result<Option<RLockGuard<'_>>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.try_lock(&here);
+        self.sort_out(here, outcome)
+    }
+
+    /// Waits for the lock for at most `timeout`; `None` when another thread held it all the time.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::lock`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<RLockGuard<'_>>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.lock_until(&here, Deadline::after(timeout));
+        self.sort_out(here, outcome)
+    }
+
+    /// Waits for the lock and takes it even if a holder has died: to repair what the lock protects, see
+    /// [`Lock::lock_poisoned`](crate::Lock::lock_poisoned).
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_too_many`], as [`RLock::lock`].
+    pub fn lock_poisoned(&self) -> Result<RLockGuard<'_>, LockError> {
+        let here = Here::new()?;
+        match self.shared.lock_until(&here, Deadline::NEVER) {
+            Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(RLockGuard::new(self, here.me())),
+            _ => Err(LockError::TOO_MANY),
+        }
+    }
+
+    /// Runs `code` while it holds the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::lock`]; `code` was not run then.
+    pub fn with<R>(&self, code: impl FnOnce() -> R) -> Result<R, LockError> {
+        let _held = self.lock()?;
+        Ok(code())
+    }
+
+    /// Waits for the lock and takes it raw, until this thread calls [`RLock::release`]: Python's `acquire()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::lock`].
+    ///
+    /// # Timeouts
+    ///
+    /// As [`RLock::lock`]; see [`RLock::acquire_timeout`].
+    pub fn acquire(&self) -> Result<(), LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.acquire_until(&here, Deadline::NEVER);
+        let taken = self.sort_out_raw(here, outcome)?;
+        if taken { Ok(()) } else { Err(LockError::TOO_MANY) }
+    }
+
+    /// Takes the lock raw if no other thread holds it; whether it did: Python's `acquire(block=False)`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`].
+    pub fn try_acquire(&self) -> Result<bool, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.try_acquire(&here);
+        self.sort_out_raw(here, outcome)
+    }
+
+    /// Waits for the lock for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RLock::lock`].
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.acquire_until(&here, Deadline::after(timeout));
+        self.sort_out_raw(here, outcome)
+    }
+
+    /// Releases the lock once that this thread has acquired raw: Python's `release()`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_not_held`] when this thread has not acquired it raw, or not as often.
+    pub fn release(&self) -> Result<(), LockError> {
+        let me = Here::new()?.me();
+        self.shared.release(me).map(|()| holds_one_less()).map_err(|error| match error {
+            NotReleased::Free => LockError::NOT_HELD,
+            NotReleased::NotYours if self.shared.owner().is_some_and(|(owner, _)| owner == me) => {
+                LockError::HELD_BY_GUARD
+            }
+            NotReleased::NotYours => LockError::NOT_OWNER,
+        })
+    }
+
+    /// Whether some thread holds it, at this moment.
+    pub fn locked(&self) -> bool {
+        self.shared.owner().is_some()
+    }
+
+    /// Whether a holder has died, and nobody has cleared that since.
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.poisoned()
+    }
+
+    fn sort_out(&self, here: Here, outcome: Outcome) -> Result<Option<RLockGuard<'_>>, LockError> {
         match outcome {
-            Outcome::Acquired | Outcome::AcquiredPoisoned => {
-                self.depth.store(how.one(), Relaxed);
-                kill::point();
-                outcome
+            Outcome::Acquired => Ok(Some(RLockGuard::new(self, here.me()))),
+            Outcome::AcquiredPoisoned => {
+                // It keeps its poison.
+                drop(RLockGuard::new(self, here.me()));
+                Err(LockError::OWNER_DIED)
             }
-            Outcome::WouldDeadlock | Outcome::Busy if self.word.owner() == Some(me) => {
-                let depth = self.depth.load(Relaxed);
-                if how.of(depth) == MOST {
-                    return Outcome::Busy;
-                }
-                self.depth.store(depth + how.one(), Relaxed);
-                kill::point();
-                Outcome::Acquired
+            Outcome::WouldDeadlock | Outcome::TimedOut | Outcome::Busy => Ok(None),
+        }
+    }
+
+    fn sort_out_raw(&self, here: Here, outcome: Outcome) -> Result<bool, LockError> {
+        match outcome {
+            Outcome::Acquired => {
+                holds_one_more();
+                Ok(true)
             }
-            _ => outcome,
+            Outcome::AcquiredPoisoned => {
+                // Ours, so it can be released; it keeps its poison.
+                let _ = self.shared.release(here.me());
+                Err(LockError::OWNER_DIED)
+            }
+            Outcome::WouldDeadlock | Outcome::TimedOut | Outcome::Busy => Ok(false),
         }
-    }
-
-    /// Gives it back once, for a guard.
-    ///
-    /// # Errors
-    ///
-    /// The thread `me` does not hold it through a guard.
-    pub(crate) fn unlock(&self, me: Owner) -> Result<(), NotReleased> {
-        self.give_back(me, GUARD)
-    }
-
-    /// Gives it back once, raw.
-    ///
-    /// # Errors
-    ///
-    /// The thread `me` does not hold it raw.
-    pub(crate) fn release(&self, me: Owner) -> Result<(), NotReleased> {
-        self.give_back(me, RAW)
-    }
-
-    fn give_back(&self, me: Owner, how: Field) -> Result<(), NotReleased> {
-        match self.word.owner() {
-            Some(owner) if owner == me => {}
-            Some(_) => return Err(NotReleased::NotYours),
-            None => return Err(NotReleased::Free),
-        }
-        let depth = self.depth.load(Relaxed);
-        if how.of(depth) == 0 {
-            return Err(NotReleased::NotYours);
-        }
-        if depth == how.one() {
-            return self.word.unlock(me);
-        }
-        self.depth.store(depth - how.one(), Relaxed);
-        kill::point();
-        Ok(())
-    }
-
-    /// Gives it back as often as it was taken; how often that was.
-    pub(crate) fn unlock_all(&self, me: Owner) -> Result<u32, NotReleased> {
-        let depth = self.depth.load(Relaxed);
-        self.word.unlock(me).map(|()| depth)
-    }
-
-    /// Takes it as often as it was taken before [`RLock::unlock_all`].
-    pub(crate) fn lock_again(&self, parties: &impl Parties, depth: u32) -> Outcome {
-        let outcome = self.word.lock(parties);
-        if outcome.is_acquired() {
-            self.depth.store(depth, Relaxed);
-        }
-        outcome
-    }
-
-    /// See [`Word::reclaim`].
-    pub(crate) fn reclaim(&self, slot: u16) {
-        self.word.reclaim(slot);
-    }
-
-    /// See [`Word::clear_poison`].
-    pub(crate) fn clear_poison(&self, me: Owner) -> Result<(), NotReleased> {
-        self.word.clear_poison(me)
-    }
-
-    /// Who holds it, and how deep.
-    pub(crate) fn owner(&self) -> Option<(Owner, u32)> {
-        let depth = self.depth.load(Relaxed);
-        self.word.owner().map(|owner| (owner, GUARD.of(depth) + RAW.of(depth)))
-    }
-
-    /// See [`Word::poisoned`].
-    pub(crate) fn poisoned(&self) -> bool {
-        self.word.poisoned()
     }
 }
 
+/// Shows the holder and how often it has taken the lock, as Python does.
 impl fmt::Debug for RLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RLock").field("owner", &self.owner()).field("poisoned", &self.word.poisoned()).finish()
+        let owner = self.shared.owner();
+        let depth = owner.map_or(0, |(_, depth)| depth);
+        write!(f, "RLock(owner={}, depth={depth}", Holder(owner.map(|(owner, _)| owner)))?;
+        f.write_str(if self.is_poisoned() { ", poisoned)" } else { ")" })
     }
 }
 
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::sync::testing::{Crowd, kill};
-    use Outcome::{Acquired, AcquiredPoisoned, Busy, TimedOut};
-    use std::time::{Duration, Instant};
-
-    #[test]
-    fn as_many_releases_as_acquisitions() {
-        let crowd = Crowd::new();
-        let lock = RLock::new();
-        let (a, same_process, b) = (crowd.party(1, 1), crowd.party(1, 2), crowd.party(2, 1));
-        assert_eq!(lock.unlock(a.me()), Err(NotReleased::Free));
-        for depth in 1..=3 {
-            let taken = if depth == 2 { lock.try_lock(&a) } else { lock.lock_until(&a, Deadline::NEVER) };
-            assert_eq!((taken, lock.owner()), (Acquired, Some((a.me(), depth))));
-        }
-        for other in [same_process, b] {
-            assert_eq!(lock.try_lock(&other), Busy);
-            assert_eq!(lock.lock_until(&other, Deadline::after(Duration::from_millis(5))), TimedOut);
-            assert_eq!(lock.unlock(other.me()), Err(NotReleased::NotYours));
-        }
-        for _ in 0..3 {
-            assert_eq!(lock.try_lock(&b), Busy);
-            assert_eq!(lock.unlock(a.me()), Ok(()));
-        }
-        assert_eq!(lock.unlock(a.me()), Err(NotReleased::Free));
-        assert_eq!(lock.try_lock(&b), Acquired);
-    }
-
-    #[test]
-    fn guards_and_raw_acquisitions_are_counted_apart() {
-        let crowd = Crowd::new();
-        let lock = RLock::new();
-        let a = crowd.party(1, 1);
-        assert_eq!((lock.lock_until(&a, Deadline::NEVER), lock.try_acquire(&a)), (Acquired, Acquired));
-        assert_eq!(lock.owner(), Some((a.me(), 2)));
-        assert_eq!((lock.release(a.me()), lock.release(a.me())), (Ok(()), Err(NotReleased::NotYours)));
-        assert_eq!((lock.acquire_until(&a, Deadline::NEVER), lock.unlock(a.me())), (Acquired, Ok(())));
-        assert_eq!((lock.unlock(a.me()), lock.release(a.me())), (Err(NotReleased::NotYours), Ok(())));
-        assert_eq!(lock.release(a.me()), Err(NotReleased::Free));
-        for _ in 0..MOST {
-            assert_eq!(lock.try_lock(&a), Acquired);
-        }
-        assert_eq!((lock.try_lock(&a), lock.try_acquire(&a)), (Busy, Acquired));
-    }
-
-    #[test]
-    fn killed_at_every_step_the_next_holder_begins_anew() {
-        let steps = kill::at_every_step(RLock::new, |crowd, lock, victim| {
-            let victim = victim.run(|party| {
-                for _ in 0..3 {
-                    assert_eq!(lock.lock_until(party, Deadline::NEVER), Acquired);
-                }
-                for _ in 0..3 {
-                    assert_eq!(lock.unlock(party.me()), Ok(()));
-                }
-            });
-            let other = crowd.party(2, 1);
-            let start = Instant::now();
-            let killed = victim.wait();
-            let outcome = lock.lock_until(&other, Deadline::NEVER);
-            assert!([Acquired, AcquiredPoisoned].contains(&outcome));
-            assert!(start.elapsed() < Duration::from_secs(9));
-            assert_eq!(lock.owner(), Some((other.me(), 1)));
-            if outcome == AcquiredPoisoned {
-                // Not told again, until somebody takes it anew.
-                assert_eq!(lock.lock_until(&other, Deadline::NEVER), Acquired);
-                assert_eq!((lock.unlock(other.me()), lock.unlock(other.me())), (Ok(()), Ok(())));
-                assert_eq!(lock.try_lock(&other), AcquiredPoisoned);
-                assert_eq!(lock.clear_poison(other.me()), Ok(()));
-            }
-            assert_eq!((lock.unlock(other.me()), lock.try_lock(&other)), (Ok(()), Acquired));
-            killed
-        });
-        assert!(steps >= 4, "{steps}");
+impl Serialize for RLock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shared.block().serialize(serializer)
     }
 }
 
-#[cfg(all(test, loom))]
-mod model {
-    use super::*;
-    use crate::sync::testing::{Crowd, check};
-    use crate::sys::futex::end_slices;
-    use loom::cell::UnsafeCell;
-    use loom::sync::Arc;
-    use loom::thread;
+impl<'de> Deserialize<'de> for RLock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RLock, D::Error> {
+        Ok(RLock { shared: read(deserializer, Kind::RLock, "recursive lock")? })
+    }
+}
 
-    #[test]
-    fn nested_holders_are_alone() {
-        check(3, || {
-            let shared = Arc::new((Crowd::new(), RLock::new(), UnsafeCell::new(())));
-            let work = |shared: &(Crowd, RLock, UnsafeCell<()>), slot| {
-                let party = shared.0.party(slot, 1);
-                assert_eq!(shared.1.lock_until(&party, Deadline::NEVER), Outcome::Acquired);
-                assert_eq!(shared.1.lock_until(&party, Deadline::NEVER), Outcome::Acquired);
-                shared.1.unlock(party.me()).unwrap();
-                shared.2.with_mut(|_| ());
-                shared.1.unlock(party.me()).unwrap();
-            };
-            let other = {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || work(&shared, 2))
-            };
-            work(&shared, 1);
-            other.join().unwrap();
-        });
+/// Holds an [`RLock`] until it is dropped. It stays on its thread.
+///
+/// ```compile_fail
+/// fn goes_to_another_thread<T: Send>(_: T) {}
+/// let lock = multiproc::RLock::new();
+/// goes_to_another_thread(lock.lock().unwrap());
+/// ```
+#[derive(Debug)]
+#[must_use = "dropped at once, it releases the lock at once: `let _held = lock.lock()?`"]
+pub struct RLockGuard<'a> {
+    lock: &'a RLock,
+    me: Owner,
+    /// Not `Send`: the lock belongs to the thread.
+    here: PhantomData<*const ()>,
+}
+
+impl<'a> RLockGuard<'a> {
+    fn new(lock: &'a RLock, me: Owner) -> RLockGuard<'a> {
+        holds_one_more();
+        RLockGuard { lock, me, here: PhantomData }
     }
 
-    #[test]
-    fn the_depth_of_a_dead_holder_does_not_matter() {
-        check(3, || {
-            let shared = Arc::new((Crowd::new(), RLock::new()));
-            let victim = shared.0.party(1, 1);
-            let other = {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || {
-                    let party = shared.0.party(2, 1);
-                    assert!(shared.1.lock_until(&party, Deadline::NEVER).is_acquired());
-                    assert_eq!(shared.1.owner(), Some((party.me(), 1)));
-                    shared.1.unlock(party.me()).unwrap();
-                    assert!(shared.1.unlock(party.me()).is_err());
-                })
-            };
-            if shared.1.try_lock(&victim).is_acquired() {
-                assert!(shared.1.try_lock(&victim).is_acquired());
-            }
-            shared.0.kill(1);
-            end_slices();
-            other.join().unwrap();
-        });
+    /// Whether a holder has died and nobody has cleared that since, see [`RLock::lock_poisoned`].
+    pub fn is_poisoned(&self) -> bool {
+        self.lock.is_poisoned()
+    }
+
+    /// Says that what the lock protects is sound again: [`RLock::lock`] works as before from now on.
+    pub fn clear_poison(&self) {
+        if Here::known().is_some() {
+            // This thread holds it, so it cannot be refused.
+            let _ = self.lock.shared.clear_poison(self.me);
+        }
+    }
+}
+
+impl Drop for RLockGuard<'_> {
+    fn drop(&mut self) {
+        // A fork that has a copy of the guard is not known. It does not hold the lock.
+        if Here::known().is_some() {
+            // Only memory that somebody has written over could refuse.
+            let _ = self.lock.shared.unlock(self.me);
+            holds_one_less();
+        }
     }
 }

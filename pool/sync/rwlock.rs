@@ -1,373 +1,290 @@
-//! A lock for many readers or one writer.
-//!
-//! The cells hold who writes, how many read, and how many readers each process has, so that dead readers are noticed.
-//! Readers go behind writers that wait, but not for ever: a reader that has waited while a writer gave the lock back, or
-//! for a whole slice, no longer does. When a writer gives the lock back while readers wait, the next turn is theirs; if
-//! none of them takes it within a slice (they were killed), a writer does. Who does not want to wait respects both as well,
-//! as long as somebody alive may stand behind it: a waiting writer says after each of its slices that it still waits, and
-//! a turn is taken at once. What is older than [`STALE`] is that of a process that was killed.
-//!
-//! Death: a dead reader is taken off the count by the next writer that waits. A dead writer is taken off by whoever waits
-//! next, and leaves poison, as in the lock word. That a writer waits is a mark in its line, which a killed one leaves
-//! behind; that costs a reader that waits a slice.
-//!
-//! A thread that reads and asks to write waits for itself; only for a thread that writes that is noticed.
-//!
-//! ## Memory ordering
-//!
-//! That of the cells: a writer gives back and the next to come takes with the cells open.
+//! [`RwLock`]: many readers or one writer.
 
-use crate::sync::cells::{Cells, Line, Open, even, with_grace};
-use crate::sync::word::{MAX_SLOTS, NotReleased, Outcome, Owner, Parties, Spin};
-use crate::sys::futex::Slices;
-use crate::sys::time::{Deadline, millis};
+use crate::error::{Error, LockError};
+use crate::heap::block::Shared;
+use crate::heap::kind::Kind;
+use crate::sync::algorithm::rwlock;
+use crate::sync::algorithm::word::Outcome;
+use crate::sync::handle::{expect, make, read};
+use crate::sync::lock::Holder;
+use crate::sync::party::Here;
+use crate::sys::time::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::RefCell;
 use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
 
-/// The writer's [`Owner`]; 0 = none.
-const WRITER: usize = 0;
-/// 1 = a writer died, and nobody has cleared the poison since.
-const POISON: usize = 1;
-/// How many read.
-const READERS: usize = 2;
-/// 1 = the next turn is the readers'.
-const READERS_TURN: usize = 3;
-/// How often a writer has given the lock back.
-const RELEASES: usize = 4;
-/// Where writers wait, and where readers.
-const WRITE: Line = Line { mark: 5, turn: 6 };
-const READ: Line = Line { mark: 7, turn: 8 };
-/// When a writer last said that it waits, and when the turn became the readers': [`millis`].
-const WRITER_WAITED: usize = 9;
-const TURN_BEGAN: usize = 10;
-/// How many readers the process of each slot has; slots begin with 1.
-const READERS_OF: usize = 10;
-const CELLS: usize = even(READERS_OF + MAX_SLOTS + 1);
-
-/// Twice the longest slice, in milliseconds.
-const STALE: u32 = 100;
-
-/// The shared part. All zero is a free lock.
-#[repr(transparent)]
-pub(crate) struct RwLock {
-    cells: Cells<CELLS>,
+/// A lock shared by processes that many may hold for reading, or one for writing. Python has none.
+///
+/// A handle, as [`Lock`](crate::Lock): clones, and what arrives in another process, are the same lock.
+///
+/// ```
+/// use multiproc::{Pool, RwLock};
+///
+/// let lock = RwLock::new();
+/// let reading = lock.read()?;
+/// let pool = Pool::new(1)?;
+/// let others = |lock: RwLock| (lock.try_read().unwrap().is_some(), lock.try_write().unwrap().is_some());
+/// assert_eq!(pool.apply(others, (lock.clone(),))?, (true, false));
+/// assert!(lock.write().unwrap_err().is_would_deadlock(), "it would wait for itself");
+/// drop(reading);
+/// let writing = lock.write()?;
+/// assert_eq!(pool.apply(others, (lock.clone(),))?, (false, false));
+/// # drop(writing);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// Readers go behind writers that wait, but not for ever, and the other way round: nobody starves.
+///
+/// # If a process dies
+///
+/// that reads, the next writer goes on within about 50 ms. If it died while it wrote, whoever comes next gets
+/// [`LockError::is_owner_died`], within the same time, until somebody takes the lock with [`RwLock::write_poisoned`],
+/// repairs, and says so with [`RwLockWriteGuard::clear_poison`].
+#[derive(Clone)]
+pub struct RwLock {
+    shared: Shared<rwlock::RwLock>,
 }
 
-/// What somebody who waits knows.
-#[derive(Clone, Copy, Default)]
-struct Patience {
-    /// [`RELEASES`] when it began to wait.
-    began: Option<u32>,
-    slept: bool,
-    /// It has slept a slice, and nobody has called.
-    slice: bool,
-    /// It does not want to wait at all.
-    none: bool,
-}
-
-impl Patience {
-    /// Whether it takes no account of something that somebody has said then: nobody alive says so.
-    fn is_stale(self, open: &Open<'_, CELLS>, since: usize) -> bool {
-        self.slice || (self.none && millis().wrapping_sub(open.get(since)) > STALE)
-    }
+thread_local! {
+    /// Of each guard for reading that this thread has: of which lock.
+    static READS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
 impl RwLock {
-    /// In real life it is memory that was zero.
-    #[cfg(test)]
-    pub(crate) fn new() -> RwLock {
-        RwLock { cells: Cells::new() }
+    /// A free lock.
+    ///
+    /// # Panics
+    ///
+    /// When there is no shared memory for it, see [`RwLock::try_new`].
+    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    pub fn new() -> RwLock {
+        expect(RwLock::try_new(), "lock")
     }
 
-    /// Takes the lock for reading.
-    pub(crate) fn read_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(parties, Some(deadline), READ)
-    }
-
-    /// Like [`RwLock::read_until`], without waiting.
-    pub(crate) fn try_read(&self, parties: &impl Parties) -> Outcome {
-        self.enter(parties, None, READ)
-    }
-
-    /// Takes the lock for writing.
-    pub(crate) fn write_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(parties, Some(deadline), WRITE)
-    }
-
-    /// Like [`RwLock::write_until`], without waiting.
-    pub(crate) fn try_write(&self, parties: &impl Parties) -> Outcome {
-        self.enter(parties, None, WRITE)
-    }
-
-    /// `line` says for what; no deadline = without waiting.
-    fn enter(&self, parties: &impl Parties, deadline: Option<Deadline>, line: Line) -> Outcome {
-        let me = parties.me();
-        let writes = line.mark == WRITE.mark;
-        let mut slices = Slices::new(deadline.unwrap_or(Deadline::NEVER));
-        let mut spin = Spin::new();
-        let mut patience = Patience { none: deadline.is_none(), ..Patience::default() };
-        loop {
-            let Some(mut open) = self.cells.open_until(parties, || with_grace(deadline)) else {
-                // Its last wake-up may have been meant for one of several.
-                if patience.slept {
-                    self.cells.wake(line, 1);
-                }
-                return if deadline.is_some() { Outcome::TimedOut } else { Outcome::Busy };
-            };
-            if patience.slept {
-                open.woken(line);
-            }
-            let entered = if writes {
-                self.try_enter_writer(open, me, patience)
-            } else {
-                self.try_enter_reader(open, me, patience)
-            };
-            let mut open = match entered {
-                Ok(outcome) => return outcome,
-                Err(open) => open,
-            };
-            if open.get(WRITER) == me.bits() {
-                return if deadline.is_some() { Outcome::WouldDeadlock } else { Outcome::Busy };
-            }
-            let mut turn = open.get(line.turn);
-            if deadline.is_some() && !spin.is_over() {
-                // Not in the line yet: closing changes nothing.
-                drop(open);
-                spin.once();
-                continue;
-            }
-            if deadline.is_some() {
-                patience.began.get_or_insert(open.get(RELEASES));
-                turn = open.line_up(line);
-                if writes {
-                    open.set(WRITER_WAITED, millis());
-                }
-                open.commit();
-            } else {
-                drop(open);
-            }
-            // After lining up, so that whoever takes the dead off the count here wakes the others in the line, too.
-            if self.sweep(parties, deadline) {
-                continue;
-            }
-            if deadline.is_none() {
-                return Outcome::Busy;
-            }
-            if !slices.sleep(self.cells.number(line.turn), turn) {
-                self.give_up(parties, deadline, writes);
-                return Outcome::TimedOut;
-            }
-            patience.slept = true;
-            patience.slice = self.cells.peek(line.turn) == turn;
-        }
-    }
-
-    fn try_enter_reader<'a>(
-        &self,
-        mut open: Open<'a, CELLS>,
-        me: Owner,
-        patience: Patience,
-    ) -> Result<Outcome, Open<'a, CELLS>> {
-        let was_passed = patience.began.is_some_and(|began| began != open.get(RELEASES));
-        let is_behind = |open: &Open<'_, CELLS>| {
-            open.get(WRITE.mark) != 0 && !was_passed && !patience.is_stale(open, WRITER_WAITED)
-        };
-        if open.get(WRITER) != 0 || is_behind(&open) {
-            return Err(open);
-        }
-        // Behind a slice in which nothing happened, the mark may be that of a writer that was killed: the call tells.
-        let call = patience.slice && open.call(WRITE);
-        open.add(READERS, 1);
-        open.add(READERS_OF + usize::from(me.slot()), 1);
-        if patience.slept {
-            open.set(READERS_TURN, 0);
-        }
-        let outcome = outcome(&open);
-        open.commit();
-        if call {
-            self.cells.wake(WRITE, 1);
-        }
-        Ok(outcome)
-    }
-
-    fn try_enter_writer<'a>(
-        &self,
-        mut open: Open<'a, CELLS>,
-        me: Owner,
-        patience: Patience,
-    ) -> Result<Outcome, Open<'a, CELLS>> {
-        let is_behind = |open: &Open<'_, CELLS>| open.get(READERS_TURN) != 0 && !patience.is_stale(open, TURN_BEGAN);
-        if open.get(WRITER) != 0 || open.get(READERS) != 0 || is_behind(&open) {
-            return Err(open);
-        }
-        open.set(WRITER, me.bits());
-        open.set(READERS_TURN, 0);
-        let outcome = outcome(&open);
-        open.commit();
-        Ok(outcome)
-    }
-
-    /// The deadline has passed. Others may have stayed behind on account of this thread, or been passed over.
-    fn give_up(&self, parties: &impl Parties, deadline: Option<Deadline>, writes: bool) {
-        // Otherwise that costs them a slice.
-        let Some(mut open) = self.cells.open_until(parties, || with_grace(deadline)) else { return };
-        if !writes {
-            open.set(READERS_TURN, 0);
-        }
-        self.call_all(open);
-    }
-
-    /// Lets all who wait look again.
-    fn call_all(&self, mut open: Open<'_, CELLS>) {
-        let (write, read) = (open.call(WRITE), open.call(READ));
-        open.commit();
-        if write {
-            self.cells.wake(WRITE, i32::MAX as u32);
-        }
-        if read {
-            self.cells.wake(READ, i32::MAX as u32);
-        }
-    }
-
-    /// Gives back what a thread of this process holds for reading.
+    /// A free lock.
     ///
     /// # Errors
     ///
-    /// This process has no readers.
-    pub(crate) fn unlock_read(&self, parties: &impl Parties) -> Result<(), NotReleased> {
-        let mut open = self.cells.open(parties);
-        let own = READERS_OF + usize::from(parties.me().slot());
-        if open.get(own) == 0 {
-            return Err(NotReleased::NotYours);
-        }
-        open.add(own, -1);
-        open.add(READERS, -1);
-        let call = open.get(READERS) == 0 && open.call(WRITE);
-        open.commit();
-        if call {
-            self.cells.wake(WRITE, 1);
-        }
-        Ok(())
+    /// [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+    pub fn try_new() -> Result<RwLock, Error> {
+        Ok(RwLock { shared: make(Kind::RwLock)? })
     }
 
-    /// Gives back what the calling thread holds for writing.
-    pub(crate) fn unlock_write(&self, parties: &impl Parties) -> Result<(), NotReleased> {
-        let open = self.cells.open(parties);
-        match Owner::from_bits(open.get(WRITER)) {
-            None => Err(NotReleased::Free),
-            Some(owner) if owner != parties.me() => Err(NotReleased::NotYours),
-            Some(_) => {
-                self.end_writing(open);
-                Ok(())
+    /// Waits for the lock and takes it for reading until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_would_deadlock`] when this thread writes, [`LockError::is_owner_died`] when a writer has died; the
+    /// lock is not held then.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as a living process writes; see [`RwLock::read_timeout`].
+    pub fn read(&self) -> Result<RwLockReadGuard<'_>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.read_until(&here, Deadline::NEVER);
+        self.reading(here, outcome)?.ok_or(LockError::WOULD_DEADLOCK)
+    }
+
+    /// Takes the lock for reading if nobody writes, or waits to; `None` when somebody does.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`], as [`RwLock::read`].
+    pub fn try_read(&self) -> Result<Option<RwLockReadGuard<'_>>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.try_read(&here);
+        self.reading(here, outcome)
+    }
+
+    /// Waits for the lock for at most `timeout` and takes it for reading; `None` when it could not be had.
+    ///
+    /// # Errors
+    ///
+    /// As [`RwLock::read`].
+    pub fn read_timeout(&self, timeout: Duration) -> Result<Option<RwLockReadGuard<'_>>, LockError> {
+        let here = Here::new()?;
+        let outcome = self.shared.read_until(&here, Deadline::after(timeout));
+        self.reading(here, outcome)
+    }
+
+    /// Waits for the lock and takes it for writing until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_would_deadlock`] when this thread reads or writes, [`LockError::is_owner_died`] when a writer has
+    /// died; the lock is not held then.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as living processes hold the lock; see [`RwLock::write_timeout`].
+    pub fn write(&self) -> Result<RwLockWriteGuard<'_>, LockError> {
+        self.write_until(Deadline::NEVER)?.ok_or(LockError::WOULD_DEADLOCK)
+    }
+
+    /// Takes the lock for writing if it is free; `None` when it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_owner_died`], as [`RwLock::write`].
+    pub fn try_write(&self) -> Result<Option<RwLockWriteGuard<'_>>, LockError> {
+        let outcome = self.shared.try_write(&Here::new()?);
+        self.writing(outcome)
+    }
+
+    /// Waits for the lock for at most `timeout` and takes it for writing; `None` when it could not be had.
+    ///
+    /// # Errors
+    ///
+    /// As [`RwLock::write`].
+    pub fn write_timeout(&self, timeout: Duration) -> Result<Option<RwLockWriteGuard<'_>>, LockError> {
+        self.write_until(Deadline::after(timeout))
+    }
+
+    fn write_until(&self, deadline: Deadline) -> Result<Option<RwLockWriteGuard<'_>>, LockError> {
+        self.check_not_reading()?;
+        let outcome = self.shared.write_until(&Here::new()?, deadline);
+        self.writing(outcome)
+    }
+
+    /// Waits for the lock and takes it for writing even if a writer has died: to repair what the lock protects.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::is_would_deadlock`], as [`RwLock::write`].
+    pub fn write_poisoned(&self) -> Result<RwLockWriteGuard<'_>, LockError> {
+        self.check_not_reading()?;
+        match self.shared.write_until(&Here::new()?, Deadline::NEVER) {
+            Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(RwLockWriteGuard::new(self)),
+            _ => Err(LockError::WOULD_DEADLOCK),
+        }
+    }
+
+    /// Whether a writer has died, and nobody has cleared that since.
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.poisoned()
+    }
+
+    fn identity(&self) -> u64 {
+        self.shared.block().identity()
+    }
+
+    /// This thread's own readers are known here alone: in shared memory they are counted by process.
+    fn check_not_reading(&self) -> Result<(), LockError> {
+        let reads = READS.try_with(|reads| reads.borrow().contains(&self.identity()));
+        if reads.unwrap_or(false) { Err(LockError::WOULD_DEADLOCK) } else { Ok(()) }
+    }
+
+    fn reading(&self, here: Here, outcome: Outcome) -> Result<Option<RwLockReadGuard<'_>>, LockError> {
+        match outcome {
+            Outcome::Acquired => {
+                let _ = READS.try_with(|reads| reads.borrow_mut().push(self.identity()));
+                Ok(Some(RwLockReadGuard { lock: self, here: PhantomData }))
             }
-        }
-    }
-
-    fn end_writing(&self, mut open: Open<'_, CELLS>) {
-        open.set(WRITER, 0);
-        open.add(RELEASES, 1);
-        let read = open.call(READ);
-        // If readers wait it is their turn, and the last of them wakes a writer.
-        let write = !read && open.call(WRITE);
-        if read {
-            open.set(READERS_TURN, 1);
-            open.set(TURN_BEGAN, millis());
-        }
-        open.commit();
-        if read {
-            self.cells.wake(READ, i32::MAX as u32);
-        }
-        if write {
-            self.cells.wake(WRITE, 1);
-        }
-    }
-
-    /// Takes a dead process off: its readers, and its writer, which leaves poison; whether there were any. For whoever
-    /// clears up after it, before the slot has a new owner. `None` = the cells could not be opened.
-    pub(crate) fn reclaim(&self, parties: &impl Parties, slot: u16, deadline: Deadline) -> Option<bool> {
-        let mut open = self.cells.open_until(parties, || deadline)?;
-        // Asked with the cells open: somebody may have cleared up in between, and the slot have a new owner.
-        // SYNC: death
-        if !parties.is_dead(slot) {
-            return Some(false);
-        }
-        let own = READERS_OF + usize::from(slot);
-        let readers = open.get(own);
-        open.set(own, 0);
-        // Whatever stands there: a process may have written over it.
-        open.add(READERS, readers.wrapping_neg() as i32);
-        let wrote = Owner::from_bits(open.get(WRITER)).is_some_and(|owner| owner.slot() == slot);
-        open.flush();
-        if wrote {
-            open.set(POISON, 1);
-            self.end_writing(open);
-        } else if readers > 0 {
-            self.call_all(open);
-        }
-        Some(wrote || readers > 0)
-    }
-
-    /// Looks for dead holders; whether there were any.
-    #[cold]
-    fn sweep(&self, parties: &impl Parties, deadline: Option<Deadline>) -> bool {
-        // SYNC: death
-        let is_dead = |slot: u16| (1..=MAX_SLOTS as u16).contains(&slot) && parties.is_dead(slot);
-        if let Some(writer) = Owner::from_bits(self.cells.peek(WRITER)) {
-            return is_dead(writer.slot()) && self.reclaim(parties, writer.slot(), with_grace(deadline)) == Some(true);
-        }
-        if self.cells.peek(READERS) == 0 {
-            return false;
-        }
-        let mut found = false;
-        for slot in 1..=MAX_SLOTS as u16 {
-            if self.cells.peek(READERS_OF + usize::from(slot)) != 0 && is_dead(slot) {
-                found |= self.reclaim(parties, slot, with_grace(deadline)) == Some(true);
+            Outcome::AcquiredPoisoned => {
+                let _ = self.shared.unlock_read(&here);
+                Err(LockError::OWNER_DIED)
             }
+            Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
+            Outcome::TimedOut | Outcome::Busy => Ok(None),
         }
-        found
     }
 
-    /// Declares the data sound again; only the thread that writes can.
-    pub(crate) fn clear_poison(&self, parties: &impl Parties) -> Result<(), NotReleased> {
-        let mut open = self.cells.open(parties);
-        if open.get(WRITER) != parties.me().bits() {
-            return Err(NotReleased::NotYours);
+    fn writing(&self, outcome: Outcome) -> Result<Option<RwLockWriteGuard<'_>>, LockError> {
+        match outcome {
+            Outcome::Acquired => Ok(Some(RwLockWriteGuard::new(self))),
+            Outcome::AcquiredPoisoned => {
+                // It keeps its poison.
+                drop(RwLockWriteGuard::new(self));
+                Err(LockError::OWNER_DIED)
+            }
+            Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
+            Outcome::TimedOut | Outcome::Busy => Ok(None),
         }
-        open.set(POISON, 0);
-        open.commit();
-        Ok(())
-    }
-
-    /// Who writes.
-    pub(crate) fn writer(&self) -> Option<Owner> {
-        Owner::from_bits(self.cells.peek(WRITER))
-    }
-
-    /// How many read.
-    pub(crate) fn readers(&self) -> u32 {
-        self.cells.peek(READERS)
-    }
-
-    /// Whether a writer died and nobody has cleared the poison since.
-    pub(crate) fn poisoned(&self) -> bool {
-        self.cells.peek(POISON) != 0
     }
 }
 
-fn outcome(open: &Open<'_, CELLS>) -> Outcome {
-    if open.get(POISON) == 0 { Outcome::Acquired } else { Outcome::AcquiredPoisoned }
-}
-
+/// Shows who writes, and how many read.
 impl fmt::Debug for RwLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RwLock")
-            .field("writer", &self.writer())
-            .field("readers", &self.readers())
-            .field("poisoned", &self.poisoned())
-            .finish()
+        write!(f, "RwLock(writer={}, readers={}", Holder(self.shared.writer()), self.shared.readers())?;
+        f.write_str(if self.is_poisoned() { ", poisoned)" } else { ")" })
     }
 }
 
-#[cfg(all(test, loom))]
-mod model;
-#[cfg(all(test, not(loom)))]
-mod tests;
+impl Serialize for RwLock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shared.block().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RwLock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RwLock, D::Error> {
+        Ok(RwLock { shared: read(deserializer, Kind::RwLock, "readers-writer lock")? })
+    }
+}
+
+/// Holds an [`RwLock`] for reading until it is dropped. It stays on its thread.
+#[derive(Debug)]
+#[must_use = "dropped at once, it releases the lock at once: `let _held = lock.read()?`"]
+pub struct RwLockReadGuard<'a> {
+    lock: &'a RwLock,
+    /// Not `Send`: the thread's own readers are counted.
+    here: PhantomData<*const ()>,
+}
+
+impl Drop for RwLockReadGuard<'_> {
+    fn drop(&mut self) {
+        let _ = READS.try_with(|reads| {
+            let mut reads = reads.borrow_mut();
+            if let Some(at) = reads.iter().rposition(|it| *it == self.lock.identity()) {
+                reads.swap_remove(at);
+            }
+        });
+        // In a fork it is the other process's.
+        if let Ok(here) = Here::new() {
+            // Only memory that somebody has written over could refuse.
+            let _ = self.lock.shared.unlock_read(&here);
+        }
+    }
+}
+
+/// Holds an [`RwLock`] for writing until it is dropped. It stays on its thread.
+#[derive(Debug)]
+#[must_use = "dropped at once, it releases the lock at once: `let _held = lock.write()?`"]
+pub struct RwLockWriteGuard<'a> {
+    lock: &'a RwLock,
+    /// Not `Send`: the lock belongs to the thread.
+    here: PhantomData<*const ()>,
+}
+
+impl<'a> RwLockWriteGuard<'a> {
+    fn new(lock: &'a RwLock) -> RwLockWriteGuard<'a> {
+        RwLockWriteGuard { lock, here: PhantomData }
+    }
+
+    /// Whether a writer has died and nobody has cleared that since, see [`RwLock::write_poisoned`].
+    pub fn is_poisoned(&self) -> bool {
+        self.lock.is_poisoned()
+    }
+
+    /// Says that what the lock protects is sound again: [`RwLock::read`] and [`RwLock::write`] work as before.
+    pub fn clear_poison(&self) {
+        if let Ok(here) = Here::new() {
+            // This thread holds it, so it cannot be refused.
+            let _ = self.lock.shared.clear_poison(&here);
+        }
+    }
+}
+
+impl Drop for RwLockWriteGuard<'_> {
+    fn drop(&mut self) {
+        // In a fork it is the other process's.
+        if let Ok(here) = Here::new() {
+            // Only memory that somebody has written over could refuse.
+            let _ = self.lock.shared.unlock_write(&here);
+        }
+    }
+}
