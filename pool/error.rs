@@ -56,7 +56,6 @@ enum Kind {
     StillRunning,
     Terminated,
     Broken { cause: String },
-    Reentrant,
     Cancelled,
     SharedMemory { text: String },
     Lock { source: LockError },
@@ -122,11 +121,6 @@ impl Error {
     #[cold]
     pub(crate) fn broken(cause: impl fmt::Display) -> Error {
         Kind::Broken { cause: cause.to_string() }.into()
-    }
-
-    #[cold]
-    pub(crate) fn reentrant() -> Error {
-        Kind::Reentrant.into()
     }
 
     #[cold]
@@ -328,9 +322,6 @@ impl fmt::Display for Error {
             Kind::Terminated => f.write_str("the pool was terminated"),
             Kind::Cancelled => f.write_str("the call was cancelled"),
             Kind::Broken { cause } => write!(f, "the pool is broken: {cause}"),
-            Kind::Reentrant => f.write_str(
-                "the pool was called from inside a `Deserialize` implementation while it was reading a result",
-            ),
             Kind::Lock { source } => source.fmt(f),
             Kind::Barrier { source } => source.fmt(f),
             Kind::Queue { source } => source.fmt(f),

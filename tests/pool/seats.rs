@@ -1,9 +1,10 @@
 //! Who drives when: every thread that leaves the driver's seat leaves somebody in it if anything is under way.
 
-use super::common::links::{on_each_pool, on_ring_pool};
+use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use multiproc::Pool;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::sync::mpsc;
+use std::cell::RefCell;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 fn sleep(ms: u64) -> u64 {
@@ -88,5 +89,82 @@ fn a_stream_that_is_topped_up_holds_the_seat() {
                 });
             }
         });
+    });
+}
+
+/// Runs what [`ON_READ`] holds when it is read on this thread.
+#[derive(Debug, PartialEq)]
+struct Acting(u64);
+
+type Action = Box<dyn FnOnce(&Pool) -> u64>;
+
+thread_local! {
+    static ON_READ: RefCell<Option<(Arc<Pool>, Action)>> = const { RefCell::new(None) };
+}
+
+impl Serialize for Acting {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(out)
+    }
+}
+
+impl<'de> Deserialize<'de> for Acting {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Acting, D::Error> {
+        let number = u64::deserialize(input)?;
+        let action = ON_READ.take();
+        Ok(Acting(action.map_or(number, |(pool, act)| act(&pool))))
+    }
+}
+
+/// Reads results on this thread, and acts while it reads the first of them.
+fn acting(pool: &Arc<Pool>, act: impl FnOnce(&Pool) -> u64 + 'static) -> u64 {
+    ON_READ.set(Some((Arc::clone(pool), Box::new(act))));
+    let results = pool.map(Acting, [1; 20]).unwrap();
+    results.into_iter().map(|it| it.0).max().unwrap()
+}
+
+#[test]
+fn reading_a_result_may_wait_for_the_pool_that_it_comes_from() {
+    on_each_link(60, |builder| {
+        let pool = Arc::new(builder().processes(2).build().unwrap());
+        let earlier = pool.apply_async(sleep, (100,)).unwrap();
+        assert_eq!(acting(&pool, |_| earlier.get().unwrap()), 100, "a result that was asked for earlier");
+        assert_eq!(acting(&pool, |pool| pool.map(sleep, [5, 7]).unwrap()[1]), 7, "a call");
+        let stream = |pool: &Pool| pool.imap(sleep, 0..50).map(Result::unwrap).max().unwrap();
+        assert_eq!(acting(&pool, stream), 49, "a stream");
+        let other = Arc::clone(&pool);
+        let thread = move |_: &Pool| std::thread::spawn(move || other.apply(sleep, (9,)).unwrap()).join().unwrap();
+        assert_eq!(acting(&pool, thread), 9, "another thread's call");
+        let ending = |pool: &Pool| {
+            pool.close();
+            // The call that is being read has ended, or goes on meanwhile.
+            pool.terminate();
+            pool.join().unwrap();
+            3
+        };
+        ON_READ.set(Some((Arc::clone(&pool), Box::new(ending))));
+        let results = pool.map_each(Acting, [1; 20]);
+        assert!(results.iter().any(|it| it.as_ref().is_ok_and(|it| it.0 == 3)), "the end of the pool");
+    });
+}
+
+#[test]
+fn reading_a_result_slowly_stops_nobody() {
+    on_each_link(60, |builder| {
+        let pool = Arc::new(builder().processes(2).build().unwrap());
+        let (tell, told) = mpsc::channel();
+        // Handed in before, and nobody waits in it.
+        let notify = move |ms: &u64| tell.send(*ms).unwrap();
+        let later = pool.apply_async(sleep, (200,)).unwrap().callback(notify);
+        let other = Arc::clone(&pool);
+        let act = move |_: &Pool| {
+            let limit = Duration::from_millis(100);
+            let limited = move || other.task(sleep, (1_000_000,)).timeout(limit).run().unwrap_err();
+            let error = std::thread::spawn(limited).join().unwrap();
+            assert!(error.task().unwrap().is_timeout(), "{error}");
+            told.recv_timeout(SOON).expect("a callback")
+        };
+        assert_eq!(acting(&pool, act), 200);
+        drop(later);
     });
 }

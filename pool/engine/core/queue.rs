@@ -108,6 +108,12 @@ impl Queue {
         &self.jobs
     }
 
+    /// Whether a call other than `job` is under way.
+    #[inline]
+    pub(super) fn has_other_than(&self, job: &Arc<Job>) -> bool {
+        self.jobs.iter().take(2).any(|it| !Arc::ptr_eq(it, job))
+    }
+
     #[inline]
     pub(super) fn has_backlog(&self) -> bool {
         !self.backlog.is_empty()

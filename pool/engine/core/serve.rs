@@ -12,7 +12,6 @@ use crate::engine::call::submission::{Serialised, Submission, serialise_all};
 use crate::engine::callbacks;
 use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::TaskRange;
-use crate::engine::core::settle::is_decoding;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskKind};
@@ -177,6 +176,7 @@ impl Engine {
         // The answers that are there; the background thread goes on with it.
         driver.drive_by();
         self.hand_over(&mut driver.core);
+        driver.accept();
     }
 
     /// Ends a call that nobody waits in, or whose results nobody wants any more.
@@ -194,9 +194,6 @@ impl Engine {
         options: Options,
         submission: Option<Submission>,
     ) -> Result<Arc<Job>, Error> {
-        if is_decoding() {
-            return Err(Error::reentrant());
-        }
         self.check_generation()?;
         options.check()?;
         if options.timeout.is_some() && !self.launcher.can_stop_tasks() {

@@ -15,12 +15,11 @@ use crate::heap::scope::{self, Pin, Pins, attached_in};
 use crate::ipc::handles;
 use crate::ipc::link::{Answer, AnswerKind, Payload};
 use parking_lot::MutexGuard;
-use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Payloads up to this many bytes may be decoded under the lock, if no user code is involved.
+/// Plain numbers of up to this many bytes are read under the lock.
 const SMALL: usize = 4096;
 
 impl Driver<'_> {
@@ -120,23 +119,22 @@ impl Driver<'_> {
         }
     }
 
-    /// Brings an outcome to its job: decoded at once if the job is this thread's own, else kept for its thread.
+    /// Brings an outcome to its job, from where the job's thread takes it. Plain numbers of a job that is this thread's own are
+    /// read at once: that runs no user code, and takes no longer than a copy.
     #[inline]
     fn give(&mut self, job: &Arc<Job>, delivery: Delivery) {
         match (&mut self.own, delivery) {
-            (Some((own, sink)), delivery) if Arc::ptr_eq(own, job) => {
-                let small = matches!(&delivery, Delivery::Values { payload, .. } if payload.len() <= SMALL);
-                if small && !sink.runs_user_code() {
+            (Some((own, sink)), delivery) if Arc::ptr_eq(own, job) && !sink.runs_user_code() => {
+                if matches!(&delivery, Delivery::Values { payload, .. } if payload.len() > SMALL) {
+                    MutexGuard::unlocked(&mut self.core, || open(job, *sink, delivery, &mut Vec::new()));
+                } else {
                     let mut scratch = std::mem::take(&mut self.core.scratch);
                     open(job, *sink, delivery, &mut scratch);
                     self.core.scratch = scratch;
-                } else {
-                    DECODING.set(true);
-                    MutexGuard::unlocked(&mut self.core, || open(job, *sink, delivery, &mut Vec::new()));
-                    DECODING.set(false);
                 }
             }
-            // The room in the link is needed again, so what lies there is copied.
+            // User code must not run in the driver's seat: it may wait for this pool. And the room in the link is needed
+            // again, so what lies there is copied.
             (_, Delivery::Values { first, count, payload, pins }) => match payload.into_own() {
                 Ok(payload) => job.deliver(Delivery::Values { first, count, payload, pins }),
                 Err(CodecError(text)) => {
@@ -150,12 +148,18 @@ impl Driver<'_> {
         }
     }
 
-    /// Brings what another thread has collected for this thread's call to its sink. Returns whether there was anything.
+    /// Brings what was collected for this thread's call to its sink, outside of the seat and without the lock. Returns
+    /// whether there was anything.
     pub(super) fn accept(&mut self) -> bool {
         let Some((job, sink)) = &mut self.own else { return false };
         let deliveries = job.take_deliveries();
         if deliveries.is_empty() {
             return false;
+        }
+        // User code may take its time: other calls need a driver meanwhile. This call alone does not, and its thread
+        // is back in a moment as a rule, so that waking another one for it would only cost.
+        if sink.runs_user_code() && self.core.queue.has_other_than(job) {
+            self.engine.hand_over(&mut self.core);
         }
         MutexGuard::unlocked(&mut self.core, || {
             let mut scratch = Vec::new();
@@ -333,17 +337,6 @@ fn read_failure(payload: &Payload) -> TaskKind {
         ) => kind,
         _ => TaskKind::Decode { text: "the worker's report of a failure is damaged".to_owned() },
     }
-}
-
-thread_local! {
-    /// Set while this thread, in the driver's seat, runs a user's `Deserialize`.
-    static DECODING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread drives and is inside a user's `Deserialize`: a call from there would wait for the
-/// driver, which is itself.
-pub(crate) fn is_decoding() -> bool {
-    DECODING.get()
 }
 
 /// Decodes a delivery.
