@@ -5,22 +5,40 @@ use crate::heap::scope::Pins;
 use crate::ipc::channel::ChannelWorker;
 use crate::ipc::link::{Incoming, WorkerLink};
 use crate::ipc::ring_worker::RingWorker;
+use crate::sys::fork::Original;
 use std::io;
 
-/// The worker's end of a link.
+/// The worker's end of a link. A task may fork, and return in both processes: the fork ends at its next use of the link,
+/// before anything of it gets there.
+pub(crate) struct WorkerEnd {
+    end: End,
+    original: Original,
+}
+
 #[allow(clippy::large_enum_variant, reason = "there is one in a process")]
-pub(crate) enum WorkerEnd {
+enum End {
     Ring(RingWorker),
     Channel(ChannelWorker),
+}
+
+impl WorkerEnd {
+    pub(crate) fn ring(end: RingWorker) -> WorkerEnd {
+        WorkerEnd { end: End::Ring(end), original: Original::here() }
+    }
+
+    pub(crate) fn channel(end: ChannelWorker) -> WorkerEnd {
+        WorkerEnd { end: End::Channel(end), original: Original::here() }
+    }
 }
 
 macro_rules! pass_on {
     ($(fn $name:ident(&mut self $(, $argument:ident: $type:ty)*) $(-> $result:ty)?;)*) => { $(
         #[inline]
         fn $name(&mut self $(, $argument: $type)*) $(-> $result)? {
-            match self {
-                WorkerEnd::Ring(link) => link.$name($($argument),*),
-                WorkerEnd::Channel(link) => link.$name($($argument),*),
+            self.original.end_forks();
+            match &mut self.end {
+                End::Ring(link) => link.$name($($argument),*),
+                End::Channel(link) => link.$name($($argument),*),
             }
         }
     )* };
@@ -39,9 +57,9 @@ impl WorkerLink for WorkerEnd {
     }
 
     fn has_next(&self) -> bool {
-        match self {
-            WorkerEnd::Ring(link) => link.has_next(),
-            WorkerEnd::Channel(link) => link.has_next(),
+        match &self.end {
+            End::Ring(link) => link.has_next(),
+            End::Channel(link) => link.has_next(),
         }
     }
 }

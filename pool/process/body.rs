@@ -13,6 +13,7 @@ use crate::process::panic::{self, guarded};
 use crate::process::returns::Returns;
 use crate::process::role::{ChildContext, Role};
 use crate::sys::copy::conjure;
+use crate::sys::fork::Original;
 use crate::sys::signal;
 use serde::{Deserialize, Serialize};
 use std::any::type_name;
@@ -90,8 +91,11 @@ fn live(context: ChildContext) -> i32 {
             if control.send(&Reply::Ready, &[]).is_err() {
                 return 1;
             }
+            let original = Original::here();
             let outcome = guarded(|| scope::with_attached(attached, || function.call()(&mut args.reader())));
             drop(args);
+            // The function may have forked, and have returned in both processes: the fork has no report of its own.
+            original.end_forks();
             std::process::exit(report(&control, outcome))
         }
         Err(text) => {

@@ -2,6 +2,7 @@
 //!
 //! This library never forks. What relies on threads, or stands for a thread, must notice that somebody else has.
 
+use crate::sys::signal;
 use std::cell::Cell;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,6 +45,29 @@ pub(crate) fn watch_for_forks() {
         // async-signal-safe.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
+}
+
+/// The process in which this was made, as opposed to forks of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Original(u32);
+
+impl Original {
+    /// This process.
+    pub(crate) fn here() -> Original {
+        watch_for_forks();
+        Original(fork_generation())
+    }
+
+    /// Ends a fork of that process, at once and without exit handlers; does nothing in the process itself.
+    ///
+    /// To be called where user code has returned: it may have forked, and have returned in both processes. Only the C
+    /// library's forks are noticed, not a raw `clone(2)`.
+    #[inline]
+    pub(crate) fn end_forks(self) {
+        if fork_generation() != self.0 {
+            signal::exit_now(0);
+        }
+    }
 }
 
 #[cfg(test)]

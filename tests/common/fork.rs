@@ -19,6 +19,28 @@ pub(crate) fn in_fork(orderly: bool, code: impl FnOnce() -> i32) -> i32 {
         // SAFETY: it ends the process.
         unsafe { libc::_exit(code) };
     }
+    end_of(child)
+}
+
+/// Forks, and goes on in both processes, as a program does that does not look at whether `execve(2)` has failed. `None` in the
+/// fork; in the original, how the fork has ended: as [`in_fork`] tells it.
+#[allow(unsafe_code)]
+pub(crate) fn go_on_in_both() -> Option<i32> {
+    // SAFETY: as in `in_fork`.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "{}", std::io::Error::last_os_error());
+    if child == 0 {
+        // A fork that stays is a failure.
+        // SAFETY: without a handler SIGALRM ends the process.
+        unsafe { libc::alarm(5) };
+        return None;
+    }
+    Some(end_of(child))
+}
+
+/// Waits for a fork: its exit code, or minus the signal that has killed it.
+#[allow(unsafe_code)]
+fn end_of(child: i32) -> i32 {
     let mut status = 0;
     // SAFETY: the status is written into a variable of ours.
     let reaped = unsafe { libc::waitpid(child, &mut status, 0) };

@@ -1,7 +1,8 @@
 //! `fork` by foreign code: the fork is told that it has no part in anything, and the original does not notice.
 
 use super::common::alone::alone;
-use super::common::fork::in_fork;
+use super::common::fork::{go_on_in_both, in_fork};
+use super::common::journal::{Journal, Pen};
 use super::common::links::on_each_link;
 use multiproc::{Lock, Pool, Process, Value};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -116,5 +117,33 @@ fn forks_in_the_middle_of_calls_disturb_nobody() {
             assert!(busy.join().unwrap() > 0);
         });
         works(&pool);
+    });
+}
+
+/// Forks in some tasks, and returns or panics in the fork; what the original returns says how the fork has ended.
+fn forks_now_and_then((path, x): (String, u64)) -> (u64, i32) {
+    Pen::open(&path).write(0, x);
+    if x % 8 != 3 && x % 8 != 5 {
+        return (x, 0);
+    }
+    match go_on_in_both() {
+        Some(end) => (x, end),
+        None if x % 8 == 3 => (x, 99),
+        None => panic!("the fork"),
+    }
+}
+
+#[test]
+fn a_fork_of_a_worker_ends_where_its_task_does() {
+    on_each_link(60, |builder| {
+        let journal = Journal::new();
+        let pool = builder().processes(2).build().unwrap();
+        let tasks: Vec<_> = (0..40).map(|x| (journal.path(), x)).collect();
+        let results = pool.tasks(forks_now_and_then, tasks).chunksize(4).each();
+        let results: Vec<_> = results.into_iter().map(|it| it.map_err(|error| error.to_string())).collect();
+        assert_eq!(results, (0..40).map(|x| Ok((x, 0))).collect::<Vec<_>>());
+        let mut started: Vec<_> = journal.read().iter().map(|entry| entry.task).collect();
+        started.sort_unstable();
+        assert_eq!(started, (0..40).collect::<Vec<_>>());
     });
 }

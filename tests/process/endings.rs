@@ -1,5 +1,6 @@
 //! How processes end: exit codes, signals, deadlines.
 
+use super::common::fork::go_on_in_both;
 use super::common::proc::{self, eventually};
 use super::common::watchdog::watchdog;
 use multiproc::{Process, ProcessHandle};
@@ -27,6 +28,16 @@ fn every_exit_code_comes_back() {
     let process = Process::spawn(|| 5, ()).unwrap();
     process.wait();
     assert_eq!(process.exitcode(), Some(0));
+}
+
+#[test]
+fn a_fork_reports_nothing() {
+    let _watchdog = watchdog(60);
+    // What the fork would say comes first: the original waits for its end.
+    let returns = Process::spawn(|| go_on_in_both().unwrap_or(99), ()).unwrap();
+    assert_eq!(returns.join().unwrap(), 0);
+    let panics = Process::spawn(|| go_on_in_both().unwrap(), ()).unwrap();
+    assert_eq!(panics.join().unwrap(), 0);
 }
 
 fn overflow(depth: u64) -> u64 {

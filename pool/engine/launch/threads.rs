@@ -48,7 +48,7 @@ impl Launcher for Threads {
         let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, place + 1));
         thread.spawn(move || {
             // A panic of user code that nobody has foreseen must not keep the pool waiting for this thread.
-            let code = panic::contain(|| live(&mut WorkerEnd::Ring(end), &routines, &*tell)).unwrap_or(1);
+            let code = panic::contain(|| live(&mut WorkerEnd::ring(end), &routines, &*tell)).unwrap_or(1);
             tell(News::Exited(Ending::Code(code), HeldByChild::nothing()));
         })?;
         Ok(Launched { link: Box::new(link), output: None })

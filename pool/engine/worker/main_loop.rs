@@ -142,12 +142,12 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, Lo
     let link = match (setup.link, setup.server, &childhood.fds[..]) {
         (LinkKind::Ring, None, [bell, shared, tasks]) => {
             let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
-            WorkerEnd::Ring(RingWorker::new([shared, tasks], childhood.control, bell, setup.limits.result)?)
+            WorkerEnd::ring(RingWorker::new([shared, tasks], childhood.control, bell, setup.limits.result)?)
         }
         (LinkKind::Channel, Some(server), []) => {
             let link = ChannelWorker::connect(server, childhood.control.clone())?;
             childhood.control.send(&Reply::Connected, &[])?;
-            WorkerEnd::Channel(link)
+            WorkerEnd::channel(link)
         }
         _ => return Err(damaged()),
     };
