@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::heap::file::HeapFile;
 use crate::heap::memory::Memory;
-use crate::heap::parties::{self, PartyId};
+use crate::heap::process_table::{self, SlotId};
 use crate::heap::release::release;
 use crate::heap::table::{Refusal, Site};
 use crate::sys::atomic::{AtomicU64, Ordering};
@@ -15,12 +15,12 @@ use std::io;
 use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 
-/// The heap, opened: this process has a row in its process table.
+/// The heap, opened: this process has a slot in its process table.
 #[derive(Debug)]
 pub(crate) struct Heap {
     pub(super) file: HeapFile,
     pub(super) id: u64,
-    pub(super) own: PartyId,
+    pub(super) own: SlotId,
     /// The fork generation of the process that opened it.
     pub(super) generation: u32,
     pub(super) registry: Mapping,
@@ -73,22 +73,22 @@ impl Heap {
     pub(super) fn announce(&self, places: &mut Places, index: u32, generation: u32) -> Result<u32, Error> {
         let place = match places.vacant.pop() {
             Some(place) => place,
-            None if u64::from(places.high) < self.file.geometry.row => {
+            None if u64::from(places.high) < self.file.geometry.registry => {
                 places.high += 1;
-                let party = &self.file.parties().rows[self.own.row as usize];
+                let slot = &self.file.processes().slots[self.own.index as usize];
                 // SYNC: registry
-                party.high.store(u64::from(places.high), Ordering::Release);
+                slot.high.store(u64::from(places.high), Ordering::Release);
                 places.high - 1
             }
             None => return Err(exhausted()),
         };
-        self.say(place, parties::word(index, generation, parties::INTENT));
+        self.say(place, process_table::word(index, generation, process_table::INTENT));
         Ok(place)
     }
 
     /// Writes down that it holds it now.
     pub(super) fn hold(&self, place: u32, index: u32, generation: u32) {
-        self.say(place, parties::word(index, generation, parties::HELD));
+        self.say(place, process_table::word(index, generation, process_table::HELD));
     }
 
     /// It will not hold it after all.
@@ -105,13 +105,13 @@ impl Heap {
 
     /// Lets go of a block.
     pub(super) fn leave(&self, places: &mut Places, place: u32, site: &Site) {
-        self.say(place, parties::word(site.index, site.generation, parties::LEAVING));
+        self.say(place, process_table::word(site.index, site.generation, process_table::LEAVING));
         self.give_back(site);
         self.withdraw(places, place);
     }
 
     fn say(&self, place: u32, word: u64) {
-        let places = self.registry.views::<AtomicU64>(0, self.file.geometry.row as usize);
+        let places = self.registry.views::<AtomicU64>(0, self.file.geometry.registry as usize);
         // SYNC: registry
         places[place as usize].store(word, Ordering::Release);
     }
@@ -125,10 +125,11 @@ impl Heap {
     }
 
     /// The registries of all living processes, for the checker.
-    pub(super) fn registry_words(&self, row: u32) -> io::Result<Vec<u64>> {
+    pub(super) fn registry_words(&self, slot: u32) -> io::Result<Vec<u64>> {
         // SYNC: registry
-        let high = self.file.parties().rows[row as usize].high.load(Ordering::Acquire).min(self.file.geometry.row);
-        let registry = self.file.registry(row)?;
+        let high =
+            self.file.processes().slots[slot as usize].high.load(Ordering::Acquire).min(self.file.geometry.registry);
+        let registry = self.file.registry(slot)?;
         let words = registry.views::<AtomicU64>(0, high as usize);
         Ok(words.iter().map(|word| word.load(Ordering::Acquire)).collect())
     }

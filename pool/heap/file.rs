@@ -2,7 +2,7 @@
 
 use crate::heap::geometry::{Geometry, PAGE};
 use crate::heap::layout::Head;
-use crate::heap::parties::Parties;
+use crate::heap::process_table::ProcessTable;
 use crate::heap::table::{Site, Table};
 use crate::sys::life::Lives;
 use crate::sys::memory::{self, Mapping};
@@ -42,7 +42,7 @@ impl HeapFile {
         let len = memory::sealed_len(fd.as_fd())?;
         let geometry = Geometry::of(len)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no heap has a file of this length"))?;
-        let tables = memory::map_part(fd.as_fd(), 0, geometry.rows_at as usize)?;
+        let tables = memory::map_part(fd.as_fd(), 0, geometry.registries_at as usize)?;
         // A process has one heap, for life.
         let fd = Box::leak(Box::new(fd));
         Ok(HeapFile { fd, geometry, tables: Box::leak(Box::new(tables)), parts: Mutex::default() })
@@ -57,15 +57,15 @@ impl HeapFile {
         Table { geometry: self.geometry, head: self.tables.view::<Head>(0), entries }
     }
 
-    pub(super) fn parties(&self) -> Parties {
-        let rows = self.tables.views(self.geometry.parties_at as usize, self.geometry.parties as usize);
+    pub(super) fn processes(&self) -> ProcessTable {
+        let slots = self.tables.views(self.geometry.slots_at as usize, self.geometry.processes as usize);
         let (head, lives) = (self.tables.view::<Head>(0), Lives::of(self.fd.as_fd()));
-        Parties { rows, head, lives, at: self.geometry.parties_at }
+        ProcessTable { slots, head, lives, at: self.geometry.slots_at }
     }
 
-    /// The registry of the process in a row.
-    pub(super) fn registry(&self, row: u32) -> io::Result<Mapping> {
-        memory::map_part(self.fd.as_fd(), self.geometry.row_at(u64::from(row)), self.geometry.row_len())
+    /// The registry of the process in a slot.
+    pub(super) fn registry(&self, slot: u32) -> io::Result<Mapping> {
+        memory::map_part(self.fd.as_fd(), self.geometry.registry_at(u64::from(slot)), self.geometry.registry_len())
     }
 
     /// The memory of a block, and where it begins in the mapping.
@@ -103,8 +103,12 @@ impl HeapFile {
     }
 
     /// Gives the pages of a registry back.
-    pub(super) fn punch_registry(&self, row: u32) {
+    pub(super) fn punch_registry(&self, slot: u32) {
         // Without it the pages stay until another process moves in: no harm.
-        let _ = memory::punch(self.fd.as_fd(), self.geometry.row_at(u64::from(row)), self.geometry.row_len() as u64);
+        let _ = memory::punch(
+            self.fd.as_fd(),
+            self.geometry.registry_at(u64::from(slot)),
+            self.geometry.registry_len() as u64,
+        );
     }
 }

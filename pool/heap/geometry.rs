@@ -3,13 +3,13 @@
 //!
 //! ```text
 //! 0       head: counters, free lists
-//! 4096    process table          one [`Party`] a process
+//! 4096    process table          one [`ProcessSlot`] a process
 //! ...     block table            one [`Entry`] a block, apart from all payload
-//! ...     registries             one row a process: the blocks that it holds
+//! ...     registries             one registry a process: the blocks that it holds
 //! data    payload
 //! ```
 
-use crate::heap::layout::{Entry, Head, Party};
+use crate::heap::layout::{Entry, Head, ProcessSlot};
 
 pub(super) const PAGE: u64 = 4096;
 
@@ -28,7 +28,7 @@ pub(super) const FULL_LEN: u64 = 1 << 43;
 const SMALLEST_LEN: u64 = 1 << 20;
 
 /// The most processes that may use a heap at the same time.
-pub(crate) const MOST_PARTIES: u64 = 960;
+pub(crate) const MOST_PROCESSES: u64 = 960;
 
 /// The most blocks.
 const MOST_ENTRIES: u64 = 1 << 22;
@@ -36,13 +36,13 @@ const MOST_ENTRIES: u64 = 1 << 22;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
     pub(super) len: u64,
-    pub(super) parties: u64,
+    pub(super) processes: u64,
     pub(super) entries: u64,
     /// The most blocks that one process may hold.
-    pub(super) row: u64,
-    pub(super) parties_at: u64,
+    pub(super) registry: u64,
+    pub(super) slots_at: u64,
     pub(super) entries_at: u64,
-    pub(super) rows_at: u64,
+    pub(super) registries_at: u64,
     pub(super) data_at: u64,
     /// The length of a segment of small blocks.
     pub(super) segment: u64,
@@ -60,21 +60,21 @@ impl Geometry {
         if !(SMALLEST_LEN..=FULL_LEN).contains(&len) || len % SPAN != 0 {
             return None;
         }
-        let parties = (len >> 20).clamp(16, MOST_PARTIES);
+        let processes = (len >> 20).clamp(16, MOST_PROCESSES);
         let entries = (len / 256).min(MOST_ENTRIES);
         // In a small file the registries together may take a quarter of it.
-        let row = (len / (32 * parties) / 512 * 512).min(entries);
+        let registry = (len / (32 * processes) / 512 * 512).min(entries);
         let segment = (1 << (len / 16).ilog2()).clamp(SPAN, 64 << 20);
-        let parties_at = PAGE;
-        let entries_at = (parties_at + parties * size_of::<Party>() as u64).next_multiple_of(PAGE);
-        let rows_at = (entries_at + entries * size_of::<Entry>() as u64).next_multiple_of(PAGE);
-        let data_at = (rows_at + parties * row * 8).next_multiple_of(segment);
-        Some(Geometry { len, parties, entries, row, parties_at, entries_at, rows_at, data_at, segment })
+        let slots_at = PAGE;
+        let entries_at = (slots_at + processes * size_of::<ProcessSlot>() as u64).next_multiple_of(PAGE);
+        let registries_at = (entries_at + entries * size_of::<Entry>() as u64).next_multiple_of(PAGE);
+        let data_at = (registries_at + processes * registry * 8).next_multiple_of(segment);
+        Some(Geometry { len, processes, entries, registry, slots_at, entries_at, registries_at, data_at, segment })
     }
 
     /// Where the registry of a process is.
-    pub(super) fn row_at(&self, party: u64) -> u64 {
-        self.rows_at + party * self.row * 8
+    pub(super) fn registry_at(&self, slot: u64) -> u64 {
+        self.registries_at + slot * self.registry * 8
     }
 
     /// Whether a block of `len` bytes may lie at `at`.
@@ -92,9 +92,9 @@ mod tests {
         for len in [SMALLEST_LEN, 5 * SPAN * 16, 4 << 20, 64 << 20, 1 << 30, 1 << 38, FULL_LEN] {
             let len = Geometry::fit(Some(len)).unwrap();
             let geometry = Geometry::of(len).unwrap();
-            assert!(geometry.row >= 512, "{geometry:?}");
+            assert!(geometry.registry >= 512, "{geometry:?}");
             assert!(geometry.data_at + len / 4 <= len, "{geometry:?}");
-            assert!(geometry.row_at(geometry.parties) <= geometry.data_at);
+            assert!(geometry.registry_at(geometry.processes) <= geometry.data_at);
             assert!(geometry.segment.is_power_of_two() && geometry.data_at % geometry.segment == 0);
         }
         assert_eq!(Geometry::fit(Some(1000)), None);

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::heap::books::Heap;
 use crate::heap::kind::Kind;
 use crate::heap::memory::Memory;
-use crate::heap::parties::PartyId;
+use crate::heap::process_table::SlotId;
 use crate::heap::record;
 use crate::heap::tree::heap;
 use crate::sys::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -31,8 +31,8 @@ pub(super) fn call() {
 pub(crate) fn exists() -> bool {
     heap().is_ok_and(|heap| {
         // SYNC: guardian
-        let bits = heap.file.parties().head.guardian.load(Acquire);
-        PartyId::from_bits(bits).is_some_and(|id| !heap.file.parties().has_ended(id))
+        let bits = heap.file.processes().head.guardian.load(Acquire);
+        SlotId::from_bits(bits).is_some_and(|id| !heap.file.processes().has_ended(id))
     })
 }
 
@@ -52,13 +52,13 @@ impl Tree {
     /// There is no shared memory, the first process is not in it, or there is another guardian.
     pub(crate) fn guard() -> Result<Tree, Error> {
         let heap = heap()?;
-        let parties = heap.file.parties();
-        let first = parties
+        let processes = heap.file.processes();
+        let first = processes
             .first()
             .ok_or_else(|| Error::shared_memory("the first process has no part in the shared memory"))?;
-        let place = |bits| PartyId::from_bits(bits).is_none_or(|id| parties.has_ended(id)).then(|| heap.own.to_bits());
+        let place = |bits| SlotId::from_bits(bits).is_none_or(|id| processes.has_ended(id)).then(|| heap.own.to_bits());
         // SYNC: guardian
-        match parties.head.guardian.fetch_update(AcqRel, Acquire, place) {
+        match processes.head.guardian.fetch_update(AcqRel, Acquire, place) {
             Ok(_) => Ok(Tree { heap, first }),
             // Two have started one at the same time.
             Err(_) => Err(Error::shared_memory("there is a guardian already")),
@@ -72,9 +72,9 @@ impl Tree {
 
     /// The process ids of all others that live.
     pub(crate) fn others(&self) -> Vec<i32> {
-        let parties = self.heap.file.parties();
-        let others = parties.living().into_iter().filter(|row| *row != self.heap.own.row);
-        others.filter_map(|row| i32::try_from(parties.rows[row as usize].pid.load(Relaxed)).ok()).collect()
+        let processes = self.heap.file.processes();
+        let others = processes.living().into_iter().filter(|slot| *slot != self.heap.own.index);
+        others.filter_map(|slot| i32::try_from(processes.slots[slot as usize].pid.load(Relaxed)).ok()).collect()
     }
 
     /// Removes all names that are still in the books.

@@ -9,7 +9,7 @@
 
 use crate::error::Error;
 use crate::heap::block::Block;
-use crate::heap::parties::{self, HELD, INTENT, LEAVING};
+use crate::heap::process_table::{self, HELD, INTENT, LEAVING};
 use crate::heap::release::release;
 use crate::heap::table::Site;
 use crate::heap::tree::heap;
@@ -23,10 +23,10 @@ use Ordering::{Relaxed, Release};
 /// The tables are damaged.
 pub(crate) fn hold(place: &AtomicU64, block: &Block) -> Result<(), Error> {
     let (heap, (index, generation)) = (heap()?, block.key());
-    place.store(parties::word(index, generation, INTENT), Release);
+    place.store(process_table::word(index, generation, INTENT), Release);
     match heap.file.table().upgrade(index, generation) {
         Ok(Some(_)) => {
-            place.store(parties::word(index, generation, HELD), Release);
+            place.store(process_table::word(index, generation, HELD), Release);
             Ok(())
         }
         _ => {
@@ -42,7 +42,7 @@ pub(crate) fn hold(place: &AtomicU64, block: &Block) -> Result<(), Error> {
 ///
 /// It says no such thing, the block is gone, or this process cannot hold it.
 pub(crate) fn open(word: u64) -> Result<Block, String> {
-    let (index, generation) = parties::held(word).ok_or("no block is held there")?;
+    let (index, generation) = process_table::held(word).ok_or("no block is held there")?;
     let heap = heap().map_err(|error| error.to_string())?;
     Block::open(heap.id, index, generation)
 }
@@ -50,8 +50,8 @@ pub(crate) fn open(word: u64) -> Result<Block, String> {
 /// Releases what the place holds, if anything.
 pub(crate) fn leave(place: &AtomicU64) {
     let Ok(heap) = heap() else { return };
-    if let Some((index, generation)) = parties::held(place.load(Relaxed)) {
-        place.store(parties::word(index, generation, LEAVING), Release);
+    if let Some((index, generation)) = process_table::held(place.load(Relaxed)) {
+        place.store(process_table::word(index, generation, LEAVING), Release);
         if let Ok(site) = heap.file.table().site(index) {
             // Memory that somebody has scribbled over: the block is lost, nothing else.
             let _ = release(&heap.file, &Site { generation, ..site });
@@ -62,12 +62,12 @@ pub(crate) fn leave(place: &AtomicU64) {
 
 /// Whether a block, of which all that is known is what a place once said, still exists.
 pub(crate) fn is_held(word: u64) -> bool {
-    let Some((index, generation)) = parties::held(word) else { return false };
+    let Some((index, generation)) = process_table::held(word) else { return false };
     heap().is_ok_and(|heap| heap.file.table().is_held(index, generation))
 }
 
 /// What a place would say that holds the block.
 pub(crate) fn word_of(block: &Block) -> u64 {
     let (index, generation) = block.key();
-    parties::word(index, generation, HELD)
+    process_table::word(index, generation, HELD)
 }

@@ -19,10 +19,10 @@ pub(super) struct Head {
     pub(super) data: AtomicU64,
     /// The next span in the current segment of small blocks.
     pub(super) span: AtomicU64,
-    /// The highest row of the process table that was ever used, and where to look for a free one next.
-    pub(super) parties: AtomicU64,
-    pub(super) next_party: AtomicU64,
-    /// Who removes the names that are left when everybody else is gone, by row and generation.
+    /// The highest slot of the process table that was ever used, and where to look for a free one next.
+    pub(super) used_slots: AtomicU64,
+    pub(super) next_slot: AtomicU64,
+    /// Who removes the names that are left when everybody else is gone, by slot and generation.
     pub(super) guardian: AtomicU64,
     _pad: [AtomicU64; 2],
     /// The next block in the current span of each size.
@@ -38,8 +38,8 @@ impl Head {
         fn words<const N: usize>() -> [AtomicU64; N] {
             std::array::from_fn(|_| AtomicU64::new(0))
         }
-        let [entries, data, span, parties, next_party, guardian] = words();
-        Head { entries, data, span, parties, next_party, guardian, _pad: words(), cut: words(), free: words() }
+        let [entries, data, span, used_slots, next_slot, guardian] = words();
+        Head { entries, data, span, used_slots, next_slot, guardian, _pad: words(), cut: words(), free: words() }
     }
 }
 
@@ -66,11 +66,11 @@ pub(super) struct Entry {
 // SAFETY: repr(C), AtomicU64 only.
 unsafe impl Atomics for Entry {}
 
-/// A row of the process table.
+/// A slot of the process table.
 #[repr(C, align(64))]
 #[derive(Debug)]
-pub(crate) struct Party {
-    /// Whose it is: see `pool/heap/parties.rs`.
+pub(crate) struct ProcessSlot {
+    /// Whose it is: see `pool/heap/process_table.rs`.
     pub(super) state: AtomicU64,
     /// Registry places at and above this one were never used.
     pub(super) high: AtomicU64,
@@ -83,13 +83,13 @@ pub(crate) struct Party {
 }
 
 #[cfg(all(test, loom))]
-impl Party {
+impl ProcessSlot {
     /// In real life it is memory that was zero.
-    pub(super) fn new() -> Party {
+    pub(super) fn new() -> ProcessSlot {
         let [state, high, pid, freed, pad @ ..] = std::array::from_fn::<_, 8, _>(|_| AtomicU64::new(0));
-        Party { state, high, pid, freed, _pad: pad, mark: Mark::new() }
+        ProcessSlot { state, high, pid, freed, _pad: pad, mark: Mark::new() }
     }
 }
 
 // SAFETY: repr(C), atomics and a `Mark` only; 128 bytes, so no padding.
-unsafe impl Atomics for Party {}
+unsafe impl Atomics for ProcessSlot {}

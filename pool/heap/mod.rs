@@ -10,7 +10,7 @@ pub(crate) mod kind;
 mod layout;
 pub(crate) mod memory;
 pub(crate) mod name;
-pub(crate) mod parties;
+pub(crate) mod process_table;
 pub(crate) mod reclaim;
 pub(crate) mod record;
 pub(crate) mod release;

@@ -1,8 +1,8 @@
-//! Releasing what dead processes held, and their rows of the process table.
+//! Releasing what dead processes held, and their slots of the process table.
 
 use crate::heap::file::HeapFile;
 use crate::heap::memory::Memory;
-use crate::heap::parties::{self, PartyId};
+use crate::heap::process_table::{self, SlotId};
 use crate::heap::release::release;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::thread;
@@ -10,8 +10,8 @@ use crate::sys::time::Deadline;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// What must be told of a process that has died, before others move into its row: called with the kind and the memory
-/// of each block that it held, its row, and a deadline; `false` = it could not be done until then.
+/// What must be told of a process that has died, before others move into its slot: called with the kind and the memory
+/// of each block that it held, its slot, and a deadline; `false` = it could not be done until then.
 pub(crate) type Reclaim = fn(u8, &Memory, u32, Deadline) -> bool;
 
 static RECLAIM: OnceLock<Reclaim> = OnceLock::new();
@@ -30,42 +30,42 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 const WRITE_OFF: Duration = Duration::from_secs(1);
 
 /// Releases what a child held that has ended, and what processes held that are dead and so are their parents.
-pub(super) fn release_dead(file: &'static HeapFile, own: PartyId, child: Option<PartyId>) {
+pub(super) fn release_dead(file: &'static HeapFile, own: SlotId, child: Option<SlotId>) {
     let Some(reclaim) = RECLAIM.get() else { return };
     let deadline = Deadline::after(AT_ONCE);
-    for id in file.parties().take_dead(own, child) {
-        if release_row(file, reclaim, id, || deadline, false) {
+    for id in file.processes().take_dead(own, child) {
+        if release_slot(file, reclaim, id, || deadline, false) {
             continue;
         }
-        let finish = move || _ = release_row(file, reclaim, id, || Deadline::after(WRITE_OFF), true);
+        let finish = move || _ = release_slot(file, reclaim, id, || Deadline::after(WRITE_OFF), true);
         let builder = std::thread::Builder::new().name("multiproc-reclaim".to_owned()).stack_size(256 * 1024);
-        // If there is no thread, the row stays until this process has ended, and another one releases it.
+        // If there is no thread, the slot stays until this process has ended, and another one releases it.
         let _ = thread::spawn(builder, finish);
     }
 }
 
-/// Releases what the dead holder of a row held, and the row; `false` = some of it could not be released until the deadline,
+/// Releases what the dead holder of a slot held, and the slot; `false` = some of it could not be released until the deadline,
 /// unless such blocks are to be written off.
-fn release_row(
+fn release_slot(
     file: &HeapFile,
     reclaim: &Reclaim,
-    id: PartyId,
+    id: SlotId,
     deadline: impl Fn() -> Deadline,
     write_off: bool,
 ) -> bool {
-    let parties = file.parties();
+    let processes = file.processes();
     // SYNC: registry
-    let high = parties.rows[id.row as usize].high.load(Ordering::Acquire).min(file.geometry.row) as usize;
+    let high = processes.slots[id.index as usize].high.load(Ordering::Acquire).min(file.geometry.registry) as usize;
     if high > 0 {
-        let Ok(registry) = file.registry(id.row) else { return false };
+        let Ok(registry) = file.registry(id.index) else { return false };
         let mut done = true;
         for place in registry.views::<AtomicU64>(0, high) {
             let word = place.load(Ordering::Acquire);
-            if let Some((index, generation)) = parties::held(word) {
+            if let Some((index, generation)) = process_table::held(word) {
                 let leaving = || {
-                    place.store(parties::word(index, generation, parties::LEAVING), Ordering::Release);
+                    place.store(process_table::word(index, generation, process_table::LEAVING), Ordering::Release);
                 };
-                if !release_one(file, reclaim, id.row, index, generation, deadline(), leaving) {
+                if !release_one(file, reclaim, id.index, index, generation, deadline(), leaving) {
                     if !write_off {
                         done = false;
                         continue;
@@ -80,9 +80,9 @@ fn release_row(
         if !done {
             return false;
         }
-        file.punch_registry(id.row);
+        file.punch_registry(id.index);
     }
-    parties.give_back(id);
+    processes.give_back(id);
     true
 }
 
@@ -90,7 +90,7 @@ fn release_row(
 fn release_one(
     file: &HeapFile,
     reclaim: &Reclaim,
-    row: u32,
+    slot: u32,
     index: u32,
     generation: u32,
     deadline: Deadline,
@@ -102,7 +102,7 @@ fn release_one(
         return true;
     }
     if let Ok((mapping, at)) = file.memory(&site) {
-        if !reclaim(site.kind, &Memory::new(mapping, at, site.len as usize), row, deadline) {
+        if !reclaim(site.kind, &Memory::new(mapping, at, site.len as usize), slot, deadline) {
             return false;
         }
     }

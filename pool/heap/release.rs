@@ -3,7 +3,7 @@
 use crate::heap::file::HeapFile;
 use crate::heap::kind::Kind;
 use crate::heap::memory::Memory;
-use crate::heap::parties;
+use crate::heap::process_table;
 use crate::heap::record;
 use crate::heap::table::{Damaged, Site};
 use std::sync::OnceLock;
@@ -58,7 +58,7 @@ pub(super) fn held_by(file: &HeapFile, site: &Site, mut each: impl FnMut(u32, u3
     let Some(holdings) = HOLDINGS.get() else { return };
     let Ok((mapping, at)) = file.memory(site) else { return };
     holdings(site.kind, &Memory::new(mapping, at, site.len as usize), &mut |word| {
-        if let Some((index, generation)) = parties::held(word) {
+        if let Some((index, generation)) = process_table::held(word) {
             each(index, generation);
         }
     });

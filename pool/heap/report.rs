@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::heap::kind::Kind;
-use crate::heap::parties::held;
+use crate::heap::process_table::held;
 use crate::heap::release::held_by;
 use crate::heap::tree::heap;
 use std::collections::{HashMap, HashSet};
@@ -44,17 +44,17 @@ pub struct SharedMemoryReport {
 /// This process has no shared memory.
 pub fn shared_memory_report() -> Result<SharedMemoryReport, Error> {
     let heap = heap()?;
-    let (table, parties) = (heap.file.table(), heap.file.parties());
-    let living = parties.living();
+    let (table, processes) = (heap.file.table(), heap.file.processes());
+    let living = processes.living();
     let mut report = SharedMemoryReport {
         processes: living.len(),
-        slots: parties.rows.len(),
-        free_slots: parties.free(),
+        slots: processes.slots.len(),
+        free_slots: processes.free(),
         ..SharedMemoryReport::default()
     };
     let mut holders: HashMap<(u32, u32), u32> = HashMap::new();
-    for row in living {
-        for block in heap.registry_words(row)?.into_iter().filter_map(held) {
+    for slot in living {
+        for block in heap.registry_words(slot)?.into_iter().filter_map(held) {
             *holders.entry(block).or_default() += 1;
         }
     }

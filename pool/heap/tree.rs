@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::heap::books::Heap;
 use crate::heap::file::HeapFile;
 use crate::heap::geometry::Geometry;
-use crate::heap::parties::PartyId;
+use crate::heap::process_table::SlotId;
 use crate::heap::reclaim::release_dead;
 use crate::sys::atomic::Ordering;
 use crate::sys::fence;
@@ -24,9 +24,9 @@ pub(crate) struct Origin {
     pub(crate) fd: Arc<OwnedFd>,
     /// A random number: a handle of another tree is recognised by it.
     pub(crate) id: u64,
-    /// The row that the parent has set aside for this process, and the parent; none in the first process.
-    pub(crate) own: Option<PartyId>,
-    pub(crate) parent: Option<PartyId>,
+    /// The slot that the parent has set aside for this process, and the parent; none in the first process.
+    pub(crate) own: Option<SlotId>,
+    pub(crate) parent: Option<SlotId>,
 }
 
 static ORIGIN: Mutex<Option<Result<Origin, String>>> = Mutex::new(None);
@@ -52,7 +52,7 @@ fn create() -> io::Result<Origin> {
     Ok(Origin { fd: Arc::new(fd), id, own: None, parent: None })
 }
 
-/// What a child is handed: the heap's file, its id, and a row of the process table, which is the child's until [`reclaim`] is
+/// What a child is handed: the heap's file, its id, and a slot of the process table, which is the child's until [`reclaim`] is
 /// called.
 ///
 /// # Errors
@@ -60,10 +60,10 @@ fn create() -> io::Result<Origin> {
 /// As text, which the child is told: there is no heap, or as many processes use it as can.
 pub(crate) fn for_child() -> Result<Origin, String> {
     let heap = heap().map_err(|error| error.to_string())?;
-    let parties = heap.file.parties();
-    let own = parties.reserve(heap.own).or_else(|| {
+    let processes = heap.file.processes();
+    let own = processes.reserve(heap.own).or_else(|| {
         release_dead(&heap.file, heap.own, None);
-        parties.reserve(heap.own)
+        processes.reserve(heap.own)
     });
     let own = own.ok_or(FULL)?;
     Ok(Origin { fd: Arc::clone(heap.file.fd()), id: heap.id, own: Some(own), parent: Some(heap.own) })
@@ -99,17 +99,17 @@ fn open() -> Result<&'static Heap, Error> {
     }
     let file = HeapFile::open(Arc::clone(&origin.fd))?;
     fence::take_part();
-    let parties = file.parties();
-    let own = reactor.call(move || parties.move_in(origin.own, origin.parent))?;
+    let processes = file.processes();
+    let own = reactor.call(move || processes.move_in(origin.own, origin.parent))?;
     let own = own.ok_or_else(|| Error::shared_memory(FULL))?;
-    let registry = file.registry(own.row)?;
+    let registry = file.registry(own.index)?;
     let heap = Heap { file, id: origin.id, own, generation: fork_generation(), registry, places: Mutex::default() };
     Ok(HEAP.get_or_init(|| heap))
 }
 
-/// The child that was handed this row was never started, or has ended and all that it has said was read: releases what it
-/// held, and the row.
-pub(crate) fn reclaim(child: PartyId) {
+/// The child that was handed this slot was never started, or has ended and all that it has said was read: releases what it
+/// held, and the slot.
+pub(crate) fn reclaim(child: SlotId) {
     // A fork has a copy of what its original will do.
     if let Some(heap) = HEAP.get().filter(|heap| heap.generation == fork_generation()) {
         release_dead(&heap.file, heap.own, Some(child));
@@ -125,11 +125,11 @@ pub(crate) fn size() -> Result<u64, Error> {
     heap().map(|heap| heap.file.geometry.len)
 }
 
-/// Whether the process in a row of the process table has ended, with all its threads.
+/// Whether the process in a slot of the process table has ended, with all its threads.
 #[inline]
 /// With a generation, modulo 256: whether that very process has.
-pub(crate) fn is_dead(row: u32, generation: Option<u8>) -> bool {
-    HEAP.get().is_none_or(|heap| heap.file.parties().is_dead(row, generation))
+pub(crate) fn is_dead(slot: u32, generation: Option<u8>) -> bool {
+    HEAP.get().is_none_or(|heap| heap.file.processes().is_dead(slot, generation))
 }
 
 /// Who this process is.
@@ -137,14 +137,14 @@ pub(crate) fn is_dead(row: u32, generation: Option<u8>) -> bool {
 /// # Errors
 ///
 /// As [`heap`].
-pub(crate) fn own() -> Result<PartyId, Error> {
+pub(crate) fn own() -> Result<SlotId, Error> {
     heap().map(|heap| heap.own)
 }
 
-/// The process id of whoever has a row, for people.
-pub(crate) fn pid_of(row: u32) -> u64 {
-    let party = HEAP.get().and_then(|heap| heap.file.parties().rows.get(row as usize));
-    party.map_or(0, |party| party.pid.load(Ordering::Relaxed))
+/// The process id of whoever has a slot, for people.
+pub(crate) fn pid_of(slot: u32) -> u64 {
+    let slot = HEAP.get().and_then(|heap| heap.file.processes().slots.get(slot as usize));
+    slot.map_or(0, |slot| slot.pid.load(Ordering::Relaxed))
 }
 
 /// Whether a descriptor is a heap's file, for the handshake.

@@ -2,7 +2,7 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::codec;
-use crate::heap::parties::PartyId;
+use crate::heap::process_table::SlotId;
 use crate::heap::tree::Origin;
 use crate::ipc::link::Payload;
 use crate::ipc::parcel::Parcel;
@@ -53,7 +53,7 @@ pub(crate) struct Instructions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HeapGrant {
     id: u64,
-    /// The row of the process table that was set aside for it, and its parent's.
+    /// The slot of the process table that was set aside for it, and its parent's.
     own: u64,
     parent: u64,
 }
@@ -61,13 +61,13 @@ pub(crate) struct HeapGrant {
 impl HeapGrant {
     /// What a child is told of the heap that it is handed.
     pub(crate) fn of(origin: &Origin) -> HeapGrant {
-        let bits = |id: Option<PartyId>| id.map_or(0, PartyId::to_bits);
+        let bits = |id: Option<SlotId>| id.map_or(0, SlotId::to_bits);
         HeapGrant { id: origin.id, own: bits(origin.own), parent: bits(origin.parent) }
     }
 
     /// The heap whose file came beside it.
     pub(crate) fn with(self, fd: OwnedFd) -> Origin {
-        let [own, parent] = [self.own, self.parent].map(PartyId::from_bits);
+        let [own, parent] = [self.own, self.parent].map(SlotId::from_bits);
         Origin { fd: Arc::new(fd), id: self.id, own, parent }
     }
 }

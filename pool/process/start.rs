@@ -3,7 +3,7 @@
 use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::error::Error;
-use crate::heap::parties::PartyId;
+use crate::heap::process_table::SlotId;
 use crate::heap::tree::{self as heap, Origin};
 use crate::identity::{Entry, FnRef};
 use crate::ipc::control::{Control, HeapGrant, Hello, Instructions, Reply, VERSION};
@@ -45,7 +45,7 @@ pub(crate) enum News {
 /// The slot of a child in the process table, and whatever it held when it died. Released when this is
 /// dropped, so after everything was read that the child has said.
 #[derive(Debug)]
-pub(crate) struct HeldByChild(Option<PartyId>);
+pub(crate) struct HeldByChild(Option<SlotId>);
 
 impl HeldByChild {
     /// Of a worker that was no process.

@@ -5,7 +5,7 @@ use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::identity::{Callable, Entry, FnRef};
 use crate::portable::Portable;
-use crate::sync::algorithm::barrier::{self, Broken, MOST_PARTIES};
+use crate::sync::algorithm::barrier::{self, Broken, MOST_PROCESSES};
 use crate::sync::handle::{expect, make, read};
 use crate::sync::party::Here;
 use crate::sys::copy::conjure;
@@ -86,9 +86,9 @@ impl Barrier {
     /// [`Error::is_invalid_argument`]: there must be 1 to 960. [`Error::is_shared_memory`]: it is exhausted, or this process
     /// has none.
     pub fn try_new(parties: usize) -> Result<Barrier, Error> {
-        let count = u32::try_from(parties).ok().filter(|_| (1..=MOST_PARTIES).contains(&parties));
+        let count = u32::try_from(parties).ok().filter(|_| (1..=MOST_PROCESSES).contains(&parties));
         let count = count.ok_or_else(|| {
-            Error::invalid_argument(format!("a barrier has 1 to {MOST_PARTIES} parties, not {parties}"))
+            Error::invalid_argument(format!("a barrier has 1 to {MOST_PROCESSES} parties, not {parties}"))
         })?;
         let shared: Shared<barrier::Barrier> = make(Kind::Barrier)?;
         shared.init(count);

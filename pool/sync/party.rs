@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 
 #[cfg(not(loom))]
-const _: () = assert!(crate::heap::geometry::MOST_PARTIES as usize == MAX_SLOTS);
+const _: () = assert!(crate::heap::geometry::MOST_PROCESSES as usize == MAX_SLOTS);
 
 /// Takes part in the synchronisation of the tree: the calling thread, and the process table.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ impl Here {
     fn first() -> Result<Here, Error> {
         // Refuses in a fork, whose threads must not pass for those of the process that it was forked from.
         let own = tree::own()?;
-        let slot = u16::try_from(own.row + 1).unwrap_or(u16::MAX);
+        let slot = u16::try_from(own.index + 1).unwrap_or(u16::MAX);
         let number = Numbers::take();
         at_thread_end(Numbers::give_back, number.into());
         let me = Owner::new(slot, own.generation as u8, number);

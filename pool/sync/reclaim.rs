@@ -23,10 +23,10 @@ pub(crate) fn take_part() {
     release::on_release(holdings);
 }
 
-/// A process has died that had a handle to this block: takes it off. Its row in the process table; `false` = the block could
+/// A process has died that had a handle to this block: takes it off. Its index in the process table; returns `false` if the block could
 /// not be opened until the deadline.
-pub(crate) fn reclaim(kind: u8, memory: &Memory, row: u32, deadline: Deadline) -> bool {
-    let slot = u16::try_from(row + 1).unwrap_or(u16::MAX);
+pub(crate) fn reclaim(kind: u8, memory: &Memory, index: u32, deadline: Deadline) -> bool {
+    let slot = u16::try_from(index + 1).unwrap_or(u16::MAX);
     let is_one_of = |kinds: &[Kind]| kinds.iter().any(|it| *it as u8 == kind);
     if is_one_of(Kind::LOCKS) {
         memory.view::<Word>(0).inspect(|word| word.reclaim(slot));
@@ -37,7 +37,7 @@ pub(crate) fn reclaim(kind: u8, memory: &Memory, row: u32, deadline: Deadline) -
     } else if is_one_of(&[Kind::Tally]) {
         memory.view::<Tally>(0).inspect(|tally| tally.reclaim(slot));
     } else if let Some(kind) = Kind::OPENED.iter().find(|it| **it as u8 == kind) {
-        // Whoever releases what a dead process held has a row itself.
+        // Whoever releases what a dead process held has a slot itself.
         let Ok(here) = Here::new() else { return false };
         let done = match kind {
             Kind::RwLock => memory.view::<RwLock>(0).map(|lock| lock.reclaim(&here, slot, deadline).is_some()),

@@ -45,7 +45,7 @@ const GRANT: u32 = 1;
 const REFUSE: u32 = 2;
 
 /// The most parties of a barrier.
-pub(crate) const MOST_PARTIES: usize = MOST;
+pub(crate) const MOST_PROCESSES: usize = MOST;
 
 /// The shared part. It needs its number of parties; see [`Barrier::init`].
 #[repr(transparent)]
@@ -73,7 +73,7 @@ impl Barrier {
         Barrier { cells: Cells::new() }
     }
 
-    /// Says how many parties there are, before it is shared; 1 to [`MOST_PARTIES`].
+    /// Says how many parties there are, before it is shared; 1 to [`MOST_PROCESSES`].
     pub(crate) fn init(&self, parties: u32) {
         self.cells.init(PARTIES, parties);
     }
