@@ -5,7 +5,9 @@ use crate::heap::guardian::on_first_name;
 use crate::heap::tree as heap;
 use crate::identity::FnRef;
 use crate::ipc::control::{Control, Hello, Instructions, Reply, VERSION};
-use crate::process::role::{BOOT_READY, ChildContext, IN_CONSTRUCTORS, Mark, Role, VARIABLE};
+#[cfg(all(feature = "auto", target_env = "gnu"))]
+use crate::process::role::IN_CONSTRUCTORS;
+use crate::process::role::{BOOT_READY, ChildContext, Mark, Role, VARIABLE};
 use crate::process::{children, current, guardian, panic};
 use crate::sync::reclaim;
 use crate::sys::executable::{self, StartArguments};
