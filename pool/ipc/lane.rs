@@ -262,11 +262,11 @@ impl Place {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::sys::memory::create_mapped;
+    use crate::sys::memory::private;
 
     #[test]
     fn records_go_round() {
-        let (_file, memory) = create_mapped("test", size_of::<Slots>() + size_of::<Claims>()).unwrap();
+        let memory = private(size_of::<Slots>() + size_of::<Claims>()).unwrap();
         let (slots, claims): (&Slots, &Claims) = (memory.view(0), memory.view(size_of::<Slots>()));
         for seq in 0..3 * SLOTS as u64 {
             assert_eq!(slots.look(seq), Found::Nothing);
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn garbage_is_told_from_nothing() {
-        let (_file, memory) = create_mapped("test", size_of::<Slots>()).unwrap();
+        let memory = private(size_of::<Slots>()).unwrap();
         let slots: &Slots = memory.view(0);
         assert!(memory.bytes().write(0, &[0xff; 64]));
         assert_eq!(slots.look(0), Found::Garbage);
