@@ -140,6 +140,12 @@ impl Child {
         }
     }
 
+    /// Whether it is stopped, by SIGSTOP or the like: no signal but SIGKILL ends it then.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options), Ok(Some(_)))
+    }
+
     /// How it ended, if it has; then it is reaped, too.
     pub(crate) fn try_reap(&self) -> Option<Ending> {
         let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);

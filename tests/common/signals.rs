@@ -43,3 +43,8 @@ pub(crate) fn at_exit(handler: extern "C" fn()) {
     // SAFETY: The handler is a function of this program and lives as long as it.
     assert_eq!(unsafe { libc::atexit(handler) }, 0);
 }
+
+/// Stops this process, as a debugger does.
+pub(crate) fn stop_self() {
+    rustix::process::kill_process(rustix::process::getpid(), Signal::STOP).unwrap();
+}

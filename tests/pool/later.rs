@@ -2,6 +2,7 @@
 
 use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use super::common::proc::eventually;
+use super::common::signals::stop_self;
 use multiproc::{Pool, RawValue};
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -257,5 +258,26 @@ fn threads_share_a_pool() {
                 });
             }
         });
+    });
+}
+
+#[test]
+fn a_stopped_task_can_be_killed() {
+    on_each_pool(1, 60, |pool| {
+        let stop_and_hang = || {
+            stop_self();
+            sleep(1_000_000)
+        };
+        for _ in 0..5 {
+            assert!(eventually(SOON, || pool.worker_pids().len() == 1));
+            let pid = pool.worker_pids()[0];
+            let stopped = pool.apply_async(stop_and_hang, ()).unwrap();
+            let is_stopped = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ");
+            assert!(eventually(SOON, is_stopped));
+            let behind = pool.apply_async(sleep, (2,)).unwrap();
+            stopped.kill();
+            assert!(stopped.get().unwrap_err().is_cancelled());
+            assert_eq!(behind.get().unwrap(), 2);
+        }
     });
 }

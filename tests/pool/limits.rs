@@ -1,7 +1,7 @@
 //! Time limits, retries, fail-fast, and the number of tasks for each worker.
 
 use super::common::links::{on_each_link, on_each_pool};
-use super::common::signals::ignore_sigterm;
+use super::common::signals::{ignore_sigterm, stop_self};
 use multiproc::RawValue;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -151,5 +151,35 @@ fn a_worker_leaves_after_its_share_of_tasks() {
         assert_eq!(pids.len(), 20);
         one.close();
         one.join().unwrap();
+    });
+}
+
+#[test]
+fn a_stopped_process_is_over_its_limit_too() {
+    let limit = Duration::from_millis(100);
+    on_each_link(60, |builder| {
+        // It gets no time to end by itself: it could not use it.
+        let pool = builder().processes(2).grace(Duration::from_secs(1_000)).build().unwrap();
+        let stop_and_hang = |x: u64| {
+            if x == 5 {
+                stop_self();
+                sleep(1_000_000);
+            }
+            x
+        };
+        let results = pool.tasks(stop_and_hang, 0..20u64).timeout(limit).each();
+        for (x, result) in results.iter().enumerate() {
+            let timed_out = result.as_ref().is_err_and(|error| error.is_timeout());
+            assert!(timed_out == (x == 5), "{x}: {result:?}");
+        }
+        // A process that stops between two tasks costs none of them.
+        for _ in 0..3 {
+            for pid in pool.worker_pids() {
+                let pid = rustix::process::Pid::from_raw(pid).unwrap();
+                rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+            }
+            let results = pool.tasks(|x: u64| x, 0..20u64).timeout(limit).run().unwrap();
+            assert_eq!(results, (0..20).collect::<Vec<_>>());
+        }
     });
 }

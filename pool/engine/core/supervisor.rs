@@ -253,8 +253,15 @@ impl Core {
             let Some(child) = &worker.child else { continue };
             match (worker.limit, &mut worker.overdue) {
                 (Some((_, until)), None) if until.passed() => {
-                    child.signal(ChildSignal::Terminate);
                     worker.state = State::Leaving;
+                    // A stopped process would take SIGTERM only when it goes on. If it has not even begun the task,
+                    // that goes elsewhere.
+                    if child.is_stopped() {
+                        child.signal(ChildSignal::Kill);
+                        worker.overdue = Some(Deadline::NEVER);
+                        continue;
+                    }
+                    child.signal(ChildSignal::Terminate);
                     let kill_at = Deadline::after(grace);
                     worker.overdue = Some(kill_at);
                     next = next.earlier(kill_at);
