@@ -1,7 +1,8 @@
 //! [`AsyncResult`]: the result of a call, to be asked for later.
 
 use crate::engine::call::gather::Gather;
-use crate::engine::call::job::{Halt, Job};
+use crate::engine::call::job::Job;
+use crate::engine::callbacks;
 use crate::engine::core::serve::Served;
 use crate::engine::core::state::Engine;
 use crate::error::TaskError;
@@ -149,7 +150,8 @@ impl<T: Send + 'static> AsyncResult<T> {
 
     /// Calls `f` with the value once it is there, on a thread that this library keeps for such calls.
     ///
-    /// Callbacks should be quick, since they all run on that one thread; one that panics hurts nobody else. It is called
+    /// Callbacks should be quick, since they all run on that one thread; one that panics hurts nobody else. One may wait for
+    /// another result: if that has callbacks, these run before the wait ends. It is called
     /// before the result counts as [`AsyncResult::ready`]. If the call fails, it is not called.
     ///
     /// ```
@@ -213,8 +215,9 @@ impl<T: Send + 'static> Shared<T> {
             if state.result.is_some() {
                 return true;
             }
-            // Taken by a callback's thread, or by another one that waits.
-            let gather = if state.by_callback { None } else { state.gather.take() };
+            // Taken by the thread that runs callbacks, which may be this one, or by another one that waits.
+            let is_its = !state.by_callback || callbacks::is_this_thread();
+            let gather = if is_its { state.gather.take() } else { None };
             let Some(mut gather) = gather else {
                 match until.instant() {
                     Some(_) if until.passed() => return false,
@@ -226,22 +229,27 @@ impl<T: Send + 'static> Shared<T> {
             drop(state);
             let served = self.engine.serve(&self.job, None, gather.sink(), until);
             state = self.state.lock();
-            match served {
-                Served::Done => self.finish(&mut state, gather, None),
-                Served::Halted(halt) => self.finish(&mut state, gather, Some(halt)),
+            let halted = match served {
+                Served::Done => None,
+                Served::Halted(halt) => Some(halt),
                 Served::Enough | Served::TimedOut => {
                     // For another thread that waits with this one.
                     state.gather = Some(gather);
                     self.ready.notify_all();
                     return false;
                 }
+            };
+            let result = gather.finish(&self.job, self.total, halted);
+            if state.by_callback {
+                // One callback waits for a result that has others. Its thread would run them next, so they run now.
+                drop(state);
+                self.conclude(result);
+                state = self.state.lock();
+            } else {
+                state.result = Some(result);
+                self.ready.notify_all();
             }
         }
-    }
-
-    fn finish(&self, state: &mut State<T>, mut gather: Box<dyn Gather<T>>, halted: Option<Halt>) {
-        state.result = Some(gather.finish(&self.job, self.total, halted));
-        self.ready.notify_all();
     }
 
     fn take(self: &Arc<Self>, until: Deadline) -> Option<Result<T, TaskError>> {
@@ -264,7 +272,7 @@ impl<T: Send + 'static> Shared<T> {
         drop(state);
         let shared = Arc::clone(self);
         if let Err(callback) = self.job.when_complete(Box::new(move || shared.call_back())) {
-            crate::engine::callbacks::send([callback]);
+            callbacks::send([callback]);
         }
     }
 
@@ -289,8 +297,13 @@ impl<T: Send + 'static> Shared<T> {
                 return;
             }
         };
-        let callbacks = std::mem::take(&mut state.callbacks);
         drop(state);
+        self.conclude(result);
+    }
+
+    /// Calls the callbacks with the result, which counts as ready then.
+    fn conclude(&self, result: Result<T, TaskError>) {
+        let callbacks = std::mem::take(&mut self.state.lock().callbacks);
         for callback in callbacks {
             panic::contain(|| callback(&result));
         }

@@ -2,9 +2,11 @@
 
 use crate::process::panic;
 use crate::sys::fork::fork_generation;
+use crate::sys::signal;
 use crate::sys::thread;
 use crossbeam::channel::{Sender, unbounded};
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::io;
 use std::thread::Builder;
 
@@ -13,6 +15,16 @@ pub(crate) type Callback = Box<dyn FnOnce() + Send>;
 
 /// The way to the thread, and the fork generation in which it was started.
 static THREAD: Mutex<Option<(Sender<Callback>, u32)>> = Mutex::new(None);
+
+thread_local! {
+    /// Set on that thread.
+    static IS_THIS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is the thread on which callbacks run: it must not wait for a callback.
+pub(crate) fn is_this_thread() -> bool {
+    IS_THIS.get()
+}
 
 /// Makes sure that there is such a thread in this process.
 ///
@@ -26,7 +38,10 @@ pub(crate) fn start() -> io::Result<()> {
     }
     // As long as the calls that wait for it: each brings one callback or two.
     let (callbacks, inbox) = unbounded::<Callback>();
-    thread::spawn(Builder::new().name("multiproc-calls".to_owned()), move || {
+    // Results are read here, too: they may nest as deep as those that a caller reads, or a worker makes.
+    let builder = Builder::new().name("multiproc-calls".to_owned()).stack_size(signal::stack_limit());
+    thread::spawn(builder, move || {
+        IS_THIS.set(true);
         while let Ok(callback) = inbox.recv() {
             thread::with_starter_mask(|| panic::contain(callback));
         }

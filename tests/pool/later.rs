@@ -4,6 +4,7 @@ use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use super::common::proc::eventually;
 use super::common::signals::stop_self;
 use multiproc::{Pool, RawValue};
+use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -279,5 +280,53 @@ fn a_stopped_task_can_be_killed() {
             assert!(stopped.get().unwrap_err().is_cancelled());
             assert_eq!(behind.get().unwrap(), 2);
         }
+    });
+}
+
+#[test]
+fn a_callback_may_wait_for_a_result_that_has_callbacks() {
+    on_each_pool(2, 60, |pool| {
+        for (first, second) in [(1, 100), (100, 1)] {
+            let (tell, told) = mpsc::channel();
+            let note = tell.clone();
+            let inner = pool.apply_async(sleep, (second,)).unwrap().callback(move |ms| note.send(*ms).unwrap());
+            let wait = move |ms: &u64| tell.send(1_000 + *ms + inner.get().unwrap()).unwrap();
+            let outer = pool.apply_async(sleep, (first,)).unwrap().callback(wait);
+            assert_eq!(outer.get().unwrap(), first);
+            let order: Vec<_> = told.into_iter().collect();
+            assert_eq!(order, [second, 1_101]);
+        }
+    });
+}
+
+/// A chain of so many boxes.
+#[derive(Serialize, Deserialize)]
+struct Chain(Option<Box<Chain>>);
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        let mut next = self.0.take();
+        while let Some(mut link) = next {
+            next = link.0.take();
+        }
+    }
+}
+
+fn chain(links: u64) -> Chain {
+    (0..links).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))))
+}
+
+#[test]
+fn a_result_with_a_callback_may_nest_as_deep_as_any() {
+    on_each_pool(1, 60, |pool| {
+        // More than fits on the stack of a thread that nobody gave more to.
+        let (tell, told) = mpsc::channel();
+        let deep = pool.apply_async(chain, (8_000,)).unwrap().callback(move |_| tell.send(()).unwrap());
+        assert!(deep.get().is_ok());
+        told.recv_timeout(SOON).unwrap();
+        // Too deep for this thread: an error of its task, and nothing else.
+        let error = pool.task(chain, (40_000,)).run().err().unwrap();
+        assert!(error.task().unwrap().is_decode() || error.task().unwrap().is_encode(), "{error}");
+        assert_eq!(pool.apply(sleep, (1,)).unwrap(), 1);
     });
 }
