@@ -31,7 +31,8 @@ unsafe impl Sync for SharedBytes<'_> {}
 impl<'a> SharedBytes<'a> {
     /// # Safety
     ///
-    /// `start .. start + len` stays mapped, readable and writable for `'a`, and no Rust reference to it exists.
+    /// `start .. start + len` stays mapped for `'a`. An access that the mapping does not allow is answered by a signal of the
+    /// kernel, and touches nothing. No Rust reference to plain bytes of it is used while these are accessed.
     #[inline]
     pub(crate) unsafe fn new(start: *mut u8, len: usize) -> Self {
         SharedBytes { start, len, mapping: PhantomData }

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 pub(crate) fn hide(name: &str) {
     // No variable has a name with a NUL in it.
     let Ok(text) = CString::new(name) else { return };
-    // SAFETY: the text ends with a NUL. Other threads may read the environment; none changes it at the start of a program.
+    // SAFETY: the text ends with a NUL. Other threads may read the environment. One that changes it meanwhile breaks the
+    // condition of `std::env::set_var`, that nobody else may be reading: this is called before `main`, or first in it.
     let value = unsafe { libc::getenv(text.as_ptr()) };
     if value.is_null() {
         return;

@@ -157,7 +157,7 @@ mod tests {
         assert_eq!((held, lives.is_held(5), lives.is_held(4), lives.is_held(6)), ([1], true, false, false));
         assert!(lives.hold(5).is_err());
         drop(ours);
-        // SAFETY: nothing is written but to the null pointer's place: nowhere.
+        // SAFETY: a null pointer is allowed, and says that nobody wants the status (`waitpid(2)`).
         let reaped = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
         assert_eq!((reaped, lives.is_held(5)), (child, false));
         lives.hold(5).unwrap();

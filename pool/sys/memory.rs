@@ -26,10 +26,10 @@ impl Mapping {
     /// Everything that is mapped.
     #[inline]
     pub(crate) fn bytes(&self) -> SharedBytes<'_> {
-        // SAFETY: the mapping is readable, and writable unless it was made for reading, where a write is refused by a signal
-        // that ends the process; it lives as long as `self`; the file cannot shrink (sealed), or
-        // else an access behind its end ends the process by SIGBUS, which is no undefined behaviour (`map_shrinkable`);
-        // and no reference to the memory is ever made: all access is by `SharedBytes`, atomics, or `view`.
+        // SAFETY: the mapping is readable, and writable unless it was made for reading, where the kernel answers a write
+        // with SIGSEGV; it lives as long as `self`; the file cannot shrink (sealed), or else the kernel answers an access
+        // behind its end with SIGBUS (`map_shrinkable`). All access is by `SharedBytes` and by atomics (`view`), but for
+        // the elements that `sync/slice.rs` lends as a slice: whoever copies them in or out holds their lock.
         unsafe { SharedBytes::new(self.map.as_mut_ptr(), self.map.len()) }
     }
 
