@@ -61,7 +61,8 @@ mod tests {
     fn the_floor_lies_below_and_not_too_far() {
         let on_a_thread = || {
             let left = top().checked_sub(floor()).unwrap();
-            assert!(left < 1 << 20 && left > 512 * 1024, "{left}");
+            // The C library may hand a thread the stack of one that has ended, up to four times as large as asked for.
+            assert!(left < 4 << 20 && left > 512 * 1024, "{left}");
         };
         std::thread::Builder::new().stack_size(1 << 20).spawn(on_a_thread).unwrap().join().unwrap();
     }
