@@ -86,7 +86,8 @@ struct Numbers {
 }
 
 /// The last number. Beyond that many threads at a time all others share it: they lock each other out all the same, but one
-/// that waits for a lock that another of them holds is told that it would deadlock.
+/// that waits for a lock that another of them holds is told that it would deadlock. None of them can take a recursive lock
+/// twice.
 const LAST: u16 = MAX_THREAD;
 
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: VecDeque::new(), used: 0 });

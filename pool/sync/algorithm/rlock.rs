@@ -8,7 +8,7 @@
 //!
 //! That of the lock word; the depth is only touched under it.
 
-use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties, Word, kill};
+use crate::sync::algorithm::word::{MAX_THREAD, NotReleased, Outcome, Owner, Parties, Word, kill};
 use crate::sys::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::sys::time::Deadline;
 use std::fmt;
@@ -77,7 +77,8 @@ impl RLock {
                 kill::point();
                 outcome
             }
-            Outcome::WouldDeadlock | Outcome::Busy if self.word.owner() == Some(me) => {
+            // The last number may be that of several threads, of which one must not pass for another.
+            Outcome::WouldDeadlock | Outcome::Busy if self.word.owner() == Some(me) && me.thread() < MAX_THREAD => {
                 let depth = self.depth.load(Relaxed);
                 if how.of(depth) == MOST {
                     return Outcome::Busy;
@@ -214,6 +215,17 @@ mod tests {
             assert_eq!(lock.try_lock(&a), Acquired);
         }
         assert_eq!((lock.try_lock(&a), lock.try_acquire(&a)), (Busy, Acquired));
+    }
+
+    #[test]
+    fn threads_that_share_the_last_number_lock_each_other_out() {
+        let crowd = Crowd::new();
+        let lock = RLock::new();
+        let (one, another) = (crowd.party(1, MAX_THREAD), crowd.party(1, MAX_THREAD));
+        assert_eq!(lock.lock_until(&one, Deadline::NEVER), Acquired);
+        assert_eq!((lock.try_lock(&another), lock.try_acquire(&another)), (Busy, Busy));
+        assert_eq!(lock.lock_until(&another, Deadline::NEVER), Outcome::WouldDeadlock);
+        assert_eq!((lock.unlock(one.me()), lock.try_lock(&another)), (Ok(()), Acquired));
     }
 
     #[test]
