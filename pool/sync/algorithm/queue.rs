@@ -156,21 +156,34 @@ impl Drop for Held<'_> {
 }
 
 impl<'a> Queue<'a> {
-    /// Locks an end.
+    /// Locks an end; `None` = somebody else had it locked until the deadline, which is only asked for if somebody has.
     #[inline]
-    fn lock<B: Books>(self, end: &'a End, parties: &impl Parties, books: &B, is_put: bool) -> Held<'a> {
+    fn lock<B: Books>(
+        self,
+        end: &'a End,
+        parties: &impl Parties,
+        books: &B,
+        is_put: bool,
+        deadline: impl FnOnce() -> Deadline,
+    ) -> Option<Held<'a>> {
         let me = parties.me();
-        // A thread never locks an end that it has locked.
-        if end.lock.open_until(parties, || Deadline::NEVER) == Outcome::AcquiredPoisoned {
-            recover(end, me, books, is_put);
+        match end.lock.open_until(parties, deadline) {
+            Outcome::Acquired => {}
+            Outcome::AcquiredPoisoned => recover(end, me, books, is_put),
+            // A thread never locks an end that it has locked, so there is nothing else that it says.
+            Outcome::TimedOut | Outcome::WouldDeadlock | Outcome::Busy => return None,
         }
         kill::point();
-        Held { end, me }
+        Some(Held { end, me })
     }
 
     /// Nobody puts any more; who takes gets what is there, and is then told.
     pub(crate) fn close<B: Books>(self, parties: &impl Parties, books: &B) {
-        let held = self.lock(&self.head.put, parties, books, true);
+        let held = loop {
+            if let Some(held) = self.lock(&self.head.put, parties, books, true, || Deadline::NEVER) {
+                break held;
+            }
+        };
         self.head.put.closed.store(1, Release);
         kill::point();
         drop(held);

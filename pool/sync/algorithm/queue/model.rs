@@ -128,8 +128,20 @@ fn the_lock_of_the_dead_is_taken_over() {
     check(2, || {
         let shared = shared(2);
         // Never released.
-        std::mem::forget(shared.1.queue().lock(&shared.1.queue().head.put, &shared.0.party(1, 1), &shared.1, true));
-        std::mem::forget(shared.1.queue().lock(&shared.1.queue().head.take, &shared.0.party(1, 1), &shared.1, false));
+        std::mem::forget(shared.1.queue().lock(
+            &shared.1.queue().head.put,
+            &shared.0.party(1, 1),
+            &shared.1,
+            true,
+            || Deadline::NEVER,
+        ));
+        std::mem::forget(shared.1.queue().lock(
+            &shared.1.queue().head.take,
+            &shared.0.party(1, 1),
+            &shared.1,
+            false,
+            || Deadline::NEVER,
+        ));
         let taker = take(&shared, 2, 1);
         let putter = put(&shared, 3, vec![small(7)]);
         shared.0.kill(1);

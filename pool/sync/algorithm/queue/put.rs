@@ -26,7 +26,7 @@ impl<'a> Queue<'a> {
             if (wait.is_over)() {
                 return (done, Some(Refusal::Over));
             }
-            match self.put_some(parties, books, done..count, &item, wait.answers) {
+            match self.put_some(parties, books, done..count, &item, &wait) {
                 Ok(put) => done += put,
                 Err(refusal) => return (done, Some(refusal)),
             }
@@ -51,16 +51,21 @@ impl<'a> Queue<'a> {
         books: &B,
         items: Range<usize>,
         item: &impl Fn(usize) -> Item<'i, B::Block>,
-        answers: bool,
+        wait: &Wait<'_>,
     ) -> Result<usize, Refusal>
     where
         B::Block: 'i,
     {
         let Head { put, take, takers, putters, .. } = self.head;
-        if answers {
+        if wait.answers {
             putters.mark();
         }
-        let held = self.lock(put, parties, books, true);
+        let Some(held) = self.lock(put, parties, books, true, || wait.for_the_lock()) else {
+            if wait.answers {
+                putters.call(1);
+            }
+            return Err(Refusal::TimedOut);
+        };
         if put.closed.load(Relaxed) != 0 {
             return Err(Refusal::Closed);
         }
@@ -102,7 +107,7 @@ impl<'a> Queue<'a> {
         if count > 0 {
             takers.call(u32::try_from(count).unwrap_or(u32::MAX));
         }
-        if answers && room > count {
+        if wait.answers && room > count {
             putters.call(1);
         }
         if damaged && count == 0 { Err(Refusal::Damaged) } else { Ok(count) }

@@ -19,14 +19,14 @@ impl Queue<'_> {
         mut wait: Wait<'_>,
     ) -> Result<usize, Refusal> {
         loop {
-            let count = self.take_some(parties, books, most, before, &mut out, wait.answers)?;
+            let count = self.take_some(parties, books, most, before, &mut out, &wait)?;
             if count > 0 || most == 0 {
                 return Ok(count);
             }
             // What was put before the end is there: only then it is over.
             for (has_ended, refusal) in [(self.is_closed(), Refusal::Closed), ((wait.is_over)(), Refusal::Over)] {
                 if has_ended {
-                    let count = self.take_some(parties, books, most, before, &mut out, false)?;
+                    let count = self.take_some(parties, books, most, before, &mut out, &wait)?;
                     return if count > 0 { Ok(count) } else { Err(refusal) };
                 }
             }
@@ -67,13 +67,18 @@ impl Queue<'_> {
         most: usize,
         before: &impl Fn(usize),
         out: &mut impl FnMut(Taken<'_, B::Block>),
-        answers: bool,
+        wait: &Wait<'_>,
     ) -> Result<usize, Refusal> {
         let Head { put, take, takers, putters, .. } = self.head;
-        if answers {
+        if wait.answers {
             takers.mark();
         }
-        let held = self.lock(take, parties, books, false);
+        let Some(held) = self.lock(take, parties, books, false, || wait.for_the_lock()) else {
+            if wait.answers {
+                takers.call(1);
+            }
+            return Err(Refusal::TimedOut);
+        };
         let start = take.at.load(Relaxed);
         let mut seen = take.seen.load(Relaxed);
         let mut taking = Taking { take, before, at: start, count: 0, counted: 0 };
@@ -127,7 +132,7 @@ impl Queue<'_> {
         if taking.at != start {
             putters.call(u32::try_from(taking.count).unwrap_or(u32::MAX).max(1));
         }
-        if answers && self.len() > 0 {
+        if wait.answers && self.len() > 0 {
             takers.call(1);
         }
         refusal.filter(|_| taking.count == 0).map_or(Ok(taking.count), Err)

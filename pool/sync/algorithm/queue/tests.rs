@@ -1,7 +1,7 @@
 //! Queues: order, bounds, ends, deaths.
 
 use super::testing::{Fixture, Thing, never, small};
-use super::{Queue, Refusal, Shape, Wait};
+use super::{Head, Queue, Refusal, Shape, Wait};
 use crate::sync::algorithm::testing::{Crowd, Party, kill};
 use crate::sys::time::Deadline;
 use std::sync::Mutex;
@@ -45,6 +45,30 @@ fn items_come_in_order_through_all_segments() {
     assert!(next.1 > 100);
     next.1 += queue.try_take(&party, 100).unwrap().len() as u64;
     assert_eq!((next.0, queue.held()), (next.1, 0));
+}
+
+#[test]
+fn who_was_stopped_with_an_end_locked_holds_up_no_wait_that_has_a_limit() {
+    let crowd = Crowd::new();
+    let (stopped, party) = (crowd.party(1, 1), crowd.party(2, 1));
+    let queue = tiny(7, 5);
+    assert_eq!(queue.try_put(&party, &[small(1)]), (1, None));
+    let Head { put, take, .. } = queue.queue().head;
+    for (end, is_put) in [(put, true), (take, false)] {
+        let held = queue.queue().lock(end, &stopped, &queue, is_put, soon);
+        if is_put {
+            assert_eq!(queue.try_put(&party, &[small(2)]), (0, Some(Refusal::TimedOut)));
+            let wait = Wait::until(Deadline::after(Duration::from_millis(50)), &never);
+            assert_eq!(queue.put_all(&party, &[small(2)], wait), (0, Some(Refusal::TimedOut)));
+        } else {
+            assert_eq!(queue.try_take(&party, 1).unwrap(), [0; 0]);
+            assert_eq!(queue.take(&party, Deadline::after(Duration::from_millis(50))), Err(Refusal::TimedOut));
+        }
+        // It goes on.
+        drop(held);
+    }
+    assert_eq!(queue.try_put(&party, &[small(2)]), (1, None));
+    assert_eq!(queue.try_take(&party, 3).unwrap(), [1, 2]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Waiting for an item, or for room.
 
+use crate::sync::algorithm::cells::with_grace;
 use crate::sync::algorithm::sleepers::Sleepers;
 use crate::sync::algorithm::word::Spin;
 use crate::sys::futex::Slices;
@@ -26,6 +27,12 @@ impl<'a> Wait<'a> {
     #[inline]
     pub(crate) fn not(is_over: &'a dyn Fn() -> bool) -> Wait<'a> {
         Wait { deadline: None, begun: None, answers: false, is_over }
+    }
+
+    /// Until when it waits for the lock of an end, which a process that was stopped may hold.
+    #[cold]
+    pub(super) fn for_the_lock(&self) -> Deadline {
+        with_grace(self.deadline)
     }
 
     /// Waits until `has_come`, for which `sleepers` are called, or for one slice; false = the deadline has passed.
