@@ -1,5 +1,6 @@
 //! What std's start-up would have done for a process that never reaches `main`, and how such a process ends.
 
+use crate::sys::stack;
 use rustix::process::Signal;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -190,7 +191,7 @@ const ALTERNATE_STACK: usize = 16 * 1024;
 ///
 /// std does this in code that runs before `main`, which a worker never reaches.
 pub(crate) fn report_stack_overflow() {
-    let Some(low) = stack_low() else { return };
+    let Some(low) = stack::lowest() else { return };
     STACK_LOW.store(low, Relaxed);
     let stack = Box::leak(vec![0u8; ALTERNATE_STACK].into_boxed_slice());
     let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
@@ -204,23 +205,6 @@ pub(crate) fn report_stack_overflow() {
         // SAFETY: the handler has the signature that SA_SIGINFO asks for and calls only async-signal-safe functions.
         unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
     }
-}
-
-fn stack_low() -> Option<usize> {
-    let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
-    // SAFETY: always succeeds (pthread_self(3)).
-    let own = unsafe { libc::pthread_self() };
-    // SAFETY: the calling thread is alive, and the target has room for its attributes.
-    let failed = unsafe { libc::pthread_getattr_np(own, attributes.as_mut_ptr()) } != 0;
-    if failed {
-        return None;
-    }
-    let (mut low, mut size) = (std::ptr::null_mut(), 0);
-    // SAFETY: the attributes were filled in by the call above.
-    let failed = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut low, &mut size) } != 0;
-    // SAFETY: as above; they are not used again.
-    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    (!failed).then_some(low as usize)
 }
 
 extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {

@@ -37,7 +37,7 @@ fn ask() -> usize {
 }
 
 /// The lowest address of this thread's stack, guard pages included. `pthread_getattr_np(3)`.
-fn lowest() -> Option<usize> {
+pub(super) fn lowest() -> Option<usize> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: no arguments; names the calling thread.
     let own = unsafe { libc::pthread_self() };
