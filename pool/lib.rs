@@ -92,6 +92,7 @@ mod sync;
 #[allow(unsafe_code)]
 mod sys;
 
+pub use crate::api::affinity::CpuAffinity;
 pub use crate::api::async_result::AsyncResult;
 pub use crate::api::builder::PoolBuilder;
 pub use crate::api::call::Call;
@@ -100,7 +101,6 @@ pub use crate::api::one::One;
 pub use crate::api::pool::Pool;
 pub use crate::api::thread_pool::ThreadPool;
 pub use crate::api::with::With;
-pub use crate::api::worker_env::CpuAffinity;
 pub use crate::channels::channel::{Receiver, ReceiverIter, Sender, channel, try_channel};
 pub use crate::channels::joinable::{JoinableQueue, OpenTask};
 pub use crate::channels::pipe::{Connection, pipe, pipe_oneway, try_pipe};
@@ -121,10 +121,10 @@ pub use crate::portable::Portable;
 pub use crate::process::args::{Args, Task};
 pub use crate::process::bootstrap::init;
 pub use crate::process::builder::ProcessBuilder;
-pub use crate::process::children::active_children;
+pub use crate::process::children::{active_children, join_all};
 pub use crate::process::context::ByRef;
 pub use crate::process::current::{CurrentProcess, ParentProcess, current_process, parent_process};
-pub use crate::process::handle::{Process, ProcessHandle, join_all};
+pub use crate::process::handle::{Process, ProcessHandle};
 pub use crate::shared::array::{Array, ArrayGuard};
 pub use crate::shared::element::Element;
 pub use crate::shared::item::Item;

@@ -1,32 +1,64 @@
 //! [`PoolBuilder`]: a pool with options. What its workers are given stands in `worker_env.rs`, when they leave in `recycle.rs`.
 
+use crate::api::options::Options;
 use crate::api::pool::Pool;
-use crate::api::worker_env::WorkerEnv;
-use crate::engine::core::scaling::check_count;
-use crate::engine::core::state::{Core, Engine};
-use crate::engine::core::workforce::RecyclePolicy;
-use crate::engine::launch::launcher::Launcher;
-use crate::engine::launch::spawn::Spawn;
-use crate::engine::launch::threads::Threads;
-use crate::engine::watch::trace::Trace;
-use crate::engine::worker::main_loop::Limits;
-use crate::engine::worker::routines::{self, Routine, Routines};
+use crate::engine::worker::routines::{self, Routine};
 use crate::error::{Error, Result};
 use crate::heap::scope::Pins;
-use crate::ipc::bell::Bell;
 use crate::ipc::link::LinkKind;
 use crate::portable::Captures;
 use crate::process::args::{Args, Task};
-use crate::process::role::check_host;
+#[cfg(doc)]
 use crate::sys::cpu::cpu_count;
-use crate::sys::fork::fork_generation;
-use crate::sys::memory;
-use parking_lot::{Condvar, Mutex};
 use std::error::Error as StdError;
 use std::marker::PhantomData;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
+
+impl Pool {
+    /// Starts a pool of `processes` workers; `None` means as many as [`cpu_count`].
+    ///
+    /// Returns once every worker is ready.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(None)?;
+    /// assert_eq!(pool.processes(), multiproc::cpu_count());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::is_invalid_argument`]: 0 processes, or more than 65,536.
+    /// - [`Error::is_start`]: a worker could not be started; those that had started were ended.
+    /// - [`Error::is_not_initialized`], [`Error::is_foreign_host`]: this program cannot be its own worker.
+    pub fn new(processes: impl Into<Option<usize>>) -> Result<Pool> {
+        Pool::builder().processes(processes).build()
+    }
+
+    /// A pool with more options.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::default()
+    }
+
+    /// Runs `work` with a pool of `processes` workers, then closes the pool and waits for the workers to leave.
+    ///
+    /// ```
+    /// let sum = multiproc::Pool::scope(2, |pool| pool.map(|x: u32| x + 1, 0..3))?;
+    /// assert_eq!(sum?, [1, 2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::new`].
+    pub fn scope<R>(processes: impl Into<Option<usize>>, work: impl FnOnce(&Pool) -> R) -> Result<R> {
+        let pool = Pool::new(processes)?;
+        let result = work(&pool);
+        pool.close();
+        pool.join()?;
+        Ok(result)
+    }
+}
 
 /// Makes a [`Pool`] with options.
 ///
@@ -46,42 +78,9 @@ pub struct PoolBuilder<S = ()> {
     state: PhantomData<fn() -> S>,
 }
 
-/// What a pool may be told.
-#[derive(Debug)]
-pub(super) struct Options {
-    processes: Option<usize>,
-    name: String,
-    link: LinkKind,
-    grace: Duration,
-    routines: Routines,
-    /// What the arguments of the routines refer to.
-    pins: Pins,
-    /// The first option that makes no sense, or routine that cannot be had.
-    refused: Option<Error>,
-    pub(super) recycle: RecyclePolicy,
-    pub(super) limits: Limits,
-    pub(super) env: WorkerEnv,
-    trace: Option<PathBuf>,
-    on_threads: bool,
-}
-
 impl Default for PoolBuilder {
     fn default() -> PoolBuilder {
-        let options = Options {
-            processes: None,
-            name: "worker".to_owned(),
-            link: LinkKind::default(),
-            grace: Duration::from_secs(1),
-            routines: Routines::default(),
-            pins: Pins::new(),
-            refused: None,
-            recycle: RecyclePolicy::default(),
-            limits: Limits::default(),
-            env: WorkerEnv::default(),
-            trace: None,
-            on_threads: false,
-        };
-        PoolBuilder { options, state: PhantomData }
+        PoolBuilder { options: Options::default(), state: PhantomData }
     }
 }
 
@@ -308,74 +307,5 @@ impl<S> PoolBuilder<S> {
     /// As [`Pool::new`], and [`Error::is_initializer`].
     pub fn build(self) -> Result<Pool<S>> {
         self.options.start().map(Pool::of)
-    }
-}
-
-impl Options {
-    /// Takes a routine, or notes why it cannot be had.
-    fn routine(&mut self, made: Result<(Routine, Pins)>) -> Option<Routine> {
-        match made {
-            Ok((routine, pins)) => {
-                self.pins.extend(pins);
-                Some(routine)
-            }
-            Err(error) => {
-                self.refused.get_or_insert(error);
-                None
-            }
-        }
-    }
-
-    /// Starts the workers and waits until each is ready.
-    fn start(self) -> Result<Arc<Engine>> {
-        check_host()?;
-        let processes = self.processes.unwrap_or_else(cpu_count);
-        check_count(processes)?;
-        if self.name.contains('\0') {
-            return Err(Error::invalid_argument("the name of a pool's workers cannot contain a NUL"));
-        }
-        if let Some(error) = self.refused {
-            return Err(error);
-        }
-        let (cpus, variables, capture) = self.env.unpack()?;
-        let (file, memory) = match self.link {
-            LinkKind::Ring => {
-                let (file, memory) = memory::create_mapped("multiproc-bell", Bell::LEN)?;
-                (Some(Arc::new(file)), memory)
-            }
-            LinkKind::Channel => (None, memory::private(Bell::LEN)?),
-        };
-        let bell = Bell::new(Arc::new(memory), 0);
-        let (name, routines, pins) = (self.name, self.routines, self.pins);
-        let launcher: Box<dyn Launcher> = if self.on_threads {
-            Box::new(Threads { bell: bell.clone(), name, routines, limit: self.limits.result, pins })
-        } else {
-            Box::new(Spawn {
-                link: self.link,
-                bell: bell.clone(),
-                bell_file: file,
-                name,
-                routines,
-                pins,
-                limits: self.limits,
-                cpus,
-                variables,
-                capture: capture.clone(),
-            })
-        };
-        let trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
-        let core = Core::new(processes, self.recycle, trace);
-        let engine = Arc::new(Engine {
-            core: Mutex::new(core),
-            bell,
-            launcher,
-            background: Condvar::new(),
-            workforce: Condvar::new(),
-            grace: self.grace,
-            capture,
-            generation: fork_generation(),
-        });
-        engine.build()?;
-        Ok(engine)
     }
 }

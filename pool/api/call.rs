@@ -1,18 +1,17 @@
 //! [`Call`]: a call for many items that was described, its options, and how it is delivered.
 
 use crate::api::async_result::AsyncResult;
+use crate::api::described::Described;
 use crate::api::imap::Imap;
 #[cfg(doc)]
 use crate::api::pool::Pool;
-use crate::api::with::Shipped;
-use crate::codec::{Packed, Payload};
+use crate::codec::Payload;
 use crate::engine::call::feed::Items;
 use crate::engine::call::gather::All;
-use crate::engine::call::job::{Halt, Options};
+use crate::engine::call::job::Halt;
 use crate::engine::call::progress::{Listener, Progress};
 use crate::engine::call::results::Results;
 use crate::engine::core::serve::Outcome;
-use crate::engine::core::state::Engine;
 use crate::engine::worker::work::{Accepts, Shape, entry};
 use crate::error::{Error, Result, TaskError, TaskKind};
 use crate::process::returns::{Fallible, Plain, Returns};
@@ -20,28 +19,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The pool, the serialised context and the options of a call.
-pub(super) type Parts<'p> = (&'p Arc<Engine>, Option<Arc<Packed>>, Options);
-
-/// What is known of a call before its items: the pool, the context and the options.
-#[derive(Clone, Debug)]
-pub(super) struct Described<'p> {
-    engine: &'p Arc<Engine>,
-    context: Option<Shipped>,
-    pub(super) options: Options,
-}
-
-impl<'p> Described<'p> {
-    pub(super) fn new(engine: &'p Arc<Engine>, context: Option<Shipped>) -> Described<'p> {
-        Described { engine, context, options: Options::default() }
-    }
-
-    /// What the engine takes; an error if the context could not be serialised.
-    pub(super) fn parts(self) -> Result<Parts<'p>> {
-        Ok((self.engine, self.context.transpose()?, self.options))
-    }
-}
 
 /// A call of a function for many items, described by [`Pool::tasks`] and its kind. It does nothing until it is
 /// **delivered**:

@@ -1,14 +1,17 @@
 //! The face of the library: [`Pool`](pool::Pool), its builder, and calls.
 
+pub(crate) mod affinity;
 pub(crate) mod async_result;
 #[cfg(feature = "indicatif")]
 mod bar;
 pub(crate) mod builder;
 pub(crate) mod call;
+mod described;
 pub(crate) mod imap;
 pub(crate) mod one;
+mod options;
 pub(crate) mod pool;
 mod recycle;
 pub(crate) mod thread_pool;
 pub(crate) mod with;
-pub(crate) mod worker_env;
+mod worker_env;

@@ -1,7 +1,8 @@
 //! [`One`]: one call of a function that was described, and how it is delivered.
 
 use crate::api::async_result::AsyncResult;
-use crate::api::call::{Call, Described};
+use crate::api::call::Call;
+use crate::api::described::Described;
 #[cfg(doc)]
 use crate::api::pool::Pool;
 use crate::codec::Payload;

@@ -1,11 +1,11 @@
 //! [`Pool`]: calls, and the life of the workers.
 
 use crate::api::async_result::AsyncResult;
-use crate::api::builder::PoolBuilder;
-use crate::api::call::{Call, Described};
+use crate::api::call::Call;
+use crate::api::described::{Described, ship};
 use crate::api::imap::Imap;
 use crate::api::one::One;
-use crate::api::with::{With, ship};
+use crate::api::with::With;
 use crate::codec::Payload;
 use crate::engine::core::state::Engine;
 use crate::engine::core::stats::PoolStats;
@@ -16,8 +16,6 @@ use crate::error::{Result, TaskError};
 use crate::portable::{Captures, Portable};
 use crate::process::args::{Args, Task};
 use crate::process::context::{ByRef, OnState, Shared};
-#[cfg(doc)]
-use crate::sys::cpu::cpu_count;
 use crate::sys::fork::fork_generation;
 use crate::sys::time::Deadline;
 use std::error::Error as StdError;
@@ -96,7 +94,7 @@ use std::time::Duration;
 ///
 /// # State
 ///
-/// `Pool<S>` has workers that each keep an `S`, which tasks may change: see [`PoolBuilder::state`]. For all others `S`
+/// `Pool<S>` has workers that each keep an `S`, which tasks may change: see [`PoolBuilder::state`](crate::PoolBuilder::state). For all others `S`
 /// is `()`.
 pub struct Pool<S = ()> {
     engine: Arc<Engine>,
@@ -106,51 +104,6 @@ pub struct Pool<S = ()> {
 impl<S> Pool<S> {
     pub(super) fn of(engine: Arc<Engine>) -> Pool<S> {
         Pool { engine, state: PhantomData }
-    }
-}
-
-impl Pool {
-    /// Starts a pool of `processes` workers; `None` means as many as [`cpu_count`].
-    ///
-    /// Returns once every worker is ready.
-    ///
-    /// ```
-    /// let pool = multiproc::Pool::new(None)?;
-    /// assert_eq!(pool.processes(), multiproc::cpu_count());
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`Error::is_invalid_argument`]: 0 processes, or more than 65,536.
-    /// - [`Error::is_start`]: a worker could not be started; those that had started were ended.
-    /// - [`Error::is_not_initialized`], [`Error::is_foreign_host`]: this program cannot be its own worker.
-    pub fn new(processes: impl Into<Option<usize>>) -> Result<Pool> {
-        Pool::builder().processes(processes).build()
-    }
-
-    /// A pool with more options.
-    pub fn builder() -> PoolBuilder {
-        PoolBuilder::default()
-    }
-
-    /// Runs `work` with a pool of `processes` workers, then closes the pool and waits for the workers to leave.
-    ///
-    /// ```
-    /// let sum = multiproc::Pool::scope(2, |pool| pool.map(|x: u32| x + 1, 0..3))?;
-    /// assert_eq!(sum?, [1, 2, 3]);
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`Pool::new`].
-    pub fn scope<R>(processes: impl Into<Option<usize>>, work: impl FnOnce(&Pool) -> R) -> Result<R> {
-        let pool = Pool::new(processes)?;
-        let result = work(&pool);
-        pool.close();
-        pool.join()?;
-        Ok(result)
     }
 }
 
@@ -536,7 +489,7 @@ impl<S> Pool<S> {
         With::new(&self.engine, Some(ship(context)))
     }
 
-    /// Calls of functions that get the state of their worker first, as `&mut S`; see [`PoolBuilder::state`] and [`With`].
+    /// Calls of functions that get the state of their worker first, as `&mut S`; see [`PoolBuilder::state`](crate::PoolBuilder::state) and [`With`].
     ///
     /// ```
     /// use multiproc::Pool;

@@ -1,13 +1,13 @@
 //! [`With`]: calls whose functions get a context in front of their own arguments.
 
-use crate::api::call::{Call, Described};
+use crate::api::call::Call;
+use crate::api::described::{Described, Shipped};
 use crate::api::one::One;
 #[cfg(doc)]
 use crate::api::pool::Pool;
-use crate::codec::{self, Packed, Payload};
+use crate::codec::Payload;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::{Borrowed, Owned};
-use crate::error::Error;
 use crate::portable::{Captures, Portable};
 use crate::process::args::{Args, Task};
 use crate::process::context::{Both, ByRef, Context, Shared};
@@ -49,9 +49,6 @@ pub struct With<'p, S, X> {
     kind: PhantomData<fn(S, X)>,
 }
 
-/// A serialised context, or why it could not be serialised.
-pub(super) type Shipped = Result<Arc<Packed>, Error>;
-
 impl<'p, S, X> With<'p, S, X> {
     pub(super) fn new(engine: &'p Arc<Engine>, context: Option<Shipped>) -> With<'p, S, X> {
         With { engine, context, kind: PhantomData }
@@ -59,14 +56,6 @@ impl<'p, S, X> With<'p, S, X> {
 
     fn described(&self) -> Described<'p> {
         Described::new(self.engine, self.context.clone())
-    }
-}
-
-/// Serialises what all tasks of a call are to see.
-pub(super) fn ship<C: ByRef + ?Sized>(context: &C) -> Shipped {
-    match codec::pack(|out| codec::encode(context, out)) {
-        Ok(packed) => Ok(Arc::new(packed)),
-        Err(error) => Err(Error::context(error.0)),
     }
 }
 

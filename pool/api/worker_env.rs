@@ -1,13 +1,12 @@
 //! Options of a pool: what its workers are given: an environment, CPUs, and where they write.
 
+use crate::api::affinity::CpuAffinity;
 use crate::api::builder::PoolBuilder;
-use crate::engine::watch::output::{Capture, Handler, OutputLine};
+use crate::engine::watch::output::{Handler, OutputLine};
+use crate::error::Error;
 #[cfg(doc)]
 use crate::error::TaskError;
-use crate::error::{Error, Result};
-use crate::sys::cpu::allowed_cpus;
 use std::ffi::OsString;
-use std::sync::Arc;
 
 /// The variables by which libraries that start threads of their own are told how many.
 const THREADS: [&str; 9] = [
@@ -21,87 +20,6 @@ const THREADS: [&str; 9] = [
     "NUMBA_NUM_THREADS",
     "RAYON_NUM_THREADS",
 ];
-
-/// Which CPUs workers are pinned to, see [`PoolBuilder::cpu_affinity`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CpuAffinity(Kind);
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Kind {
-    #[default]
-    Free,
-    All,
-    These(Vec<usize>),
-}
-
-/// `true`: the CPUs that this process may use. `false`: workers are not pinned.
-impl From<bool> for CpuAffinity {
-    fn from(on: bool) -> CpuAffinity {
-        CpuAffinity(if on { Kind::All } else { Kind::Free })
-    }
-}
-
-/// These CPUs, by their numbers.
-impl From<Vec<usize>> for CpuAffinity {
-    fn from(cpus: Vec<usize>) -> CpuAffinity {
-        CpuAffinity(Kind::These(cpus))
-    }
-}
-
-/// These CPUs, by their numbers.
-impl<const N: usize> From<[usize; N]> for CpuAffinity {
-    fn from(cpus: [usize; N]) -> CpuAffinity {
-        Vec::from(cpus).into()
-    }
-}
-
-impl CpuAffinity {
-    /// The numbers of the CPUs.
-    fn cpus(self) -> Result<Vec<usize>> {
-        let wanted = match self.0 {
-            Kind::Free => return Ok(Vec::new()),
-            Kind::All => return Ok(allowed_cpus()?),
-            Kind::These(cpus) => cpus,
-        };
-        if wanted.is_empty() {
-            return Err(Error::invalid_argument("there must be at least 1 CPU to pin workers to"));
-        }
-        let allowed = allowed_cpus()?;
-        match wanted.iter().find(|cpu| !allowed.contains(cpu)) {
-            Some(cpu) => Err(Error::invalid_argument(format!("this process may not use CPU {cpu}, only {allowed:?}"))),
-            None => Ok(wanted),
-        }
-    }
-}
-
-/// What the workers of a pool are given.
-#[derive(Debug, Default)]
-pub(super) struct WorkerEnv {
-    affinity: CpuAffinity,
-    variables: Vec<(OsString, OsString)>,
-    output: Option<Handler>,
-}
-
-/// The CPUs, the variables, and what reads the output.
-type Unpacked = (Vec<usize>, Vec<(OsString, OsString)>, Option<Arc<Capture>>);
-
-impl WorkerEnv {
-    /// Makes of the options what a launcher needs.
-    ///
-    /// # Errors
-    ///
-    /// There is no such CPU, a variable that no environment can have, or no descriptor left.
-    pub(super) fn unpack(self) -> Result<Unpacked> {
-        let bad = |text: &OsString| text.as_encoded_bytes().contains(&0);
-        for (key, value) in &self.variables {
-            if key.is_empty() || key.as_encoded_bytes().contains(&b'=') || bad(key) || bad(value) {
-                return Err(Error::invalid_argument(format!("{key:?} cannot be an environment variable, or not so")));
-            }
-        }
-        let capture = self.output.map(Capture::start).transpose()?.map(Arc::new);
-        Ok((self.affinity.cpus()?, self.variables, capture))
-    }
-}
 
 impl<S> PoolBuilder<S> {
     /// An environment variable of the workers. It is there before any code of theirs runs.

@@ -11,7 +11,7 @@ use crate::process::args::{Args, Task};
 use crate::process::body::{self, Run, Setup, function_entry};
 use crate::process::handle::{Process, ProcessHandle};
 use crate::process::returns::{Fallible, Plain};
-use crate::process::role::check_host;
+use crate::process::role::Host;
 use crate::process::start::{News, Start, control_pair};
 use crate::process::{children, current};
 use crate::sys::child::SpawnOptions;
@@ -175,7 +175,7 @@ impl ProcessBuilder {
 
     fn launch(self, function: &'static Entry<Run>, args: Packed) -> Result<ProcessHandle> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
-        check_host()?;
+        let host = Host::check()?;
         children::prepare()?;
         let path = format!("{}{}", current::path(), COUNT.fetch_add(1, Relaxed));
         let name = self.name.unwrap_or_else(|| format!("Process-{path}"));
@@ -188,6 +188,8 @@ impl ProcessBuilder {
         let setup = Setup { function: FnRef::of(function)?, args, daemon: self.daemon, path: format!("{path}:") };
         let (control, socket) = control_pair().map_err(failed)?;
         let start = Start {
+            host,
+            outlives: false,
             name: name.clone(),
             role: body::entry(),
             setup: codec::to_bytes(&setup),

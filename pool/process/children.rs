@@ -1,10 +1,13 @@
 //! The processes that this one has started and that have not ended yet, and what becomes of them when it exits.
 
-use crate::error::{Error, Result};
-use crate::process::handle::ProcessHandle;
+use crate::codec::Payload;
+use crate::error::{Error, ProcessError, Result};
+use crate::process::handle::{Process, ProcessHandle};
 use crate::sys::child::{ChildSignal, own_pid};
+use crate::sys::poll::{self, Interest};
 use crate::sys::signal;
 use crate::sys::time::Deadline;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -87,11 +90,6 @@ fn end(doomed: &[ProcessHandle], others: &[ProcessHandle]) {
     }
 }
 
-/// Ends processes, and waits until they have ended.
-pub(crate) fn end_all(doomed: &[ProcessHandle]) {
-    end(doomed, &[]);
-}
-
 /// The processes that this one has started with [`Process`](crate::Process) and that have not ended yet, in the order
 /// of their starts; those whose handles were dropped as well.
 ///
@@ -111,4 +109,47 @@ pub fn active_children() -> Vec<ProcessHandle> {
     let mut alive = children().clone();
     alive.retain(ProcessHandle::is_alive);
     alive
+}
+
+/// Waits for all processes, and returns their results in order; at the first failure it ends the rest.
+///
+/// The first failure in time, not in order: a crew that waits for each other must not wait for a member that is gone.
+/// The rest get SIGTERM, and SIGKILL a second later; none of them lives any more when this returns.
+///
+/// ```
+/// use multiproc::{Process, join_all};
+///
+/// let crew: Vec<Process<u64>> = (1..4).map(|n| Process::spawn(|n: u64| n * n, (n,))).collect::<Result<_, _>>()?;
+/// assert_eq!(join_all(crew)?, [1, 4, 9]);
+///
+/// let sleeper = Process::spawn(|| std::thread::sleep(std::time::Duration::from_secs(1000)), ())?;
+/// let failing = Process::builder().name("failing").spawn(|| -> () { std::process::exit(1) }, ())?;
+/// assert_eq!(join_all([sleeper, failing]).unwrap_err().name(), "failing");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// The error of the process that failed first, see [`Process::join`].
+pub fn join_all<R: Payload>(processes: impl IntoIterator<Item = Process<R>>) -> Result<Vec<R>, ProcessError> {
+    let mut waiting: Vec<(usize, Process<R>)> = processes.into_iter().enumerate().collect();
+    let mut results: Vec<Option<R>> = waiting.iter().map(|_| None).collect();
+    while !waiting.is_empty() {
+        let sources: Vec<_> = waiting.iter().map(|(_, process)| (process.as_fd(), Interest::Readable)).collect();
+        // If the system refuses to wait, a moment has passed, and the next look is due.
+        let _ = poll::wait(&sources, Deadline::NEVER);
+        let (alive, ended): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, process)| process.is_alive());
+        waiting = alive;
+        for (index, process) in ended {
+            match process.result() {
+                Ok(value) => results[index] = Some(value),
+                Err(error) => {
+                    let rest: Vec<_> = waiting.iter().map(|(_, process)| ProcessHandle::clone(process)).collect();
+                    end(&rest, &[]);
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(results.into_iter().flatten().collect())
 }

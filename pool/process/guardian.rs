@@ -7,7 +7,7 @@
 use crate::heap::guardian::{self, Tree};
 use crate::identity::Entry;
 use crate::ipc::control::Reply;
-use crate::process::role::{ChildContext, Role};
+use crate::process::role::{ChildContext, Host, Role};
 use crate::process::start::{News, Start, control_pair};
 use crate::sys::child::{SpawnOptions, open_pidfd};
 use crate::sys::poll::{self, Interest};
@@ -35,13 +35,14 @@ pub(crate) fn start() {
     if guardian::exists() {
         return;
     }
+    let Ok(host) = Host::check_program() else { return };
     let Ok((control, socket)) = control_pair() else { return };
     let (tell, told) = mpsc::channel();
     let name = "multiproc-guard".to_owned();
     let (setup, fds, attached, options) = (Vec::new(), Vec::new(), Vec::new(), SpawnOptions::default());
-    let start = Start { name, role: entry(), setup, fds, attached, socket, control, options };
+    let start = Start { host, outlives: true, name, role: entry(), setup, fds, attached, socket, control, options };
     let tell = Mutex::new(Some(tell));
-    let started = start.start_outliving(move |news| {
+    let started = start.start(move |news| {
         if !matches!(news, News::Started(_)) {
             // It is on guard, or will never be.
             tell.lock().take();

@@ -8,10 +8,8 @@ use crate::ipc::handles;
 use crate::ipc::link::MOST_ATTACHED;
 use crate::ipc::parcel::Contents;
 use crate::process::body::Report;
-use crate::process::children;
 use crate::process::panic;
 use crate::sys::child::{Child, ChildSignal, Ending};
-use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
 use std::fmt;
 use std::io;
@@ -113,7 +111,7 @@ impl<R: Payload> Process<R> {
     }
 
     /// The result of a process that has ended.
-    fn result(&self) -> Result<R, ProcessError> {
+    pub(super) fn result(&self) -> Result<R, ProcessError> {
         let kind = match self.handle.shared.received() {
             Received::Value(contents, pins) => {
                 match scope::with_attached(attached_in(pins), || panic::decode(&mut contents.reader())) {
@@ -337,47 +335,4 @@ impl fmt::Debug for ProcessHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.describe("ProcessHandle", f)
     }
-}
-
-/// Waits for all processes, and returns their results in order; at the first failure it ends the rest.
-///
-/// The first failure in time, not in order: a crew that waits for each other must not wait for a member that is gone.
-/// The rest get SIGTERM, and SIGKILL a second later; none of them lives any more when this returns.
-///
-/// ```
-/// use multiproc::{Process, join_all};
-///
-/// let crew: Vec<Process<u64>> = (1..4).map(|n| Process::spawn(|n: u64| n * n, (n,))).collect::<Result<_, _>>()?;
-/// assert_eq!(join_all(crew)?, [1, 4, 9]);
-///
-/// let sleeper = Process::spawn(|| std::thread::sleep(std::time::Duration::from_secs(1000)), ())?;
-/// let failing = Process::builder().name("failing").spawn(|| -> () { std::process::exit(1) }, ())?;
-/// assert_eq!(join_all([sleeper, failing]).unwrap_err().name(), "failing");
-/// # Ok::<(), multiproc::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// The error of the process that failed first, see [`Process::join`].
-pub fn join_all<R: Payload>(processes: impl IntoIterator<Item = Process<R>>) -> Result<Vec<R>, ProcessError> {
-    let mut waiting: Vec<(usize, Process<R>)> = processes.into_iter().enumerate().collect();
-    let mut results: Vec<Option<R>> = waiting.iter().map(|_| None).collect();
-    while !waiting.is_empty() {
-        let sources: Vec<_> = waiting.iter().map(|(_, process)| (process.as_fd(), Interest::Readable)).collect();
-        // If the system refuses to wait, a moment has passed, and the next look is due.
-        let _ = poll::wait(&sources, Deadline::NEVER);
-        let (alive, ended): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, process)| process.is_alive());
-        waiting = alive;
-        for (index, process) in ended {
-            match process.result() {
-                Ok(value) => results[index] = Some(value),
-                Err(error) => {
-                    let rest: Vec<_> = waiting.iter().map(|(_, process)| process.handle.clone()).collect();
-                    children::end_all(&rest);
-                    return Err(error);
-                }
-            }
-        }
-    }
-    Ok(results.into_iter().flatten().collect())
 }

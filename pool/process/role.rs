@@ -104,51 +104,61 @@ fn this_copy() -> u64 {
     executable::offset_of(&raw const BOOT_READY as usize)
 }
 
-/// Checks that this process may have children, and can start some that will recognise themselves.
-///
-/// # Errors
-///
-/// See [`Error::is_start`], [`Error::is_foreign_host`], [`Error::is_not_initialized`] and [`Error::is_daemonic`].
-pub(crate) fn check_host() -> Result<(), Error> {
-    check_program()?;
-    if current::is_daemon() {
-        return Err(Error::daemonic());
+/// The proof that this process can start children: a [`Start`](crate::process::start::Start) cannot be made without it, and
+/// only the checks here make one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Host(());
+
+impl Host {
+    /// Checks that this process may have children, and that they will recognise themselves.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error::is_start`], [`Error::is_foreign_host`], [`Error::is_not_initialized`] and [`Error::is_daemonic`].
+    pub(crate) fn check() -> Result<Host, Error> {
+        let host = Host::check_program()?;
+        if current::is_daemon() { Err(Error::daemonic()) } else { Ok(host) }
     }
-    Ok(())
+
+    /// Checks that children of this program will recognise themselves. Daemonic processes pass, too: this is for the
+    /// library's own children, which users do not see.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error::is_start`], [`Error::is_foreign_host`] and [`Error::is_not_initialized`].
+    pub(crate) fn check_program() -> Result<Host, Error> {
+        refusal().map_or(Ok(Host(())), Err)
+    }
 }
 
-/// Checks that this program can recognise its children: [`check_host`] without the rules for users.
-///
-/// # Errors
-///
-/// See [`Error::is_start`], [`Error::is_foreign_host`] and [`Error::is_not_initialized`].
-pub(crate) fn check_program() -> Result<(), Error> {
+/// Returns why children of this program would not recognise themselves, if so.
+fn refusal() -> Option<Error> {
     if !executable::is_main() {
-        return Err(Error::foreign_host());
+        return Some(Error::foreign_host());
     }
     // The child would be as privileged, and would not believe its environment.
     if executable::is_secure() {
-        return Err(Error::start(
+        return Some(Error::start(
             "this program runs with more rights than its caller (a set-user-id or set-group-id bit, or file capabilities), so \
              that its children could not trust what their environment says: start it with the rights that it needs instead",
         ));
     }
     if executable::is_loaded_by_hand() {
-        return Err(Error::start(
+        return Some(Error::start(
             "this program was started as an argument of the dynamic loader, which is therefore what would be started again for \
              a child: execute the program itself",
         ));
     }
     if !BOOT_READY.load(Relaxed) || IN_CONSTRUCTORS.load(Relaxed) {
-        return Err(Error::not_initialized());
+        return Some(Error::not_initialized());
     }
     if STRAYS.load(Relaxed) >= MOST_STRAYS {
-        return Err(Error::start(format!(
+        return Some(Error::start(format!(
             "this process was itself started as a child of this library, and did not recognise that (the variable {VARIABLE} is \
              in its environment): children of its own could go on like this without end"
         )));
     }
-    Ok(())
+    None
 }
 
 #[cfg(test)]
@@ -182,6 +192,6 @@ mod tests {
 
     #[test]
     fn this_test_can_start_children() {
-        check_host().unwrap();
+        Host::check().unwrap();
     }
 }

@@ -9,7 +9,7 @@ use crate::identity::{Entry, FnRef};
 use crate::ipc::control::{Control, HeapGrant, Hello, Instructions, Reply, VERSION};
 use crate::ipc::parcel::Parcel;
 use crate::process::current;
-use crate::process::role::{Mark, Role, VARIABLE, check_host, check_program};
+use crate::process::role::{Host, Mark, Role, VARIABLE};
 use crate::sync::reclaim;
 use crate::sys::child::{Child, ChildSignal, Ending, SpawnOptions};
 use crate::sys::poll::Interest;
@@ -65,6 +65,11 @@ impl Drop for HeldByChild {
 /// A child about to be started.
 #[derive(Debug)]
 pub(crate) struct Start {
+    /// This process can have children.
+    #[allow(dead_code, reason = "a proof, not read")]
+    pub(crate) host: Host,
+    /// Whether the child stays when its parent ends.
+    pub(crate) outlives: bool,
     pub(crate) name: String,
     pub(crate) role: &'static Entry<Role>,
     pub(crate) setup: Vec<u8>,
@@ -98,23 +103,8 @@ impl Start {
     ///
     /// # Errors
     ///
-    /// Nothing was started: this process cannot have children, see [`check_host`], or has no reactor.
+    /// Nothing was started: this process has no reactor.
     pub(crate) fn start(self, tell: impl Fn(News) + Send + Sync + 'static) -> Result<(), Error> {
-        check_host()?;
-        self.post(false, tell)
-    }
-
-    /// As [`Start::start`], for a child that does not end with its parent; daemonic processes may have one, too.
-    ///
-    /// # Errors
-    ///
-    /// As [`Start::start`].
-    pub(crate) fn start_outliving(self, tell: impl Fn(News) + Send + Sync + 'static) -> Result<(), Error> {
-        check_program()?;
-        self.post(true, tell)
-    }
-
-    fn post(self, outlives: bool, tell: impl Fn(News) + Send + Sync + 'static) -> Result<(), Error> {
         let role = match FnRef::of(self.role)? {
             FnRef::Offset { delta, signature } => (delta, signature),
             FnRef::Name { .. } => return Err(Error::foreign_host()),
@@ -123,7 +113,7 @@ impl Start {
         let reactor = reactor()?;
         let heap = heap::for_child();
         let held = HeldByChild(heap.as_ref().ok().and_then(|it| it.own));
-        reactor.post(move || self.start_here(reactor, role, outlives, heap, held, Box::new(tell)));
+        reactor.post(move || self.start_here(reactor, role, heap, held, Box::new(tell)));
         Ok(())
     }
 
@@ -131,7 +121,6 @@ impl Start {
         self,
         reactor: &'static Reactor,
         role: (u64, u64),
-        outlives: bool,
         heap: Result<Origin, String>,
         held: HeldByChild,
         tell: Box<dyn Fn(News) + Send + Sync>,
@@ -142,7 +131,7 @@ impl Start {
             name: self.name,
             parent: current::name().to_owned(),
             role,
-            outlives,
+            outlives: self.outlives,
             setup: self.setup,
             attached: self.attached.len(),
         };

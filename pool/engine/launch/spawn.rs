@@ -11,6 +11,7 @@ use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::{Link, LinkKind};
 use crate::ipc::{channel, ring};
+use crate::process::role::Host;
 use crate::process::start::{News, Start, control_pair};
 use crate::sys::child::SpawnOptions;
 use std::ffi::OsString;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 /// Starts workers by executing this program again.
 #[derive(Debug)]
 pub(crate) struct Spawn {
+    /// This process can have children.
+    pub(crate) host: Host,
     pub(crate) link: LinkKind,
     pub(crate) bell: Bell,
     /// The memory of the bell, if workers ring it themselves.
@@ -59,6 +62,8 @@ impl Launcher for Spawn {
         let limits = Limits { cpu, ..self.limits };
         let setup = Setup { link: self.link, server, party, routines: self.routines.clone(), limits, log };
         let start = Start {
+            host: self.host,
+            outlives: false,
             name,
             role: main_loop::entry(),
             setup: codec::to_bytes(&setup),

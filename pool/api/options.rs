@@ -1,0 +1,163 @@
+//! What a pool may be told, and how it is started with that.
+
+use crate::api::affinity::CpuAffinity;
+use crate::engine::core::scaling::check_count;
+use crate::engine::core::state::{Core, Engine};
+use crate::engine::core::workforce::RecyclePolicy;
+use crate::engine::launch::launcher::Launcher;
+use crate::engine::launch::spawn::Spawn;
+use crate::engine::launch::threads::Threads;
+use crate::engine::watch::output::{Capture, Handler};
+use crate::engine::watch::trace::Trace;
+use crate::engine::worker::main_loop::Limits;
+use crate::engine::worker::routines::{Routine, Routines};
+use crate::error::{Error, Result};
+use crate::heap::scope::Pins;
+use crate::ipc::bell::Bell;
+use crate::ipc::link::LinkKind;
+use crate::process::role::Host;
+use crate::sys::cpu::cpu_count;
+use crate::sys::fork::fork_generation;
+use crate::sys::memory;
+use parking_lot::{Condvar, Mutex};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a pool may be told.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) processes: Option<usize>,
+    pub(super) name: String,
+    pub(super) link: LinkKind,
+    pub(super) grace: Duration,
+    pub(super) routines: Routines,
+    /// What the arguments of the routines refer to.
+    pins: Pins,
+    /// The first option that makes no sense, or routine that cannot be had.
+    pub(super) refused: Option<Error>,
+    pub(super) recycle: RecyclePolicy,
+    pub(super) limits: Limits,
+    pub(super) env: WorkerEnv,
+    pub(super) trace: Option<PathBuf>,
+    pub(super) on_threads: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            processes: None,
+            name: "worker".to_owned(),
+            link: LinkKind::default(),
+            grace: Duration::from_secs(1),
+            routines: Routines::default(),
+            pins: Pins::new(),
+            refused: None,
+            recycle: RecyclePolicy::default(),
+            limits: Limits::default(),
+            env: WorkerEnv::default(),
+            trace: None,
+            on_threads: false,
+        }
+    }
+}
+
+/// What the workers of a pool are given.
+#[derive(Debug, Default)]
+pub(super) struct WorkerEnv {
+    pub(super) affinity: CpuAffinity,
+    pub(super) variables: Vec<(OsString, OsString)>,
+    pub(super) output: Option<Handler>,
+}
+
+/// The CPUs, the variables, and what reads the output.
+type Unpacked = (Vec<usize>, Vec<(OsString, OsString)>, Option<Arc<Capture>>);
+
+impl WorkerEnv {
+    /// Makes of the options what a launcher needs.
+    ///
+    /// # Errors
+    ///
+    /// There is no such CPU, a variable that no environment can have, or no descriptor left.
+    fn unpack(self) -> Result<Unpacked> {
+        let bad = |text: &OsString| text.as_encoded_bytes().contains(&0);
+        for (key, value) in &self.variables {
+            if key.is_empty() || key.as_encoded_bytes().contains(&b'=') || bad(key) || bad(value) {
+                return Err(Error::invalid_argument(format!("{key:?} cannot be an environment variable, or not so")));
+            }
+        }
+        let capture = self.output.map(Capture::start).transpose()?.map(Arc::new);
+        Ok((self.affinity.cpus()?, self.variables, capture))
+    }
+}
+
+impl Options {
+    /// Takes a routine, or notes why it cannot be had.
+    pub(super) fn routine(&mut self, made: Result<(Routine, Pins)>) -> Option<Routine> {
+        match made {
+            Ok((routine, pins)) => {
+                self.pins.extend(pins);
+                Some(routine)
+            }
+            Err(error) => {
+                self.refused.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    /// Starts the workers and waits until each is ready.
+    pub(super) fn start(self) -> Result<Arc<Engine>> {
+        let host = Host::check()?;
+        let processes = self.processes.unwrap_or_else(cpu_count);
+        check_count(processes)?;
+        if self.name.contains('\0') {
+            return Err(Error::invalid_argument("the name of a pool's workers cannot contain a NUL"));
+        }
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let (cpus, variables, capture) = self.env.unpack()?;
+        let (file, memory) = match self.link {
+            LinkKind::Ring => {
+                let (file, memory) = memory::create_mapped("multiproc-bell", Bell::LEN)?;
+                (Some(Arc::new(file)), memory)
+            }
+            LinkKind::Channel => (None, memory::private(Bell::LEN)?),
+        };
+        let bell = Bell::new(Arc::new(memory), 0);
+        let (name, routines, pins) = (self.name, self.routines, self.pins);
+        let launcher: Box<dyn Launcher> = if self.on_threads {
+            Box::new(Threads { bell: bell.clone(), name, routines, limit: self.limits.result, pins })
+        } else {
+            Box::new(Spawn {
+                host,
+                link: self.link,
+                bell: bell.clone(),
+                bell_file: file,
+                name,
+                routines,
+                pins,
+                limits: self.limits,
+                cpus,
+                variables,
+                capture: capture.clone(),
+            })
+        };
+        let trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
+        let core = Core::new(processes, self.recycle, trace);
+        let engine = Arc::new(Engine {
+            core: Mutex::new(core),
+            bell,
+            launcher,
+            background: Condvar::new(),
+            workforce: Condvar::new(),
+            grace: self.grace,
+            capture,
+            generation: fork_generation(),
+        });
+        engine.build()?;
+        Ok(engine)
+    }
+}
