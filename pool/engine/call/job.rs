@@ -14,7 +14,7 @@ use crate::ipc::link::Payload;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What a worker must know to run the tasks of a job: which function, and its context.
@@ -122,6 +122,9 @@ pub(crate) enum Delivery {
     },
 }
 
+/// The place of a call that is not under way.
+pub(crate) const NOWHERE: usize = usize::MAX;
+
 /// One call of the pool.
 pub(crate) struct Job {
     pub(crate) header: Arc<Header>,
@@ -134,6 +137,10 @@ pub(crate) struct Job {
     discard: AtomicBool,
     /// Its thread has more input and found no room for it. Changed under the core's lock only.
     pub(crate) hungry: AtomicBool,
+    /// Where it is among the calls under way, and whether it is in line to have its tasks handed in: see `core/queue.rs`.
+    /// Changed under the core's lock only.
+    pub(crate) place: AtomicUsize,
+    pub(crate) in_line: AtomicBool,
     /// Tasks that were run before, and how often. Changed under the core's lock only.
     attempts: Mutex<HashMap<u64, u32>>,
     /// What it has done so far.
@@ -168,6 +175,8 @@ impl Job {
             halted: Mutex::default(),
             discard: AtomicBool::new(false),
             hungry: AtomicBool::new(false),
+            place: AtomicUsize::new(NOWHERE),
+            in_line: AtomicBool::new(false),
             attempts: Mutex::default(),
             clock: Mutex::new(clock),
             submitted: submission.is_some(),

@@ -61,6 +61,11 @@ impl Clock {
         Clock { function, since: Instant::now(), lasted: None, tasks: 0, busy: Duration::ZERO, slowest: [None; 3] }
     }
 
+    /// When the call was made.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// `count` tasks that have travelled together, from `index` on, have ended.
     pub(crate) fn note(&mut self, index: u64, count: u32, time: Duration) {
         self.tasks += u64::from(count);

@@ -21,3 +21,6 @@ pub(crate) mod drive;
 pub(crate) mod serve;
 pub(crate) mod shutdown;
 pub(crate) mod stats;
+
+#[cfg(test)]
+mod testing;

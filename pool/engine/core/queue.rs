@@ -1,7 +1,7 @@
 //! The calls of a pool that are under way, and their tasks that no worker has.
 
 use crate::codec::Packed;
-use crate::engine::call::job::{Header, Job, Options};
+use crate::engine::call::job::{Header, Job, NOWHERE, Options};
 use crate::engine::call::submission::Submission;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::worker::work::Run;
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// How long room is kept for a thread that has found none.
 const KEPT_FOR: Duration = Duration::from_micros(200);
+
+/// So many retired calls may stand in line before they are taken out of it, and half of it.
+const RETIRED_IN_LINE: usize = 64;
 
 /// A frame that belongs to no worker at the moment.
 #[derive(Debug)]
@@ -34,10 +37,14 @@ impl QueuedFrame {
 pub(crate) struct Queue {
     /// Frames that belong to no worker, oldest first. While there are any, nothing else is handed out.
     backlog: VecDeque<QueuedFrame>,
-    /// Calls that are under way: each is here once, from when it is entered until it is retired.
+    /// Calls that are under way, in no order: each is here once, at its `place`, from when it is entered until it is
+    /// retired.
     jobs: Vec<Arc<Job>>,
-    /// Submitted calls with tasks that were not handed in yet, in turn. Each of them is among `jobs`.
+    /// Submitted calls with tasks that were not handed in yet, in turn; and some that were retired meanwhile.
     submitted: VecDeque<Arc<Job>>,
+    /// How many of `submitted` were retired. Each call that is retired is looked for nowhere, so that the price of a call does
+    /// not grow with the number of calls.
+    retired_in_line: usize,
     /// How many of `jobs` have the flag `hungry`: their thread has found no room for its next tasks.
     hungry: usize,
     /// Since when room is kept for one of those, while submitted calls have tasks as well. `None` if `hungry` is 0.
@@ -54,6 +61,7 @@ impl Queue {
             backlog: VecDeque::new(),
             jobs: Vec::new(),
             submitted: VecDeque::new(),
+            retired_in_line: 0,
             hungry: 0,
             kept_since: None,
             headers: HashMap::new(),
@@ -70,6 +78,7 @@ impl Queue {
         submission: Option<Submission>,
     ) -> Result<Arc<Job>, Error> {
         let job = Arc::new(Job::new(self.header(entry, context)?, options, submission));
+        job.place.store(self.jobs.len(), Relaxed);
         self.jobs.push(Arc::clone(&job));
         Ok(job)
     }
@@ -93,14 +102,26 @@ impl Queue {
 
     /// Forgets a call, and drops its tasks. Returns whether it was under way.
     pub(super) fn remove(&mut self, job: &Arc<Job>) -> bool {
-        let calls = self.jobs.len();
-        self.jobs.retain(|it| !Arc::ptr_eq(it, job));
-        self.submitted.retain(|it| !Arc::ptr_eq(it, job));
+        let place = job.place.swap(NOWHERE, Relaxed);
+        if place == NOWHERE {
+            return false;
+        }
+        self.jobs.swap_remove(place);
+        if let Some(moved) = self.jobs.get(place) {
+            moved.place.store(place, Relaxed);
+        }
+        if job.in_line.load(Relaxed) {
+            self.retired_in_line += 1;
+            if self.retired_in_line > RETIRED_IN_LINE.max(self.submitted.len() / 2) {
+                self.submitted.retain(|it| it.place.load(Relaxed) != NOWHERE);
+                self.retired_in_line = 0;
+            }
+        }
         self.note_hunger(job, false);
         if job.outstanding() > 0 {
             self.backlog.retain(|it| !it.is_of(job));
         }
-        self.jobs.len() < calls
+        true
     }
 
     /// The calls that are under way.
@@ -142,19 +163,37 @@ impl Queue {
 
     /// Lines up a submitted call that has tasks which were not handed in yet, after the others.
     pub(super) fn line_up(&mut self, job: Arc<Job>) {
-        self.submitted.push_back(job);
+        // It may have been retired since it was entered.
+        if job.place.load(Relaxed) != NOWHERE {
+            job.in_line.store(true, Relaxed);
+            self.submitted.push_back(job);
+        }
     }
 
-    /// The submitted call whose turn it is.
+    /// The submitted call with `before` others in line before it.
     #[inline]
-    pub(super) fn next_submitted(&mut self) -> Option<Arc<Job>> {
-        self.submitted.pop_front()
+    pub(super) fn in_line(&mut self, before: usize) -> Option<Arc<Job>> {
+        while let Some(job) = self.submitted.get(before) {
+            if job.place.load(Relaxed) != NOWHERE {
+                return Some(Arc::clone(job));
+            }
+            self.submitted.remove(before);
+            self.retired_in_line -= 1;
+        }
+        None
+    }
+
+    /// Takes the call with `before` others before it out of the line.
+    #[inline]
+    pub(super) fn leave_line(&mut self, before: usize) {
+        if let Some(job) = self.submitted.remove(before) {
+            job.in_line.store(false, Relaxed);
+        }
     }
 
     /// The submitted calls with tasks that were not handed in yet.
-    #[inline]
-    pub(super) fn submitted(&self) -> &VecDeque<Arc<Job>> {
-        &self.submitted
+    pub(super) fn submitted(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.submitted.iter()
     }
 
     /// Whether tasks wait here: frames in the backlog, or submitted calls.

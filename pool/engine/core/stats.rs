@@ -1,7 +1,7 @@
 //! What a pool and its workers have done so far, as people see it.
 
 use crate::engine::call::job::Job;
-use crate::engine::call::job_stats::JobStats;
+use crate::engine::call::job_stats::{Clock, JobStats};
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::worker_slot::{State, WorkerSlot};
 use crate::ipc::link::Progress;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub struct PoolStats {
     /// One entry for each place of a worker.
     pub workers: Vec<WorkerStats>,
-    /// The last calls that have ended, 16 at most, and behind them those that are under way.
+    /// The last calls that have ended, 16 at most, and behind them those that are under way, as they were made.
     pub jobs: Vec<JobStats>,
     /// Tasks that have an outcome.
     pub tasks: u64,
@@ -131,7 +131,7 @@ impl Core {
         let now = Instant::now();
         let waiting = self.queue.backlog().map(|queued| u64::from(queued.range.left())).sum::<u64>();
         let left_of = |job: &Arc<Job>| job.submission.lock().as_ref().map_or(0, |it| it.left());
-        let submitted = self.queue.submitted().iter().map(left_of).sum::<u64>();
+        let submitted = self.queue.submitted().map(left_of).sum::<u64>();
         let (mut queued, mut running) = (waiting + submitted, 0);
         for worker in self.workers.iter() {
             let (waits, runs) = worker.queued_and_running();
@@ -139,7 +139,8 @@ impl Core {
             running += runs;
         }
         let workers: Vec<WorkerStats> = self.workers.iter().map(|worker| worker.stats(now)).collect();
-        let under_way = self.queue.jobs().iter().map(|job| job.clock.lock().stats());
+        let mut under_way: Vec<Clock> = self.queue.jobs().iter().map(|job| *job.clock.lock()).collect();
+        under_way.sort_by_key(Clock::since);
         let totals = self.observers.totals();
         PoolStats {
             tasks: totals.tasks,
@@ -150,7 +151,7 @@ impl Core {
             running,
             uptime: totals.uptime(now),
             workers,
-            jobs: self.observers.ended_calls().chain(under_way).collect(),
+            jobs: self.observers.ended_calls().chain(under_way.iter().map(Clock::stats)).collect(),
         }
     }
 }

@@ -6,48 +6,50 @@ use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::Core;
 use std::sync::Arc;
 
+/// So many calls are asked that find no room, before all behind them have to wait as well. There is room behind them as a rule
+/// only where no worker idles: then nobody loses by it, and the price of a turn does not grow with the number of calls.
+const ASKED: usize = 16;
+
 impl Core {
     /// Hands out tasks of calls that nobody waits in, one frame of each in turn. Returns whether anything
     /// moved.
     pub(super) fn submit_waiting(&mut self) -> bool {
         let mut moved = false;
-        while !self.queue.submitted().is_empty() && !self.queue.has_backlog() {
-            let mut passed = 0;
-            while let Some(job) = self.queue.next_submitted() {
-                if self.submit_one(&job) {
-                    moved = true;
-                    passed = 0;
-                } else {
-                    passed += 1;
+        let mut refused = 0;
+        while refused < ASKED && !self.queue.has_backlog() {
+            let Some(job) = self.queue.in_line(refused) else { break };
+            match self.submit_one(&job) {
+                Turn::Refused => {
+                    refused += 1;
+                    continue;
                 }
-                let more = job.submission.lock().is_some();
-                if more {
-                    self.queue.line_up(job);
-                } else {
-                    self.finish(&job);
-                }
-                if passed >= self.queue.submitted().len() || self.queue.has_backlog() {
-                    return moved;
-                }
+                Turn::Moved => moved = true,
+                Turn::Over => {}
+            }
+            self.queue.leave_line(refused);
+            if job.submission.lock().is_some() {
+                self.queue.line_up(job);
+            } else {
+                self.finish(&job);
             }
         }
         moved
     }
 
     /// Hands out a frame of one such call, if there is room for it, and it is its turn.
-    fn submit_one(&mut self, job: &Arc<Job>) -> bool {
+    fn submit_one(&mut self, job: &Arc<Job>) -> Turn {
         let mut submission = job.submission.lock();
         let Some(rest) = submission.as_mut().filter(|rest| rest.left() > 0) else {
             *submission = None;
-            return false;
+            return Turn::Over;
         };
         // What was handed in whole needs no careful growth: the measured time alone decides.
         let count = job.chunk(None, Some(rest.left()), self.workers.target());
         if self.room(job, count) == 0 || !self.queue.is_turn_of_submissions() {
-            return false;
+            return Turn::Refused;
         }
         let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
-        let Some(cut) = rest.cut(count, most_bytes) else { return false };
+        let Some(cut) = rest.cut(count, most_bytes) else { return Turn::Refused };
         job.add_outstanding(u64::from(cut.count));
         let range =
             TaskRange { job: Some(Arc::clone(job)), first: cut.first, count: cut.count, next: 0, pins: cut.pins };
@@ -55,6 +57,19 @@ impl Core {
         if rest.left() == 0 {
             *submission = None;
         }
-        true
+        Turn::Moved
     }
 }
+
+/// What has come of the turn of a call.
+enum Turn {
+    /// A frame of it was handed out.
+    Moved,
+    /// There is no room for it.
+    Refused,
+    /// It has no more tasks.
+    Over,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,102 +1,13 @@
 //! Answers over a link that says whatever it is told to: every malformed one, whichever kind of link it comes by.
 
 use super::*;
-use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::engine::call::job::Options;
 use crate::engine::call::results::Results;
-use crate::engine::core::state::Engine;
-use crate::engine::core::worker_slot::{State, WorkerSlot};
-use crate::engine::core::workforce::RecyclePolicy;
-use crate::engine::launch::launcher::{Launched, Launcher};
-use crate::engine::worker::work::Run;
-use crate::error::Error;
-use crate::identity::Entry;
-use crate::ipc::bell::Bell;
-use crate::ipc::link::{Frame, Link, Progress};
+use crate::engine::core::testing::{ENTRY, engine};
+use crate::ipc::link::Progress;
 use crate::process::start::{HeldByChild, News};
 use crate::sys::child::Ending;
-use crate::sys::fork::fork_generation;
-use crate::sys::memory;
-use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
-
-/// A link to nobody: gives the answers it was made with, and the progress.
-#[derive(Debug)]
-struct Told {
-    answers: VecDeque<Answer>,
-    progress: Progress,
-    sent: u64,
-}
-
-impl Link for Told {
-    fn depth(&self) -> usize {
-        8
-    }
-    fn send(&mut self, _: &Frame, _: &[u8], _: &[Arc<AttachedFds>]) -> io::Result<Option<u64>> {
-        self.sent += 1;
-        Ok(Some(self.sent - 1))
-    }
-    fn sent(&self) -> u64 {
-        self.sent
-    }
-    fn connected(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn flush(&mut self) {}
-    fn has_answer(&self) -> bool {
-        !self.answers.is_empty()
-    }
-    fn is_awake(&self) -> bool {
-        true
-    }
-    fn receive(&mut self) -> io::Result<Option<Answer>> {
-        Ok(self.answers.pop_front())
-    }
-    fn consumed(&mut self) {}
-    fn salvage(&mut self) -> io::Result<Option<Answer>> {
-        Ok(None)
-    }
-    fn progress(&self) -> Progress {
-        self.progress
-    }
-    fn revoke(&mut self, _: u64) -> bool {
-        false
-    }
-    fn payload(&self, _: u64) -> Vec<u8> {
-        Vec::new()
-    }
-    fn release_below(&mut self, _: u64) {}
-    fn trim(&mut self) {}
-}
-
-/// Starts nothing.
-#[derive(Debug)]
-struct NoLauncher;
-
-impl Launcher for NoLauncher {
-    fn launch(&self, _: usize, _: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
-        Err(Error::start("this pool has had all its workers"))
-    }
-}
-
-/// A pool of one worker that says this, and has started `started` tasks of frame 1, which is the first with tasks.
-fn engine(answers: Vec<Answer>, started: u32) -> Arc<Engine> {
-    let mut core = Core::new(1, RecyclePolicy::default(), None);
-    let progress = Progress { seq: 1, started, done: 0 };
-    core.workers[0] = WorkerSlot::new(1, State::Ready);
-    core.workers[0].link = Some(Box::new(Told { answers: answers.into(), progress, sent: 0 }));
-    Arc::new(Engine {
-        core: Mutex::new(core),
-        bell: Bell::new(Arc::new(memory::private(Bell::LEN).unwrap()), 0),
-        launcher: Box::new(NoLauncher),
-        background: Condvar::new(),
-        workforce: Condvar::new(),
-        grace: Duration::from_secs(1),
-        capture: None,
-        generation: fork_generation(),
-    })
-}
 
 fn answer(kind: AnswerKind, seq: u64, first: u32, count: u32, payload: Vec<u8>) -> Answer {
     Answer { kind, seq, first, count, nanos: 0, payload: Payload::Own(payload), attached: Vec::new() }
@@ -125,12 +36,11 @@ fn malformed(next: u32) -> Vec<(&'static str, Answer)> {
     all
 }
 
-static ENTRY: Entry<Run> = Entry::new(|| "f", |_| Ok(()));
-
 /// Has a frame of four tasks answered like this by a worker that then dies: the reason that was found against it, what
 /// has become of the tasks, and how many of them go to another worker.
 fn outcomes(answers: Vec<Answer>, started: u32) -> (Option<String>, Vec<Result<u64, TaskError>>, u32) {
-    let engine = engine(answers, started);
+    // It has started so many tasks of frame 1, which is the first with tasks.
+    let engine = engine(answers, Progress { seq: 1, started, done: 0 });
     let job = engine.enter(&ENTRY, None, Options::default(), None).unwrap();
     let mut results = Results::<u64>::new();
     let mut driver = Driver::new(&engine, Some((&job, &mut results)));
