@@ -465,6 +465,7 @@ pub(crate) enum TaskKind {
     NotRunning,
     Broken { cause: String },
     InvalidArgument { text: String },
+    Deadlock,
 }
 
 impl TaskError {
@@ -543,6 +544,12 @@ impl TaskError {
     /// Whether the pool gave up before the task had a result, since its workers could not be replaced.
     pub fn is_broken(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Broken { .. })
+    }
+
+    /// Whether the result was asked for in a callback that it waits for: see
+    /// [`AsyncResult::callback`](crate::AsyncResult::callback).
+    pub fn is_deadlock(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Deadlock)
     }
 
     /// The message of the panic.
@@ -628,6 +635,7 @@ impl fmt::Display for TaskError {
             TaskKind::NotRunning => f.write_str("was not run: the pool was closed"),
             TaskKind::Broken { cause } => write!(f, "has no result: the pool is broken: {cause}"),
             TaskKind::InvalidArgument { text } => write!(f, "was not run: {text}"),
+            TaskKind::Deadlock => f.write_str("has no result yet: the callback that asks for it has to end first"),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::engine::call::job::Job;
 use crate::engine::callbacks;
 use crate::engine::core::serve::Served;
 use crate::engine::core::state::Engine;
-use crate::error::TaskError;
+use crate::error::{TaskError, TaskKind};
 use crate::process::panic;
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
@@ -89,12 +89,16 @@ impl<T: Send + 'static> AsyncResult<T> {
     ///
     /// # Errors
     ///
-    /// The error of the task, or for several tasks the one with the lowest index.
+    /// The error of the task, or for several tasks the one with the lowest index. In a callback of this very result it is
+    /// [`TaskError::is_deadlock`].
     ///
     /// # Panics
     ///
     /// When [`AsyncResult::get_timeout`] has given the result already.
     pub fn get(self) -> Result<T, TaskError> {
+        if self.shared.waits_for_this_thread() {
+            return Err(self.shared.job.error(TaskKind::Deadlock, 0, None));
+        }
         loop {
             if let Some(result) = self.shared.take(Deadline::NEVER) {
                 return result;
@@ -123,8 +127,13 @@ impl<T: Send + 'static> AsyncResult<T> {
         self.shared.take(Deadline::after(timeout))
     }
 
-    /// Waits until the result is there.
+    /// Waits until the result is there, or was taken.
+    ///
+    /// # Panics
+    ///
+    /// In a callback of this very result, which waits for the callback.
     pub fn wait(&self) {
+        assert!(!self.shared.waits_for_this_thread(), "a callback waits for the result that waits for it");
         while !self.shared.wait(Deadline::NEVER) {}
     }
 
@@ -151,8 +160,9 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// Calls `f` with the value once it is there, on a thread that this library keeps for such calls.
     ///
     /// Callbacks should be quick, since they all run on that one thread; one that panics hurts nobody else. One may wait for
-    /// another result: if that has callbacks, these run before the wait ends. It is called
-    /// before the result counts as [`AsyncResult::ready`]. If the call fails, it is not called.
+    /// another result: if that has callbacks, these run before the wait ends. It must not wait for a thread that waits for
+    /// a callback. It is called before the result counts as [`AsyncResult::ready`], so that in it [`AsyncResult::get`] of
+    /// the same result is an error. If the call fails, it is not called.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(1)?;
@@ -212,7 +222,7 @@ impl<T: Send + 'static> Shared<T> {
     fn wait(self: &Arc<Self>, until: Deadline) -> bool {
         let mut state = self.state.lock();
         loop {
-            if state.result.is_some() {
+            if state.result.is_some() || state.taken {
                 return true;
             }
             // Taken by the thread that runs callbacks, which may be this one, or by another one that waits.
@@ -250,6 +260,14 @@ impl<T: Send + 'static> Shared<T> {
                 self.ready.notify_all();
             }
         }
+    }
+
+    /// Whether this thread is about to run callbacks of this result, or runs one: it would wait for itself.
+    fn waits_for_this_thread(&self) -> bool {
+        let state = self.state.lock();
+        // Nobody else takes the gatherer of a result that has callbacks.
+        let begun = state.by_callback && state.gather.is_none() && state.result.is_none() && !state.taken;
+        begun && callbacks::is_this_thread()
     }
 
     fn take(self: &Arc<Self>, until: Deadline) -> Option<Result<T, TaskError>> {

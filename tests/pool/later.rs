@@ -3,11 +3,12 @@
 use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use super::common::proc::eventually;
 use super::common::signals::stop_self;
-use multiproc::{Pool, RawValue};
+use multiproc::{AsyncResult, Pool, RawValue};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,8 @@ fn a_result_is_a_future() {
     });
 }
 
+// tokio does not build for the model checker without a switch of its own.
+#[cfg(not(loom))]
 #[test]
 fn a_result_is_a_future_under_tokio() {
     on_each_pool(2, 60, |pool| {
@@ -296,6 +299,74 @@ fn a_callback_may_wait_for_a_result_that_has_callbacks() {
             let order: Vec<_> = told.into_iter().collect();
             assert_eq!(order, [second, 1_101]);
         }
+    });
+}
+
+#[test]
+fn a_callback_cannot_wait_for_the_result_that_waits_for_it() {
+    on_each_pool(2, 60, |pool| {
+        type Slot = Arc<Mutex<Option<AsyncResult<u64>>>>;
+        // Directly, and behind another result whose callback runs while the first one's waits.
+        for detour in [false, true] {
+            let (tell, told) = mpsc::channel();
+            let slot = Slot::default();
+            let own = Arc::clone(&slot);
+            let get = move || own.lock().unwrap().take().unwrap().get();
+            // No callback goes on before it is filled.
+            let mut filled = slot.lock().unwrap();
+            let outer = pool.apply_async(sleep, (1,)).unwrap();
+            *filled = Some(if detour {
+                let inner = pool.apply_async(sleep, (300,)).unwrap();
+                let inner = inner.callback(move |_| tell.send(get().unwrap_err()).unwrap());
+                outer.callback(move |_| assert_eq!(inner.get().unwrap(), 300))
+            } else {
+                outer.callback(move |_| tell.send(get().unwrap_err()).unwrap())
+            });
+            drop(filled);
+            let error = told.recv_timeout(SOON).unwrap();
+            assert!(error.is_deadlock() && error.to_string().contains("callback"), "{error}");
+        }
+        // A wait without a result to return is a panic, which stays in its callback.
+        let (tell, told) = mpsc::channel();
+        let slot = Arc::new(Mutex::new(None));
+        let own = Arc::clone(&slot);
+        let wait = move |_: &u64| {
+            let own: AsyncResult<u64> = own.lock().unwrap().take().unwrap();
+            assert!(!own.ready() && own.successful().is_none());
+            assert!(!own.wait_timeout(Duration::from_millis(10)));
+            tell.send(catch_unwind(AssertUnwindSafe(|| own.wait())).is_err()).unwrap();
+        };
+        let mut filled = slot.lock().unwrap();
+        *filled = Some(pool.apply_async(sleep, (1,)).unwrap().callback(wait));
+        drop(filled);
+        assert!(told.recv_timeout(SOON).unwrap());
+        assert_eq!(pool.apply(sleep, (1,)).unwrap(), 1);
+    });
+}
+
+#[test]
+fn nobody_waits_for_a_result_that_was_taken() {
+    on_each_pool(1, 60, |pool| {
+        let mut result = pool.apply_async(sleep, (1,)).unwrap();
+        assert_eq!(result.get_timeout(SOON).unwrap().unwrap(), 1);
+        result.wait();
+        assert!(result.ready() && result.wait_timeout(SOON) && result.successful().is_none());
+    });
+}
+
+#[test]
+fn many_calls_may_wait_for_few_workers() {
+    on_each_pool(2, 120, |pool| {
+        // What one more costs must not grow with their number: then this takes minutes.
+        let hold = pool.map_async(sleep, [300; 4]).unwrap();
+        let mut later: Vec<_> = (0..30_000u64).map(|x| pool.apply_async(|x: u64| x, (x,)).unwrap()).collect();
+        // In their order, if one of them is left out now and then.
+        let given_up: Vec<_> = (0..10_000).map(|at| later.remove(20_000 - at * 2)).collect();
+        drop(given_up);
+        let values: Vec<_> = later.into_iter().map(|it| it.get().unwrap()).collect();
+        assert!(values.len() == 20_000 && values.is_sorted());
+        assert_eq!(hold.get().unwrap(), [300; 4]);
+        assert_eq!(pool.map(|x: u64| x, 0..100).unwrap(), (0..100).collect::<Vec<_>>());
     });
 }
 
