@@ -12,6 +12,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 /// What a message refers to, kept until it was read.
@@ -32,68 +33,107 @@ pub(crate) fn attached_in(pins: &[Pin]) -> Vec<Arc<AttachedFds>> {
     pins.iter().filter_map(attached).collect()
 }
 
+/// What this thread knows of the message that it is writing or reading.
+///
+/// The functions below leave all of it as they found it, also when the code that they run panics. So a thread that ends has
+/// nothing left in it: `ManuallyDrop` says so, and saves each access the question whether it was dropped already.
+struct Message {
+    /// How many values this thread is writing or reading: inside each other, if there is more than one.
+    depth: Cell<u32>,
+    /// Whether [`collect`] looks after what is written.
+    collecting: Cell<bool>,
+    /// What was written refers to this.
+    pins: ManuallyDrop<RefCell<Pins>>,
+    /// Whether there are attached descriptors among the pins: asked for after each item.
+    has_fds: Cell<bool>,
+    /// How often [`carry`] was called.
+    carried: Cell<u32>,
+    /// The attached descriptors that have come with what is read and that no value has asked for yet.
+    arrived: ManuallyDrop<RefCell<VecDeque<Arc<AttachedFds>>>>,
+}
+
 thread_local! {
-    /// How many values of a message this thread is writing or reading: inside each other, if there is more than one.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Whether somebody looks after what is written.
-    static COLLECTING: Cell<bool> = const { Cell::new(false) };
-    static PINS: RefCell<Pins> = const { RefCell::new(Vec::new()) };
-    /// Whether there are attached descriptors among them.
-    static HAS_FDS: Cell<bool> = const { Cell::new(false) };
-    /// How often something in a value has said that it has attached descriptors.
-    static CARRIED: Cell<u32> = const { Cell::new(0) };
-    /// What has come with the message that is being read, for the values in it that say so.
-    static ARRIVED: RefCell<VecDeque<Arc<AttachedFds>>> = const { RefCell::new(VecDeque::new()) };
+    static MESSAGE: Message = const {
+        Message {
+            depth: Cell::new(0),
+            collecting: Cell::new(false),
+            pins: ManuallyDrop::new(RefCell::new(Vec::new())),
+            has_fds: Cell::new(false),
+            carried: Cell::new(0),
+            arrived: ManuallyDrop::new(RefCell::new(VecDeque::new())),
+        }
+    };
 }
 
-/// Sets a cell for as long as it lives.
-struct Set<T: Copy + 'static>(&'static std::thread::LocalKey<Cell<T>>, T);
+/// What the message around a new one has collected so far. It is put back when this is dropped.
+struct Outer {
+    collecting: bool,
+    pins: Pins,
+    has_fds: bool,
+}
 
-impl<T: Copy> Set<T> {
-    fn new(cell: &'static std::thread::LocalKey<Cell<T>>, value: T) -> Set<T> {
-        Set(cell, cell.replace(value))
+impl Outer {
+    fn put_aside() -> Outer {
+        MESSAGE.with(|message| Outer {
+            collecting: message.collecting.replace(true),
+            pins: message.pins.take(),
+            has_fds: message.has_fds.replace(false),
+        })
     }
 }
 
-impl<T: Copy> Drop for Set<T> {
+impl Drop for Outer {
     fn drop(&mut self) {
-        self.0.set(self.1);
+        // What is left is that of a message whose code has panicked.
+        let _left = MESSAGE.with(|message| {
+            message.collecting.set(self.collecting);
+            message.has_fds.set(self.has_fds);
+            message.pins.replace(std::mem::take(&mut self.pins))
+        });
     }
 }
 
-/// Runs code that writes a message, and gives what it refers to.
+/// Runs code that writes a message, and returns what the message refers to.
 pub(crate) fn collect<R>(code: impl FnOnce() -> R) -> (R, Pins) {
-    let outer = PINS.with_borrow_mut(std::mem::take);
-    let with_fds = Set::new(&HAS_FDS, false);
-    let collecting = Set::new(&COLLECTING, true);
+    let outer = Outer::put_aside();
     let result = code();
-    drop((collecting, with_fds));
-    (result, PINS.replace(outer))
+    let pins = take_pins();
+    drop(outer);
+    (result, pins)
 }
 
-/// Takes what was noted since the last call, inside of [`collect`]. Costs next to nothing if there are none.
+/// Takes what was noted since the last call, inside of [`collect`]. Costs next to nothing if there is nothing.
 #[inline]
 pub(crate) fn take_pins() -> Pins {
-    HAS_FDS.set(false);
-    PINS.with_borrow_mut(std::mem::take)
+    MESSAGE.with(|message| {
+        message.has_fds.set(false);
+        message.pins.take()
+    })
 }
 
 /// Runs the user's `Serialize` or `Deserialize` for one value of a message.
 pub(crate) fn within<R>(code: impl FnOnce() -> R) -> R {
-    let _deeper = Set::new(&DEPTH, DEPTH.get() + 1);
+    struct Deeper;
+    impl Drop for Deeper {
+        fn drop(&mut self) {
+            MESSAGE.with(|message| message.depth.set(message.depth.get() - 1));
+        }
+    }
+    MESSAGE.with(|message| message.depth.set(message.depth.get() + 1));
+    let _deeper = Deeper;
     code()
 }
 
-/// Whether a message is being written in which handles can travel.
+/// Returns whether this thread is writing a message in which handles can travel.
 pub(crate) fn is_writing() -> bool {
-    DEPTH.get() > 0 && COLLECTING.get()
+    MESSAGE.with(|message| message.depth.get() > 0 && message.collecting.get())
 }
 
 /// Notes a block that is being written.
 ///
 /// # Errors
 ///
-/// It would not be looked after.
+/// Nobody would look after it.
 pub(super) fn pin(block: &Block) -> Result<(), String> {
     if !is_writing() {
         return Err(
@@ -102,53 +142,55 @@ pub(super) fn pin(block: &Block) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    PINS.with_borrow_mut(|pins| pins.push(Pin::Block(block.clone())));
+    MESSAGE.with(|message| message.pins.borrow_mut().push(Pin::Block(block.clone())));
     Ok(())
 }
 
-/// Whether attached descriptors were written since the last [`take_pins`] or [`take_attached`].
+/// Returns whether attached descriptors were written since the last [`take_pins`] or [`take_attached`].
 #[inline]
 pub(crate) fn has_fds() -> bool {
-    HAS_FDS.get()
+    MESSAGE.with(|message| message.has_fds.get())
 }
 
 /// Takes the attached descriptors that were written, and leaves the blocks.
 pub(crate) fn take_attached() -> Pins {
-    if !HAS_FDS.replace(false) {
+    if !has_fds() {
         return Pins::new();
     }
     let (attached, blocks) = take_pins().into_iter().partition(|pin| matches!(pin, Pin::AttachedFds(_)));
-    PINS.set(blocks);
+    MESSAGE.with(|message| message.pins.replace(blocks));
     attached
 }
 
-/// How often [`carry`] was called.
+/// Returns how often [`carry`] was called.
 #[inline]
 pub(crate) fn carried() -> u32 {
-    CARRIED.get()
+    MESSAGE.with(|message| message.carried.get())
 }
 
 /// Notes that the value that is being written has attached descriptors.
 ///
 /// # Errors
 ///
-/// It would not be looked after.
+/// Nobody would look after them.
 pub(crate) fn carry() -> Result<(), String> {
-    if DEPTH.get() == 0 || !COLLECTING.get() {
+    if !is_writing() {
         return Err(
             "an end of ipc-channel can only travel in arguments, items, contexts and results of multiproc, or in \
              messages of ipc-channel itself"
                 .to_owned(),
         );
     }
-    CARRIED.set(CARRIED.get().wrapping_add(1));
+    MESSAGE.with(|message| message.carried.set(message.carried.get().wrapping_add(1)));
     Ok(())
 }
 
 /// Adds attached descriptors to what the message refers to.
 pub(crate) fn pin_attached(attached: AttachedFds) {
-    HAS_FDS.set(true);
-    PINS.with_borrow_mut(|pins| pins.push(Pin::AttachedFds(Arc::new(attached))));
+    MESSAGE.with(|message| {
+        message.has_fds.set(true);
+        message.pins.borrow_mut().push(Pin::AttachedFds(Arc::new(attached)));
+    });
 }
 
 /// Runs code that reads a message with its attached descriptors.
@@ -156,30 +198,30 @@ pub(crate) fn with_attached<R>(attached: Vec<Arc<AttachedFds>>, code: impl FnOnc
     struct Restore(VecDeque<Arc<AttachedFds>>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            ARRIVED.set(std::mem::take(&mut self.0));
+            let _left = MESSAGE.with(|message| message.arrived.replace(std::mem::take(&mut self.0)));
         }
     }
-    let _outer = Restore(ARRIVED.replace(attached.into()));
+    let _outer = Restore(MESSAGE.with(|message| message.arrived.replace(attached.into())));
     code()
 }
 
-/// The attached descriptors of the next value that has any.
+/// Takes the attached descriptors of the next value that has any.
 pub(crate) fn next_attached() -> Option<Arc<AttachedFds>> {
-    ARRIVED.with_borrow_mut(VecDeque::pop_front)
+    MESSAGE.with(|message| message.arrived.borrow_mut().pop_front())
 }
 
-/// How many sets of attached descriptors were not asked for yet.
+/// Returns how many sets of attached descriptors no value has asked for yet.
 pub(crate) fn attached_left() -> usize {
-    ARRIVED.with_borrow(VecDeque::len)
+    MESSAGE.with(|message| message.arrived.borrow().len())
 }
 
-/// Looks whether a handle may be read here.
+/// Checks that a handle may be read here.
 ///
 /// # Errors
 ///
 /// These are not the bytes of a message.
 pub(crate) fn check_reading() -> Result<(), String> {
-    if DEPTH.get() > 0 {
+    if MESSAGE.with(|message| message.depth.get()) > 0 {
         return Ok(());
     }
     Err("a handle to shared memory can only be read from a message of multiproc".to_owned())
@@ -197,5 +239,32 @@ impl<'de> Deserialize<'de> for Block {
         check_reading().map_err(D::Error::custom)?;
         let (id, index, generation) = Deserialize::deserialize(deserializer)?;
         Block::open(id, index, generation).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::kind::Kind;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn a_message_whose_code_panics_leaves_nothing_behind() {
+        let (outer, inner) = (Block::new(Kind::Test, 8).unwrap(), Block::new(Kind::Test, 8).unwrap());
+        let (id, index, generation) = inner.handle();
+        let ((), pins) = collect(|| {
+            within(|| pin(&outer)).unwrap();
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                collect(|| {
+                    within(|| pin(&inner)).unwrap();
+                    pin_attached(AttachedFds::default());
+                    within(|| panic!("as a test"))
+                })
+            }));
+            assert!(panicked.is_err() && !has_fds() && !is_writing());
+        });
+        assert_eq!(pins.len(), 1);
+        drop(inner);
+        Block::open(id, index, generation).unwrap_err();
     }
 }
