@@ -11,7 +11,8 @@
 
 use crate::attached_fds::{self, Packing};
 use crate::heap::scope::{self, Pins};
-use crate::sys::copy::{SharedBytes, into_same_type, same_type, same_type_mut};
+use crate::sys::any::{into_same_type, same_type, same_type_mut};
+use crate::sys::copy::SharedBytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;

@@ -17,4 +17,5 @@ pub(crate) mod ring;
 mod ring_memory;
 pub(crate) mod ring_worker;
 mod sleeper;
+pub(crate) mod spin;
 pub(crate) mod worker_end;

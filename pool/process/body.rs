@@ -12,7 +12,7 @@ use crate::process::current;
 use crate::process::panic::{self, guarded};
 use crate::process::returns::Returns;
 use crate::process::role::{ChildContext, Role};
-use crate::sys::copy::conjure;
+use crate::sys::any::conjure;
 use crate::sys::fork::Original;
 use crate::sys::signal;
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,7 @@ use crate::portable::Portable;
 use crate::sync::algorithm::barrier::{self, Broken, MOST_PROCESSES};
 use crate::sync::handle::{expect, make, read};
 use crate::sync::party::Here;
-use crate::sys::copy::conjure;
+use crate::sys::any::conjure;
 use crate::sys::time::Deadline;
 use serde::de::Error as _;
 use serde::ser::Error as _;

@@ -1,5 +1,6 @@
 //! The operating system: the only layer that names libc or rustix, and the home of most `unsafe` code.
 
+pub(crate) mod any;
 pub(crate) mod atomic;
 pub(crate) mod child;
 pub(crate) mod copy;

@@ -7,7 +7,7 @@ use crate::heap::scope::{self, Pins, attached_in};
 use crate::identity::{Callable, Entry, FnRef};
 use crate::process::args::{Args, Task};
 use crate::process::panic::{self, guarded};
-use crate::sys::copy::conjure;
+use crate::sys::any::conjure;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, type_name};
 use std::error::Error as StdError;

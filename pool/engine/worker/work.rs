@@ -12,7 +12,7 @@ use crate::process::args::{Args, Task};
 use crate::process::context::{Bare, ByRef, Kept};
 use crate::process::panic;
 use crate::process::returns::Returns;
-use crate::sys::copy::conjure;
+use crate::sys::any::conjure;
 use std::any::{Any, type_name};
 use std::io;
 use std::marker::PhantomData;

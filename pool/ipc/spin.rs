@@ -1,0 +1,89 @@
+//! The rule when to spin before sleeping.
+//!
+//! A party of a pool that wants to wait may spin only while fewer parties are awake than there are CPUs, since a spinning
+//! process otherwise takes the CPU from the one that it waits for.
+
+use crate::ipc::bell::Bell;
+use crate::sys::cpu::cpu_count;
+use std::time::{Duration, Instant};
+
+/// How long a party spins before it sleeps, at most.
+const SPIN: Duration = Duration::from_micros(20);
+
+/// When to spin: not again after fruitless spins until a wait turns out short enough that a spin would have paid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spinner {
+    fruitless: u32,
+    cpus: u32,
+}
+
+impl Spinner {
+    /// Fruitless spins in a row after which spinning stops.
+    const PATIENCE: u32 = 3;
+
+    pub(crate) fn new() -> Spinner {
+        Spinner { fruitless: 0, cpus: u32::try_from(cpu_count()).unwrap_or(u32::MAX) }
+    }
+
+    /// How many CPUs there are beside the one that this thread runs on; one at least.
+    pub(crate) fn other_cpus(&self) -> usize {
+        self.cpus.saturating_sub(1).max(1) as usize
+    }
+
+    /// Looks again and again for a short time, if that is likely to pay; whether `found` came true.
+    pub(crate) fn spin(&mut self, bell: &Bell, mut found: impl FnMut() -> bool) -> bool {
+        if self.fruitless >= Self::PATIENCE || !bell.may_spin(self.cpus) {
+            return false;
+        }
+        let start = Instant::now();
+        loop {
+            for _ in 0..8 {
+                for _ in 0..8 {
+                    std::hint::spin_loop();
+                }
+                if found() {
+                    self.fruitless = 0;
+                    return true;
+                }
+            }
+            if start.elapsed() > SPIN || !bell.may_spin(self.cpus) {
+                self.fruitless += 1;
+                return false;
+            }
+        }
+    }
+
+    /// Tells how long a sleep has lasted that followed.
+    pub(crate) fn slept(&mut self, lasted: Duration) {
+        // A wake-up from sleep takes some 20 us by itself, so a sleep up to this long was a wait that a spin may catch.
+        if lasted < 3 * SPIN {
+            self.fruitless = 0;
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sys::memory::create_mapped;
+    use std::sync::Arc;
+
+    #[test]
+    fn spinning_stops_when_it_does_not_pay() {
+        let memory = Arc::new(create_mapped("test", Bell::LEN).unwrap().1);
+        let (pool, worker) = (Bell::new(Arc::clone(&memory), 0), Bell::new(memory, 1));
+        worker.set_awake(false);
+        let mut spinner = Spinner { fruitless: 0, cpus: 2 };
+        let mut looks = 0;
+        while spinner.fruitless < Spinner::PATIENCE {
+            assert!(!spinner.spin(&pool, || false));
+        }
+        assert!(!spinner.spin(&pool, || {
+            looks += 1;
+            true
+        }));
+        assert_eq!(looks, 0);
+        spinner.slept(Duration::from_micros(1));
+        assert!(spinner.spin(&pool, || true));
+    }
+}
