@@ -69,8 +69,8 @@ fn run<F: Task<A>, A: Args, J: Returns<F::Output>>(reader: &mut Reader<'_>) -> R
     // The user's code in here: `Deserialize`, the function, `Serialize`, destructors.
     let called = catch_unwind(AssertUnwindSafe(|| {
         let args = A::decode(reader).map_err(|error| ProcessKind::Decode { text: error.0 })?;
-        let value =
-            J::judge(conjure::<F>().call(&(), &mut (), args)).map_err(|source| ProcessKind::Failed { source })?;
+        let value = J::into_outcome(conjure::<F>().call(&(), &mut (), args))
+            .map_err(|source| ProcessKind::Failed { source })?;
         encode(&value)
     }));
     called.unwrap_or_else(|payload| Err(ProcessKind::Panicked(panic::describe(payload))))

@@ -18,7 +18,7 @@ pub trait Returns<R>: sealed::Means {
     type Value: Payload;
 
     #[doc(hidden)]
-    fn judge(returned: R) -> Result<Self::Value, RemoteError>;
+    fn into_outcome(returned: R) -> Result<Self::Value, RemoteError>;
 }
 
 mod sealed {
@@ -35,7 +35,7 @@ pub enum Plain {}
 impl<R: Payload> Returns<R> for Plain {
     type Value = R;
     #[inline]
-    fn judge(returned: R) -> Result<R, RemoteError> {
+    fn into_outcome(returned: R) -> Result<R, RemoteError> {
         Ok(returned)
     }
 }
@@ -48,7 +48,7 @@ pub enum Fallible {}
 impl<R: Payload, E: Into<Box<dyn StdError + Send + Sync>>> Returns<Result<R, E>> for Fallible {
     type Value = R;
     #[inline]
-    fn judge(returned: Result<R, E>) -> Result<R, RemoteError> {
+    fn into_outcome(returned: Result<R, E>) -> Result<R, RemoteError> {
         returned.map_err(|error| RemoteError::new(&*error.into()))
     }
 }

@@ -1,8 +1,10 @@
-//! What the handles have in common: making a block for a structure, and finding it again.
+//! What the handles have in common: making a block for a structure, finding it again, and telling how an attempt to take it
+//! ended.
 
-use crate::error::Error;
+use crate::error::{Error, LockError};
 use crate::heap::block::{Block, Shared};
 use crate::heap::kind::Kind;
+use crate::sync::algorithm::word::Outcome;
 use crate::sys::memory::Atomics;
 use serde::{Deserialize, Deserializer};
 
@@ -35,5 +37,30 @@ pub(crate) fn expect<T>(made: Result<T, Error>, what: &str) -> T {
     match made {
         Ok(made) => made,
         Err(error) => panic!("no {what} could be made: {error}"),
+    }
+}
+
+impl Outcome {
+    /// Returns whether the caller holds the lock now; it does not if it did not want to wait any longer. A lock that is
+    /// poisoned is given back by `give_back`, and keeps its poison.
+    ///
+    /// # Errors
+    ///
+    /// The caller would have waited for itself, or a holder has died.
+    pub(super) fn into_held(self, give_back: impl FnOnce()) -> Result<bool, LockError> {
+        match self {
+            Outcome::Acquired => Ok(true),
+            Outcome::AcquiredPoisoned => {
+                give_back();
+                Err(LockError::OWNER_DIED)
+            }
+            Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
+            Outcome::TimedOut | Outcome::Busy => Ok(false),
+        }
+    }
+
+    /// Like [`Outcome::into_held`], for a lock that `guard` holds and whose drop gives it back.
+    pub(super) fn into_guard<G>(self, guard: impl Fn() -> G) -> Result<Option<G>, LockError> {
+        Ok(self.into_held(|| drop(guard()))?.then(guard))
     }
 }

@@ -100,16 +100,10 @@ impl Lock {
     /// Waits as long as a living process holds the lock; see [`Lock::lock_timeout`].
     #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError> {
-        let here = Here::new()?;
-        loop {
-            match self.word.lock(&here) {
-                Outcome::Acquired => return Ok(LockGuard::new(self)),
-                other => {
-                    if let Some(guard) = self.sort_out(other)? {
-                        return Ok(guard);
-                    }
-                }
-            }
+        match self.word.lock(&Here::new()?) {
+            Outcome::Acquired => Ok(LockGuard::new(self)),
+            // Without a time limit there is no third way to end.
+            other => self.guard(other)?.ok_or(LockError::WOULD_DEADLOCK),
         }
     }
 
@@ -119,9 +113,7 @@ impl Lock {
     ///
     /// [`LockError::is_owner_died`], as [`Lock::lock`].
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError> {
-        let here = Here::new()?;
-        let outcome = self.word.try_lock(&here);
-        self.sort_out(outcome)
+        self.guard(self.word.try_lock(&Here::new()?))
     }
 
     /// Waits for the lock for at most `timeout`; `None` when it was held all the time.
@@ -139,9 +131,7 @@ impl Lock {
     ///
     /// As [`Lock::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard<'_>>, LockError> {
-        let here = Here::new()?;
-        let outcome = self.word.lock_until(&here, Deadline::after(timeout));
-        self.sort_out(outcome)
+        self.guard(self.word.lock_until(&Here::new()?, Deadline::after(timeout)))
     }
 
     /// Waits for the lock and takes it even if a holder has died: to repair what the lock protects.
@@ -188,8 +178,7 @@ impl Lock {
     ///
     /// Waits as long as a living process holds the lock, also this one; see [`Lock::acquire_timeout`].
     pub fn acquire(&self) -> Result<(), LockError> {
-        let outcome = self.word.acquire_until(&Here::new()?, Deadline::NEVER);
-        self.sort_out_raw(outcome).map(drop)
+        self.held(self.word.acquire_until(&Here::new()?, Deadline::NEVER)).map(drop)
     }
 
     /// Takes the lock raw if it is free; whether it was: Python's `acquire(block=False)`.
@@ -198,8 +187,7 @@ impl Lock {
     ///
     /// [`LockError::is_owner_died`].
     pub fn try_acquire(&self) -> Result<bool, LockError> {
-        let outcome = self.word.try_acquire(&Here::new()?);
-        self.sort_out_raw(outcome)
+        self.held(self.word.try_acquire(&Here::new()?))
     }
 
     /// Waits for the lock for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
@@ -208,8 +196,7 @@ impl Lock {
     ///
     /// As [`Lock::acquire`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
-        let outcome = self.word.acquire_until(&Here::new()?, Deadline::after(timeout));
-        self.sort_out_raw(outcome)
+        self.held(self.word.acquire_until(&Here::new()?, Deadline::after(timeout)))
     }
 
     /// Releases the lock that somebody has acquired raw: Python's `release()`.
@@ -235,30 +222,13 @@ impl Lock {
     }
 
     #[cold]
-    fn sort_out(&self, outcome: Outcome) -> Result<Option<LockGuard<'_>>, LockError> {
-        match outcome {
-            Outcome::Acquired => Ok(Some(LockGuard::new(self))),
-            Outcome::AcquiredPoisoned => {
-                // It keeps its poison.
-                drop(LockGuard::new(self));
-                Err(LockError::OWNER_DIED)
-            }
-            Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
-            Outcome::TimedOut | Outcome::Busy => Ok(None),
-        }
+    fn guard(&self, outcome: Outcome) -> Result<Option<LockGuard<'_>>, LockError> {
+        outcome.into_guard(|| LockGuard::new(self))
     }
 
-    fn sort_out_raw(&self, outcome: Outcome) -> Result<bool, LockError> {
-        match outcome {
-            Outcome::Acquired => Ok(true),
-            Outcome::AcquiredPoisoned => {
-                // Ours, so it can be released; it keeps its poison.
-                let _ = self.word.release();
-                Err(LockError::OWNER_DIED)
-            }
-            Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
-            Outcome::TimedOut | Outcome::Busy => Ok(false),
-        }
+    fn held(&self, outcome: Outcome) -> Result<bool, LockError> {
+        // A raw lock that this thread has just got can be released.
+        outcome.into_held(|| _ = self.word.release())
     }
 }
 

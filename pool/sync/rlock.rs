@@ -72,8 +72,10 @@ impl RLock {
     ///
     /// # Errors
     ///
-    /// [`LockError::is_owner_died`] when a holder has died; the lock is not held then. [`LockError::is_too_many`] when
-    /// this thread has 65535 guards.
+    /// - [`LockError::is_owner_died`]: a holder has died; the lock is not held then.
+    /// - [`LockError::is_too_many`]: this thread has 65535 guards.
+    /// - [`LockError::is_would_deadlock`]: this process has had more than 8190 threads at a time that use locks, and this one cannot
+    ///   be told from the holder.
     ///
     /// # Timeouts
     ///
@@ -81,7 +83,7 @@ impl RLock {
     pub fn lock(&self) -> Result<RLockGuard<'_>, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.lock_until(&here, Deadline::NEVER);
-        self.sort_out(here, outcome)?.ok_or(LockError::TOO_MANY)
+        self.guard(here, outcome)?.ok_or(LockError::TOO_MANY)
     }
 
     /// Takes the lock if no other thread holds it; `None` when one does.
@@ -92,7 +94,7 @@ impl RLock {
     pub fn try_lock(&self) -> Result<Option<RLockGuard<'_>>, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.try_lock(&here);
-        self.sort_out(here, outcome)
+        self.guard(here, outcome)
     }
 
     /// Waits for the lock for at most `timeout`; `None` when another thread held it all the time.
@@ -103,7 +105,7 @@ impl RLock {
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<RLockGuard<'_>>, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.lock_until(&here, Deadline::after(timeout));
-        self.sort_out(here, outcome)
+        self.guard(here, outcome)
     }
 
     /// Waits for the lock and takes it even if a holder has died: to repair what the lock protects, see
@@ -142,7 +144,7 @@ impl RLock {
     pub fn acquire(&self) -> Result<(), LockError> {
         let here = Here::new()?;
         let outcome = self.shared.acquire_until(&here, Deadline::NEVER);
-        let taken = self.sort_out_raw(here, outcome)?;
+        let taken = self.held(here, outcome)?;
         if taken { Ok(()) } else { Err(LockError::TOO_MANY) }
     }
 
@@ -154,7 +156,7 @@ impl RLock {
     pub fn try_acquire(&self) -> Result<bool, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.try_acquire(&here);
-        self.sort_out_raw(here, outcome)
+        self.held(here, outcome)
     }
 
     /// Waits for the lock for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
@@ -165,7 +167,7 @@ impl RLock {
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.acquire_until(&here, Deadline::after(timeout));
-        self.sort_out_raw(here, outcome)
+        self.held(here, outcome)
     }
 
     /// Releases the lock once that this thread has acquired raw: Python's `release()`.
@@ -194,31 +196,17 @@ impl RLock {
         self.shared.poisoned()
     }
 
-    fn sort_out(&self, here: Here, outcome: Outcome) -> Result<Option<RLockGuard<'_>>, LockError> {
-        match outcome {
-            Outcome::Acquired => Ok(Some(RLockGuard::new(self, here.me()))),
-            Outcome::AcquiredPoisoned => {
-                // It keeps its poison.
-                drop(RLockGuard::new(self, here.me()));
-                Err(LockError::OWNER_DIED)
-            }
-            Outcome::WouldDeadlock | Outcome::TimedOut | Outcome::Busy => Ok(None),
-        }
+    fn guard(&self, here: Here, outcome: Outcome) -> Result<Option<RLockGuard<'_>>, LockError> {
+        outcome.into_guard(|| RLockGuard::new(self, here.me()))
     }
 
-    fn sort_out_raw(&self, here: Here, outcome: Outcome) -> Result<bool, LockError> {
-        match outcome {
-            Outcome::Acquired => {
-                holds_one_more();
-                Ok(true)
-            }
-            Outcome::AcquiredPoisoned => {
-                // Ours, so it can be released; it keeps its poison.
-                let _ = self.shared.release(here.me());
-                Err(LockError::OWNER_DIED)
-            }
-            Outcome::WouldDeadlock | Outcome::TimedOut | Outcome::Busy => Ok(false),
+    fn held(&self, here: Here, outcome: Outcome) -> Result<bool, LockError> {
+        // A raw lock that this thread has just got can be released.
+        let held = outcome.into_held(|| _ = self.shared.release(here.me()))?;
+        if held {
+            holds_one_more();
         }
+        Ok(held)
     }
 }
 

@@ -178,31 +178,16 @@ impl RwLock {
     }
 
     fn reading(&self, here: Here, outcome: Outcome) -> Result<Option<RwLockReadGuard<'_>>, LockError> {
-        match outcome {
-            Outcome::Acquired => {
-                let _ = READS.try_with(|reads| reads.borrow_mut().push(self.identity()));
-                Ok(Some(RwLockReadGuard { lock: self, here: PhantomData }))
-            }
-            Outcome::AcquiredPoisoned => {
-                let _ = self.shared.unlock_read(&here);
-                Err(LockError::OWNER_DIED)
-            }
-            Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
-            Outcome::TimedOut | Outcome::Busy => Ok(None),
+        // This thread has just got the lock, so it can give it back.
+        if !outcome.into_held(|| _ = self.shared.unlock_read(&here))? {
+            return Ok(None);
         }
+        let _ = READS.try_with(|reads| reads.borrow_mut().push(self.identity()));
+        Ok(Some(RwLockReadGuard { lock: self, here: PhantomData }))
     }
 
     fn writing(&self, outcome: Outcome) -> Result<Option<RwLockWriteGuard<'_>>, LockError> {
-        match outcome {
-            Outcome::Acquired => Ok(Some(RwLockWriteGuard::new(self))),
-            Outcome::AcquiredPoisoned => {
-                // It keeps its poison.
-                drop(RwLockWriteGuard::new(self));
-                Err(LockError::OWNER_DIED)
-            }
-            Outcome::WouldDeadlock => Err(LockError::WOULD_DEADLOCK),
-            Outcome::TimedOut | Outcome::Busy => Ok(None),
-        }
+        outcome.into_guard(|| RwLockWriteGuard::new(self))
     }
 }
 

@@ -243,7 +243,7 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
                     has_fds = false;
                     link.taken(at)?;
                 }
-                match decoded.map(|item| J::judge(K::call(context, state, item))) {
+                match decoded.map(|item| J::into_outcome(K::call(context, state, item))) {
                     Ok(Ok(value)) => answer(link, at, value, scratch)?,
                     Ok(Err(source)) => link.failure(at, &codec::to_bytes(&TaskKind::Failed { source }))?,
                     Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Decode { text: error.0 }))?,
