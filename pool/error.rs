@@ -14,6 +14,14 @@ mod barrier;
 
 pub use barrier::BrokenBarrierError;
 
+#[cfg(feature = "remote")]
+mod connection;
+
+#[cfg(feature = "remote")]
+pub use connection::ConnectionError;
+#[cfg(feature = "remote")]
+pub(crate) use connection::ConnectionKind;
+
 mod queue;
 
 pub(crate) use queue::QueueKind;
@@ -45,25 +53,54 @@ pub struct Error {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Kind {
-    InvalidArgument { text: String },
-    Context { text: String },
-    Start { text: String },
-    Initializer { source: TaskError },
+    InvalidArgument {
+        text: String,
+    },
+    Context {
+        text: String,
+    },
+    Start {
+        text: String,
+    },
+    Initializer {
+        source: TaskError,
+    },
     ForeignHost,
     NotInitialized,
     Daemonic,
     NotRunning,
     StillRunning,
     Terminated,
-    Broken { cause: String },
+    Broken {
+        cause: String,
+    },
     Cancelled,
-    SharedMemory { text: String },
-    Lock { source: LockError },
-    Barrier { source: BrokenBarrierError },
-    Queue { source: GetError },
-    Task { source: TaskError },
-    Process { source: ProcessError },
-    Io { kind: IoKind, text: String },
+    SharedMemory {
+        text: String,
+    },
+    Lock {
+        source: LockError,
+    },
+    Barrier {
+        source: BrokenBarrierError,
+    },
+    Queue {
+        source: GetError,
+    },
+    #[cfg(feature = "remote")]
+    Connection {
+        source: ConnectionError,
+    },
+    Task {
+        source: TaskError,
+    },
+    Process {
+        source: ProcessError,
+    },
+    Io {
+        kind: IoKind,
+        text: String,
+    },
 }
 
 impl Error {
@@ -146,6 +183,12 @@ impl Error {
     #[cold]
     fn of_queue(source: GetError) -> Error {
         Kind::Queue { source }.into()
+    }
+
+    #[cfg(feature = "remote")]
+    #[cold]
+    fn of_connection(source: ConnectionError) -> Error {
+        Kind::Connection { source }.into()
     }
 
     /// What a task's error is when this error has refused the whole call.
@@ -250,6 +293,15 @@ impl Error {
         }
     }
 
+    /// The failure of a connection to another program, if that is what this error is.
+    #[cfg(feature = "remote")]
+    pub fn connection(&self) -> Option<&ConnectionError> {
+        match &*self.kind {
+            Kind::Connection { source } => Some(source),
+            _ => None,
+        }
+    }
+
     /// The failure of a task, if that is what this error is.
     pub fn task(&self) -> Option<&TaskError> {
         match &*self.kind {
@@ -270,6 +322,8 @@ impl Error {
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match &*self.kind {
             Kind::Io { kind, .. } => Some(kind.0),
+            #[cfg(feature = "remote")]
+            Kind::Connection { source } => source.io_kind(),
             _ => None,
         }
     }
@@ -325,6 +379,8 @@ impl fmt::Display for Error {
             Kind::Lock { source } => source.fmt(f),
             Kind::Barrier { source } => source.fmt(f),
             Kind::Queue { source } => source.fmt(f),
+            #[cfg(feature = "remote")]
+            Kind::Connection { source } => source.fmt(f),
             Kind::Task { source } => source.fmt(f),
             Kind::Process { source } => source.fmt(f),
         }
@@ -720,7 +776,7 @@ impl std::error::Error for RemoteError {
 
 /// [`io::ErrorKind`] as plain data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct IoKind(io::ErrorKind);
+pub(crate) struct IoKind(io::ErrorKind);
 
 const IO_KINDS: [io::ErrorKind; 17] = [
     io::ErrorKind::Other,

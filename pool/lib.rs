@@ -39,6 +39,7 @@
 //! | [`JoinableQueue`], [`OpenTask`] | tasks, and waiting until all are done |
 //! | [`pipe`], [`pipe_oneway`], [`Connection`] | two ends that send to each other |
 //! | [`channel`], [`Sender`], [`Receiver`], [`ReceiverIter`] | a queue that ends with its last sender |
+//! | `Listener`, `Client`, `RemoteConnection`, `Address`, `AuthKey` (feature `remote`) | messages to and from other programs, also in Python |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
 //! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`PutError`], [`GetError`], [`RemoteError`] | what can go wrong |
@@ -78,6 +79,8 @@ mod api;
 mod attached_fds;
 mod channels;
 mod codec;
+#[cfg(feature = "remote")]
+mod connection;
 mod engine;
 mod error;
 #[allow(unsafe_code)]
@@ -107,10 +110,20 @@ pub use crate::channels::pipe::{Connection, pipe, pipe_oneway, try_pipe};
 pub use crate::channels::queue::Queue;
 pub use crate::channels::simple::SimpleQueue;
 pub use crate::codec::Payload;
+#[cfg(feature = "remote")]
+pub use crate::connection::{
+    address::Address,
+    auth::AuthKey,
+    client::{Client, ClientBuilder},
+    listener::{Listener, ListenerBuilder},
+    remote::RemoteConnection,
+};
 pub use crate::engine::call::job_stats::{JobStats, SlowTask};
 pub use crate::engine::call::progress::Progress;
 pub use crate::engine::core::stats::{PoolStats, WorkerStats};
 pub use crate::engine::watch::output::OutputLine;
+#[cfg(feature = "remote")]
+pub use crate::error::ConnectionError;
 pub use crate::error::{
     BrokenBarrierError, Error, GetError, LockError, ProcessError, PutError, RemoteError, Result, TaskError,
 };

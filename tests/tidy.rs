@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["heap"],
     &["codec", "identity", "portable"],
     &["sync"],
-    &["shared", "ipc"],
+    &["shared", "ipc", "connection"],
     &["channels"],
     &["process"],
     &["engine"],

@@ -66,6 +66,14 @@ impl Epoll {
     }
 }
 
+/// Can be read when one of the set is ready.
+#[cfg(feature = "remote")]
+impl std::os::fd::AsFd for Epoll {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,8 @@ pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod stack;
+#[cfg(feature = "remote")]
+pub(crate) mod stream;
 pub(crate) mod thread;
 pub(crate) mod thread_end;
 pub(crate) mod time;

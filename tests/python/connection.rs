@@ -1,8 +1,8 @@
 //! Python's own test cases of connections, under their names.
 //!
 //! `test_spawn_close`, `test_sendbytes` and `test_fd_transfer` are about descriptors, offsets into buffers and passing of
-//! descriptors: a slice has its bounds, and an end of a pipe is no descriptor here. The cases of `wait` and of listeners
-//! belong to what this library does not have.
+//! descriptors: a slice has its bounds, and an end of a pipe is no descriptor here. The cases of `wait` belong to what this
+//! library does not have.
 
 use super::common::watchdog::watchdog;
 use multiproc::{Connection, Process, pipe, pipe_oneway};

@@ -11,6 +11,8 @@ mod common;
 mod barrier;
 mod beyond;
 mod connection;
+#[cfg(feature = "remote")]
+mod listener;
 mod pool;
 mod pool_streams;
 mod pool_workers;

@@ -1,0 +1,10 @@
+//! Connections to other programs, in this language or in Python: [`Listener`](listener::Listener), [`Client`](client::Client),
+//! and CPython's framing and authentication beneath them.
+
+pub(crate) mod address;
+pub(crate) mod auth;
+pub(crate) mod client;
+mod frame;
+mod handshake;
+pub(crate) mod listener;
+pub(crate) mod remote;

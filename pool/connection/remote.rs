@@ -1,0 +1,183 @@
+//! [`RemoteConnection`]: messages to and from another program.
+
+use super::address::Address;
+use super::frame::{Outgoing, Reader};
+use crate::error::{ConnectionError, ConnectionKind};
+use crate::sys::poll::{self, Interest};
+use crate::sys::time::Deadline;
+use parking_lot::Mutex;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A connection to another program, in this language or in Python: what [`Listener::accept`](crate::Listener::accept) and
+/// [`Client::connect`](crate::Client::connect) give. Python's `multiprocessing.connection.Connection`.
+///
+/// ```
+/// use multiproc::{Client, Listener};
+/// use std::time::Duration;
+///
+/// let listener = Listener::bind(("localhost", 0), "secret password")?;
+/// let address = listener.address().clone();
+/// let client = std::thread::spawn(move || Client::connect(address, "secret password"));
+/// let server = listener.accept()?;
+/// let client = client.join().unwrap()?;
+///
+/// assert_eq!(client.recv_bytes_timeout(100, Duration::from_millis(1))?, None);
+/// server.send_bytes(b"hello")?;
+/// assert_eq!(client.recv_bytes(100)?, b"hello");
+/// drop(server);
+/// assert!(client.recv_bytes(100).unwrap_err().is_disconnected());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
+/// Threads may share one: messages do not mix. Dropping it closes the connection.
+///
+/// Nothing is encrypted, and after the authentication nothing proves who sends: connect programs of one machine or of a
+/// network that is trusted, or through a tunnel.
+///
+/// # If a process dies
+///
+/// at the other end, what it has sent is received, and then [`ConnectionError::is_disconnected`] or, if it has died in the
+/// middle of a message, [`ConnectionError::is_cut_short`] is told.
+pub struct RemoteConnection {
+    socket: OwnedFd,
+    peer: Option<Address>,
+    reader: Mutex<Reader>,
+    writer: Mutex<Writer>,
+}
+
+/// What is left of earlier messages in the direction of the other end.
+#[derive(Default)]
+struct Writer {
+    /// Why the other end cannot find the next frame.
+    out_of_step: Option<String>,
+}
+
+impl RemoteConnection {
+    pub(super) fn new(socket: OwnedFd, peer: Option<Address>) -> RemoteConnection {
+        RemoteConnection { socket, peer, reader: Mutex::default(), writer: Mutex::default() }
+    }
+
+    /// Where the other end is; `None` = it has no address, as clients of Unix sockets. Python's `Listener.last_accepted`.
+    pub fn peer(&self) -> Option<&Address> {
+        self.peer.as_ref()
+    }
+
+    /// Sends bytes as they are, of any number, as soon as there is room for them.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError::is_disconnected`]: nobody is at the other end any more. [`ConnectionError::is_out_of_step`]: after a
+    /// time limit in the middle of a message.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as the other end does not read and the system's buffers are full; see
+    /// [`RemoteConnection::send_bytes_timeout`].
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        self.send_by(bytes, Deadline::NEVER).map(|_| ())
+    }
+
+    /// Sends bytes, and waits for room for at most `timeout`; whether they were sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError::is_timeout`]: only a part of the message was sent in time. It cannot be taken back, so that nothing
+    /// more can be sent. And as [`RemoteConnection::send_bytes`].
+    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<bool, ConnectionError> {
+        self.send_by(bytes, Deadline::after(timeout))
+    }
+
+    fn send_by(&self, bytes: &[u8], deadline: Deadline) -> Result<bool, ConnectionError> {
+        let writer = match deadline.instant() {
+            Some(instant) => self.writer.try_lock_until(instant),
+            None => Some(self.writer.lock()),
+        };
+        let Some(mut writer) = writer else { return Ok(false) };
+        if let Some(text) = &writer.out_of_step {
+            return Err(ConnectionError::new(ConnectionKind::OutOfStep { text: text.clone() }));
+        }
+        let mut message = Outgoing::new(bytes);
+        while !message.send(self.as_fd())? {
+            if !deadline.passed() {
+                poll::wait(&[(self.as_fd(), Interest::Writable)], deadline)?;
+            } else if !message.has_begun() {
+                return Ok(false);
+            } else {
+                let text = "the other end has read only a part of the message in time";
+                writer.out_of_step = Some(text.to_owned());
+                return Err(ConnectionError::timed_out(text));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Receives the next message as bytes, as soon as it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError::is_disconnected`]: nobody is at the other end any more, and all that was sent was received: Python's
+    /// `EOFError`. [`ConnectionError::is_cut_short`]: the same, in the middle of a message. [`ConnectionError::is_too_long`]: the
+    /// message has more than `most` bytes; the connection is closed then, as in Python.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as nothing, or only a part of a message, is sent; see [`RemoteConnection::recv_bytes_timeout`].
+    pub fn recv_bytes(&self, most: usize) -> Result<Vec<u8>, ConnectionError> {
+        loop {
+            // Without a time limit nothing but a message or an error ends the wait.
+            if let Some(bytes) = self.recv_by(most, Deadline::NEVER)? {
+                return Ok(bytes);
+            }
+        }
+    }
+
+    /// Receives the next message as bytes, and waits for it for at most `timeout`; `None` if it has not come as a whole. What
+    /// has come of it is kept, and the next call goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteConnection::recv_bytes`].
+    pub fn recv_bytes_timeout(&self, most: usize, timeout: Duration) -> Result<Option<Vec<u8>>, ConnectionError> {
+        self.recv_by(most, Deadline::after(timeout))
+    }
+
+    fn recv_by(&self, most: usize, deadline: Deadline) -> Result<Option<Vec<u8>>, ConnectionError> {
+        let reader = match deadline.instant() {
+            Some(instant) => self.reader.try_lock_until(instant),
+            None => Some(self.reader.lock()),
+        };
+        let Some(mut reader) = reader else { return Ok(None) };
+        loop {
+            match reader.read(self.as_fd(), most)? {
+                Some(message) => return Ok(Some(message)),
+                None if deadline.passed() => return Ok(None),
+                None => poll::wait(&[(self.as_fd(), Interest::Readable)], deadline)?,
+            };
+        }
+    }
+
+    /// Waits for at most `timeout` until something can be received, be it a part of a message, or nobody is left at the other
+    /// end; whether that is so. Takes nothing away.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses to wait.
+    pub fn poll(&self, timeout: Duration) -> Result<bool, ConnectionError> {
+        Ok(poll::wait(&[(self.as_fd(), Interest::Readable)], Deadline::after(timeout))?[0])
+    }
+}
+
+/// Can be read when a message, or a part of one, can be received, or nobody is left at the other end.
+impl AsFd for RemoteConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl fmt::Debug for RemoteConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteConnection").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}

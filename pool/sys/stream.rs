@@ -1,0 +1,218 @@
+//! Sockets that carry a stream of bytes, TCP or Unix: no call here waits, but for [`connect`], and that only until its deadline.
+
+use crate::sys::poll::{self, Interest, pause};
+use crate::sys::refusal::{named, refused};
+use crate::sys::time::Deadline;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
+    SocketType, sockopt,
+};
+use std::ffi::OsStr;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What a socket is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Ip(SocketAddr),
+    Path(PathBuf),
+    /// A name of Linux's own, which is in no file system.
+    Abstract(Vec<u8>),
+    /// The end of somebody who connects has no name.
+    None,
+}
+
+impl Name {
+    fn encode(&self) -> io::Result<SocketAddrAny> {
+        Ok(match self {
+            Name::Ip(address) => (*address).into(),
+            Name::Path(path) => SocketAddrUnix::new(path.as_path())?.into(),
+            Name::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?.into(),
+            Name::None => return Err(io::ErrorKind::InvalidInput.into()),
+        })
+    }
+
+    fn decode(address: SocketAddrAny) -> Name {
+        if let Ok(address) = SocketAddr::try_from(address.clone()) {
+            return Name::Ip(address);
+        }
+        let Ok(address) = SocketAddrUnix::try_from(address) else { return Name::None };
+        match (address.path_bytes(), address.abstract_name()) {
+            (Some(path), _) if !path.is_empty() => Name::Path(Path::new(OsStr::from_bytes(path)).to_owned()),
+            (_, Some(name)) if !name.is_empty() => Name::Abstract(name.to_vec()),
+            _ => Name::None,
+        }
+    }
+
+    fn socket(&self) -> io::Result<OwnedFd> {
+        let family = match self {
+            Name::Ip(SocketAddr::V4(_)) => AddressFamily::INET,
+            Name::Ip(SocketAddr::V6(_)) => AddressFamily::INET6,
+            _ => AddressFamily::UNIX,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        named("socket", rustix::net::socket_with(family, SocketType::STREAM, flags, None))
+    }
+}
+
+/// Binds a socket to the name and listens; the socket, and the name that it has got.
+pub(crate) fn listen(name: &Name, backlog: i32) -> io::Result<(OwnedFd, Name)> {
+    let socket = name.socket()?;
+    if matches!(name, Name::Ip(_)) {
+        // As all servers do: a port whose last connections are not forgotten yet can be bound again.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &name.encode()?)?;
+    rustix::net::listen(&socket, backlog)?;
+    let bound = Name::decode(rustix::net::getsockname(&socket)?);
+    Ok((socket, bound))
+}
+
+/// Takes one that wants to connect; `None` if there is none.
+///
+/// # Errors
+///
+/// The system has no descriptor or no memory left. A moment has passed then, since the one that wants to connect is still
+/// there, and a caller that asks again would spin.
+pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Name)>> {
+    loop {
+        match rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok((socket, name)) => {
+                let name = name.map_or(Name::None, Name::decode);
+                if matches!(name, Name::Ip(_)) {
+                    sockopt::set_tcp_nodelay(&socket, true)?;
+                }
+                return Ok(Some((socket, name)));
+            }
+            Err(Errno::AGAIN) => return Ok(None),
+            // The second: who wanted to connect has gone again.
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(error) => {
+                pause(Deadline::NEVER);
+                return Err(refused("accept4", error));
+            }
+        }
+    }
+}
+
+/// Connects to who listens at the name.
+///
+/// # Errors
+///
+/// Nobody listens there, or has taken the connection in time (`TimedOut`).
+pub(crate) fn connect(name: &Name, deadline: Deadline) -> io::Result<OwnedFd> {
+    let (socket, address) = (name.socket()?, name.encode()?);
+    let too_late = || io::Error::new(io::ErrorKind::TimedOut, "connect: nobody has taken the connection in time");
+    loop {
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => break,
+            // Too many wait there to be accepted (Unix sockets only), and no descriptor tells when there is room.
+            Err(Errno::AGAIN) => {
+                if deadline.passed() {
+                    return Err(too_late());
+                }
+                pause(deadline);
+            }
+            Err(Errno::INPROGRESS | Errno::INTR) => {
+                if !poll::wait(&[(rustix::fd::AsFd::as_fd(&socket), Interest::Writable)], deadline)?[0] {
+                    return Err(too_late());
+                }
+                sockopt::socket_error(&socket)?.map_err(io::Error::from)?;
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if matches!(name, Name::Ip(_)) {
+        sockopt::set_tcp_nodelay(&socket, true)?;
+    }
+    Ok(socket)
+}
+
+/// Reads what is there, up to the length of `into`; 0 = the other end has closed, `None` = nothing is there yet.
+pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Option<usize>> {
+    match rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *into, RecvFlags::DONTWAIT)) {
+        Ok((_, len)) => Ok(Some(len)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes as much of the parts as there is room for, in their order; `None` = there is no room yet. Raises no SIGPIPE.
+pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let mut nothing = SendAncillaryBuffer::default();
+    match rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, parts, &mut nothing, flags)) {
+        Ok(len) => Ok(Some(len)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends the connection in both directions, also for those who wait on it now.
+pub(crate) fn shut_down(socket: BorrowedFd<'_>) {
+    // The only possible error is that it has ended already.
+    let _ = rustix::net::shutdown(socket, Shutdown::Both);
+}
+
+/// Fills the array with random bytes that nobody can foretell. `getrandom(2)`.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // So few bytes come all at once, once the system has any.
+    let len = rustix::io::retry_on_intr(|| {
+        rustix::rand::getrandom(bytes.as_mut_slice(), rustix::rand::GetRandomFlags::empty())
+    });
+    match named("getrandom", len)? == N {
+        true => Ok(bytes),
+        false => Err(io::Error::other("getrandom: too few random bytes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    fn exchange(name: &Name) {
+        let (listener, bound) = listen(name, 4).unwrap();
+        assert!(accept(listener.as_fd()).unwrap().is_none());
+        let client = connect(&bound, Deadline::after(Duration::from_secs(20))).unwrap();
+        let (server, _) = accept(listener.as_fd()).unwrap().unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(receive(server.as_fd(), &mut buffer).unwrap(), None);
+        assert_eq!(send(client.as_fd(), &[IoSlice::new(b"ab"), IoSlice::new(b"cd")]).unwrap(), Some(4));
+        poll::wait(&[(server.as_fd(), Interest::Readable)], Deadline::NEVER).unwrap();
+        assert_eq!((receive(server.as_fd(), &mut buffer).unwrap(), &buffer[..4]), (Some(4), &b"abcd"[..]));
+        shut_down(client.as_fd());
+        poll::wait(&[(server.as_fd(), Interest::Readable)], Deadline::NEVER).unwrap();
+        assert_eq!(receive(server.as_fd(), &mut buffer).unwrap(), Some(0));
+        drop(listener);
+        let error = connect(&bound, Deadline::NEVER).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn all_kinds_of_names_connect() {
+        exchange(&Name::Ip("127.0.0.1:0".parse().unwrap()));
+        let unique = format!("multiproc-stream-{}", std::process::id());
+        exchange(&Name::Abstract(unique.clone().into_bytes()));
+        let path = std::env::temp_dir().join(unique);
+        exchange(&Name::Path(path.clone()));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_full_backlog_is_an_error_in_time() {
+        let name = Name::Abstract(format!("multiproc-backlog-{}", std::process::id()).into_bytes());
+        let (_listener, bound) = listen(&name, 0).unwrap();
+        let connect = || connect(&bound, Deadline::after(Duration::from_millis(20)));
+        let connected: Vec<_> = std::iter::repeat_with(connect).take_while(Result::is_ok).take(8).collect();
+        assert!(connected.len() < 8);
+        assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}
