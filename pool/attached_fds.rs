@@ -8,6 +8,7 @@
 //! same for all, so the one that has come out is what goes in.
 
 use crate::sys::fork::fork_generation;
+use crate::sys::memory;
 use crate::sys::socket;
 use crate::sys::time::Deadline;
 use ipc_channel::ipc::{self, IpcReceiver, IpcSender, OpaqueIpcReceiver};
@@ -54,11 +55,15 @@ impl AttachedFds {
             Some(unpacker) => unpacker,
             None => Unpacker::new().map_err(|error| format!("its ends of ipc-channel: {error}"))?,
         };
-        let (sent, sockets) = self.with_fds(|fds| {
-            let sockets = fds.iter().filter(|fd| socket::is_socket(**fd)).count();
-            (socket::send(unpacker.way_in.as_fd(), &unpacker.empty, fds, Deadline::NEVER), sockets)
+        let sent = self.with_fds(|fds| {
+            let (sockets, others): (Vec<&BorrowedFd<'_>>, Vec<&BorrowedFd<'_>>) =
+                fds.iter().partition(|fd| socket::is_socket(**fd));
+            // Else ipc-channel would panic in the middle of them, and leave the rest open.
+            others.iter().try_for_each(|fd| memory::map_shrinkable(**fd).map(drop))?;
+            socket::send(unpacker.way_in.as_fd(), &unpacker.empty, fds, Deadline::NEVER)?;
+            Ok(sockets.len())
         });
-        sent.map_err(|error| format!("its ends of ipc-channel: {error}"))?;
+        let sockets = sent.map_err(|error: io::Error| format!("its ends of ipc-channel: {error}"))?;
         let outcome = Rc::new(Cell::new(None));
         let told = Rc::clone(&outcome);
         let read = move || told.set(Some(catch_unwind(AssertUnwindSafe(read))));
@@ -325,6 +330,8 @@ pub(crate) fn strays() -> bool {
     found
 }
 
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

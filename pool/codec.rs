@@ -477,6 +477,8 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 pub(crate) mod bytes;
 mod ends;
 mod failure;
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 mod read;
 #[cfg(test)]
 mod tests;

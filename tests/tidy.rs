@@ -360,7 +360,9 @@ fn imports_by_folder() -> &'static BTreeMap<String, Imports> {
 fn read_imports() -> BTreeMap<String, Imports> {
     let sources: Vec<Source> = library()
         .into_iter()
-        .filter(|source| !["/tests.rs", "/model.rs", "pool/lib.rs"].iter().any(|end| source.path.ends_with(end)))
+        .filter(|source| {
+            !["/tests.rs", "/model.rs", "/fuzz.rs", "pool/lib.rs"].iter().any(|end| source.path.ends_with(end))
+        })
         .collect();
     let modules: BTreeSet<Vec<String>> = sources.iter().map(|source| module_of(&source.path)).collect();
     let mut folders: BTreeMap<String, Imports> = BTreeMap::new();

@@ -52,10 +52,10 @@ pub(crate) struct Instructions {
 /// What a child is told of the shared memory of its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HeapGrant {
-    id: u64,
+    pub(super) id: u64,
     /// The slot of the process table that was set aside for it, and its parent's.
-    own: u64,
-    parent: u64,
+    pub(super) own: u64,
+    pub(super) parent: u64,
 }
 
 impl HeapGrant {
@@ -87,13 +87,13 @@ pub(crate) enum Reply {
 
 /// What travels beside the frame or answer of this number.
 #[derive(Debug, Serialize, Deserialize)]
-struct Beside {
-    number: u64,
-    what: Thing,
+pub(super) struct Beside {
+    pub(super) number: u64,
+    pub(super) what: Thing,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Thing {
+pub(super) enum Thing {
     /// So many bytes, in a memory file.
     Bytes(u64),
     /// The descriptors of one [`AttachedFds`].
@@ -126,7 +126,7 @@ impl FileBytes {
 
 /// What every message begins with. Other code of a process may write to a descriptor that it takes for its own; so whatever
 /// does not begin like this is no message, and is skipped.
-const MARK: [u8; 8] = *b"\x93mproc\x1a\x02";
+pub(super) const MARK: [u8; 8] = *b"\x93mproc\x1a\x02";
 
 /// So much else is skipped before a message. A process that writes more has nothing else to say.
 const MOST_SKIPPED: usize = 4096;

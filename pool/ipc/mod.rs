@@ -5,6 +5,8 @@ pub(crate) mod bell;
 pub(crate) mod channel;
 pub(crate) mod control;
 pub(crate) mod ends;
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 pub(crate) mod handles;
 #[allow(unsafe_code)]
 mod head;

@@ -253,3 +253,6 @@ impl Link for RingLink {
         self.files.trim(used);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod fuzz;

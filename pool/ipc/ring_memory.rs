@@ -18,9 +18,9 @@ use std::sync::Arc;
 pub(super) const DATA: usize = 64 << 20;
 
 /// Where the parts of the shared file are.
-const CLAIMS: usize = 4096;
-const ANSWER_SLOTS: usize = CLAIMS + size_of::<Slots>();
-const ANSWER_DATA: usize = (ANSWER_SLOTS + size_of::<Slots>()).next_multiple_of(4096);
+pub(super) const CLAIMS: usize = 4096;
+pub(super) const ANSWER_SLOTS: usize = CLAIMS + size_of::<Slots>();
+pub(super) const ANSWER_DATA: usize = (ANSWER_SLOTS + size_of::<Slots>()).next_multiple_of(4096);
 const SHARED_LEN: usize = ANSWER_DATA + DATA;
 
 /// Where the data is in the task file: behind the slots.

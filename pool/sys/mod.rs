@@ -1,5 +1,7 @@
 //! The operating system: the only layer that names libc or rustix, and the home of most `unsafe` code.
 
+#[cfg(all(test, not(loom)))]
+mod allocations;
 pub(crate) mod any;
 pub(crate) mod atomic;
 pub(crate) mod child;
@@ -16,6 +18,8 @@ pub(crate) mod executable;
 pub(crate) mod fence;
 pub(crate) mod fork;
 pub(crate) mod futex;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod fuzz;
 pub(crate) mod life;
 pub(crate) mod memory;
 pub(crate) mod pipe;
