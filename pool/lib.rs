@@ -108,7 +108,9 @@ pub use crate::channels::channel::{Receiver, ReceiverIter, Sender, channel, try_
 pub use crate::channels::joinable::{JoinableQueue, OpenTask};
 pub use crate::channels::pipe::{Connection, pipe, pipe_oneway, try_pipe};
 pub use crate::channels::queue::Queue;
+pub use crate::channels::readiness::Readiness;
 pub use crate::channels::simple::SimpleQueue;
+pub use crate::channels::wait::{Waitable, wait};
 pub use crate::codec::Payload;
 #[cfg(feature = "remote")]
 pub use crate::connection::{

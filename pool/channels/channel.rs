@@ -1,6 +1,8 @@
 //! [`channel`]: a queue whose ends know whether anybody is left at the other one.
 
 use super::core::{Core, Patience};
+use super::readiness::Readiness;
+use super::watcher::Inlet;
 use crate::codec::Payload;
 use crate::error::{Error, GetError, PutError};
 use crate::heap::block::Block;
@@ -11,6 +13,10 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+#[cfg(feature = "stream")]
+use std::pin::Pin;
+#[cfg(feature = "stream")]
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Makes a channel for at most so many values, `None` = as many as there is memory for.
@@ -51,7 +57,7 @@ pub fn try_channel<T: Payload>(values: impl Into<Option<usize>>) -> Result<(Send
     let core = Core::new(values.into())?;
     let (senders, receivers) = (Block::new(Kind::End, 8)?, Block::new(Kind::End, 8)?);
     core.name_ends([held::word_of(&senders), held::word_of(&receivers)]);
-    Ok((Sender { end: End::new(core.clone(), senders, SENDER) }, Receiver { end: End::new(core, receivers, RECEIVER) }))
+    Ok((Sender::new(End::new(core.clone(), senders, SENDER)), Receiver::new(End::new(core, receivers, RECEIVER))))
 }
 
 const SENDER: usize = 0;
@@ -77,6 +83,11 @@ impl<T> End<T> {
     /// Whether nobody is left at the other end.
     pub(super) fn is_over(&self) -> bool {
         !held::is_held(self.other)
+    }
+
+    /// What is told of it to who waits for several things.
+    pub(super) fn inlet(&self) -> Inlet {
+        Inlet::new(self.core.place(), Some(self.other))
     }
 
     pub(super) fn read<'de, D: Deserializer<'de>>(deserializer: D, side: usize) -> Result<End<T>, D::Error>
@@ -173,6 +184,24 @@ impl<T: Payload> Sender<T> {
 /// are the same end, and each value goes to one of them.
 pub struct Receiver<T> {
     pub(super) end: End<T>,
+    #[cfg(feature = "stream")]
+    pub(super) streaming: super::stream::Streaming,
+}
+
+impl<T> Receiver<T> {
+    fn new(end: End<T>) -> Receiver<T> {
+        Receiver {
+            end,
+            #[cfg(feature = "stream")]
+            streaming: Default::default(),
+        }
+    }
+}
+
+impl<T> Sender<T> {
+    fn new(end: End<T>) -> Sender<T> {
+        Sender { end }
+    }
 }
 
 impl<T: Payload> Receiver<T> {
@@ -233,6 +262,22 @@ impl<T: Payload> Receiver<T> {
     }
 }
 
+impl<T> Receiver<T> {
+    /// A descriptor that becomes readable when there is something to receive, or nothing ever will be: see [`Readiness`].
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left, or the thread that tells cannot be started. [`Error::is_shared_memory`] in a process that
+    /// was forked from one that uses the shared memory.
+    pub fn readiness(&self) -> Result<Readiness, Error> {
+        Readiness::new(self.inlet())
+    }
+
+    pub(super) fn inlet(&self) -> Inlet {
+        self.end.inlet()
+    }
+}
+
 macro_rules! both_ends {
     ($end:ident, $name:literal, $side:ident) => {
         impl<T> $end<T> {
@@ -264,7 +309,7 @@ macro_rules! both_ends {
 
         impl<T> Clone for $end<T> {
             fn clone(&self) -> Self {
-                $end { end: self.end.clone() }
+                $end::new(self.end.clone())
             }
         }
 
@@ -283,7 +328,7 @@ macro_rules! both_ends {
 
         impl<'de, T: Payload> Deserialize<'de> for $end<T> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$end<T>, D::Error> {
-                Ok($end { end: End::read(deserializer, $side)? })
+                Ok($end::new(End::read(deserializer, $side)?))
             }
         }
     };
@@ -329,5 +374,44 @@ impl<T: Payload> IntoIterator for &Receiver<T> {
 
     fn into_iter(self) -> ReceiverIter<T> {
         self.iter()
+    }
+}
+
+/// The values that are received, until the last sender is gone: as [`Receiver::iter`], for asynchronous code, under any
+/// runtime.
+///
+/// A value that cannot be read is an `Err`, and the next one follows; so is an end of another kind, behind which nothing
+/// follows. Each handle is a stream of its own, and each value goes to one of them. The first task that has to wait starts
+/// the thread that wakes them, see [`Readiness`](crate::Readiness).
+///
+/// ```
+/// use futures_core::Stream;
+/// use multiproc::{Process, Sender, channel};
+/// use std::future::poll_fn;
+/// use std::pin::Pin;
+///
+/// let (sender, mut receiver) = channel(100);
+/// Process::spawn(|sender: Sender<u64>| (1..=10).for_each(|it| sender.send(it).unwrap()), (sender,))?;
+/// let sum = async {
+///     let mut sum = 0;
+///     // The same as `receiver.next().await` with `StreamExt` of the crate futures.
+///     while let Some(number) = poll_fn(|context| Pin::new(&mut receiver).poll_next(context)).await {
+///         sum += number?;
+///     }
+///     Ok::<u64, multiproc::GetError>(sum)
+/// };
+/// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// assert_eq!(runtime.block_on(sum)?, 55);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<T: Payload> futures_core::Stream for Receiver<T> {
+    type Item = Result<T, GetError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Receiver { end, streaming } = self.get_mut();
+        let receive = || end.core.get(Patience::None, &|| end.is_over(), |_| ());
+        streaming.poll(context.waker(), || end.inlet(), receive)
     }
 }

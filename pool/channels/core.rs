@@ -19,11 +19,24 @@ use std::time::Duration;
 /// Where the words of a queue begin in its block.
 const FRONT: usize = size_of::<Head>();
 
-/// A handle to a queue of values.
-pub(super) struct Core<T> {
+/// A queue where it lies, whatever its values are.
+#[derive(Clone)]
+pub(super) struct Place {
     head: Shared<Head>,
     words: SharedSlice<AtomicU64>,
     shape: Shape,
+}
+
+impl Place {
+    #[inline]
+    pub(super) fn queue(&self) -> Queue<'_> {
+        Queue { head: &self.head, words: &self.words, shape: &self.shape }
+    }
+}
+
+/// A handle to a queue of values.
+pub(super) struct Core<T> {
+    place: Place,
     values: PhantomData<fn(T) -> T>,
 }
 
@@ -72,12 +85,12 @@ impl<T: Payload> Core<T> {
         let words = SharedSlice::new(block.clone(), FRONT, len)?;
         let head = Shared::<Head>::new(block, &[Kind::Queue])?;
         let shape = shape(&head, len)?;
-        Some(Core { head, words, shape, values: PhantomData })
+        Some(Core { place: Place { head, words, shape }, values: PhantomData })
     }
 
     #[inline]
     fn books(&self) -> HeapBooks<'_> {
-        HeapBooks { block: self.head.block(), front: FRONT }
+        HeapBooks { block: self.place.head.block(), front: FRONT }
     }
 
     /// Puts one value.
@@ -95,7 +108,7 @@ impl<T: Payload> Core<T> {
         let (_, refusal) = if item::number(value).is_some() {
             self.put_numbers(&here, std::slice::from_ref(value), patience.wait(is_over))
         } else {
-            let packed = item::pack(value, self.shape.small())?;
+            let packed = item::pack(value, self.place.shape.small())?;
             self.queue().put(&here, &self.books(), 1, |_| packed.item(), patience.wait(is_over))
         };
         refusal.map_or(Ok(()), |refusal| Err(kind_of(refusal)))
@@ -124,7 +137,8 @@ impl<T: Payload> Core<T> {
             self.put_numbers(&here, &values, patience.wait(is_over))
         } else {
             // All are serialised before the first is put, so that none is if one refuses.
-            let items: Result<Vec<_>, _> = values.iter().map(|value| item::pack(value, self.shape.small())).collect();
+            let items: Result<Vec<_>, _> =
+                values.iter().map(|value| item::pack(value, self.place.shape.small())).collect();
             match items {
                 Ok(items) => {
                     let item = |at: usize| items[at].item();
@@ -185,7 +199,7 @@ impl<T: Payload> Core<T> {
         is_over: &dyn Fn() -> bool,
     ) -> Result<(), QueueKind> {
         let here = Here::new().map_err(no_part)?;
-        let packed = item::pack_bytes(&[bytes], self.shape.small())?;
+        let packed = item::pack_bytes(&[bytes], self.place.shape.small())?;
         let (_, refusal) = self.queue().put(&here, &self.books(), 1, |_| packed.item(), patience.wait(is_over));
         refusal.map_or(Ok(()), |refusal| Err(kind_of(refusal)))
     }
@@ -229,7 +243,12 @@ impl<T: Payload> Core<T> {
 impl<T> Core<T> {
     #[inline]
     fn queue(&self) -> Queue<'_> {
-        Queue { head: &self.head, words: &self.words, shape: &self.shape }
+        self.place.queue()
+    }
+
+    /// Where it lies.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     pub(super) fn len(&self) -> usize {
@@ -237,12 +256,12 @@ impl<T> Core<T> {
     }
 
     pub(super) fn capacity(&self) -> usize {
-        usize::try_from(self.shape.capacity()).unwrap_or(usize::MAX)
+        usize::try_from(self.place.shape.capacity()).unwrap_or(usize::MAX)
     }
 
     pub(super) fn close(&self) -> Result<(), Error> {
         let here = Here::new()?;
-        self.queue().close(&here, &HeapBooks { block: self.head.block(), front: FRONT });
+        self.queue().close(&here, &HeapBooks { block: self.place.head.block(), front: FRONT });
         Ok(())
     }
 
@@ -258,14 +277,14 @@ impl<T> Core<T> {
 
     /// Notes what stands for those who put and those who take; before anybody else knows of the queue.
     pub(super) fn name_ends(&self, ends: [u64; 2]) {
-        for (place, end) in self.head.ends.iter().zip(ends) {
+        for (place, end) in self.place.head.ends.iter().zip(ends) {
             place.store(end, Ordering::Release);
         }
     }
 
     /// What stands for those who put and those who take.
     pub(super) fn ends(&self) -> [u64; 2] {
-        self.head.ends.each_ref().map(|end| end.load(Ordering::Acquire))
+        self.place.head.ends.each_ref().map(|end| end.load(Ordering::Acquire))
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -293,13 +312,13 @@ fn kind_of(refusal: Refusal) -> QueueKind {
 
 impl<T> Clone for Core<T> {
     fn clone(&self) -> Self {
-        Core { head: self.head.clone(), words: self.words.clone(), shape: self.shape.clone(), values: PhantomData }
+        Core { place: self.place.clone(), values: PhantomData }
     }
 }
 
 impl<T> Serialize for Core<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.head.block().serialize(serializer)
+        self.place.head.block().serialize(serializer)
     }
 }
 

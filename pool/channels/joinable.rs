@@ -2,6 +2,8 @@
 
 use super::core::{Core, Patience};
 use super::queue::never;
+use super::readiness::Readiness;
+use super::watcher::Inlet;
 use crate::codec::Payload;
 use crate::error::{Error, GetError, PutError, QueueKind};
 use crate::heap::block::Shared;
@@ -232,6 +234,20 @@ impl<T> JoinableQueue<T> {
     /// How many tasks it has room for.
     pub fn capacity(&self) -> usize {
         self.core.capacity()
+    }
+
+    /// A descriptor that becomes readable when there is something to take, or nothing ever will be: see [`Readiness`].
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left, or the thread that tells cannot be started. [`Error::is_shared_memory`] in a process that
+    /// was forked from one that uses the shared memory.
+    pub fn readiness(&self) -> Result<Readiness, Error> {
+        Readiness::new(self.inlet())
+    }
+
+    pub(super) fn inlet(&self) -> Inlet {
+        Inlet::new(self.core.place(), None)
     }
 
     /// Closes the queue for all, see [`Queue::close`](crate::Queue::close).

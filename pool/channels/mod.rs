@@ -6,4 +6,9 @@ mod item;
 pub(crate) mod joinable;
 pub(crate) mod pipe;
 pub(crate) mod queue;
+pub(crate) mod readiness;
 pub(crate) mod simple;
+#[cfg(feature = "stream")]
+mod stream;
+pub(crate) mod wait;
+mod watcher;

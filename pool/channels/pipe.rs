@@ -2,6 +2,8 @@
 
 use super::channel::{End, Receiver, Sender, try_channel};
 use super::core::Patience;
+use super::readiness::Readiness;
+use super::watcher::Inlet;
 use crate::codec::Payload;
 use crate::error::{Error, GetError, PutError};
 use crate::sync::handle::expect;
@@ -182,6 +184,22 @@ impl<T: Payload> Connection<T> {
     /// [`Error::is_shared_memory`] in a process that was forked from one that uses the shared memory.
     pub fn poll(&self, timeout: Duration) -> Result<bool, Error> {
         self.from.core.poll(Patience::For(timeout), &|| self.from.is_over())
+    }
+}
+
+impl<T> Connection<T> {
+    /// A descriptor that becomes readable when there is something to receive, or nothing ever will be: see [`Readiness`].
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left, or the thread that tells cannot be started. [`Error::is_shared_memory`] in a process that
+    /// was forked from one that uses the shared memory.
+    pub fn readiness(&self) -> Result<Readiness, Error> {
+        Readiness::new(self.inlet())
+    }
+
+    pub(super) fn inlet(&self) -> Inlet {
+        self.from.inlet()
     }
 }
 

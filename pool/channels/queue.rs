@@ -1,6 +1,8 @@
 //! [`Queue`]: many put, many take.
 
 use super::core::{Core, Patience};
+use super::readiness::Readiness;
+use super::watcher::Inlet;
 use crate::codec::Payload;
 use crate::error::{Error, GetError, PutError};
 use crate::sync::handle::expect;
@@ -260,6 +262,20 @@ impl<T> Queue<T> {
     /// How many values it has room for.
     pub fn capacity(&self) -> usize {
         self.core.capacity()
+    }
+
+    /// A descriptor that becomes readable when there is something to take, or nothing ever will be: see [`Readiness`].
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left, or the thread that tells cannot be started. [`Error::is_shared_memory`] in a process that
+    /// was forked from one that uses the shared memory.
+    pub fn readiness(&self) -> Result<Readiness, Error> {
+        Readiness::new(self.inlet())
+    }
+
+    pub(super) fn inlet(&self) -> Inlet {
+        Inlet::new(self.core.place(), None)
     }
 
     /// Closes the queue for all: nobody can put any more, and whoever gets takes what is there and is then told: Python's

@@ -1,6 +1,7 @@
 //! [`SimpleQueue`]: a queue with the least there is to it.
 
 use super::queue::Queue;
+use super::watcher::Inlet;
 use crate::codec::Payload;
 use crate::error::{Error, GetError, PutError};
 use crate::sync::handle::expect;
@@ -80,6 +81,12 @@ impl<T: Payload> SimpleQueue<T> {
     /// As [`Queue::close`].
     pub fn close(&self) -> Result<(), Error> {
         self.queue.close()
+    }
+}
+
+impl<T> SimpleQueue<T> {
+    pub(super) fn inlet(&self) -> Inlet {
+        self.queue.inlet()
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) use model::{Slices, end_deadlines, end_slices, wait, wake};
 mod kernel {
     use crate::sys::atomic::AtomicU32;
     use crate::sys::time::Deadline;
+    use rustix::io::Errno;
     use rustix::thread::futex;
     use rustix::time::{ClockId, clock_gettime};
     use std::time::Duration;
@@ -35,6 +36,30 @@ mod kernel {
         // An error is impossible for a mapped, aligned word; and a lost wake-up costs one time slice at most, since
         // every waiter looks at its condition again after a bounded sleep.
         let _ = futex::wake(word, futex::Flags::empty(), count);
+    }
+
+    /// The most words at which the kernel lets a thread sleep at once (FUTEX_WAITV_MAX).
+    const MOST: usize = 128;
+
+    /// Sleeps while each of the words holds what is expected of it, until a wake-up at one of them or the deadline; false =
+    /// the kernel cannot do that. `futex_waitv(2)`, Linux 5.16.
+    fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) -> bool {
+        let waiter = |(word, expected): &(&AtomicU32, u32)| {
+            let mut waiter = futex::Wait::new();
+            waiter.val = u64::from(*expected);
+            waiter.uaddr = futex::WaitPtr::new(std::ptr::from_ref::<AtomicU32>(word).cast_mut().cast());
+            waiter.flags = futex::WaitFlags::SIZE_U32;
+            waiter
+        };
+        let waiters: Vec<futex::Wait> = words.iter().map(waiter).collect();
+        // Unlike that of `futex(2)` the timeout is an instant.
+        let until = deadline.remaining().and_then(|left| {
+            let now = clock_gettime(ClockId::Monotonic);
+            now.checked_add(futex::Timespec::try_from(left).ok()?)
+        });
+        let slept = futex::waitv(&waiters, futex::WaitvFlags::empty(), until.as_ref(), ClockId::Monotonic);
+        // As in `wait`.
+        matches!(slept, Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT))
     }
 
     /// The shortest slice; the longest is twice as long.
@@ -66,11 +91,32 @@ mod kernel {
             if self.deadline.passed() {
                 return false;
             }
-            // The clock's nanoseconds are as good as random here: they keep waiters from waking all at once.
-            let jitter = clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() % self.shortest.as_nanos() as u64;
-            let slice = Deadline::after(self.shortest + Duration::from_nanos(jitter));
-            wait(word, expected, slice.earlier(self.deadline));
+            wait(word, expected, self.next(self.shortest));
             true
+        }
+
+        /// The same for several words, of which there is at least one: a wake-up at any of them ends the slice.
+        ///
+        /// Where the kernel cannot do that, or cannot for so many words, it is a short slice at the first of them.
+        pub(crate) fn sleep_any(&mut self, words: &[(&AtomicU32, u32)]) -> bool {
+            let [(word, expected), others @ ..] = words else { return false };
+            if others.is_empty() {
+                return self.sleep(word, *expected);
+            }
+            if self.deadline.passed() {
+                return false;
+            }
+            if words.len() > MOST || !wait_any(words, self.next(self.shortest)) {
+                wait(word, *expected, self.next(SHORT));
+            }
+            true
+        }
+
+        /// The end of a slice that begins now.
+        fn next(&self, shortest: Duration) -> Deadline {
+            // The clock's nanoseconds are as good as random here: they keep waiters from waking all at once.
+            let jitter = clock_gettime(ClockId::Monotonic).tv_nsec.unsigned_abs() % shortest.as_nanos() as u64;
+            Deadline::after(shortest + Duration::from_nanos(jitter)).earlier(self.deadline)
         }
     }
 }
@@ -98,7 +144,8 @@ mod model {
     }
 
     struct Sleeper {
-        at: usize,
+        /// The words at which it sleeps.
+        at: Vec<usize>,
         thread: Thread,
         has_deadline: bool,
     }
@@ -112,19 +159,24 @@ mod model {
     }
 
     pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) {
+        wait_any(&[(word, expected)], deadline);
+    }
+
+    fn wait_any(words: &[(&AtomicU32, u32)], deadline: Deadline) {
         let me = current();
         let has_deadline = deadline != Deadline::NEVER;
         {
             let mut queue = QUEUE.lock().unwrap();
             // As in the kernel, this look and the entry into the queue are one step for whoever wakes.
-            if word.load(Ordering::SeqCst) != expected {
+            if words.iter().any(|(word, expected)| word.load(Ordering::SeqCst) != *expected) {
                 return;
             }
             if queue.ended || (queue.deadlines_ended && has_deadline) {
                 drop(queue);
                 return yield_now();
             }
-            queue.sleepers.push(Sleeper { at: address(word), thread: me.clone(), has_deadline });
+            let at = words.iter().map(|(word, _)| address(word)).collect();
+            queue.sleepers.push(Sleeper { at, thread: me.clone(), has_deadline });
         }
         while QUEUE.lock().unwrap().sleepers.iter().any(|sleeper| sleeper.thread.id() == me.id()) {
             park();
@@ -134,7 +186,7 @@ mod model {
     pub(crate) fn wake(word: &AtomicU32, count: u32) {
         let mut queue = QUEUE.lock().unwrap();
         for _ in 0..count {
-            let Some(first) = queue.sleepers.iter().position(|it| it.at == address(word)) else { return };
+            let Some(first) = queue.sleepers.iter().position(|it| it.at.contains(&address(word))) else { return };
             queue.sleepers.remove(first).thread.unpark();
         }
     }
@@ -170,10 +222,15 @@ mod model {
 
         /// A deadline has passed as soon as one slice is over.
         pub(crate) fn sleep(&mut self, word: &AtomicU32, expected: u32) -> bool {
+            self.sleep_any(&[(word, expected)])
+        }
+
+        /// The same for several words.
+        pub(crate) fn sleep_any(&mut self, words: &[(&AtomicU32, u32)]) -> bool {
             if self.deadline != Deadline::NEVER && (self.slept || self.deadline.passed()) {
                 return false;
             }
-            wait(word, expected, self.deadline);
+            wait_any(words, self.deadline);
             self.slept = true;
             true
         }
@@ -210,6 +267,37 @@ mod tests {
         let start = Instant::now();
         (0..5).for_each(|_| assert!(slices.sleep(&word, 0)));
         assert!(start.elapsed() >= Duration::from_millis(4), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_wake_at_any_word_ends_the_slice() {
+        for count in [2, 128, 200] {
+            let words: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(0)).collect();
+            let all: Vec<_> = words.iter().map(|word| (word, 0)).collect();
+            let start = Instant::now();
+            assert!(Slices::new(Deadline::NEVER).sleep_any(&all));
+            // Beyond what the kernel can, slices are short.
+            assert!(start.elapsed() >= Duration::from_millis(if count > 128 { 1 } else { 24 }));
+            assert!(!Slices::new(Deadline::after(Duration::ZERO)).sleep_any(&all));
+            let changed = AtomicU32::new(1);
+            let start = Instant::now();
+            assert!(Slices::new(Deadline::NEVER).sleep_any(&[all[0], (&changed, 0)]));
+            assert!(start.elapsed() < Duration::from_millis(24));
+        }
+        let words = [AtomicU32::new(0), AtomicU32::new(0)];
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let mut slices = Slices::new(Deadline::NEVER);
+                while words[1].load(Ordering::Acquire) == 0 {
+                    slices.sleep_any(&[(&words[0], 0), (&words[1], 0)]);
+                }
+            });
+            words[1].store(1, Ordering::Release);
+            while !waiter.is_finished() {
+                wake(&words[1], 1);
+                std::thread::yield_now();
+            }
+        });
     }
 
     #[test]

@@ -12,3 +12,4 @@ mod pipe;
 mod queue;
 #[cfg(target_arch = "x86_64")]
 mod steps;
+mod wait;

@@ -20,3 +20,4 @@ mod process;
 mod queue;
 mod shared_memory;
 mod sync;
+mod wait;

@@ -2,7 +2,7 @@
 //!
 //! `test_queue_feeder_on_queue_feeder_error`, `test_no_import_lock_contention` and `test_closed_queue_empty_exceptions` are
 //! about Python's feeder thread, its imports, and its pipe's state after `close()`; there are no such things here.
-//! `test_queue_in_process`, `test_get` with negative timeouts: a `Duration` is never negative.
+//! `test_get` with negative timeouts: a `Duration` is never negative.
 
 use super::common::watchdog::watchdog;
 use multiproc::{JoinableQueue, Process, Queue, SimpleQueue, join_all};
@@ -170,6 +170,33 @@ fn test_close() {
     queue.close().unwrap();
     // Closing twice does no harm.
     queue.close().unwrap();
+}
+
+#[test]
+fn test_closed() {
+    let queue = SimpleQueue::<u32>::new();
+    queue.close().unwrap();
+    assert!(queue.put(1).unwrap_err().is_closed() && queue.get().unwrap_err().is_closed());
+}
+
+#[test]
+fn test_empty_exceptions() {
+    // Python's `empty()` of a closed queue is an error, since its pipe is gone. Here the queue is there, and it is empty.
+    let queue = SimpleQueue::<u32>::new();
+    queue.close().unwrap();
+    assert!(queue.is_empty());
+}
+
+/// `TestStdinBadfiledescriptor.test_queue_in_process`: a queue that a process makes for itself.
+#[test]
+fn test_queue_in_process() {
+    let _watchdog = watchdog(60);
+    let child = || {
+        let queue = Queue::new();
+        queue.put(1).unwrap();
+        queue.get().unwrap()
+    };
+    assert_eq!(Process::spawn(child, ()).unwrap().join().unwrap(), 1);
 }
 
 /// What hangs in Python: a process that has put more than a pipe holds is joined before anybody reads it.

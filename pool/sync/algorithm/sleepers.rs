@@ -47,17 +47,34 @@ impl Sleepers {
 
     /// Notes that the calling thread is about to sleep. It looks once more for the change before it does.
     pub(crate) fn announce(&self, slices: &mut Slices) {
-        // SYNC: sleepers
-        self.mark();
-        if !fence::heavy() {
-            slices.shorten();
-        }
+        Sleepers::announce_at([self], slices);
     }
 
     /// Sleeps for one slice at most; false = the deadline has passed already.
     pub(crate) fn sleep(&self, slices: &mut Slices) -> bool {
         kill::point();
         slices.sleep(&self.0, ASLEEP)
+    }
+
+    /// Notes at all of these that the calling thread is about to sleep, see [`Sleepers::announce`].
+    pub(crate) fn announce_at<'a>(all: impl IntoIterator<Item = &'a Sleepers>, slices: &mut Slices) {
+        // SYNC: sleepers
+        all.into_iter().for_each(Sleepers::mark);
+        if !fence::heavy() {
+            slices.shorten();
+        }
+    }
+
+    /// Sleeps at all of these, and at a word of the caller's as long as it says what is expected of it, for one slice at
+    /// most; false = the deadline has passed already.
+    pub(crate) fn sleep_at<'a>(
+        all: impl IntoIterator<Item = &'a Sleepers>,
+        own: Option<(&AtomicU32, u32)>,
+        slices: &mut Slices,
+    ) -> bool {
+        kill::point();
+        let words: Vec<_> = own.into_iter().chain(all.into_iter().map(|it| (&it.0, ASLEEP))).collect();
+        slices.sleep_any(&words)
     }
 
     /// Wakes up to `count` of those who sleep, if there are any. The change was made just before.

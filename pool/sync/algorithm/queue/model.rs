@@ -1,10 +1,11 @@
 //! Models of the slot protocol, of the sleep, and of the end.
 
-use super::testing::{Fixture, Thing, small};
+use super::testing::{Fixture, Thing, never, small};
 use super::{Refusal, Shape, Wait};
+use crate::sync::algorithm::sleepers::Sleepers;
 use crate::sync::algorithm::testing::{Crowd, check};
 use crate::sys::atomic::{AtomicU32, Ordering};
-use crate::sys::futex::{end_deadlines, end_slices};
+use crate::sys::futex::{Slices, end_deadlines, end_slices};
 use crate::sys::time::Deadline;
 use loom::sync::Arc;
 use loom::thread;
@@ -120,6 +121,37 @@ fn the_end_is_noticed_behind_the_last_item() {
             assert_eq!(taker.join().unwrap(), (1, refusal));
         });
     }
+}
+
+/// One waits at two queues, and takes nothing: it is told of what comes to either, and passes a wake-up on that it got instead
+/// of one who takes.
+#[test]
+fn one_waits_at_two_queues_and_keeps_nothing_from_others() {
+    check(2, || {
+        let (shared, other) = (shared(1), Arc::new(Fixture::new(Shape::tiny(1, 0, 2, false))));
+        let waiter = {
+            let (shared, other) = (Arc::clone(&shared), Arc::clone(&other));
+            thread::spawn(move || {
+                let queues = [shared.1.queue(), other.queue()];
+                let takers = || queues.iter().map(|queue| queue.takers());
+                let mut slices = Slices::new(Deadline::NEVER);
+                loop {
+                    Sleepers::announce_at(takers(), &mut slices);
+                    if queues.iter().any(|queue| queue.is_ready(never)) {
+                        return queues.iter().for_each(|queue| queue.pass_on());
+                    }
+                    Sleepers::sleep_at(takers(), None, &mut slices);
+                }
+            })
+        };
+        let taker = take(&shared, 2, 1);
+        let party = shared.0.party(1, 1);
+        shared.1.put(&party, small(1)).unwrap();
+        assert_eq!(taker.join().unwrap(), [1]);
+        // It may have looked too late for the one that was taken.
+        other.put(&party, small(2)).unwrap();
+        waiter.join().unwrap();
+    });
 }
 
 /// Who holds an end dies with its item half written, or half taken: at the step that the others see as its lock held.

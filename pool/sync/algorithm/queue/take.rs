@@ -1,11 +1,12 @@
 //! The end at which items are taken.
 
 use super::{Books, End, HOLDS, Head, INLINE, Queue, Refusal, Taken, Wait, halves};
+use crate::sync::algorithm::sleepers::Sleepers;
 use crate::sync::algorithm::word::{Parties, kill};
 use crate::sys::atomic::Ordering;
 use Ordering::{Acquire, Relaxed, Release};
 
-impl Queue<'_> {
+impl<'a> Queue<'a> {
     /// Takes up to `most` items, at least one, and hands them to `out`, under the lock; how many. `before` is called with the
     /// number of those that will count as taken next.
     #[inline]
@@ -39,21 +40,34 @@ impl Queue<'_> {
         }
     }
 
+    /// Whether something can be taken, or will never be.
+    pub(crate) fn is_ready(self, is_over: impl Fn() -> bool) -> bool {
+        self.len() > 0 || self.is_closed() || is_over()
+    }
+
+    /// Where those sleep who wait for an item.
+    pub(crate) fn takers(self) -> &'a Sleepers {
+        &self.head.takers
+    }
+
+    /// The calling thread has announced itself to the takers, and takes nothing: what is there is for the next.
+    pub(crate) fn pass_on(self) {
+        let takers = self.takers();
+        takers.mark();
+        if self.len() > 0 {
+            takers.call(1);
+        }
+    }
+
     /// Waits until an item is there, which others may take at once, or it is over; false = the deadline has passed.
     pub(crate) fn poll(self, mut wait: Wait<'_>) -> bool {
-        let takers = &self.head.takers;
         loop {
-            let has_come = || self.len() > 0 || self.is_closed();
-            let is_ready = has_come() || (wait.is_over)();
-            if is_ready || !wait.wait(takers, has_come) {
-                // Nothing is taken: what is there is for the next.
-                if wait.answers && self.len() > 0 {
-                    takers.call(1);
+            let is_ready = self.is_ready(wait.is_over);
+            if is_ready || !wait.wait(self.takers(), || self.len() > 0 || self.is_closed()) {
+                if wait.answers {
+                    self.pass_on();
                 }
                 return is_ready;
-            }
-            if wait.answers {
-                takers.mark();
             }
         }
     }
