@@ -22,6 +22,11 @@ pub use connection::ConnectionError;
 #[cfg(feature = "remote")]
 pub(crate) use connection::ConnectionKind;
 
+mod manager;
+
+pub use manager::ManagerError;
+pub(crate) use manager::ManagerKind;
+
 mod queue;
 
 pub(crate) use queue::QueueKind;
@@ -90,6 +95,9 @@ enum Kind {
     #[cfg(feature = "remote")]
     Connection {
         source: ConnectionError,
+    },
+    Manager {
+        source: ManagerError,
     },
     Task {
         source: TaskError,
@@ -189,6 +197,11 @@ impl Error {
     #[cold]
     fn of_connection(source: ConnectionError) -> Error {
         Kind::Connection { source }.into()
+    }
+
+    #[cold]
+    fn of_manager(source: ManagerError) -> Error {
+        Kind::Manager { source }.into()
     }
 
     /// What a task's error is when this error has refused the whole call.
@@ -302,6 +315,14 @@ impl Error {
         }
     }
 
+    /// The failure of a call of a manager's object, if that is what this error is.
+    pub fn manager(&self) -> Option<&ManagerError> {
+        match &*self.kind {
+            Kind::Manager { source } => Some(source),
+            _ => None,
+        }
+    }
+
     /// The failure of a task, if that is what this error is.
     pub fn task(&self) -> Option<&TaskError> {
         match &*self.kind {
@@ -381,6 +402,7 @@ impl fmt::Display for Error {
             Kind::Queue { source } => source.fmt(f),
             #[cfg(feature = "remote")]
             Kind::Connection { source } => source.fmt(f),
+            Kind::Manager { source } => source.fmt(f),
             Kind::Task { source } => source.fmt(f),
             Kind::Process { source } => source.fmt(f),
         }
@@ -399,6 +421,7 @@ impl std::error::Error for Error {
             // The text of a task's error is the text of this one already: its own source comes next.
             Kind::Task { source } => source.source(),
             Kind::Process { source } => source.source(),
+            Kind::Manager { source } => source.source(),
             Kind::Initializer { source } => Some(source),
             _ => None,
         }

@@ -40,9 +40,11 @@
 //! | [`pipe`], [`pipe_oneway`], [`Connection`] | two ends that send to each other |
 //! | [`channel`], [`Sender`], [`Receiver`], [`ReceiverIter`] | a queue that ends with its last sender |
 //! | `Listener`, `Client`, `RemoteConnection`, `Address`, `AuthKey` (feature `remote`) | messages to and from other programs, also in Python |
+//! | [`Manager`], [`ManagerHandle`], [`Proxy`] | objects of any type in a process of their own, called from all others |
+//! | [`DictProxy`], [`ListProxy`], [`ValueProxy`], [`NamespaceProxy`] | those that Python's managers have |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
-//! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`PutError`], [`GetError`], [`RemoteError`] | what can go wrong |
+//! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`PutError`], [`GetError`], [`ManagerError`], [`RemoteError`] | what can go wrong |
 //! | [`Payload`], [`Args`], [`Portable`], [`Task`], [`call`] | what can travel, and what can be called |
 //! | [`Ipc`], [`ipc_channel`] | ends of ipc-channel in values of one's own that travel |
 //! | [`cpu_count`], [`init`] | how many CPUs there are; programs without the feature `auto` |
@@ -88,6 +90,7 @@ mod heap;
 #[allow(unsafe_code)]
 mod identity;
 mod ipc;
+mod managers;
 mod portable;
 mod process;
 mod shared;
@@ -127,11 +130,19 @@ pub use crate::engine::watch::output::OutputLine;
 #[cfg(feature = "remote")]
 pub use crate::error::ConnectionError;
 pub use crate::error::{
-    BrokenBarrierError, Error, GetError, LockError, ProcessError, PutError, RemoteError, Result, TaskError,
+    BrokenBarrierError, Error, GetError, LockError, ManagerError, ProcessError, PutError, RemoteError, Result,
+    TaskError,
 };
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::ends::Ipc;
 pub use crate::ipc::link::LinkKind;
+pub use crate::managers::dict::DictProxy;
+pub use crate::managers::handle::ManagerHandle;
+pub use crate::managers::list::ListProxy;
+pub use crate::managers::manager::{Manager, ManagerBuilder};
+pub use crate::managers::namespace::{Namespace, NamespaceProxy};
+pub use crate::managers::proxy::Proxy;
+pub use crate::managers::value::ValueProxy;
 pub use crate::portable::Portable;
 pub use crate::process::args::{Args, Task};
 pub use crate::process::bootstrap::init;

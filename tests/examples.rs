@@ -209,6 +209,12 @@ fn queue_hello() {
 }
 
 #[test]
+fn manager_hello() {
+    let out = printed_by("manager_hello", &[]);
+    assert_eq!(out, "[(\"1\", \"one\"), (\"2\", \"two\")]\n[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]\n");
+}
+
+#[test]
 fn producer_consumer() {
     let out = printed_by("producer_consumer", &["--items", "10000", "--producers", "3", "--consumers", "2"]);
     assert!(out.starts_with("3 producers, 2 consumers: 9999 items, their sum is 49985001\n"), "{out}");

@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["shared", "ipc", "connection"],
     &["channels"],
     &["process"],
+    &["managers"],
     &["engine"],
     &["api"],
     &["lib"],

@@ -5,6 +5,7 @@ use crate::codec::{self, Payload};
 use crate::error::{Error, GetError, PutError, QueueKind};
 use crate::heap::block::{Block, Shared, SharedSlice};
 use crate::heap::kind::Kind;
+use crate::heap::scope::Pins;
 use crate::heap::tree;
 use crate::sync::algorithm::queue::{Head, Item, Queue, Refusal, Shape, Taken, Wait};
 use crate::sync::party::Here;
@@ -45,6 +46,7 @@ pub(super) struct Core<T> {
 pub(super) enum Patience {
     None,
     For(Duration),
+    Until(Deadline),
     Endless,
 }
 
@@ -54,6 +56,7 @@ impl Patience {
         match self {
             Patience::None => Wait::not(is_over),
             Patience::For(timeout) => Wait::until(Deadline::after(timeout), is_over),
+            Patience::Until(deadline) => Wait::until(deadline, is_over),
             Patience::Endless => Wait::until(Deadline::NEVER, is_over),
         }
     }
@@ -198,8 +201,19 @@ impl<T: Payload> Core<T> {
         patience: Patience,
         is_over: &dyn Fn() -> bool,
     ) -> Result<(), QueueKind> {
+        self.put_message(bytes, Pins::new(), patience, is_over)
+    }
+
+    /// Puts bytes, and what they refer to.
+    pub(super) fn put_message(
+        &self,
+        bytes: &[u8],
+        pins: Pins,
+        patience: Patience,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<(), QueueKind> {
         let here = Here::new().map_err(no_part)?;
-        let packed = item::pack_bytes(&[bytes], self.place.shape.small())?;
+        let packed = item::pack_message(bytes, pins, self.place.shape.small())?;
         let (_, refusal) = self.queue().put(&here, &self.books(), 1, |_| packed.item(), patience.wait(is_over));
         refusal.map_or(Ok(()), |refusal| Err(kind_of(refusal)))
     }
@@ -211,9 +225,19 @@ impl<T: Payload> Core<T> {
         patience: Patience,
         is_over: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<u8>>, GetError> {
+        let packed = self.take_message(patience, is_over)?;
+        packed.map(|packed| item::bytes(&packed, most)).transpose().map_err(GetError::new)
+    }
+
+    /// Takes an item as it lies there; `None` = there was none in the time given.
+    pub(super) fn take_message(
+        &self,
+        patience: Patience,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Option<Packed>, GetError> {
         let mut packed = None;
         self.take(1, patience, is_over, |_| (), |item| packed = Some(Packed::of(item)))?;
-        packed.map(|packed| item::bytes(&packed, most)).transpose().map_err(GetError::new)
+        Ok(packed)
     }
 
     /// Waits for an item, or the end; whether there is either.

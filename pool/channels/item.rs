@@ -103,7 +103,12 @@ pub(super) fn pack<T: Payload>(value: &T, small: usize) -> Result<Packed, QueueK
     let mut bytes = Vec::new();
     let (written, pins) = scope::collect(|| codec::encode(value, &mut bytes));
     written.map_err(|error| QueueKind::Encode { text: error.0 })?;
-    if pins.is_empty() { pack_bytes(&[&bytes], small) } else { in_block(&[&bytes], pins) }
+    pack_message(&bytes, pins, small)
+}
+
+/// Bytes, and what they refer to.
+pub(super) fn pack_message(bytes: &[u8], pins: Pins, small: usize) -> Result<Packed, QueueKind> {
+    if pins.is_empty() { pack_bytes(&[bytes], small) } else { in_block(&[bytes], pins) }
 }
 
 /// Bytes that stand for themselves.
@@ -155,13 +160,18 @@ fn in_block(parts: &[&[u8]], pins: Pins) -> Result<Packed, QueueKind> {
 
 /// The value that an item is.
 pub(super) fn unpack<T: Payload>(item: Packed) -> Result<T, QueueKind> {
-    match item {
+    decode(reader(&item)?)
+}
+
+/// The bytes of an item, to be read where they are.
+pub(super) fn reader(item: &Packed) -> Result<Reader<'_>, QueueKind> {
+    Ok(match item {
         Packed::Small(words, len) => {
-            let bytes: &[u8] = bytemuck::cast_slice(&words);
-            decode(Reader::new(&bytes[..len.min(SMALLEST)]))
+            let bytes: &[u8] = bytemuck::cast_slice(words);
+            Reader::new(&bytes[..(*len).min(SMALLEST)])
         }
-        Packed::Block(block) => decode(Reader::shared(payload(&block)?)),
-    }
+        Packed::Block(block) => Reader::shared(payload(block)?),
+    })
 }
 
 /// The bytes of an item in a block, behind the places.

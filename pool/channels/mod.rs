@@ -4,6 +4,7 @@ pub(crate) mod channel;
 mod core;
 mod item;
 pub(crate) mod joinable;
+pub(crate) mod line;
 pub(crate) mod pipe;
 pub(crate) mod queue;
 pub(crate) mod readiness;

@@ -53,6 +53,10 @@ impl<T> PutError<T> {
         PutError { kind, value }
     }
 
+    pub(crate) fn into_kind(self) -> QueueKind {
+        self.kind
+    }
+
     /// What could not be put.
     pub fn into_inner(self) -> T {
         self.value
@@ -92,6 +96,10 @@ impl<T> PutError<T> {
 impl GetError {
     pub(crate) fn new(kind: QueueKind) -> GetError {
         GetError { kind }
+    }
+
+    pub(crate) fn into_kind(self) -> QueueKind {
+        self.kind
     }
 
     /// Whether the queue was closed and is empty: Python's `queue.ShutDown`.

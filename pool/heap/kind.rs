@@ -33,6 +33,10 @@ pub(crate) enum Kind {
     End = 19,
     /// Who works on what was taken from a queue.
     Tally = 20,
+    /// Says where the server of a manager is.
+    Manager = 21,
+    /// Stands for all proxies of an object that a manager holds.
+    Object = 22,
 }
 
 impl Kind {

@@ -116,6 +116,13 @@ pub(crate) fn reclaim(child: SlotId) {
     }
 }
 
+/// Releases what processes held that are dead, and so are their parents, who would do it otherwise.
+pub(crate) fn reclaim_orphans() {
+    if let Ok(heap) = heap() {
+        release_dead(&heap.file, heap.own, None);
+    }
+}
+
 /// How long the heap's file is, of which only what is used takes memory.
 ///
 /// # Errors
@@ -130,6 +137,11 @@ pub(crate) fn size() -> Result<u64, Error> {
 /// With a generation, modulo 256: whether that very process has.
 pub(crate) fn is_dead(slot: u32, generation: Option<u8>) -> bool {
     HEAP.get().is_none_or(|heap| heap.file.processes().is_dead(slot, generation))
+}
+
+/// Whether that very process has ended, with all its threads.
+pub(crate) fn has_ended(id: SlotId) -> bool {
+    HEAP.get().is_none_or(|heap| heap.file.processes().has_ended(id))
 }
 
 /// Who this process is.

@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) function: FnRef,
     pub(crate) args: Parcel,
     pub(crate) daemon: bool,
+    /// Whether SIGINT ends it.
+    pub(crate) interruptible: bool,
     /// See [`current::path`].
     pub(crate) path: String,
 }
@@ -86,7 +88,6 @@ fn live(context: ChildContext) -> i32 {
     let (control, attached) = (context.control.clone(), context.attached.clone());
     match prepare(context) {
         Ok((function, args)) => {
-            signal::heed_interrupts();
             panic::note();
             if control.send(&Reply::Ready, &[]).is_err() {
                 return 1;
@@ -110,6 +111,9 @@ fn prepare(context: ChildContext) -> Result<(&'static Entry<Run>, Contents), Str
     let function = setup.function.resolve()?;
     let args = setup.args.open(context.fds.first()).map_err(|error| format!("its arguments: {error}"))?;
     current::be_process(setup.daemon, setup.path);
+    if setup.interruptible {
+        signal::heed_interrupts();
+    }
     Ok((function, args))
 }
 

@@ -110,6 +110,7 @@ impl Process<()> {
 pub struct ProcessBuilder {
     name: Option<String>,
     daemon: bool,
+    serves: bool,
 }
 
 impl ProcessBuilder {
@@ -123,6 +124,13 @@ impl ProcessBuilder {
     /// children. No, if nothing is said.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
+        self
+    }
+
+    /// A process of the library's own that serves others: it ends with this one, as a daemonic process does, but does not
+    /// heed SIGINT, and user code that it runs may have children.
+    pub(crate) fn serves(mut self) -> Self {
+        (self.daemon, self.serves) = (true, true);
         self
     }
 
@@ -185,7 +193,13 @@ impl ProcessBuilder {
         let failed = |error: io::Error| Error::start(format!("a process could not be started: {error}"));
         let Packed { bytes, pins } = args;
         let (args, file) = Parcel::pack(bytes).map_err(failed)?;
-        let setup = Setup { function: FnRef::of(function)?, args, daemon: self.daemon, path: format!("{path}:") };
+        let setup = Setup {
+            function: FnRef::of(function)?,
+            args,
+            daemon: self.daemon && !self.serves,
+            interruptible: !self.serves,
+            path: format!("{path}:"),
+        };
         let (control, socket) = control_pair().map_err(failed)?;
         let start = Start {
             host,

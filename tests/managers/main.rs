@@ -1,0 +1,9 @@
+//! Managers, through the public interface and between real processes.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod calls;
+mod containers;
+mod deaths;
+mod proxies;
