@@ -1,12 +1,15 @@
 //! Who runs what, and who waits for whom.
 
 use super::common::journal::Journal;
-use super::common::links::on_each_pool;
+use super::common::links::{on_each_pool, on_ring_pool};
+use super::common::proc::{eventually, send_signal};
 use multiproc::Event;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::Signal;
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Waits until the other task of the round has opened the other end of a pipe, and speaks with it. `fifo(7)`.
 fn meet(path: String, write: bool) -> u8 {
@@ -76,5 +79,50 @@ fn a_long_task_among_short_ones_holds_nobody_up() {
             gate.set();
             assert_eq!(results.next().unwrap().unwrap(), 500);
         }
+    });
+}
+
+/// A worker that is stopped between two tasks: what it has not begun, be it its oldest frame, is run by another.
+#[test]
+fn what_a_stopped_worker_has_not_begun_is_run_by_others() {
+    // Over ipc-channel a frame that was sent cannot be had back.
+    on_ring_pool(2, 60, |pool| {
+        for round in 0..10 {
+            let stopped = pool.worker_pids()[round % 2];
+            assert!(send_signal(stopped, Signal::STOP));
+            let values = pool.tasks(|x: u64| x + 1, 0..500).chunksize(10).run().unwrap();
+            assert_eq!(values, (1..=500).collect::<Vec<_>>());
+            for x in 0..5 {
+                assert_ne!(pool.apply(|_: u64| std::process::id(), (x,)).unwrap(), stopped as u32);
+            }
+            assert!(send_signal(stopped, Signal::CONT));
+            // It takes part again.
+            let took_part = || {
+                let pids = pool.tasks(
+                    |_| {
+                        std::thread::sleep(Duration::from_millis(1));
+                        std::process::id()
+                    },
+                    [(); 4],
+                );
+                pids.chunksize(1).run().unwrap().contains(&(stopped as u32))
+            };
+            assert!(eventually(Duration::from_secs(20), took_part));
+        }
+        assert_eq!(pool.stats().restarts, 0);
+    });
+}
+
+/// A task with a time limit that is cancelled before it has begun leaves its worker free.
+#[test]
+fn a_cancelled_task_takes_its_time_limit_along() {
+    on_ring_pool(1, 60, |pool| {
+        let worker = pool.worker_pids()[0];
+        assert!(send_signal(worker, Signal::STOP));
+        let waits = pool.task(|| 1, ()).timeout(Duration::from_secs(10_000)).submit().unwrap();
+        assert!(waits.cancel() && waits.get().unwrap_err().is_cancelled());
+        assert!(send_signal(worker, Signal::CONT));
+        assert_eq!(pool.apply(|| 2, ()).unwrap(), 2);
+        assert_eq!(pool.worker_pids(), [worker]);
     });
 }

@@ -14,9 +14,6 @@ use std::time::{Duration, Instant};
 /// a worker need not ring for each answer as long as it has more to do.
 const SECOND_LOOK: Duration = Duration::from_millis(1);
 
-/// A driver that sleeps looks after stalled workers after sleeps of this length, which are rare.
-const LONG_SLEEP: Duration = Duration::from_millis(100);
-
 impl Driver<'_> {
     /// One turn of driving: does what there is to do, or sleeps until there is something.
     ///
@@ -24,7 +21,7 @@ impl Driver<'_> {
     pub(super) fn drive(&mut self, until: Deadline) {
         let seat = self.core.seat.take();
         if self.core.seat.count_turn() {
-            self.core.workers.end_stalled();
+            self.core.look_after();
         }
         if !self.turn() {
             self.idle(until);
@@ -96,10 +93,11 @@ impl Driver<'_> {
         let until = until.earlier(look_again).earlier(self.core.queue.kept_until());
         let start = Instant::now();
         self.unlocked(|| engine.bell.sleep(until));
-        let slept = start.elapsed();
-        self.core.seat.spinner.slept(slept);
-        if slept > LONG_SLEEP {
-            self.core.workers.end_stalled();
+        let now = Instant::now();
+        self.core.seat.spinner.slept(now - start);
+        if self.core.seat.is_time_to_look(now) {
+            self.core.look_after();
+            engine.dispatched(&mut self.core);
         }
     }
 }

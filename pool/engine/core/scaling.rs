@@ -88,7 +88,8 @@ impl Core {
         }
         worker.dismissed = Some(why);
         if why != Dismissal::Spent {
-            self.take_back(at, usize::MAX);
+            let waiting = worker.window.waiting();
+            self.take_back(at, waiting);
         }
         self.send_off(at);
     }

@@ -4,7 +4,7 @@ use crate::engine::call::job::Job;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
 use crate::engine::core::state::{Core, Phase};
-use crate::engine::core::worker_slot::{Dismissal, State};
+use crate::engine::core::worker_slot::{Dismissal, State, WorkerSlot};
 use crate::heap::scope::attached_in;
 use std::sync::Arc;
 
@@ -85,23 +85,20 @@ impl Core {
             return false;
         }
         let Some(busiest) = self.workers.overloaded() else { return false };
-        let share = self.workers[busiest].window.waiting().len().div_ceil(2);
-        let moved = self.take_back(busiest, share);
+        let mut waiting = self.workers[busiest].window.waiting();
+        waiting.truncate(waiting.len().div_ceil(2));
+        let moved = self.take_back(busiest, waiting);
         self.schedule() || moved
     }
 
-    /// Takes up to `most` frames that a worker has not begun back into the backlog. Returns whether there were any.
-    pub(super) fn take_back(&mut self, at: usize, most: usize) -> bool {
+    /// Takes frames that a worker has not begun back into the backlog, the newest first. Returns whether there were any.
+    pub(super) fn take_back(&mut self, at: usize, frames: Vec<u64>) -> bool {
         let worker = &mut self.workers[at];
-        let Some(link) = &mut worker.link else { return false };
         let mut taken = Vec::new();
-        for seq in worker.window.waiting().into_iter().take(most) {
-            if !link.revoke(seq) {
-                break;
-            }
-            if let Some(range) = worker.window.unload(seq) {
-                taken.push(QueuedFrame { bytes: link.payload(seq), range });
-            }
+        for seq in frames {
+            let Some(range) = worker.take_back(seq) else { break };
+            let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
+            taken.push(QueuedFrame { bytes, range });
         }
         let moved = !taken.is_empty();
         // They were taken newest first.
@@ -109,6 +106,25 @@ impl Core {
             self.queue.push_front(queued);
         }
         moved
+    }
+
+    /// Looks after workers that do not get on, which cannot be told from the answers that come.
+    pub(super) fn look_after(&mut self) {
+        self.workers.end_stalled();
+        for at in 0..self.workers.len() {
+            let worker = &mut self.workers[at];
+            let is_stopped = |worker: &WorkerSlot| worker.child.as_ref().is_some_and(|child| child.is_stopped());
+            if worker.stopped {
+                worker.stopped = is_stopped(worker);
+            } else if worker.window.len() > 0 && is_stopped(worker) && self.workers.iter().any(WorkerSlot::is_idle) {
+                // Even the oldest frame may be one that it has not begun.
+                self.workers[at].stopped = true;
+                let frames = self.workers[at].window.all();
+                self.take_back(at, frames);
+            }
+        }
+        self.schedule();
+        self.workers.flush();
     }
 
     /// Ends a call: what is left of it is dropped, and workers may forget its context.

@@ -5,9 +5,13 @@ use crate::ipc::spin::Spinner;
 use crate::process::start::News;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// A driver that never gets to sleep looks after stalled workers every so many turns.
+/// A driver that never gets to sleep looks after workers that do not get on every so many turns.
 const LOOK_AFTER: u64 = 1024;
+
+/// A driver that sleeps now and then does so once in this time.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// News of a worker: its slot, the incarnation that is meant, and what has happened.
 pub(crate) type WorkerNews = (usize, u64, News);
@@ -25,6 +29,8 @@ pub(crate) struct Seat {
     news: VecDeque<WorkerNews>,
     /// Turns of driving so far.
     turns: u64,
+    /// When a driver that had slept has last looked after the workers.
+    looked: Instant,
     /// Something has happened since the driver last went to sleep.
     pub(super) fresh: bool,
     pub(super) spinner: Spinner,
@@ -33,7 +39,7 @@ pub(crate) struct Seat {
 impl Seat {
     pub(super) fn new() -> Seat {
         let (waiting, news) = (Vec::new(), VecDeque::new());
-        Seat { taken: false, waiting, news, turns: 0, fresh: false, spinner: Spinner::new() }
+        Seat { taken: false, waiting, news, turns: 0, looked: Instant::now(), fresh: false, spinner: Spinner::new() }
     }
 
     /// Whether a thread is driving.
@@ -67,7 +73,16 @@ impl Seat {
         self.taken = false;
     }
 
-    /// Counts a turn. Returns whether it is time to look after stalled workers.
+    /// Whether it is time, for a driver that has slept, to look after the workers.
+    pub(super) fn is_time_to_look(&mut self, now: Instant) -> bool {
+        let due = now - self.looked >= LOOK_EVERY;
+        if due {
+            self.looked = now;
+        }
+        due
+    }
+
+    /// Counts a turn. Returns whether it is time to look after the workers.
     #[inline]
     pub(super) fn count_turn(&mut self) -> bool {
         self.turns = self.turns.wrapping_add(1);

@@ -246,12 +246,14 @@ impl Core {
         }
         let mut waiting = job.submission.lock().is_some() || self.queue.backlog().any(|queued| queued.is_of(job));
         for worker in self.workers.iter_mut() {
-            let Some(link) = &mut worker.link else { continue };
             // The oldest frame may have begun as well as not: taking it back tells.
             for seq in worker.window.of(job) {
-                if link.revoke(seq) && worker.window.unload(seq).is_some() {
+                if worker.take_back(seq).is_some() {
                     waiting = true;
-                } else if link.progress().seq == seq {
+                    continue;
+                }
+                let Some(link) = &worker.link else { break };
+                if link.progress().seq == seq {
                     let count = worker.window.range(seq).map_or(0, |range| range.count);
                     // Started tasks cannot be cancelled.
                     waiting |= link.progress().started < count;

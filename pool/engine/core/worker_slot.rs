@@ -44,6 +44,8 @@ pub(crate) struct WorkerSlot {
     pub(crate) left: Option<u32>,
     /// Why it is to leave, once it is.
     pub(crate) dismissed: Option<Dismissal>,
+    /// Its process was stopped, as by SIGSTOP, when that was last looked at, and gets no frames before it goes on.
+    pub(crate) stopped: bool,
     /// It was waited for in vain although it should have been finished in a moment; until it answers.
     pub(crate) slow: bool,
     /// When its memory was last looked at.
@@ -97,6 +99,7 @@ impl WorkerSlot {
             overdue: None,
             left: None,
             dismissed: None,
+            stopped: false,
             slow: false,
             weighed: None,
             idle_since: None,
@@ -162,12 +165,8 @@ impl WorkerSlot {
 
     /// Tells a worker that is no process to leave before it begins anything else.
     pub(super) fn send_away(&mut self) {
-        if let Some(link) = &mut self.link {
-            for seq in self.window.all() {
-                if link.revoke(seq) {
-                    self.window.unload(seq);
-                }
-            }
+        for seq in self.window.all() {
+            self.take_back(seq);
         }
         // Without room for it a process is killed soon; a thread answers first, and is told then.
         let _ = self.send_stop();
@@ -212,7 +211,25 @@ impl WorkerSlot {
 
     /// Whether it may be given frames now, if there is room for them.
     fn takes_frames(&self) -> bool {
-        self.state == State::Ready && self.limit.is_none() && self.dismissed.is_none()
+        self.state == State::Ready && self.limit.is_none() && self.dismissed.is_none() && !self.stopped
+    }
+
+    /// Whether it has nothing to do, and could begin with a frame at once.
+    pub(super) fn is_idle(&self) -> bool {
+        self.takes_frames() && self.window.len() == 0
+    }
+
+    /// Takes a frame back that it has not begun: its tasks, if that is so.
+    pub(super) fn take_back(&mut self, seq: u64) -> Option<TaskRange> {
+        if !self.link.as_mut()?.revoke(seq) {
+            return None;
+        }
+        let range = self.window.unload(seq);
+        if self.window.len() == 0 && self.overdue.is_none() {
+            // The task that had a time limit is not here any more.
+            self.limit = None;
+        }
+        range
     }
 
     /// How many more frames it can take if `depth` of them may wait.
