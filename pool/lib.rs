@@ -176,7 +176,7 @@ pub use ipc_channel;
 pub mod call {
     pub use crate::engine::worker::work::{Accepts, Borrowed, Owned, Shape};
     pub use crate::process::context::{Bare, Both, Context, OnState, Shared};
-    pub use crate::process::returns::{Fallible, Plain, Returns};
+    pub use crate::process::returns::{Completion, Fallible, Plain, Returns};
 }
 
 /// The documents of the repository, so that their examples are compiled and run.

@@ -8,6 +8,7 @@ use crate::heap::scope::Pins;
 use crate::ipc::link::LinkKind;
 use crate::portable::Captures;
 use crate::process::args::{Args, Task};
+use crate::process::returns::Completion;
 #[cfg(doc)]
 use crate::sys::cpu::cpu_count;
 use std::error::Error as StdError;
@@ -109,8 +110,7 @@ impl<S> PoolBuilder<S> {
         self
     }
 
-    /// A function that each worker runs before its first task, also each later replacement. What it returns is dropped, also
-    /// an `Err`: for a function that can fail there is [`PoolBuilder::try_initializer`].
+    /// A function that each worker runs before its first task, also each later replacement. It returns `()`, or a `Result`.
     ///
     /// ```
     /// use multiproc::Pool;
@@ -124,14 +124,18 @@ impl<S> PoolBuilder<S> {
     ///     .build()?;
     /// assert_eq!(pool.apply(|| GREETING.get().cloned(), ())?.as_deref(), Some("hello"));
     /// assert_eq!(GREETING.get(), None); // This process is not the worker.
+    ///
+    /// let connect = |address: String| if address.is_empty() { Err("no address") } else { Ok(()) };
+    /// let error = Pool::builder().processes(1).initializer(connect, (String::new(),)).build().unwrap_err();
+    /// assert!(error.is_initializer() && error.to_string().contains("no address"), "{error}");
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
-    /// If it panics, [`PoolBuilder::build`] gives [`Error::is_initializer`].
+    /// If it panics or returns an `Err`, [`PoolBuilder::build`] gives [`Error::is_initializer`].
     pub fn initializer<F, A>(mut self, f: F, args: A) -> Self
     where
         A: Args,
-        F: Task<A>,
+        F: Task<A, Output: Completion>,
     {
         let () = Captures::<F>::NOTHING;
         let _ = f;
@@ -140,34 +144,9 @@ impl<S> PoolBuilder<S> {
         self
     }
 
-    /// Like [`PoolBuilder::initializer`], for a function that can fail. Its `Err` is [`Error::is_initializer`] of
-    /// [`PoolBuilder::build`].
-    ///
-    /// ```
-    /// use multiproc::Pool;
-    ///
-    /// let connect = |address: String| if address.is_empty() { Err("no address") } else { Ok(()) };
-    /// let error = Pool::builder().processes(1).try_initializer(connect, (String::new(),)).build().unwrap_err();
-    /// assert!(error.is_initializer() && error.to_string().contains("no address"), "{error}");
-    /// # Ok::<(), multiproc::Error>(())
-    /// ```
-    pub fn try_initializer<F, A, T, E>(mut self, f: F, args: A) -> Self
-    where
-        A: Args,
-        F: Task<A, Output = Result<T, E>>,
-        T: 'static,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-    {
-        let () = Captures::<F>::NOTHING;
-        let _ = f;
-        let made = Routine::new("initializer", routines::fallible_procedure::<F, A, T, E>(), &args);
-        self.options.routines.initializer = self.options.routine(made);
-        self
-    }
-
     /// A function that each worker runs when it leaves in order: when the pool is closed, has become smaller, or
     /// replaces it after its share of tasks. A worker that is killed, or whose pool is terminated or dropped, does not
-    /// get to it. What it returns is dropped.
+    /// get to it. It returns `()`, or a `Result`.
     ///
     /// ```
     /// use multiproc::{Pool, RawValue};
@@ -175,7 +154,7 @@ impl<S> PoolBuilder<S> {
     /// let left = RawValue::new(0u32);
     /// let pool = Pool::builder()
     ///     .processes(2)
-    ///     .finalizer(|left: RawValue<u32>| left.fetch_add(1), (left.clone(),))
+    ///     .finalizer(|left: RawValue<u32>| assert!(left.fetch_add(1) < 2), (left.clone(),))
     ///     .build()?;
     /// pool.close();
     /// pool.join()?;
@@ -183,11 +162,11 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
-    /// If it panics, that is reported on stderr, and nothing else happens.
+    /// If it panics or returns an `Err`, that is reported on stderr, and nothing else happens.
     pub fn finalizer<F, A>(mut self, f: F, args: A) -> Self
     where
         A: Args,
-        F: Task<A>,
+        F: Task<A, Output: Completion>,
     {
         let () = Captures::<F>::NOTHING;
         let _ = f;

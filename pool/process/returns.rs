@@ -25,6 +25,37 @@ mod sealed {
     pub trait Means: 'static {}
     impl Means for super::Plain {}
     impl Means for super::Fallible {}
+
+    pub trait Ends {}
+    impl Ends for () {}
+    impl<T, E> Ends for Result<T, E> {}
+}
+
+/// What an initializer or a finalizer may return: `()`, or a `Result` whose `Err` is its failure. Sealed.
+///
+/// Nothing else, as with `main`: a value that nobody gets is a mistake, or says that something went wrong.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be what an initializer or a finalizer returns",
+    label = "the function returns `{Self}`",
+    note = "it returns `()`, or a `Result` whose error is `Into<Box<dyn Error + Send + Sync>>`; end it with `;` if its value says \
+            nothing, or with `.unwrap()` if an `Err` is a failure"
+)]
+pub trait Completion: sealed::Ends {
+    #[doc(hidden)]
+    fn complete(self) -> Result<(), RemoteError>;
+}
+
+impl Completion for () {
+    fn complete(self) -> Result<(), RemoteError> {
+        Ok(())
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E: Into<Box<dyn StdError + Send + Sync>>> Completion for Result<T, E> {
+    fn complete(self) -> Result<(), RemoteError> {
+        self.map(drop).map_err(|error| RemoteError::new(&*error.into()))
+    }
 }
 
 /// What the function returns is the result, also if it is an `Err`.

@@ -37,6 +37,10 @@ multiproc = { workspace = true, features = ["auto"] }
          multiproc::Pool::builder().initializer(move || assert_eq!(factor, 1), ()).build().unwrap(); }\n",
     ),
     (
+        "refused/src/bin/value_of_initializer.rs",
+        "fn main() { multiproc::Pool::builder().initializer(|x: u64| x + 1, (1,)).build().unwrap(); }\n",
+    ),
+    (
         "refused/src/bin/captures_in_finalizer.rs",
         "use refused::*;\nfn main() { let factor = number(); \
          multiproc::Pool::builder().finalizer(move || assert_eq!(factor, 1), ()).build().unwrap(); }\n",
@@ -233,6 +237,10 @@ fn the_compiler_refuses_what_cannot_work_and_tells_the_cure() {
         (
             "not_fallible_in_tasks",
             &["`Result<u8, ParseIntError>` cannot be what a task returns", "`tasks(..).fallible()`"],
+        ),
+        (
+            "value_of_initializer",
+            &["`u64` cannot be what an initializer or a finalizer returns", "it returns `()`, or a `Result`"],
         ),
         ("wrong_error", &["`Box<dyn Error + Send + Sync>` instead of `Box<dyn Error>`"]),
         (

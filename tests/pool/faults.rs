@@ -95,10 +95,10 @@ fn a_worker_that_dies_idle_is_replaced_and_costs_nothing() {
 #[test]
 fn an_initializer_that_fails_fails_the_pool() {
     on_each_link(60, |builder| {
-        let error = builder().processes(2).initializer(|| panic!("not today"), ()).build().unwrap_err();
+        let error = builder().processes(2).initializer(|| -> () { panic!("not today") }, ()).build().unwrap_err();
         assert!(error.is_initializer(), "{error}");
         assert!(error.to_string().contains("not today"), "{error}");
-        let error = builder().processes(2).initializer(|| std::process::exit(3), ()).build().unwrap_err();
+        let error = builder().processes(2).initializer(|| -> () { std::process::exit(3) }, ()).build().unwrap_err();
         assert!(error.is_start() && error.to_string().contains("exited with code 3"), "{error}");
         let error = builder().processes(2).initializer(die, ()).build().unwrap_err();
         assert!(error.is_start() && error.to_string().contains("SIGKILL"), "{error}");

@@ -47,7 +47,7 @@ fn a_pool_leaves_nothing_behind() {
                 }
             }
         }
-        assert!(builder().processes(2).initializer(|| panic!("no"), ()).build().is_err());
+        assert!(builder().processes(2).initializer(|| -> () { panic!("no") }, ()).build().is_err());
         assert!(eventually(Duration::from_secs(10), || holdings() == before), "{:?}\n{before:?}", holdings());
     });
 }

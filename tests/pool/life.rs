@@ -77,12 +77,15 @@ fn a_finalizer_that_fails_hurts_nobody() {
         return;
     }
     on_each_link(60, |builder| {
-        let fail = |how: u32| match how {
-            0 => panic!("no goodbye"),
-            1 => std::process::exit(3),
-            _ => std::process::abort(),
+        let fail = |how: u32| -> Result<(), &str> {
+            match how {
+                0 => panic!("no goodbye"),
+                1 => std::process::exit(3),
+                2 => std::process::abort(),
+                _ => Err("nothing to say goodbye to"),
+            }
         };
-        for how in 0..3 {
+        for how in 0..4 {
             let pool = builder().processes(2).finalizer(fail, (how,)).max_tasks_per_child(3).build().unwrap();
             assert_eq!(pool.map(|x: u32| x + 1, 0..20).unwrap(), (1..21).collect::<Vec<_>>());
             pool.close();
@@ -145,7 +148,9 @@ fn tasks_share_the_state_of_their_worker() {
         assert_eq!((made.get(), drops.get()), (1, 1));
 
         // Each worker has its own, which is there when the initializer has run.
-        let pool = builder().processes(3).initializer(|made: RawValue<u32>| made.fetch_add(100), (made.clone(),));
+        let pool = builder()
+            .processes(3)
+            .initializer(|made: RawValue<u32>| assert!(made.fetch_add(100) < 1000), (made.clone(),));
         let pool = pool.state(|made: RawValue<u32>| made.get() / 100, (made.clone(),)).build().unwrap();
         let seen = pool.on_state().tasks(|state, _: u32| *state, 0..100).run().unwrap();
         assert!(seen.iter().all(|seen| (1..=3).contains(seen)), "{seen:?}");
@@ -183,9 +188,9 @@ fn a_state_that_cannot_be_made_is_an_error_and_not_a_loop() {
         let error = builder().try_state(open, ("/no/such/file".to_owned(),)).build().map(|_| ()).unwrap_err();
         assert!(error.is_initializer() && error.task().unwrap().is_error(), "{error}");
         let refuse = |refuses: bool| if refuses { Err("it refuses") } else { Ok(7) };
-        let error = builder().processes(1).try_initializer(refuse, (true,)).build().unwrap_err();
+        let error = builder().processes(1).initializer(refuse, (true,)).build().unwrap_err();
         assert!(error.is_initializer() && error.task().unwrap().is_error(), "{error}");
-        let pool = builder().processes(1).try_initializer(refuse, (false,)).build().unwrap();
+        let pool = builder().processes(1).initializer(refuse, (false,)).build().unwrap();
         assert_eq!(pool.apply(|| 1, ()).unwrap(), 1);
 
         // Good at first, and then no more: the worker leaves, and the next ones cannot start.
@@ -316,7 +321,12 @@ fn memory_has_a_hard_limit() {
         let error = pool.apply(|| std::process::exit(3), ()).map(|(): ()| ()).unwrap_err();
         assert!(!error.to_string().contains("limited"), "{error}");
         // Also for initializers.
-        let error = builder().processes(1).memory_limit(16 << 20).initializer(leak, (64 << 20,)).build().unwrap_err();
+        let error = builder()
+            .processes(1)
+            .memory_limit(16 << 20)
+            .initializer(|bytes: usize| assert_eq!(leak(bytes), pid()), (64 << 20,))
+            .build()
+            .unwrap_err();
         assert!(error.is_start(), "{error}");
     });
 }

@@ -149,7 +149,7 @@ fn the_last_lines_of_a_lost_worker_are_in_the_error() {
         let error = builder().processes(1).build().unwrap().apply(|| std::process::exit(1), ());
         assert_eq!(error.map(|(): ()| ()).unwrap_err().task().unwrap().output(), None);
         // A start that fails says so, too.
-        let fail = || {
+        let fail = || -> () {
             eprintln!("no disk");
             std::process::exit(1);
         };

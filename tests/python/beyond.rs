@@ -139,7 +139,7 @@ fn test_callback_panics() {
 #[test]
 fn test_initializer_fails() {
     on_each_link(60, |builder| {
-        let fail = || panic!("no database, on purpose");
+        let fail = || -> () { panic!("no database, on purpose") };
         let error = builder().processes(2).initializer(fail, ()).build().unwrap_err();
         assert!(error.is_initializer() && error.to_string().contains("no database, on purpose"), "{error}");
         // It fails only in replacements.

@@ -126,7 +126,7 @@ pub(crate) fn new_pool(soak: &Soak, dice: &mut Dice) -> Pool {
         builder = builder.max_tasks_per_child(500 + dice.throw(5_000) as usize);
     }
     if dice.chance(4) {
-        builder = builder.initializer(|number: u64| number + 1, (1,));
+        builder = builder.initializer(|number: u64| assert_eq!(number, 1), (1,));
     }
     if dice.chance(5) {
         builder = builder.idle_timeout(Duration::from_millis(1 + dice.throw(50)));

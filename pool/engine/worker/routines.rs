@@ -7,6 +7,7 @@ use crate::heap::scope::{self, Pins, attached_in};
 use crate::identity::{Callable, Entry, FnRef};
 use crate::process::args::{Args, Task};
 use crate::process::panic::{self, guarded};
+use crate::process::returns::Completion;
 use crate::sys::any::conjure;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, type_name};
@@ -122,33 +123,12 @@ impl Routine {
 }
 
 /// The descriptor of an initializer or a finalizer.
-pub(crate) fn procedure<F: Task<A>, A: Args>() -> &'static Entry<Procedure> {
+pub(crate) fn procedure<F: Task<A, Output: Completion>, A: Args>() -> &'static Entry<Procedure> {
     struct Holder<F, A>(PhantomData<(F, A)>);
-    impl<F: Task<A>, A: Args> Holder<F, A> {
+    impl<F: Task<A, Output: Completion>, A: Args> Holder<F, A> {
         const ENTRY: &'static Entry<Procedure> = &Entry::new(type_name::<F>, proceed::<F, A>);
     }
     Holder::<F, A>::ENTRY
-}
-
-/// The descriptor of an initializer that may fail.
-pub(crate) fn fallible_procedure<F, A, T, E>() -> &'static Entry<Procedure>
-where
-    F: Task<A, Output = Result<T, E>>,
-    A: Args,
-    T: 'static,
-    E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-{
-    struct Holder<F, A, T, E>(PhantomData<(F, A, T, E)>);
-    impl<F, A, T, E> Holder<F, A, T, E>
-    where
-        F: Task<A, Output = Result<T, E>>,
-        A: Args,
-        T: 'static,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-    {
-        const ENTRY: &'static Entry<Procedure> = &Entry::new(type_name::<F>, try_proceed::<F, A, T, E>);
-    }
-    Holder::<F, A, T, E>::ENTRY
 }
 
 /// The descriptor of a function that makes a state.
@@ -181,19 +161,8 @@ where
     Holder::<F, A, S, E>::ENTRY
 }
 
-fn proceed<F: Task<A>, A: Args>(reader: &mut Reader<'_>) -> Result<(), TaskKind> {
-    caught::<F, A, _>(reader, drop)
-}
-
-fn try_proceed<F, A, T, E>(reader: &mut Reader<'_>) -> Result<(), TaskKind>
-where
-    F: Task<A, Output = Result<T, E>>,
-    A: Args,
-    T: 'static,
-    E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-{
-    caught::<F, A, _>(reader, |done| done.map(drop).map_err(|error| RemoteError::new(&*error.into())))?
-        .map_err(|source| TaskKind::Failed { source })
+fn proceed<F: Task<A, Output: Completion>, A: Args>(reader: &mut Reader<'_>) -> Result<(), TaskKind> {
+    caught::<F, A, _>(reader, Completion::complete)?.map_err(|source| TaskKind::Failed { source })
 }
 
 fn make<F: Task<A>, A: Args>(reader: &mut Reader<'_>) -> Result<Box<dyn Any>, TaskKind> {
