@@ -39,9 +39,9 @@
 //! | [`JoinableQueue`], [`OpenTask`] | tasks, and waiting until all are done |
 //! | [`pipe`], [`pipe_oneway`], [`Connection`] | two ends that send to each other |
 //! | [`channel`], [`Sender`], [`Receiver`], [`ReceiverIter`] | a queue that ends with its last sender |
-//! | `Listener`, `Client`, `RemoteConnection`, `Address`, `AuthKey` (feature `remote`) | messages to and from other programs, also in Python |
 //! | [`Manager`], [`ManagerHandle`], [`Proxy`] | objects of any type in a process of their own, called from all others |
 //! | [`DictProxy`], [`ListProxy`], [`ValueProxy`], [`NamespaceProxy`] | those that Python's managers have |
+//! | `Listener`, `Client`, `RemoteConnection`, `Address`, `AuthKey`, `PyValue` (feature `remote`) | messages to and from other programs, also in Python |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
 //! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`PutError`], [`GetError`], [`ManagerError`], [`RemoteError`] | what can go wrong |
@@ -91,6 +91,8 @@ mod heap;
 mod identity;
 mod ipc;
 mod managers;
+#[cfg(feature = "remote")]
+mod pickle;
 mod portable;
 mod process;
 mod shared;
@@ -143,6 +145,8 @@ pub use crate::managers::manager::{Manager, ManagerBuilder};
 pub use crate::managers::namespace::{Namespace, NamespaceProxy};
 pub use crate::managers::proxy::Proxy;
 pub use crate::managers::value::ValueProxy;
+#[cfg(feature = "remote")]
+pub use crate::pickle::value::PyValue;
 pub use crate::portable::Portable;
 pub use crate::process::args::{Args, Task};
 pub use crate::process::bootstrap::init;

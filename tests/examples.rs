@@ -221,6 +221,38 @@ fn producer_consumer() {
 }
 
 #[test]
+fn listener_client() {
+    let expected = "2.25 None junk\nhello\n[42, 1729]\n";
+    assert_eq!(printed_by("listener_client", &[]), expected);
+    // The other side in Python, on the default port as in the documentation, so one after the other.
+    let python = |program: &str| {
+        let mut command = Command::new("python3");
+        command.args(["-c", &format!("import time; from array import array; {program}")]);
+        command.stdout(std::process::Stdio::piped()).spawn().ok()
+    };
+    // As the example waits for it, this waits for the example.
+    let client = "from multiprocessing.connection import Client
+for _ in range(400):
+    try: conn = Client(('localhost', 6017), authkey=b'secret password'); break
+    except ConnectionRefusedError: time.sleep(0.05)
+print(conn.recv(), conn.recv_bytes(), array('i', conn.recv_bytes()).tolist())";
+    let Some(client) = python(client) else { return };
+    assert_eq!(printed_by("listener_client", &["listen", "6017", "allow-md5"]), "listening at 127.0.0.1:6017\n");
+    let printed = String::from_utf8(client.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(printed, "(2.25, None, 'junk') b'hello' [42, 1729]\n");
+    let listener = "from multiprocessing.connection import Listener
+with Listener(('localhost', 6018), authkey=b'secret password') as listener:
+    print('ready', flush=True)
+    with listener.accept() as conn:
+        conn.send([2.25, None, 'junk']); conn.send_bytes(b'hello'); conn.send_bytes(array('i', [42, 1729]))";
+    let mut listener = python(listener).unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(listener.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    assert_eq!(printed_by("listener_client", &["connect", "6018", "allow-md5"]), expected);
+    assert!(listener.wait().unwrap().success());
+}
+
+#[test]
 fn pipe_hello() {
     assert_eq!(printed_by("pipe_hello", &[]), "(42, None, \"hello\")\n");
 }

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["sys"],
     &["attached_fds"],
     &["heap"],
-    &["codec", "identity", "portable"],
+    &["codec", "identity", "portable", "pickle"],
     &["sync"],
     &["shared", "ipc", "connection"],
     &["channels"],

@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::auth::{AuthKey, Secret};
 use super::handshake::{Handshake, Side};
-use super::remote::RemoteConnection;
+use super::remote::{MAX_MESSAGE, RemoteConnection};
 use crate::error::{ConnectionError, Error};
 use crate::sys::poll::{self, Interest};
 use crate::sys::stream;
@@ -47,7 +47,7 @@ impl Client {
 
     /// A client with options.
     pub fn builder() -> ClientBuilder {
-        ClientBuilder { allow_md5: false, timeout: TIMEOUT }
+        ClientBuilder { allow_md5: false, timeout: TIMEOUT, max_message: MAX_MESSAGE }
     }
 }
 
@@ -64,6 +64,7 @@ impl Client {
 pub struct ClientBuilder {
     allow_md5: bool,
     timeout: Duration,
+    max_message: usize,
 }
 
 impl ClientBuilder {
@@ -79,6 +80,12 @@ impl ClientBuilder {
     /// How long the system takes to look a host's name up is not bounded by it.
     pub fn timeout(mut self, timeout: Duration) -> ClientBuilder {
         self.timeout = timeout;
+        self
+    }
+
+    /// The most bytes of a message that [`RemoteConnection::recv`] takes. 256 MiB if not set.
+    pub fn max_message(mut self, bytes: usize) -> ClientBuilder {
+        self.max_message = bytes;
         self
     }
 
@@ -100,7 +107,7 @@ impl ClientBuilder {
             Some(key) => authenticate(socket, Secret { key, allow_md5: self.allow_md5 }, deadline)?,
             None => socket,
         };
-        Ok(RemoteConnection::new(socket, Some(address)))
+        Ok(RemoteConnection::new(socket, Some(address), self.max_message))
     }
 }
 

@@ -213,6 +213,45 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_thousand_damaged_streams_are_messages_or_errors() {
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut below = move |end: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            usize::try_from(seed % end as u64).unwrap()
+        };
+        let long = [&[0xff; 4][..], &3u64.to_be_bytes(), b"abc"].concat();
+        let whole = [&[0, 0, 0, 2][..], b"xy", &long, &[0; 4], &[0, 0, 0, 1, b'z']].concat();
+        let (mut good, mut bad) = (0, 0);
+        for _ in 0..100_000 {
+            let mut bytes = whole.clone();
+            for _ in 0..below(3) {
+                let at = below(bytes.len());
+                match below(3) {
+                    0 => bytes[at] = below(256) as u8,
+                    1 => drop(bytes.remove(at)),
+                    _ => bytes.insert(at, below(256) as u8),
+                }
+            }
+            // How the bytes come makes no difference.
+            let [first, second] = [below(bytes.len()) + 1, 99].map(|step| read(&bytes, step, 64));
+            match (first, second) {
+                (Ok(first), Ok(second)) => {
+                    assert_eq!(first, second);
+                    good += 1;
+                }
+                (Err(first), Err(second)) => {
+                    assert_eq!(first.to_string(), second.to_string());
+                    bad += 1;
+                }
+                (first, second) => panic!("{first:?} and {second:?} of {bytes:?}"),
+            }
+        }
+        assert!(good > 10_000 && bad > 10_000, "{good} good, {bad} bad");
+    }
+
+    #[test]
     fn after_an_error_nothing_is_taken_for_a_frame() {
         let (mut there, here) = UnixStream::pair().unwrap();
         let mut reader = Reader::default();

@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::auth::{AuthKey, Secret};
 use super::handshake::{Handshake, Side};
-use super::remote::RemoteConnection;
+use super::remote::{MAX_MESSAGE, RemoteConnection};
 use crate::error::{ConnectionError, Error};
 use crate::sys::epoll::Epoll;
 use crate::sys::poll::Interest;
@@ -54,6 +54,7 @@ pub struct Listener {
     address: Address,
     secret: Option<Secret>,
     handshake_timeout: Duration,
+    max_message: usize,
     /// Knows the listening socket and those of `pending`.
     ready: Epoll,
     pending: Mutex<Pending>,
@@ -99,7 +100,12 @@ impl Listener {
 
     /// A listener with options.
     pub fn builder() -> ListenerBuilder {
-        ListenerBuilder { allow_md5: false, handshake_timeout: HANDSHAKE_TIMEOUT, backlog: BACKLOG }
+        ListenerBuilder {
+            allow_md5: false,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            backlog: BACKLOG,
+            max_message: MAX_MESSAGE,
+        }
     }
 
     /// Where it listens; with the port that was free if port 0 was asked for.
@@ -175,7 +181,7 @@ impl Listener {
     fn welcome(&self, pending: &mut Pending) -> Result<Option<RemoteConnection>, ConnectionError> {
         let Some((socket, name)) = stream::accept(self.socket.as_fd())? else { return Ok(None) };
         let peer = Address::of(name);
-        let Some(secret) = &self.secret else { return Ok(Some(RemoteConnection::new(socket, peer))) };
+        let Some(secret) = &self.secret else { return Ok(Some(self.connection(socket, peer))) };
         let handshake = Handshake::begin(socket, secret.clone(), Side::Listener)?;
         pending.last_number += 1;
         let number = pending.last_number;
@@ -200,7 +206,11 @@ impl Listener {
         }
         let client = self.drop_client(pending, number);
         advanced?;
-        Ok(client.map(|client| RemoteConnection::new(client.handshake.into_socket(), client.peer)))
+        Ok(client.map(|client| self.connection(client.handshake.into_socket(), client.peer)))
+    }
+
+    fn connection(&self, socket: OwnedFd, peer: Option<Address>) -> RemoteConnection {
+        RemoteConnection::new(socket, peer, self.max_message)
     }
 
     /// Waits no more for a client, and gives it away.
@@ -242,6 +252,7 @@ pub struct ListenerBuilder {
     allow_md5: bool,
     handshake_timeout: Duration,
     backlog: u32,
+    max_message: usize,
 }
 
 impl ListenerBuilder {
@@ -262,6 +273,12 @@ impl ListenerBuilder {
     /// have a limit of its own.
     pub fn backlog(mut self, backlog: u32) -> ListenerBuilder {
         self.backlog = backlog;
+        self
+    }
+
+    /// The most bytes of a message that [`RemoteConnection::recv`] takes. 256 MiB if not set.
+    pub fn max_message(mut self, bytes: usize) -> ListenerBuilder {
+        self.max_message = bytes;
         self
     }
 
@@ -287,6 +304,7 @@ impl ListenerBuilder {
             address: Address::of(name).unwrap_or(address),
             secret: key.map(|key| Secret { key, allow_md5: self.allow_md5 }),
             handshake_timeout: self.handshake_timeout,
+            max_message: self.max_message,
             ready,
             pending: Mutex::default(),
             _path: path,

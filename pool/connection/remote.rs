@@ -3,9 +3,11 @@
 use super::address::Address;
 use super::frame::{Outgoing, Reader};
 use crate::error::{ConnectionError, ConnectionKind};
+use crate::pickle::value::PyValue;
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
 use parking_lot::Mutex;
+use serde::{Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -43,9 +45,14 @@ use std::time::Duration;
 pub struct RemoteConnection {
     socket: OwnedFd,
     peer: Option<Address>,
+    /// The most bytes of a message that [`RemoteConnection::recv`] takes.
+    max_message: usize,
     reader: Mutex<Reader>,
     writer: Mutex<Writer>,
 }
+
+/// The most bytes of a message that is received as a value, if nothing else is said.
+pub(super) const MAX_MESSAGE: usize = 256 << 20;
 
 /// What is left of earlier messages in the direction of the other end.
 #[derive(Default)]
@@ -55,13 +62,79 @@ struct Writer {
 }
 
 impl RemoteConnection {
-    pub(super) fn new(socket: OwnedFd, peer: Option<Address>) -> RemoteConnection {
-        RemoteConnection { socket, peer, reader: Mutex::default(), writer: Mutex::default() }
+    pub(super) fn new(socket: OwnedFd, peer: Option<Address>, max_message: usize) -> RemoteConnection {
+        RemoteConnection { socket, peer, max_message, reader: Mutex::default(), writer: Mutex::default() }
     }
 
     /// Where the other end is; `None` = it has no address, as clients of Unix sockets. Python's `Listener.last_accepted`.
     pub fn peer(&self) -> Option<&Address> {
         self.peer.as_ref()
+    }
+
+    /// Sends a value, pickled for Python, as soon as there is room for it. What becomes what is told at [`PyValue`].
+    ///
+    /// ```
+    /// # use multiproc::{AuthKey, Client, Listener, PyValue};
+    /// # let listener = Listener::bind(("localhost", 0), AuthKey::none())?;
+    /// # let client = Client::connect(listener.address(), AuthKey::none())?;
+    /// # let connection = listener.accept()?;
+    /// // connection.send([2.25, None, 'junk'])
+    /// connection.send(&(2.25, (), "junk"))?;
+    /// // number, nothing, text = client.recv()
+    /// let (number, nothing, text): (f64, Option<u8>, String) = client.recv()?;
+    /// assert_eq!((number, nothing, &*text), (2.25, None, "junk"));
+    /// // Bytes are a list of numbers, unless said otherwise.
+    /// connection.send(&PyValue::Bytes(b"junk".to_vec()))?;
+    /// assert_eq!(client.recv::<Vec<u8>>()?, b"junk");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError::is_encode`]: the value's `Serialize` implementation refuses; nothing was sent. Else as
+    /// [`RemoteConnection::send_bytes`].
+    ///
+    /// # Timeouts
+    ///
+    /// As [`RemoteConnection::send_bytes`]; see [`RemoteConnection::send_timeout`].
+    pub fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ConnectionError> {
+        self.send_bytes(&PyValue::of(value)?.to_pickle()?)
+    }
+
+    /// Sends a value, and waits for room for at most `timeout`; whether it was sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteConnection::send`] and [`RemoteConnection::send_bytes_timeout`].
+    pub fn send_timeout<T: Serialize + ?Sized>(&self, value: &T, timeout: Duration) -> Result<bool, ConnectionError> {
+        self.send_bytes_timeout(&PyValue::of(value)?.to_pickle()?, timeout)
+    }
+
+    /// Receives the next value, as soon as it is there. Nothing of what the other end could make Python call is called; what
+    /// is read takes at most 64 times as much memory as the message, and 16 MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectionError::is_decode`]: the message is none of the type, or of something that is no plain value, which the error
+    /// names; the message is gone, and the next one can be received. [`ConnectionError::is_too_long`]: it has more bytes than
+    /// [`ListenerBuilder::max_message`](crate::ListenerBuilder::max_message) or
+    /// [`ClientBuilder::max_message`](crate::ClientBuilder::max_message) allow. Else as [`RemoteConnection::recv_bytes`].
+    ///
+    /// # Timeouts
+    ///
+    /// As [`RemoteConnection::recv_bytes`]; see [`RemoteConnection::recv_timeout`].
+    pub fn recv<T: DeserializeOwned>(&self) -> Result<T, ConnectionError> {
+        PyValue::from_pickle(&self.recv_bytes(self.max_message)?)?.extract()
+    }
+
+    /// Receives the next value, and waits for it for at most `timeout`; `None` if it has not come as a whole.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteConnection::recv`].
+    pub fn recv_timeout<T: DeserializeOwned>(&self, timeout: Duration) -> Result<Option<T>, ConnectionError> {
+        let message = self.recv_bytes_timeout(self.max_message, timeout)?;
+        message.map(|bytes| PyValue::from_pickle(&bytes)?.extract()).transpose()
     }
 
     /// Sends bytes as they are, of any number, as soon as there is room for them.

@@ -34,6 +34,8 @@ pub(crate) enum ConnectionKind {
     Authentication { text: String },
     TimedOut { what: String },
     OutOfStep { text: String },
+    Encode { text: String },
+    Decode { text: String },
     Io { kind: IoKind, text: String },
 }
 
@@ -51,6 +53,16 @@ impl ConnectionError {
     #[cold]
     pub(crate) fn protocol(text: impl Into<String>) -> ConnectionError {
         ConnectionError::new(ConnectionKind::Protocol { text: text.into() })
+    }
+
+    #[cold]
+    pub(crate) fn encode(text: impl Into<String>) -> ConnectionError {
+        ConnectionError::new(ConnectionKind::Encode { text: text.into() })
+    }
+
+    #[cold]
+    pub(crate) fn decode(text: impl Into<String>) -> ConnectionError {
+        ConnectionError::new(ConnectionKind::Decode { text: text.into() })
     }
 
     #[cold]
@@ -94,6 +106,17 @@ impl ConnectionError {
     /// Whether an earlier error has left the connection in the middle of a message: it can be used no more in this direction.
     pub fn is_out_of_step(&self) -> bool {
         matches!(*self.kind, ConnectionKind::OutOfStep { .. })
+    }
+
+    /// Whether a value cannot be sent: its `Serialize` implementation refuses, or it is nested too deep.
+    pub fn is_encode(&self) -> bool {
+        matches!(*self.kind, ConnectionKind::Encode { .. })
+    }
+
+    /// Whether a message is no pickle, is one of something that is no plain value, or of a value that is not of the type that was
+    /// asked for. The message is gone, the next ones can be received.
+    pub fn is_decode(&self) -> bool {
+        matches!(*self.kind, ConnectionKind::Decode { .. })
     }
 
     /// The kind of the system's error, if that is what this error is.
@@ -142,6 +165,8 @@ impl fmt::Display for ConnectionError {
             ConnectionKind::OutOfStep { text } => {
                 write!(f, "the connection can be used no more since an earlier error: {text}")
             }
+            ConnectionKind::Encode { text } => write!(f, "the value could not be pickled: {text}"),
+            ConnectionKind::Decode { text } => write!(f, "the message could not be read: {text}"),
             ConnectionKind::Io { text, .. } => f.write_str(text),
         }
     }

@@ -9,3 +9,4 @@ mod common;
 mod bytes;
 mod hostile;
 mod interop;
+mod pickles;

@@ -1,0 +1,11 @@
+//! Values of Python as its `pickle` writes them, of plain data alone: reading calls nothing.
+
+mod convert;
+mod de;
+pub(crate) mod failure;
+mod raw_text;
+pub(crate) mod read;
+mod ser;
+pub(crate) mod tree;
+pub(crate) mod value;
+pub(crate) mod write;
