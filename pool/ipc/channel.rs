@@ -1,126 +1,217 @@
-//! The channel link: frames and answers as messages of ipc-channel, without memory files or shared futexes.
+//! The channel link: frames and answers as messages on a stream, without memory files or shared futexes. Here the pool's end;
+//! the worker's end is `channel_worker`.
 //!
-//! A message is the length of its head in 4 bytes, the head, and the payload as it is. One frame is under way at a time, so
-//! that nothing waits at a worker that could not be taken back, and neither side's sending can wait for the other's: the
-//! pool sends only to a worker that has answered everything, and its answers are read by a thread of their own.
+//! One frame is under way at a time, so that nothing waits at a worker that could not be taken back, and neither side's
+//! sending can wait for the other's: the pool sends only to a worker that has answered everything, and never waits for room.
+//! What does not fit the stream is kept and sent later. The reactor rings the bell when something has arrived, or when there
+//! is room again; whoever drives the pool reads and writes.
 //!
 //! What the ring tells by a shared word travels here as a message in front of each task: it brings the value of the task
 //! before and says that the next one is started. So a worker that dies leaves the same exact account.
 
 use crate::attached_fds::AttachedFds;
-use crate::codec;
-use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::bell::Bell;
 use crate::ipc::control::Control;
-use crate::ipc::handles;
-use crate::ipc::link::{
-    Answer, AnswerKind, Frame, FrameKind, Incoming, Link, MOST_ATTACHED, Payload, Progress, WorkerLink,
-};
-use crate::sys::thread;
-use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
-use parking_lot::{Condvar, Mutex};
+use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress};
+use crate::ipc::message::{self, Arrived, Message, Reader, damaged};
+use crate::ipc::result_limit::ResultLimit;
+use crate::ipc::ring::lost;
+use crate::sys::poll::Interest;
+use crate::sys::reactor::{Reactor, reactor};
+use crate::sys::stream;
+use crate::sys::time::Deadline;
+use crate::sys::usage;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// The ends that the worker makes and sends to the pool: for frames, and of answers.
-type Ends = (IpcBytesSender, IpcBytesReceiver);
+/// So often the stream of a worker is read before it is the turn of the others.
+const READS: usize = 16;
 
-/// How long the pool waits for the last messages of a worker that has ended. They are in the socket already; only a
-/// process that has inherited the worker's end could keep it open.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// So often it is read after its worker has ended: that is more than it holds, should another process that has inherited the
+/// worker's end still write into it.
+const LAST_READS: usize = 256;
 
+/// What a worker says.
 #[derive(Debug, Serialize, Deserialize)]
-struct Said {
-    seq: u64,
+pub(super) struct Said {
+    pub(super) seq: u64,
     /// The task that was started, after what comes with this message.
-    started: Option<u32>,
+    pub(super) started: Option<u32>,
     /// What comes with it: the outcome of this task.
-    outcome: Option<(AnswerKind, u32)>,
+    pub(super) outcome: Option<(AnswerKind, u32)>,
     /// The frame is finished; its tasks took so many nanoseconds.
-    finished: Option<u64>,
+    pub(super) finished: Option<u64>,
     /// So many sets of attached descriptors are on the control socket.
-    attached: usize,
+    pub(super) attached: usize,
 }
 
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+/// What the reactor's thread and the pool tell each other of a link.
+#[derive(Debug)]
+struct Signals {
+    /// It may be worth it to look into the stream.
+    changed: AtomicBool,
+    /// The reactor waits for room in the stream.
+    waits_for_room: AtomicBool,
+    /// The pool has no use for the link any more.
+    over: AtomicBool,
+    bell: Bell,
 }
 
-fn pack<T: Serialize>(head: &T, payload: &[&[u8]]) -> Vec<u8> {
-    let head = codec::to_bytes(head);
-    let mut message = u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
-    message.extend_from_slice(&head);
-    payload.iter().for_each(|part| message.extend_from_slice(part));
-    message
-}
-
-fn unpack<T: serde::de::DeserializeOwned>(mut message: Vec<u8>) -> io::Result<(T, Vec<u8>)> {
-    let cut = || damaged("a message is cut short");
-    let (len, rest) = message.split_first_chunk::<4>().ok_or_else(cut)?;
-    let len = u32::from_le_bytes(*len) as usize;
-    let head = rest.get(..len).ok_or_else(cut)?;
-    let head = codec::from_bytes(head).map_err(|error| damaged(&error.0))?;
-    message.drain(..4 + len);
-    Ok((head, message))
-}
-
-/// What the reading thread has received and the pool has not taken yet.
-#[derive(Debug, Default)]
-struct Received {
-    messages: VecDeque<Vec<u8>>,
-    ended: bool,
+impl Signals {
+    /// Has the pool look into the stream.
+    fn notify(&self) {
+        self.changed.store(true, Relaxed);
+        self.bell.ring();
+    }
 }
 
 /// The pool's end.
+#[derive(Debug)]
 pub(crate) struct ChannelLink {
-    /// Until the worker has connected.
-    server: Option<IpcOneShotServer<Ends>>,
-    frames: Option<IpcBytesSender>,
-    received: Arc<(Mutex<Received>, Condvar)>,
-    bell: Bell,
+    stream: Arc<OwnedFd>,
+    /// The same once more: the reactor watches either for one thing.
+    to_worker: Arc<OwnedFd>,
+    reactor: &'static Reactor,
+    signals: Arc<Signals>,
     control: Control,
+    arrived: Reader,
+    /// How often the stream is read at once.
+    reads: usize,
+    /// Nothing more will arrive.
+    is_closed: bool,
+    /// What is to be sent, and how much of that was.
+    outgoing: Vec<u8>,
+    sent: usize,
     next_frame: u64,
     /// Payloads of frames that are under way, in case they have to go elsewhere.
     payloads: BTreeMap<u64, Vec<u8>>,
     progress: Progress,
 }
 
-impl std::fmt::Debug for ChannelLink {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChannelLink").field("progress", &self.progress).finish_non_exhaustive()
+impl Drop for ChannelLink {
+    fn drop(&mut self) {
+        self.signals.over.store(true, Relaxed);
+        // So that the reactor lets go of it, whoever has the other end.
+        stream::shut_down(self.stream.as_fd());
     }
 }
 
-/// Makes the pool's end of a link, and the name by which the worker connects to it.
-pub(crate) fn create(bell: Bell, control: Control) -> io::Result<(ChannelLink, String)> {
-    let (server, name) = IpcOneShotServer::new()?;
+/// Makes the pool's end of a link, and the descriptor for
+/// [`ChannelWorker::new`](crate::ipc::channel_worker::ChannelWorker::new).
+///
+/// # Errors
+///
+/// There are no descriptors left, or there is no reactor.
+pub(crate) fn create(bell: Bell, control: Control, limit: ResultLimit) -> io::Result<(ChannelLink, OwnedFd)> {
+    let reactor = reactor()?;
+    let (ours, theirs) = stream::pair()?;
+    let to_worker = Arc::new(ours.try_clone()?);
+    let stream = Arc::new(ours);
+    let [changed, waits_for_room, over] = [(); 3].map(|()| AtomicBool::new(false));
+    let signals = Arc::new(Signals { changed, waits_for_room, over, bell });
+    let told = Arc::clone(&signals);
+    reactor.watch_arrivals(Arc::clone(&stream), move || {
+        told.notify();
+        !told.over.load(Relaxed)
+    });
     let link = ChannelLink {
-        server: Some(server),
-        frames: None,
-        received: Arc::default(),
-        bell,
+        stream,
+        to_worker,
+        reactor,
+        signals,
         control,
+        arrived: Reader::new(Some(limit)),
+        reads: READS,
+        is_closed: false,
+        outgoing: Vec::new(),
+        sent: 0,
         next_frame: 0,
         payloads: BTreeMap::new(),
         progress: Progress::default(),
     };
-    Ok((link, name))
+    Ok((link, theirs))
 }
 
-fn read_answers(answers: &IpcBytesReceiver, received: &(Mutex<Received>, Condvar), bell: &Bell) {
-    let (queue, changed) = received;
-    // An error is the end of the worker, or of what it says that can be understood.
-    while let Ok(message) = answers.recv() {
-        queue.lock().messages.push_back(message);
-        bell.ring();
+impl ChannelLink {
+    /// Sends what there is room for. If that is not all, the pool hears of room for more.
+    ///
+    /// # Errors
+    ///
+    /// The worker is gone.
+    fn push(&mut self) -> io::Result<()> {
+        while self.sent < self.outgoing.len() {
+            match stream::send(self.to_worker.as_fd(), &[IoSlice::new(&self.outgoing[self.sent..])])? {
+                Some(len) => self.sent += len,
+                None => {
+                    if !self.signals.waits_for_room.swap(true, Relaxed) {
+                        let signals = Arc::clone(&self.signals);
+                        self.reactor.watch(
+                            Arc::clone(&self.to_worker),
+                            Interest::Writable,
+                            Deadline::NEVER,
+                            move |_| {
+                                signals.waits_for_room.store(false, Relaxed);
+                                signals.notify();
+                            },
+                        );
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        (self.outgoing, self.sent) = (Vec::new(), 0);
+        Ok(())
     }
-    queue.lock().ended = true;
-    changed.notify_all();
-    bell.ring();
+
+    /// The next message, if it has arrived.
+    ///
+    /// # Errors
+    ///
+    /// What has arrived is none.
+    fn next_message(&mut self) -> io::Result<Option<Message>> {
+        for _ in 0..self.reads {
+            if let Some(message) = self.arrived.take()? {
+                if self.arrived.may_have_more() {
+                    self.signals.changed.store(true, Relaxed);
+                }
+                return Ok(Some(message));
+            }
+            if self.is_closed {
+                return Ok(None);
+            }
+            match self.arrived.read(self.stream.as_fd())? {
+                Arrived::Something => {}
+                Arrived::Nothing => return Ok(None),
+                // What is left of the last message is no message.
+                Arrived::End => self.is_closed = true,
+            }
+        }
+        // There may be more.
+        self.signals.changed.store(true, Relaxed);
+        Ok(None)
+    }
+
+    /// Notes how far the worker has come.
+    fn note(&mut self, said: &Said) {
+        let Said { seq, started, outcome, finished, .. } = *said;
+        if seq > self.progress.seq {
+            self.progress = Progress { seq, started: 0, done: 0 };
+        }
+        if let Some((_, at)) = outcome.filter(|(kind, _)| *kind != AnswerKind::Taken) {
+            self.progress.done = at.saturating_add(1);
+            self.progress.started = self.progress.done;
+        }
+        if let Some(at) = started {
+            self.progress = Progress { seq, started: at.saturating_add(1), done: at };
+        }
+        if finished.is_some() {
+            self.progress = Progress { seq: seq + 1, started: 0, done: 0 };
+        }
+    }
 }
 
 impl Link for ChannelLink {
@@ -129,10 +220,10 @@ impl Link for ChannelLink {
     }
 
     fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> io::Result<Option<u64>> {
-        let Some(frames) = &self.frames else { return Ok(None) };
         let seq = self.next_frame;
         self.control.send_attached(seq, attached)?;
-        frames.send(&pack(&(seq, frame, attached.len()), &[payload]))?;
+        message::append(&mut self.outgoing, &(seq, frame, attached.len()), payload);
+        self.push()?;
         if frame.kind == FrameKind::Tasks {
             self.payloads.insert(seq, payload.to_vec());
         }
@@ -144,71 +235,58 @@ impl Link for ChannelLink {
         self.next_frame
     }
 
-    fn connected(&mut self) -> io::Result<()> {
-        let server = self.server.take().ok_or_else(|| damaged("a worker connected twice"))?;
-        // The worker has connected and sent its ends already, so this does not wait. ipc-channel panics if they arrive
-        // without their descriptors, since this process may have no more.
-        let accepted = catch_unwind(AssertUnwindSafe(|| server.accept()));
-        let accepted = accepted.map_err(|_| damaged("a worker's ends of the link did not arrive"))?;
-        let (_, (frames, answers)) = accepted.map_err(|error| damaged(&error.to_string()))?;
-        self.frames = Some(frames);
-        let (received, bell) = (Arc::clone(&self.received), self.bell.clone());
-        let reader = std::thread::Builder::new().name("multiproc-link".to_owned()).stack_size(256 * 1024);
-        thread::spawn(reader, move || read_answers(&answers, &received, &bell))?;
-        Ok(())
-    }
-
     fn flush(&mut self) {}
 
     fn has_answer(&self) -> bool {
-        !self.received.0.lock().messages.is_empty()
+        self.signals.changed.load(Relaxed)
     }
 
     fn is_awake(&self) -> bool {
         true
     }
 
+    fn hindrance(&self) -> Option<&'static str> {
+        self.is_closed.then_some("it has closed its end of the link")
+    }
+
     fn receive(&mut self) -> io::Result<Option<Answer>> {
+        // Before the look: what changes afterwards sets it once more.
+        if !self.signals.changed.swap(false, Relaxed) {
+            return Ok(None);
+        }
+        if self.push().is_err() {
+            // The worker is gone. What it has said before counts.
+            (self.outgoing, self.sent) = (Vec::new(), 0);
+        }
         loop {
-            let Some(message) = self.received.0.lock().messages.pop_front() else { return Ok(None) };
-            let (said, payload) = unpack::<Said>(message)?;
-            let Said { seq, started, outcome, finished, attached } = said;
-            if seq >= self.next_frame || seq < self.progress.seq {
+            let Some(message) = self.next_message()? else { return Ok(None) };
+            let said: Said = message.head()?;
+            if said.seq >= self.next_frame || said.seq < self.progress.seq {
                 return Err(damaged("an answer to a frame that it does not have"));
             }
-            if seq > self.progress.seq {
-                self.progress = Progress { seq, started: 0, done: 0 };
-            }
-            if let Some((_, at)) = outcome.filter(|(kind, _)| *kind != AnswerKind::Taken) {
-                self.progress.done = at.saturating_add(1);
-                self.progress.started = self.progress.done;
-            }
-            if let Some(at) = started {
-                self.progress = Progress { seq, started: at.saturating_add(1), done: at };
-            }
-            if finished.is_some() {
-                self.progress = Progress { seq: seq + 1, started: 0, done: 0 };
-            }
-            let Some((kind, first)) = outcome else { continue };
-            let nanos = finished.unwrap_or(0);
-            if attached > MOST_ATTACHED {
+            if said.attached > MOST_ATTACHED {
                 return Err(damaged("an answer with too many attached descriptors"));
             }
-            let attached = self.control.receive_attached(seq, attached, false)?;
-            return Ok(Some(Answer { kind, seq, first, count: 1, nanos, payload: Payload::Own(payload), attached }));
+            self.note(&said);
+            let Some((kind, first)) = said.outcome else { continue };
+            let seq = said.seq;
+            let (kind, payload, attached) = match self.control.receive_attached(seq, said.attached, false) {
+                Ok(attached) => (kind, Payload::Own(message.payload), attached),
+                // This process has no descriptor for them: that is no fault of the worker.
+                Err(error) if usage::is_shortage(&error) => (AnswerKind::Failure, lost(&error), Vec::new()),
+                Err(error) => return Err(error),
+            };
+            let nanos = said.finished.unwrap_or(0);
+            return Ok(Some(Answer { kind, seq, first, count: 1, nanos, payload, attached }));
         }
     }
 
     fn consumed(&mut self) {}
 
     fn ended(&mut self) {
-        if self.frames.is_none() {
-            return;
-        }
-        let (queue, changed) = &*self.received;
-        let mut received = queue.lock();
-        let until = std::time::Instant::now() + LAST_WORDS;
-        while !received.ended && !changed.wait_until(&mut received, until).timed_out() {}
+        // All that it has sent is in the stream.
+        self.reads = LAST_READS;
+        self.signals.changed.store(true, Relaxed);
     }
 
     fn salvage(&mut self) -> io::Result<Option<Answer>> {
@@ -233,102 +311,4 @@ impl Link for ChannelLink {
     }
 
     fn trim(&mut self) {}
-}
-
-/// The worker's end.
-pub(crate) struct ChannelWorker {
-    frames: IpcBytesReceiver,
-    answers: IpcBytesSender,
-    control: Control,
-    seq: u64,
-    /// The outcome of the last task, which travels with the start of the next or the end of the frame.
-    outcome: Option<(AnswerKind, u32)>,
-    payload: Vec<u8>,
-    attached: usize,
-    /// What the answers to the last frame refer to. The next frame comes when the pool has taken them all.
-    pins: Pins,
-}
-
-impl ChannelWorker {
-    /// Connects to the pool.
-    ///
-    /// # Errors
-    ///
-    /// The pool is gone, or there are no descriptors left.
-    pub(crate) fn connect(server: String, control: Control) -> io::Result<ChannelWorker> {
-        let (to_worker, frames) = ipc::bytes_channel()?;
-        let (answers, from_worker) = ipc::bytes_channel()?;
-        let greeting = IpcSender::<Ends>::connect(server)?;
-        greeting.send((to_worker, from_worker)).map_err(|error| damaged(&error.to_string()))?;
-        let (payload, pins) = (Vec::new(), Pins::new());
-        Ok(ChannelWorker { frames, answers, control, seq: 0, outcome: None, payload, attached: 0, pins })
-    }
-
-    fn say(&mut self, started: Option<u32>, finished: Option<u64>) -> io::Result<()> {
-        let attached = std::mem::take(&mut self.attached);
-        let said = Said { seq: self.seq, started, outcome: self.outcome.take(), finished, attached };
-        self.answers.send(&pack(&said, &[&std::mem::take(&mut self.payload)]))
-    }
-
-    fn keep(&mut self, kind: AnswerKind, at: u32, parts: &[&[u8]]) {
-        self.outcome = Some((kind, at));
-        parts.iter().for_each(|part| self.payload.extend_from_slice(part));
-    }
-}
-
-impl WorkerLink for ChannelWorker {
-    fn next(&mut self) -> io::Result<Incoming> {
-        let message = self.frames.recv().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-        let ((seq, frame, attached), payload) = unpack::<(u64, Frame, usize)>(message)?;
-        let attached = self.control.receive_attached(seq, attached, false)?;
-        self.seq = seq;
-        self.pins.clear();
-        Ok(Incoming { frame, payload: Payload::Own(payload), attached })
-    }
-
-    fn has_next(&self) -> bool {
-        false
-    }
-
-    fn start(&mut self, at: u32) {
-        // If this fails the pool is gone, and so is this process in a moment.
-        let _ = self.say(Some(at), None);
-    }
-
-    fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()> {
-        self.keep(AnswerKind::Values, at, &[head, rest]);
-        Ok(())
-    }
-
-    fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()> {
-        handles::append(value, &pins);
-        let attached = attached_in(&pins);
-        self.control.send_attached(self.seq, &attached)?;
-        attached.iter().for_each(|it| it.close());
-        self.attached = attached.len();
-        self.pins.extend(pins);
-        self.keep(AnswerKind::Handles, at, &[value]);
-        Ok(())
-    }
-
-    fn taken(&mut self, at: u32) -> io::Result<()> {
-        self.keep(AnswerKind::Taken, at, &[]);
-        self.say(None, None)
-    }
-
-    fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()> {
-        self.keep(AnswerKind::Failure, at, &[bytes]);
-        Ok(())
-    }
-
-    fn finish(&mut self, _count: u32, nanos: u64) -> io::Result<()> {
-        self.say(None, Some(nanos))
-    }
-
-    fn flush(&mut self) {
-        if self.outcome.is_some() {
-            // As in `start`.
-            let _ = self.say(None, None);
-        }
-    }
 }

@@ -75,8 +75,6 @@ impl HeapGrant {
 /// What a child answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// It has connected to the one-shot server of its [`LinkKind::Channel`] link.
-    Connected,
     /// It waits for tasks.
     Ready,
     /// The handshake failed, as text.

@@ -52,7 +52,7 @@ fn message(random: &mut Random) -> Vec<u8> {
                 file => file,
             },
         }),
-        1 => codec::to_bytes(random.pick(&[Reply::Connected, Reply::Ready, Reply::Refused("no".to_owned())])),
+        1 => codec::to_bytes(random.pick(&[Reply::Ready, Reply::Refused("no".to_owned())])),
         2 => codec::to_bytes(&Beside { number: random.below(2) as u64, what: Thing::AttachedFds }),
         3 | 4 => {
             codec::to_bytes(&Beside { number: random.below(2) as u64, what: Thing::Bytes(random.number() % 10_000) })

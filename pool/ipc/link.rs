@@ -16,8 +16,8 @@ pub enum LinkKind {
     /// Rings in shared memory: the fastest, and the default.
     #[default]
     Ring,
-    /// Messages over ipc-channel, for systems that forbid memory files or shared futexes. It puts a socket into the
-    /// temporary folder while a worker starts.
+    /// Messages over a socket, for systems that forbid memory files or shared futexes. It promises what the ring does, and is
+    /// slower: a worker has one frame at a time, and each task is a message.
     Channel,
 }
 
@@ -185,9 +185,6 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     /// How many frames were sent.
     fn sent(&self) -> u64;
 
-    /// The worker says that it has connected.
-    fn connected(&mut self) -> io::Result<()>;
-
     /// Makes sure that a sleeping worker notices what was sent.
     fn flush(&mut self);
 
@@ -197,9 +194,9 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     /// Whether the worker is awake, so that a frame reaches it at once.
     fn is_awake(&self) -> bool;
 
-    /// Whether the worker waits for something to happen to its link, whatever it has been sent.
-    fn is_waiting(&self) -> bool {
-        false
+    /// Why no answer can come as things are, whatever the worker has been sent; `None` while one may come.
+    fn hindrance(&self) -> Option<&'static str> {
+        None
     }
 
     /// The next answer, if there is one. Never waits.
@@ -212,7 +209,7 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     /// The last answer's payload was read: its room may be used again.
     fn consumed(&mut self);
 
-    /// The worker's process has ended: makes sure that all it has sent can be received. Waits for a bounded time.
+    /// The worker's process has ended: makes sure that all it has sent can be received. Never waits.
     fn ended(&mut self) {}
 
     /// What a dead worker had finished of a frame that it was still answering: with `Answer::count` as it claims.

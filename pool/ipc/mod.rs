@@ -3,6 +3,7 @@
 pub(crate) mod arena;
 pub(crate) mod bell;
 pub(crate) mod channel;
+pub(crate) mod channel_worker;
 pub(crate) mod control;
 pub(crate) mod ends;
 #[cfg(all(test, not(loom)))]
@@ -13,6 +14,7 @@ mod head;
 #[allow(unsafe_code)]
 pub(crate) mod lane;
 pub(crate) mod link;
+mod message;
 pub(crate) mod parcel;
 pub(crate) mod result_limit;
 pub(crate) mod ring;

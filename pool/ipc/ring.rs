@@ -160,10 +160,6 @@ impl Link for RingLink {
         self.next_frame
     }
 
-    fn connected(&mut self) -> io::Result<()> {
-        Err(damaged("a worker of a ring link has nothing to connect to"))
-    }
-
     fn has_answer(&self) -> bool {
         !matches!(self.memory.answers().look(self.next_answer), Found::Nothing | Found::Open)
     }
@@ -176,9 +172,9 @@ impl Link for RingLink {
         !self.memory.head().asleep().is_asleep()
     }
 
-    fn is_waiting(&self) -> bool {
+    fn hindrance(&self) -> Option<&'static str> {
         let head = self.memory.head();
-        head.asleep().is_asleep() || head.blocked().is_asleep()
+        (head.asleep().is_asleep() || head.blocked().is_asleep()).then_some("it waits for frames that it has")
     }
 
     #[inline]

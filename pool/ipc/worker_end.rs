@@ -2,7 +2,7 @@
 //! into the loop that runs the task.
 
 use crate::heap::scope::Pins;
-use crate::ipc::channel::ChannelWorker;
+use crate::ipc::channel_worker::ChannelWorker;
 use crate::ipc::link::{Incoming, WorkerLink};
 use crate::ipc::ring_worker::RingWorker;
 use crate::sys::fork::Original;

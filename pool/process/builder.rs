@@ -257,7 +257,7 @@ impl Birth {
                 state.complaint = Some(Error::start("a process did not become ready in time and was killed"));
             }
             // Those are for pool workers.
-            News::Replied(Reply::Connected | Reply::Initializer(_)) => {}
+            News::Replied(Reply::Initializer(_)) => {}
             News::Impossible(error) => state.outcome = Some(Err(error)),
             News::Exited(ending, held) => {
                 let Some(handle) = state.handle.take() else { return };

@@ -206,7 +206,7 @@ impl Watcher {
         while *self.shaking_hands.lock() {
             match self.control.receive::<Reply>(false) {
                 Ok(Some((reply, _))) => {
-                    *self.shaking_hands.lock() = matches!(reply, Reply::Connected);
+                    *self.shaking_hands.lock() = false;
                     (self.tell)(News::Replied(reply));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,

@@ -39,6 +39,16 @@ impl Epoll {
         Ok(epoll::add(&self.0, fd, EventData::new_u64(number), flags)?)
     }
 
+    /// Takes a stream into the set that is ready each time when something more has arrived, or the other end is gone: also if
+    /// nobody has read what was there (`EPOLLET`).
+    ///
+    /// # Errors
+    ///
+    /// As [`Epoll::add`].
+    pub(crate) fn add_arrivals(&self, stream: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, stream, EventData::new_u64(number), EventFlags::IN | EventFlags::ET)?)
+    }
+
     /// Takes a descriptor out of the set. It must be open still: a copy of it in another process would keep it in the set.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
         // The only possible error is that it is not in the set.

@@ -31,7 +31,10 @@ pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod stack;
-#[cfg(feature = "remote")]
+#[cfg_attr(
+    not(feature = "remote"),
+    allow(dead_code, reason = "without other programs nobody listens and nobody connects")
+)]
 pub(crate) mod stream;
 pub(crate) mod thread;
 pub(crate) mod thread_end;

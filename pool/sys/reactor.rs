@@ -18,14 +18,22 @@ use std::time::Duration;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A descriptor that is waited for once.
+/// A descriptor that is waited for.
 struct Watch {
     fd: Arc<OwnedFd>,
     interest: Interest,
     deadline: Deadline,
     /// Whether the system waits for it together with the others.
     in_set: bool,
-    then: Box<dyn FnOnce(Event) + Send>,
+    then: Then,
+}
+
+/// What follows when a descriptor is ready.
+enum Then {
+    /// This, and it is not waited for any more.
+    Once(Box<dyn FnOnce(Event) + Send>),
+    /// This, for all that arrives, until it returns false.
+    Each(Box<dyn Fn() -> bool + Send>),
 }
 
 impl Watch {
@@ -139,7 +147,18 @@ impl Reactor {
         deadline: Deadline,
         then: impl FnOnce(Event) + Send + 'static,
     ) {
-        self.inbox.lock().watches.push(Watch { fd, interest, deadline, in_set: false, then: Box::new(then) });
+        self.add(Watch { fd, interest, deadline, in_set: false, then: Then::Once(Box::new(then)) });
+    }
+
+    /// Calls `then` on the reactor's thread whenever something more has arrived, or the other end is gone, until it returns
+    /// false. Nobody has to read what has arrived for that.
+    pub(crate) fn watch_arrivals(&self, fd: Arc<OwnedFd>, then: impl Fn() -> bool + Send + 'static) {
+        let (interest, deadline) = (Interest::Readable, Deadline::NEVER);
+        self.add(Watch { fd, interest, deadline, in_set: false, then: Then::Each(Box::new(then)) });
+    }
+
+    fn add(&self, watch: Watch) {
+        self.inbox.lock().watches.push(watch);
         self.waker.wake();
     }
 
@@ -161,7 +180,11 @@ impl Reactor {
         loop {
             let Inbox { work, watches: added } = std::mem::take(&mut *self.inbox.lock());
             for mut watch in added {
-                watch.in_set = self.epoll.add(watch.fd.as_fd(), next, watch.interest).is_ok();
+                let added = match watch.then {
+                    Then::Once(_) => self.epoll.add(watch.fd.as_fd(), next, watch.interest),
+                    Then::Each(_) => self.epoll.add_arrivals(watch.fd.as_fd(), next),
+                };
+                watch.in_set = added.is_ok();
                 watches.insert(next, watch);
                 next += 1;
             }
@@ -188,11 +211,18 @@ impl Reactor {
             due.extend(late.into_iter().map(|number| (number, Event::TimedOut)));
             due.sort_unstable_by_key(|(number, _)| *number);
             for (number, event) in due {
+                if let Some(Watch { then: Then::Each(then), .. }) = watches.get(&number) {
+                    if then() {
+                        continue;
+                    }
+                }
                 let Some(watch) = watches.remove(&number) else { continue };
                 if watch.in_set {
                     self.epoll.remove(watch.fd.as_fd());
                 }
-                (watch.then)(event);
+                if let Then::Once(then) = watch.then {
+                    then(event);
+                }
             }
         }
     }
@@ -209,6 +239,20 @@ mod tests {
         let name = reactor.call(|| std::thread::current().name().map(str::to_owned));
         assert_eq!(name.as_deref(), Some("multiproc"));
         assert_eq!(reactor.call(|| super::reactor().unwrap().call(|| 7)), 7);
+    }
+
+    #[test]
+    fn arrivals_are_seen_one_by_one_although_nobody_reads() {
+        use crate::sys::stream;
+        let (a, b) = stream::pair().unwrap();
+        let (tell, told) = mpsc::channel();
+        reactor().unwrap().watch_arrivals(Arc::new(b), move || tell.send(()).is_ok());
+        for _ in 0..3 {
+            stream::send(a.as_fd(), &[io::IoSlice::new(b"x")]).unwrap();
+            told.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        drop(told);
+        drop(a);
     }
 
     #[test]

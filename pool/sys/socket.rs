@@ -120,9 +120,13 @@ pub(crate) fn connected<T>(connect: impl FnOnce(String) -> io::Result<T>) -> io:
     let random = RandomState::new().build_hasher().finish();
     let path = std::env::temp_dir().join(format!("multiproc-{}-{random:x}", std::process::id()));
     let name = path.to_str().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    let address = SocketAddrUnix::new(&path)?;
+    let refused = |error: rustix::io::Errno| {
+        let error = io::Error::from(error);
+        io::Error::new(error.kind(), format!("no socket in the temporary folder (TMPDIR), {name}: {error}"))
+    };
+    let address = SocketAddrUnix::new(&path).map_err(refused)?;
     let listener = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    rustix::net::bind(&listener, &address)?;
+    rustix::net::bind(&listener, &address).map_err(refused)?;
     let made = rustix::net::listen(&listener, 1).map_err(io::Error::from).and_then(|()| connect(name));
     let removed = std::fs::remove_file(&path);
     let made = made?;

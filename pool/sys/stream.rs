@@ -1,4 +1,5 @@
-//! Sockets that carry a stream of bytes, TCP or Unix: no call here waits, but for [`connect`], and that only until its deadline.
+//! Sockets that carry a stream of bytes, TCP or Unix. No call here waits, but for those that say so, and [`connect`], which
+//! waits until its deadline.
 
 use crate::sys::poll::{self, Interest, pause};
 use crate::sys::refusal::{named, refused};
@@ -133,9 +134,23 @@ pub(crate) fn connect(name: &Name, deadline: Deadline) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// The two ends of a stream without a name.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    named("socketpair", rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None))
+}
+
 /// Reads what is there, up to the length of `into`; 0 = the other end has closed, `None` = nothing is there yet.
 pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Option<usize>> {
-    match rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *into, RecvFlags::DONTWAIT)) {
+    read(socket, into, RecvFlags::DONTWAIT)
+}
+
+/// As [`receive`], but waits until something is there.
+pub(crate) fn wait_and_receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Option<usize>> {
+    read(socket, into, RecvFlags::empty())
+}
+
+fn read(socket: BorrowedFd<'_>, into: &mut [u8], flags: RecvFlags) -> io::Result<Option<usize>> {
+    match rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *into, flags)) {
         Ok((_, len)) => Ok(Some(len)),
         Err(Errno::AGAIN) => Ok(None),
         Err(error) => Err(error.into()),
@@ -144,7 +159,15 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Opt
 
 /// Writes as much of the parts as there is room for, in their order; `None` = there is no room yet. Raises no SIGPIPE.
 pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    write(socket, parts, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+}
+
+/// As [`send`], but waits for room.
+pub(crate) fn wait_and_send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+    write(socket, parts, SendFlags::NOSIGNAL)
+}
+
+fn write(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>], flags: SendFlags) -> io::Result<Option<usize>> {
     let mut nothing = SendAncillaryBuffer::default();
     match rustix::io::retry_on_intr(|| rustix::net::sendmsg(socket, parts, &mut nothing, flags)) {
         Ok(len) => Ok(Some(len)),
@@ -204,6 +227,17 @@ mod tests {
         let path = std::env::temp_dir().join(unique);
         exchange(&Name::Path(path.clone()));
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_an_end_does_not_keep_a_pair_open() {
+        let (a, b) = pair().unwrap();
+        assert_eq!(receive(b.as_fd(), &mut [0; 8]).unwrap(), None);
+        assert_eq!(wait_and_send(a.as_fd(), &[IoSlice::new(b"abc")]).unwrap(), Some(3));
+        assert_eq!(wait_and_receive(b.as_fd(), &mut [0; 8]).unwrap(), Some(3));
+        let _copy = a.try_clone().unwrap();
+        shut_down(a.as_fd());
+        assert_eq!(wait_and_receive(b.as_fd(), &mut [0; 8]).unwrap(), Some(0));
     }
 
     #[test]

@@ -37,6 +37,25 @@ pub(crate) fn on_sigusr1(handler: extern "C" fn(i32)) {
     unsafe { libc::signal(libc::SIGUSR1, handler as *const () as libc::sighandler_t) };
 }
 
+/// Has every system call that waits interrupted whenever SIGUSR1 comes: by a handler without SA_RESTART.
+#[allow(unsafe_code)]
+pub(crate) fn interrupt_on_sigusr1() {
+    extern "C" fn nothing(_: i32) {}
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: all zeros is a valid `sigaction`: no flags, an empty mask, the default action.
+    let action = unsafe { action.assume_init_mut() };
+    action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+    // SAFETY: the handler does nothing, and the old action is not wanted.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGUSR1, action, std::ptr::null_mut()) }, 0);
+}
+
+/// Sends SIGUSR1 to a thread of this process, if that is still there.
+#[allow(unsafe_code)]
+pub(crate) fn send_sigusr1_to_thread(id: i32) {
+    // SAFETY: takes numbers alone.
+    unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), id, libc::SIGUSR1) };
+}
+
 /// Has `handler` called at the exit of this process: `atexit(3)`.
 #[allow(unsafe_code)]
 pub(crate) fn at_exit(handler: extern "C" fn()) {

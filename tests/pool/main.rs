@@ -15,6 +15,7 @@ mod later;
 mod leaks;
 mod life;
 mod limits;
+mod link;
 #[cfg(feature = "log")]
 mod logs;
 mod scheduling;

@@ -132,7 +132,7 @@ fn a_program_can_wait_for_signals_that_it_blocks() {
     let expected = blocked_by_helpers();
     let all_block = || {
         let threads = threads_of_the_library();
-        threads.len() >= 7 && threads.iter().all(|(_, seen)| seen.blocked == expected)
+        threads.len() >= 6 && threads.iter().all(|(_, seen)| seen.blocked == expected)
     };
     assert!(eventually(Duration::from_secs(20), all_block), "{:?}", threads_of_the_library());
     drop(pool);

@@ -90,11 +90,6 @@ impl Driver<'_> {
                 }
                 worker.child = Some(child);
             }
-            News::Replied(Reply::Connected) => {
-                if let Some(Err(error)) = worker.link.as_mut().map(|link| link.connected()) {
-                    worker.condemn(&error);
-                }
-            }
             News::Replied(Reply::Ready) => core.worker_ready(at),
             News::Replied(Reply::Refused(cause)) => {
                 worker.complain(Error::start(format!("a worker could not start: {cause}")));
@@ -228,6 +223,8 @@ impl Core {
     fn worker_ready(&mut self, at: usize) {
         let worker = &mut self.workers[at];
         match worker.state {
+            // It is being killed for what it has written: its start has failed.
+            State::Starting if worker.condemned.is_some() => {}
             State::Starting => {
                 worker.state = State::Ready;
                 worker.record.ready();

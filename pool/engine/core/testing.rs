@@ -47,9 +47,6 @@ impl Link for Told {
     fn sent(&self) -> u64 {
         self.sent
     }
-    fn connected(&mut self) -> io::Result<()> {
-        Ok(())
-    }
     fn flush(&mut self) {}
     fn has_answer(&self) -> bool {
         !self.answers.is_empty()

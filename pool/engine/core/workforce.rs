@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// So many starts in a row may fail before the pool gives up.
 pub(super) const FAILED_STARTS: u32 = 5;
 
-/// A worker that waits for frames for so long although it has some, and has not come any further, never will.
+/// A worker that has frames, cannot answer as things are, and has not come any further for so long, never will.
 const STALLED: Duration = Duration::from_secs(1);
 
 /// When a worker leaves although the pool goes on.
@@ -201,19 +201,20 @@ impl Workforce {
         self.slots.iter_mut().filter(|worker| worker.window.len() > 0).for_each(|worker| worker.slow = true);
     }
 
-    /// Ends workers that have lost sight of their frames, which only one can that wrote into its own link: a sent frame
-    /// wakes a worker and clears the mark that it waits.
+    /// Ends workers that will never answer: that have lost sight of their frames, which only one can that wrote into its own
+    /// link (a sent frame wakes a worker and clears the mark that it waits), or have closed it and live on.
     pub(super) fn end_stalled(&mut self) {
         for worker in &mut self.slots {
             let Some(link) = worker.link.as_ref().filter(|_| worker.window.len() > 0) else { continue };
-            if !link.is_waiting() || link.has_answer() || worker.condemned.is_some() {
+            let hindrance = link.hindrance().filter(|_| !link.has_answer() && worker.condemned.is_none());
+            let Some(hindrance) = hindrance else {
                 worker.stalled = None;
                 continue;
-            }
+            };
             match (worker.stalled, link.progress()) {
                 (Some((since, then)), now) if then == now => {
                     if since.elapsed() > STALLED {
-                        worker.condemn(&io::Error::new(io::ErrorKind::InvalidData, "it waits for frames that it has"));
+                        worker.condemn(&io::Error::new(io::ErrorKind::InvalidData, hindrance));
                     }
                 }
                 (_, now) => worker.stalled = Some((Instant::now(), now)),

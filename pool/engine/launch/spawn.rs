@@ -44,15 +44,15 @@ impl Launcher for Spawn {
     fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
         let (control, socket) = control_pair()?;
         let party = u32::try_from(place + 1).unwrap_or(u32::MAX);
-        let (link, server, mut fds): (Box<dyn Link>, _, _) = match &self.bell_file {
+        let (link, mut fds): (Box<dyn Link>, _) = match &self.bell_file {
             Some(bell) => {
                 let link = ring::create(control.clone(), self.limits.result)?;
                 let fds = [Arc::clone(bell)].into_iter().chain(link.files()).collect();
-                (Box::new(link), None, fds)
+                (Box::new(link), fds)
             }
             None => {
-                let (link, server) = channel::create(self.bell.clone(), control.clone())?;
-                (Box::new(link), Some(server), Vec::new())
+                let (link, stream) = channel::create(self.bell.clone(), control.clone(), self.limits.result)?;
+                (Box::new(link), vec![Arc::new(stream)])
             }
         };
         let name = format!("{}-{}", self.name, place + 1);
@@ -60,7 +60,7 @@ impl Launcher for Spawn {
         let log = logs::open(&name, &mut fds)?;
         let cpu = place.checked_rem(self.cpus.len()).map(|at| self.cpus[at]);
         let limits = Limits { cpu, ..self.limits };
-        let setup = Setup { link: self.link, server, party, routines: self.routines.clone(), limits, log };
+        let setup = Setup { link: self.link, party, routines: self.routines.clone(), limits, log };
         let start = Start {
             host: self.host,
             outlives: false,

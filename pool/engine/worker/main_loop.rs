@@ -10,7 +10,7 @@ use crate::error::TaskKind;
 use crate::heap::scope;
 use crate::identity::{Entry, FnRef};
 use crate::ipc::bell::Bell;
-use crate::ipc::channel::ChannelWorker;
+use crate::ipc::channel_worker::ChannelWorker;
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
 use crate::ipc::result_limit::ResultLimit;
@@ -30,8 +30,6 @@ use std::time::Instant;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Setup {
     pub(crate) link: LinkKind,
-    /// Where a [`LinkKind::Channel`] link is reached.
-    pub(crate) server: Option<String>,
     /// Its number among the parties of the pool's bell.
     pub(crate) party: u32,
     pub(crate) routines: Routines,
@@ -139,15 +137,14 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, Lo
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let mut setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
     let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));
-    let link = match (setup.link, setup.server, &childhood.fds[..]) {
-        (LinkKind::Ring, None, [bell, shared, tasks]) => {
+    let link = match (setup.link, &childhood.fds[..]) {
+        (LinkKind::Ring, [bell, shared, tasks]) => {
             let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
             WorkerEnd::ring(RingWorker::new([shared, tasks], childhood.control, bell, setup.limits.result)?)
         }
-        (LinkKind::Channel, Some(server), []) => {
-            let link = ChannelWorker::connect(server, childhood.control.clone())?;
-            childhood.control.send(&Reply::Connected, &[])?;
-            WorkerEnd::channel(link)
+        (LinkKind::Channel, [_]) => {
+            let stream = childhood.fds.pop().ok_or_else(damaged)?;
+            WorkerEnd::channel(ChannelWorker::new(stream, childhood.control, setup.limits.result))
         }
         _ => return Err(damaged()),
     };

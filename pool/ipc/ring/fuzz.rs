@@ -86,7 +86,7 @@ impl Fixture {
     /// The pool looks at all that there is; false = it would end the worker for what it found.
     fn look(&mut self, random: &mut Random) -> bool {
         let link = &mut self.link;
-        let (has_answer, _) = (link.has_answer(), (link.progress(), link.is_awake(), link.is_waiting()));
+        let (has_answer, _) = (link.has_answer(), (link.progress(), link.is_awake(), link.hindrance()));
         let received = within(4096, &"an answer", || link.receive());
         match &received {
             Ok(Some(answer)) => {

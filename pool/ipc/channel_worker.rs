@@ -1,0 +1,153 @@
+//! The channel link, the worker's end: takes frames, and says what has become of each task.
+
+use crate::codec;
+use crate::error::TaskKind;
+use crate::heap::scope::{Pins, attached_in};
+use crate::ipc::channel::Said;
+use crate::ipc::control::Control;
+use crate::ipc::handles;
+use crate::ipc::link::{AnswerKind, Frame, Incoming, Payload, WorkerLink};
+use crate::ipc::message::{self, Arrived, Reader};
+use crate::ipc::result_limit::ResultLimit;
+use crate::sys::stream;
+use crate::sys::usage;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The worker's end.
+pub(crate) struct ChannelWorker {
+    stream: OwnedFd,
+    control: Control,
+    limit: ResultLimit,
+    arrived: Reader,
+    seq: u64,
+    /// The outcome of the last task, which travels with the start of the next or the end of the frame.
+    outcome: Option<(AnswerKind, u32)>,
+    payload: Vec<u8>,
+    attached: usize,
+    /// What the answers to the last frame refer to. The next frame comes when the pool has taken them all.
+    pins: Pins,
+}
+
+impl ChannelWorker {
+    /// Opens the worker's end with the descriptor of [`create`](crate::ipc::channel::create).
+    pub(crate) fn new(stream: OwnedFd, control: Control, limit: ResultLimit) -> ChannelWorker {
+        ChannelWorker {
+            stream,
+            control,
+            limit,
+            arrived: Reader::new(None),
+            seq: 0,
+            outcome: None,
+            payload: Vec::new(),
+            attached: 0,
+            pins: Pins::new(),
+        }
+    }
+
+    fn say(&mut self, started: Option<u32>, finished: Option<u64>) -> io::Result<()> {
+        let attached = std::mem::take(&mut self.attached);
+        let said = Said { seq: self.seq, started, outcome: self.outcome.take(), finished, attached };
+        let mut message = Vec::new();
+        message::append(&mut message, &said, &std::mem::take(&mut self.payload));
+        let mut rest = &message[..];
+        while !rest.is_empty() {
+            // It waits for room, so there is some.
+            rest = &rest[stream::wait_and_send(self.stream.as_fd(), &[IoSlice::new(rest)])?.unwrap_or(0)..];
+        }
+        Ok(())
+    }
+
+    /// Keeps, instead of what task `at` has returned, why that cannot be sent.
+    #[cold]
+    fn refuse(&mut self, at: u32, why: &str) {
+        let text = format!("it cannot be sent: {why}");
+        self.keep(AnswerKind::Failure, at, &[&codec::to_bytes(&TaskKind::Encode { text })]);
+    }
+
+    fn keep(&mut self, kind: AnswerKind, at: u32, parts: &[&[u8]]) {
+        self.outcome = Some((kind, at));
+        parts.iter().for_each(|part| self.payload.extend_from_slice(part));
+    }
+}
+
+impl WorkerLink for ChannelWorker {
+    fn next(&mut self) -> io::Result<Incoming> {
+        let message = loop {
+            if let Some(message) = self.arrived.take()? {
+                break message;
+            }
+            if self.arrived.wait_and_read(self.stream.as_fd())? == Arrived::End {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        };
+        let (seq, frame, attached) = message.head::<(u64, Frame, usize)>()?;
+        let attached = self.control.receive_attached(seq, attached, false)?;
+        self.seq = seq;
+        self.pins.clear();
+        Ok(Incoming { frame, payload: Payload::Own(message.payload), attached })
+    }
+
+    fn has_next(&self) -> bool {
+        false
+    }
+
+    fn start(&mut self, at: u32) {
+        // If this fails the pool is gone, and so is this process in a moment.
+        let _ = self.say(Some(at), None);
+    }
+
+    fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()> {
+        match self.limit.check(head.len() + rest.len()) {
+            Ok(()) => self.keep(AnswerKind::Values, at, &[head, rest]),
+            Err(why) => self.refuse(at, &why),
+        }
+        Ok(())
+    }
+
+    fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()> {
+        handles::append(value, &pins);
+        if let Err(why) = self.limit.check(value.len()) {
+            self.refuse(at, &why);
+            return Ok(());
+        }
+        let attached = attached_in(&pins);
+        match self.control.send_attached(self.seq, &attached) {
+            Ok(()) => {}
+            Err(error) if usage::is_shortage(&error) => {
+                self.refuse(at, &error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        attached.iter().for_each(|it| it.close());
+        self.attached = attached.len();
+        self.pins.extend(pins);
+        self.keep(AnswerKind::Handles, at, &[value]);
+        Ok(())
+    }
+
+    fn taken(&mut self, at: u32) -> io::Result<()> {
+        self.keep(AnswerKind::Taken, at, &[]);
+        self.say(None, None)
+    }
+
+    fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()> {
+        match self.limit.check(bytes.len()) {
+            Ok(()) => self.keep(AnswerKind::Failure, at, &[bytes]),
+            Err(why) => self.refuse(at, &format!("its failure: {why}")),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _count: u32, nanos: u64) -> io::Result<()> {
+        self.say(None, Some(nanos))
+    }
+
+    fn flush(&mut self) {
+        if self.outcome.is_some() {
+            // As in `start`.
+            let _ = self.say(None, None);
+        }
+    }
+}

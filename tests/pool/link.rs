@@ -1,0 +1,282 @@
+//! What a program and its tasks may do to a link: run out of descriptors, interrupt, write nonsense, leave it open. Over each
+//! kind of link.
+
+use super::common::alone::{alone, is_program, program};
+use super::common::links::on_each_link;
+use super::common::proc::{self, eventually, holdings};
+use super::common::signals;
+use multiproc::{LinkKind, Pool, TaskError};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, Resource, Rlimit};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Takes all descriptors that this process may still have.
+fn hoard() -> Vec<File> {
+    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(96), maximum }).unwrap();
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+}
+
+fn large(len: usize) -> Vec<u8> {
+    vec![7; len]
+}
+
+fn die_if(dies: bool) -> bool {
+    if dies {
+        std::process::abort();
+    }
+    dies
+}
+
+#[test]
+fn signals_that_interrupt_every_thread_of_the_program_change_nothing() {
+    if !alone("link::signals_that_interrupt_every_thread_of_the_program_change_nothing") {
+        return;
+    }
+    signals::interrupt_on_sigusr1();
+    on_each_link(120, |builder| {
+        let pool = builder().processes(2).build().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Relaxed) {
+                    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
+                        let id = thread.unwrap().file_name().to_str().unwrap().parse().unwrap();
+                        signals::send_sigusr1_to_thread(id);
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let vectors = pool.tasks(large, [300_000; 100]).chunksize(1).run().unwrap();
+            assert!(vectors.iter().all(|vector| vector.len() == 300_000));
+            assert!(pool.apply(die_if, (true,)).is_err());
+            assert_eq!(pool.apply(large, (5,)).unwrap(), [7; 5]);
+            over.store(true, Relaxed);
+        });
+    });
+}
+
+#[test]
+fn a_large_result_without_a_descriptor_for_it_costs_its_task_at_most() {
+    if !alone("link::a_large_result_without_a_descriptor_for_it_costs_its_task_at_most") {
+        return;
+    }
+    on_each_link(120, |builder| {
+        let pool = builder().processes(1).build().unwrap();
+        let pids = pool.worker_pids();
+        let hoard = hoard();
+        for len in [300_000, 80 << 20] {
+            match pool.apply(large, (len,)) {
+                Ok(bytes) => assert!(bytes.len() == len && bytes.iter().all(|byte| *byte == 7)),
+                Err(error) => {
+                    assert!(error.task().is_some_and(TaskError::is_decode), "{error}");
+                    let text = error.to_string();
+                    assert!(text.contains("it could not be received") && text.contains("Too many open"), "{text}");
+                }
+            }
+        }
+        drop(hoard);
+        assert_eq!(pool.apply(large, (80 << 20,)).unwrap().len(), 80 << 20);
+        assert_eq!(pool.worker_pids(), pids);
+    });
+}
+
+/// Takes all descriptors of this worker, and returns more than fits its link.
+fn hoarding_worker(len: usize) -> Vec<u8> {
+    let result = large(len);
+    std::mem::forget(hoard());
+    result
+}
+
+#[test]
+fn a_worker_without_descriptors_tells_of_a_result_that_it_cannot_send() {
+    on_each_link(60, |builder| {
+        let pool = builder().processes(1).build().unwrap();
+        let pids = pool.worker_pids();
+        match pool.apply(hoarding_worker, (80 << 20,)) {
+            Ok(bytes) => assert_eq!(bytes.len(), 80 << 20),
+            Err(error) => {
+                assert!(error.task().is_some_and(TaskError::is_encode), "{error}");
+                let text = error.to_string();
+                assert!(text.contains("it cannot be sent") && text.contains("Too many open"), "{text}");
+            }
+        }
+        assert_eq!(pool.apply(large, (5,)).unwrap(), [7; 5]);
+        assert_eq!(pool.worker_pids(), pids);
+    });
+}
+
+/// Copies of the sockets of this process: what a worker talks to its pool by.
+fn own_sockets() -> Vec<OwnedFd> {
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().map(|it| it.unwrap().path());
+    let is_socket = |path: &std::path::PathBuf| {
+        std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+    };
+    let numbers: Vec<i32> =
+        entries.filter(is_socket).map(|path| path.file_name().unwrap().to_str().unwrap().parse().unwrap()).collect();
+    let copy = |number| rustix::process::pidfd_getfd(&own, number, PidfdGetfdFlags::empty()).ok();
+    numbers.into_iter().filter_map(copy).collect()
+}
+
+/// Starts a program that outlives this worker and has copies of all its sockets. Returns its process id.
+fn leave_a_daemon(_: u32) -> i32 {
+    for copy in own_sockets() {
+        rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).unwrap();
+        // It is inherited.
+        std::mem::forget(copy);
+    }
+    // Without the output of this test, which is waited for.
+    let mut command = Command::new("sleep");
+    command.arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap().id() as i32
+}
+
+/// The threads of the library in this process.
+fn threads() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc/self/task").unwrap();
+    let name =
+        |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(entry.unwrap().path().join("comm")).ok();
+    entries.filter_map(name).filter(|name| name.starts_with("multiproc-")).collect()
+}
+
+#[test]
+fn what_the_daemon_of_a_task_keeps_open_costs_the_program_nothing() {
+    if !alone("link::what_the_daemon_of_a_task_keeps_open_costs_the_program_nothing") {
+        return;
+    }
+    on_each_link(120, |builder| {
+        let first = holdings();
+        // The first pool makes what a process has once.
+        drop(builder().processes(1).build().unwrap());
+        let is_over = || threads().is_empty() && holdings().has_no_children_since(&first);
+        assert!(eventually(Duration::from_secs(20), is_over), "{:?} {:?}", threads(), holdings());
+        let before = holdings();
+        let pool = builder().processes(2).build().unwrap();
+        let daemons = pool.map(leave_a_daemon, [0, 1]).unwrap();
+        // A worker that dies is replaced, whoever has its sockets.
+        assert!(pool.apply(die_if, (true,)).is_err());
+        assert_eq!(pool.map(die_if, [false; 10]).unwrap(), [false; 10]);
+        drop(pool);
+        assert!(eventually(Duration::from_secs(20), || threads().is_empty()), "{:?}", threads());
+        assert!(eventually(Duration::from_secs(20), || holdings() == before), "{:?}\n{before:?}", holdings());
+        assert!(daemons.into_iter().all(proc::kill), "a daemon has ended before");
+    });
+}
+
+/// Closes the sockets of this worker, or writes nonsense into them, and lives on for some time.
+fn fall_silent_for(time: Duration, nonsense: Option<u8>) {
+    for socket in own_sockets() {
+        // The pool may have closed the other end since it has seen the nonsense on another socket.
+        let _ = match nonsense {
+            Some(byte) => rustix::net::send(&socket, &[byte; 200], rustix::net::SendFlags::NOSIGNAL).map(drop),
+            None => rustix::net::shutdown(&socket, rustix::net::Shutdown::Both),
+        };
+    }
+    std::thread::sleep(time);
+}
+
+/// Does so for good.
+fn fall_silent(nonsense: Option<u8>) {
+    fall_silent_for(Duration::from_secs(600), nonsense);
+}
+
+#[test]
+fn a_worker_that_closes_its_sockets_and_lives_on_is_lost() {
+    on_each_link(60, |builder| {
+        let pool = builder().processes(1).build().unwrap();
+        let error = pool.apply(fall_silent, (None,)).unwrap_err();
+        assert!(error.task().unwrap().is_worker_lost(), "{error}");
+        assert_eq!(pool.apply(large, (5,)).unwrap(), [7; 5]);
+    });
+}
+
+#[test]
+fn nonsense_on_the_sockets_of_a_worker_costs_its_task_at_most() {
+    on_each_link(60, |builder| {
+        for byte in [0, 0x93, 0xa5, 0xff] {
+            let pool = builder().processes(1).build().unwrap();
+            let error = pool.task(fall_silent, (Some(byte),)).timeout(Duration::from_secs(2)).run().unwrap_err();
+            let task = error.task().unwrap();
+            // A ring has none of its messages there.
+            assert!(task.is_worker_lost() || task.is_timeout(), "{error}");
+            assert_eq!(pool.apply(large, (5,)).unwrap(), [7; 5]);
+        }
+    });
+}
+
+/// An initializer that writes nonsense where the worker would answer, once the file is there.
+fn scribble(path: String) {
+    if std::path::Path::new(&path).exists() {
+        fall_silent_for(Duration::from_millis(200), Some(0xa5));
+    }
+}
+
+#[test]
+fn workers_that_write_nonsense_before_they_are_ready_break_their_pool() {
+    let _watchdog = super::common::watchdog::watchdog(60);
+    let path = std::env::temp_dir().join(format!("multiproc-test-nonsense-{}", proc::own_pid()));
+    let path = path.to_str().unwrap().to_owned();
+    let builder = Pool::builder().processes(1).link(LinkKind::Channel);
+    let pool = builder.initializer(scribble, (path.clone(),)).build().unwrap();
+    File::create(&path).unwrap();
+    let broken = || pool.apply(die_if, (true,)).is_err_and(|error| error.is_broken());
+    let is_broken = eventually(Duration::from_secs(30), broken);
+    std::fs::remove_file(path).unwrap();
+    assert!(is_broken, "workers are started for ever");
+}
+
+#[test]
+fn a_pool_needs_no_temporary_folder() {
+    let name = "link::a_pool_needs_no_temporary_folder";
+    if !is_program(name) {
+        let output = program(name).env("TMPDIR", "/nonexistent").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    on_each_link(60, |builder| {
+        let pool = builder().processes(1).build().unwrap();
+        assert!(pool.apply(die_if, (true,)).is_err());
+        assert_eq!(pool.apply(large, (5,)).unwrap(), [7; 5]);
+        // Ends of ipc-channel need it, which is the error of their task.
+        let (sender, _receiver) = multiproc::ipc_channel::ipc::channel::<u8>().unwrap();
+        let error = pool.apply(|_: multiproc::ipc_channel::ipc::IpcSender<u8>| (), (sender,)).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent"), "{error}");
+        assert_eq!(pool.apply(large, (5,)).unwrap(), [7; 5]);
+    });
+}
+
+/// Makes one pool after the other over each link, and says so.
+fn make_pools() {
+    for round in 0.. {
+        let link = if round % 2 == 0 { LinkKind::Ring } else { LinkKind::Channel };
+        let pool = Pool::builder().processes(2).link(link).build().unwrap();
+        pool.map(die_if, [false; 10]).unwrap();
+        println!("made a pool");
+    }
+}
+
+#[test]
+fn a_program_that_is_killed_leaves_no_name() {
+    let name = "link::a_program_that_is_killed_leaves_no_name";
+    if is_program(name) {
+        return make_pools();
+    }
+    let _watchdog = super::common::watchdog::watchdog(60);
+    let folder = std::env::temp_dir().join(format!("multiproc-test-names-{}", proc::own_pid()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for pools in 1..6 {
+        let mut child = program(name).env("TMPDIR", &folder).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.filter(|line| line.as_ref().unwrap().contains("made a pool")).take(pools).count(), pools);
+        // While the next one is being made.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert!(names.is_empty(), "{names:?}");
+    }
+    std::fs::remove_dir(&folder).unwrap();
+}
