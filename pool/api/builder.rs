@@ -2,13 +2,13 @@
 
 use crate::api::options::Options;
 use crate::api::pool::Pool;
-use crate::engine::worker::routines::{self, Routine};
+use crate::engine::worker::routines::{self, Nothing, Routine};
 use crate::error::{Error, Result};
 use crate::heap::scope::Pins;
 use crate::ipc::link::LinkKind;
 use crate::portable::Captures;
 use crate::process::args::{Args, Task};
-use crate::process::returns::Completion;
+use crate::process::returns::{Completion, Fallible, Plain};
 #[cfg(doc)]
 use crate::sys::cpu::cpu_count;
 use std::error::Error as StdError;
@@ -139,7 +139,7 @@ impl<S> PoolBuilder<S> {
     {
         let () = Captures::<F>::NOTHING;
         let _ = f;
-        let made = Routine::new("initializer", routines::procedure::<F, A>(), &args);
+        let made = Routine::new("initializer", routines::entry::<F, A, Nothing>(), &args);
         self.options.routines.initializer = self.options.routine(made);
         self
     }
@@ -170,7 +170,7 @@ impl<S> PoolBuilder<S> {
     {
         let () = Captures::<F>::NOTHING;
         let _ = f;
-        let made = Routine::new("finalizer", routines::procedure::<F, A>(), &args);
+        let made = Routine::new("finalizer", routines::entry::<F, A, Nothing>(), &args);
         self.options.routines.finalizer = self.options.routine(made);
         self
     }
@@ -208,7 +208,7 @@ impl<S> PoolBuilder<S> {
     {
         let () = Captures::<F>::NOTHING;
         let _ = f;
-        self.with_state(Routine::new("state", routines::maker::<F, A>(), &args))
+        self.with_state(Routine::new("state", routines::entry::<F, A, Plain>(), &args))
     }
 
     /// Like [`PoolBuilder::state`], for a function that can fail. Its `Err` is [`Error::is_initializer`] of
@@ -232,7 +232,7 @@ impl<S> PoolBuilder<S> {
     {
         let () = Captures::<F>::NOTHING;
         let _ = f;
-        self.with_state(Routine::new("state", routines::fallible_maker::<F, A, T, E>(), &args))
+        self.with_state(Routine::new("state", routines::entry::<F, A, Fallible>(), &args))
     }
 
     fn with_state<T>(mut self, made: Result<(Routine, Pins)>) -> PoolBuilder<T> {

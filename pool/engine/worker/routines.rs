@@ -7,8 +7,9 @@ use crate::heap::scope::{self, Pins, attached_in};
 use crate::identity::{Callable, Entry, FnRef};
 use crate::process::args::{Args, Task};
 use crate::process::panic::{self, guarded};
-use crate::process::returns::Completion;
+use crate::process::returns::{Completion, Fallible, Plain};
 use crate::sys::any::conjure;
+use crate::sys::child::own_pid;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, type_name};
 use std::error::Error as StdError;
@@ -37,18 +38,11 @@ pub(crate) struct Routines {
     pub(crate) finalizer: Option<Routine>,
 }
 
-/// Runs an initializer or a finalizer.
-pub(crate) type Procedure = fn(&mut Reader<'_>) -> Result<(), TaskKind>;
+/// Calls the function of a routine with its serialised arguments; returns what the function returned.
+pub(crate) type Call = fn(&mut Reader<'_>) -> Result<Box<dyn Any>, TaskKind>;
 
-impl Callable for Procedure {
+impl Callable for Call {
     const TAG: u64 = 3;
-}
-
-/// Makes a state.
-pub(crate) type Maker = fn(&mut Reader<'_>) -> Result<Box<dyn Any>, TaskKind>;
-
-impl Callable for Maker {
-    const TAG: u64 = 5;
 }
 
 impl Routines {
@@ -97,94 +91,76 @@ impl Routine {
 
     /// Calls an initializer or a finalizer.
     pub(crate) fn proceed(&self) -> Result<(), TaskKind> {
-        let call = self.call::<Procedure>()?;
-        scope::with_attached(self.attached.clone(), || call(&mut Reader::new(&self.args)))
+        self.make().map(drop)
     }
 
-    /// Calls the maker of a state.
+    /// Calls the function, and returns what it returned: the state of a worker.
     pub(crate) fn make(&self) -> Result<Box<dyn Any>, TaskKind> {
-        let call = self.call::<Maker>()?;
+        let call = self.function.resolve::<Call>().map_err(|text| TaskKind::Decode { text })?.call();
         scope::with_attached(self.attached.clone(), || call(&mut Reader::new(&self.args)))
-    }
-
-    fn call<C: Callable>(&self) -> Result<C, TaskKind> {
-        self.function.resolve::<C>().map(Entry::call).map_err(|text| TaskKind::Decode { text })
     }
 
     /// The error of this routine.
     pub(crate) fn error(&self, kind: TaskKind) -> TaskError {
-        let name = match (self.function.resolve::<Procedure>(), self.function.resolve::<Maker>()) {
-            (Ok(entry), _) => entry.name(),
-            (_, Ok(entry)) => entry.name(),
-            _ => "a function that it does not have",
-        };
-        TaskError::new(kind, name, 0, Some(crate::sys::child::own_pid()))
+        let name = self.function.resolve::<Call>().map_or("a function that it does not have", Entry::name);
+        TaskError::new(kind, name, 0, Some(own_pid()))
     }
 }
 
-/// The descriptor of an initializer or a finalizer.
-pub(crate) fn procedure<F: Task<A, Output: Completion>, A: Args>() -> &'static Entry<Procedure> {
-    struct Holder<F, A>(PhantomData<(F, A)>);
-    impl<F: Task<A, Output: Completion>, A: Args> Holder<F, A> {
-        const ENTRY: &'static Entry<Procedure> = &Entry::new(type_name::<F>, proceed::<F, A>);
+/// What is kept of what the function of a routine returns: all ([`Plain`]), the value of a `Result` ([`Fallible`]), or
+/// [`Nothing`].
+///
+/// As [`Returns`](crate::process::returns::Returns), for values that need not travel.
+pub(crate) trait Keeps<R>: 'static {
+    type Value: 'static;
+
+    fn into_outcome(returned: R) -> Result<Self::Value, RemoteError>;
+}
+
+impl<R: 'static> Keeps<R> for Plain {
+    type Value = R;
+
+    fn into_outcome(returned: R) -> Result<R, RemoteError> {
+        Ok(returned)
     }
-    Holder::<F, A>::ENTRY
 }
 
-/// The descriptor of a function that makes a state.
-pub(crate) fn maker<F: Task<A>, A: Args>() -> &'static Entry<Maker> {
-    struct Holder<F, A>(PhantomData<(F, A)>);
-    impl<F: Task<A>, A: Args> Holder<F, A> {
-        const ENTRY: &'static Entry<Maker> = &Entry::new(type_name::<F>, make::<F, A>);
+impl<R: 'static, E: Into<Box<dyn StdError + Send + Sync>>> Keeps<Result<R, E>> for Fallible {
+    type Value = R;
+
+    fn into_outcome(returned: Result<R, E>) -> Result<R, RemoteError> {
+        returned.map_err(|error| RemoteError::new(&*error.into()))
     }
-    Holder::<F, A>::ENTRY
 }
 
-/// The descriptor of a function that makes a state or fails.
-pub(crate) fn fallible_maker<F, A, S, E>() -> &'static Entry<Maker>
-where
-    F: Task<A, Output = Result<S, E>>,
-    A: Args,
-    S: 'static,
-    E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-{
-    struct Holder<F, A, S, E>(PhantomData<(F, A, S, E)>);
-    impl<F, A, S, E> Holder<F, A, S, E>
-    where
-        F: Task<A, Output = Result<S, E>>,
-        A: Args,
-        S: 'static,
-        E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-    {
-        const ENTRY: &'static Entry<Maker> = &Entry::new(type_name::<F>, try_make::<F, A, S, E>);
+/// The function returns `()` or a `Result`, and only whether it has failed counts.
+#[derive(Debug)]
+pub(crate) enum Nothing {}
+
+impl<R: Completion> Keeps<R> for Nothing {
+    type Value = ();
+
+    fn into_outcome(returned: R) -> Result<(), RemoteError> {
+        returned.complete()
     }
-    Holder::<F, A, S, E>::ENTRY
 }
 
-fn proceed<F: Task<A, Output: Completion>, A: Args>(reader: &mut Reader<'_>) -> Result<(), TaskKind> {
-    caught::<F, A, _>(reader, Completion::complete)?.map_err(|source| TaskKind::Failed { source })
+/// The descriptor of a function for a routine; `J` says what its return value means.
+pub(crate) fn entry<F: Task<A>, A: Args, J: Keeps<F::Output>>() -> &'static Entry<Call> {
+    struct Holder<F, A, J>(PhantomData<(F, A, J)>);
+    impl<F: Task<A>, A: Args, J: Keeps<F::Output>> Holder<F, A, J> {
+        const ENTRY: &'static Entry<Call> = &Entry::new(type_name::<F>, call::<F, A, J>);
+    }
+    Holder::<F, A, J>::ENTRY
 }
 
-fn make<F: Task<A>, A: Args>(reader: &mut Reader<'_>) -> Result<Box<dyn Any>, TaskKind> {
-    caught::<F, A, _>(reader, |state| Box::new(state) as Box<dyn Any>)
-}
-
-fn try_make<F, A, S, E>(reader: &mut Reader<'_>) -> Result<Box<dyn Any>, TaskKind>
-where
-    F: Task<A, Output = Result<S, E>>,
-    A: Args,
-    S: 'static,
-    E: Into<Box<dyn StdError + Send + Sync>> + 'static,
-{
-    let made = caught::<F, A, _>(reader, |made| made.map_err(|error| RemoteError::new(&*error.into())))?;
-    made.map(|state| Box::new(state) as Box<dyn Any>).map_err(|source| TaskKind::Failed { source })
-}
-
-/// Reads the arguments, calls the function, and turns a panic into plain data.
-fn caught<F: Task<A>, A: Args, R>(reader: &mut Reader<'_>, then: impl FnOnce(F::Output) -> R) -> Result<R, TaskKind> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+fn call<F: Task<A>, A: Args, J: Keeps<F::Output>>(reader: &mut Reader<'_>) -> Result<Box<dyn Any>, TaskKind> {
+    // The user's code in here: `Deserialize`, the function, destructors.
+    let called = catch_unwind(AssertUnwindSafe(|| {
         let args = A::decode(reader).map_err(|error| TaskKind::Decode { text: error.0 })?;
-        Ok(then(conjure::<F>().call(&(), &mut (), args)))
+        let returned = conjure::<F>().call(&(), &mut (), args);
+        let kept = J::into_outcome(returned).map_err(|source| TaskKind::Failed { source })?;
+        Ok(Box::new(kept) as Box<dyn Any>)
     }));
-    outcome.unwrap_or_else(|payload| Err(panic::describe(payload).into()))
+    called.unwrap_or_else(|payload| Err(panic::describe(payload).into()))
 }
