@@ -476,10 +476,10 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 pub(crate) mod bytes;
 mod ends;
-mod failure;
 #[cfg(all(test, not(loom)))]
 mod fuzz;
 mod read;
+mod serde_error;
 #[cfg(test)]
 mod tests;
 mod write;

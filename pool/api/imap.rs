@@ -6,7 +6,7 @@ use crate::engine::call::job::{Halt, Job};
 use crate::engine::call::results::{Load, Sink};
 use crate::engine::core::serve::Served;
 use crate::engine::core::state::Engine;
-use crate::error::{TaskError, TaskKind};
+use crate::error::{Failure, TaskError, TaskKind};
 use crate::process::panic;
 use crate::sys::time::Deadline;
 use std::any::Any;
@@ -269,7 +269,7 @@ impl<R: Payload> Sink for Ready<R> {
     fn values(&mut self, first: u64, count: u32, reader: &mut Reader<'_>, error: &dyn Fn(u64, TaskKind) -> TaskError) {
         for index in first..first + u64::from(count) {
             let decoded = panic::decode(reader);
-            self.put(index, decoded.map_err(|CodecError(text)| error(index, TaskKind::Decode { text })));
+            self.put(index, decoded.map_err(|CodecError(text)| error(index, Failure::Decode { text }.into())));
         }
     }
 

@@ -3,7 +3,7 @@
 //! Nothing is believed: a length is bounded by the bytes that are there before anything is reserved or repeated for it.
 
 use super::CodecError;
-use super::failure::{FREE_ELEMENTS, Failure};
+use super::serde_error::{FREE_ELEMENTS, SerdeError};
 use crate::sys::stack;
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{
@@ -11,12 +11,12 @@ use serde::de::{
     Visitor,
 };
 
-type Read<T> = Result<T, Failure>;
+type Read<T> = Result<T, SerdeError>;
 
 /// Reads a value from its body, of which nothing may be left over.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let mut body = Body { rest: bytes, elements: bytes.len().saturating_add(FREE_ELEMENTS), floor: stack::floor() };
-    let value = T::deserialize(&mut body).map_err(Failure::into_error)?;
+    let value = T::deserialize(&mut body).map_err(SerdeError::into_error)?;
     match body.rest.len() {
         0 => Ok(value),
         left => Err(CodecError(format!("{left} bytes are left over"))),
@@ -35,19 +35,19 @@ impl<'de> Body<'de> {
     /// To be called before anything that recurses.
     #[inline]
     fn descend(&self) -> Read<()> {
-        if stack::top() < self.floor { Err(Failure::too_deep()) } else { Ok(()) }
+        if stack::top() < self.floor { Err(SerdeError::too_deep()) } else { Ok(()) }
     }
 
     #[inline]
     fn take(&mut self, len: usize) -> Read<&'de [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(Failure::cut_short)?;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(SerdeError::cut_short)?;
         self.rest = rest;
         Ok(taken)
     }
 
     #[inline]
     fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
-        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or_else(Failure::cut_short)?;
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or_else(SerdeError::cut_short)?;
         self.rest = rest;
         Ok(*taken)
     }
@@ -75,10 +75,10 @@ impl<'de> Body<'de> {
             }
             len |= u64::from(byte & 0x7f) << (7 * group);
             if byte < 0x80 {
-                return usize::try_from(len).map_err(|_| Failure::cut_short());
+                return usize::try_from(len).map_err(|_| SerdeError::cut_short());
             }
         }
-        Err(Failure::custom("a length is damaged"))
+        Err(SerdeError::custom("a length is damaged"))
     }
 
     #[inline]
@@ -89,7 +89,7 @@ impl<'de> Body<'de> {
 
     #[inline]
     fn text(&mut self) -> Read<&'de str> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Failure::custom("a text is not UTF-8"))
+        std::str::from_utf8(self.bytes()?).map_err(|_| SerdeError::custom("a text is not UTF-8"))
     }
 
     #[inline]
@@ -97,7 +97,7 @@ impl<'de> Body<'de> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(Failure::custom(format_args!("{other} is not a bool"))),
+            other => Err(SerdeError::custom(format_args!("{other} is not a bool"))),
         }
     }
 
@@ -106,7 +106,7 @@ impl<'de> Body<'de> {
     fn elements(&mut self) -> Read<Elements<'_, 'de>> {
         self.descend()?;
         let left = self.len()?;
-        self.elements = self.elements.checked_sub(left).ok_or_else(Failure::too_many)?;
+        self.elements = self.elements.checked_sub(left).ok_or_else(SerdeError::too_many)?;
         Ok(Elements { body: self, left })
     }
 
@@ -122,16 +122,16 @@ impl<'de> Body<'de> {
 }
 
 #[cold]
-fn miscounted(name: &str) -> Failure {
-    Failure::custom(format_args!(
+fn miscounted(name: &str) -> SerdeError {
+    SerdeError::custom(format_args!(
         "`{name}` is written with another number of fields than it is read with: `skip_serializing` without \
          `skip_deserializing`, or the other way round, needs a format with field names"
     ))
 }
 
 #[cold]
-fn no_description() -> Failure {
-    Failure::custom(
+fn no_description() -> SerdeError {
+    SerdeError::custom(
         "its `Deserialize` asks for a self-describing format (`untagged`, `tag`, `flatten`, `serde_json::Value` or the \
          like): take the attribute off, or send the value as text, for example by serde_json",
     )
@@ -147,7 +147,7 @@ macro_rules! numbers {
 }
 
 impl<'de> Deserializer<'de> for &mut Body<'de> {
-    type Error = Failure;
+    type Error = SerdeError;
 
     numbers! {
         deserialize_u8 visit_u8 u8; deserialize_u16 visit_u16 u16; deserialize_u32 visit_u32 u32;
@@ -182,7 +182,8 @@ impl<'de> Deserializer<'de> for &mut Body<'de> {
     #[inline]
     fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Read<V::Value> {
         let number = u32::from_le_bytes(self.array()?);
-        let letter = char::from_u32(number).ok_or_else(|| Failure::custom(format_args!("{number} is not a char")))?;
+        let letter =
+            char::from_u32(number).ok_or_else(|| SerdeError::custom(format_args!("{number} is not a char")))?;
         visitor.visit_char(letter)
     }
 
@@ -293,7 +294,7 @@ impl Elements<'_, '_> {
 }
 
 impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
-    type Error = Failure;
+    type Error = SerdeError;
 
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Read<Option<T::Value>> {
@@ -307,7 +308,7 @@ impl<'de> SeqAccess<'de> for Elements<'_, 'de> {
 }
 
 impl<'de> MapAccess<'de> for Elements<'_, 'de> {
-    type Error = Failure;
+    type Error = SerdeError;
 
     #[inline]
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Read<Option<K::Value>> {
@@ -332,7 +333,7 @@ struct Tuple<'b, 'de> {
 }
 
 impl<'de> SeqAccess<'de> for Tuple<'_, 'de> {
-    type Error = Failure;
+    type Error = SerdeError;
 
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Read<Option<T::Value>> {
@@ -356,7 +357,7 @@ struct Fields<'b, 'de> {
 }
 
 impl<'de> SeqAccess<'de> for Fields<'_, 'de> {
-    type Error = Failure;
+    type Error = SerdeError;
 
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Read<Option<T::Value>> {
@@ -376,7 +377,7 @@ struct Variant<'b, 'de> {
 }
 
 impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
-    type Error = Failure;
+    type Error = SerdeError;
     type Variant = Self;
 
     #[inline]
@@ -387,7 +388,7 @@ impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
 }
 
 impl<'de> VariantAccess<'de> for Variant<'_, 'de> {
-    type Error = Failure;
+    type Error = SerdeError;
 
     #[inline]
     fn unit_variant(self) -> Read<()> {

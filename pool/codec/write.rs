@@ -7,14 +7,14 @@
 //! one value into another.
 
 use super::CodecError;
-use super::failure::{FREE_ELEMENTS, Failure};
+use super::serde_error::{FREE_ELEMENTS, SerdeError};
 use crate::sys::stack;
 use serde::ser::{
     Error as _, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-type Written = Result<(), Failure>;
+type Written = Result<(), SerdeError>;
 
 /// A long sequence is weighed whenever so many more of its elements were written.
 const LOOK_AFTER: usize = 1 << 16;
@@ -25,7 +25,7 @@ const OPEN_LEN: usize = 9;
 /// Appends the body of a value.
 pub(super) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let mut writer = Writer { start: out.len(), out, elements: 0, floor: stack::floor() };
-    value.serialize(&mut writer).map_err(Failure::into_error)
+    value.serialize(&mut writer).map_err(SerdeError::into_error)
 }
 
 struct Writer<'a> {
@@ -52,7 +52,7 @@ impl Writer<'_> {
     /// To be called before anything that recurses.
     #[inline]
     fn descend(&self) -> Written {
-        if stack::top() < self.floor { Err(Failure::too_deep()) } else { Ok(()) }
+        if stack::top() < self.floor { Err(SerdeError::too_deep()) } else { Ok(()) }
     }
 
     /// Adds elements that were written. Those without bytes are bounded, since the reader cannot tell many of them from a lie.
@@ -60,7 +60,7 @@ impl Writer<'_> {
     fn weigh(&mut self, elements: usize) -> Written {
         self.elements += elements;
         let most = self.out.len() - self.start + FREE_ELEMENTS;
-        if self.elements > most { Err(Failure::too_many()) } else { Ok(()) }
+        if self.elements > most { Err(SerdeError::too_many()) } else { Ok(()) }
     }
 }
 
@@ -76,7 +76,7 @@ macro_rules! numbers {
 
 impl<'w, 'o> Serializer for &'w mut Writer<'o> {
     type Ok = ();
-    type Error = Failure;
+    type Error = SerdeError;
     type SerializeSeq = Elements<'w, 'o>;
     type SerializeTuple = Self;
     type SerializeTupleStruct = Fields<'w, 'o>;
@@ -164,18 +164,18 @@ impl<'w, 'o> Serializer for &'w mut Writer<'o> {
     }
 
     #[inline]
-    fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'w, 'o>, Failure> {
+    fn serialize_seq(self, len: Option<usize>) -> Result<Elements<'w, 'o>, SerdeError> {
         Elements::begin(self, len)
     }
 
     #[inline]
-    fn serialize_tuple(self, _: usize) -> Result<Self, Failure> {
+    fn serialize_tuple(self, _: usize) -> Result<Self, SerdeError> {
         self.descend()?;
         Ok(self)
     }
 
     #[inline]
-    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Fields<'w, 'o>, Failure> {
+    fn serialize_tuple_struct(self, name: &'static str, len: usize) -> Result<Fields<'w, 'o>, SerdeError> {
         Fields::begin(self, name, len)
     }
 
@@ -186,18 +186,18 @@ impl<'w, 'o> Serializer for &'w mut Writer<'o> {
         _: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Fields<'w, 'o>, Failure> {
+    ) -> Result<Fields<'w, 'o>, SerdeError> {
         self.serialize_str(variant)?;
         Fields::begin(self, name, len)
     }
 
     #[inline]
-    fn serialize_map(self, len: Option<usize>) -> Result<Elements<'w, 'o>, Failure> {
+    fn serialize_map(self, len: Option<usize>) -> Result<Elements<'w, 'o>, SerdeError> {
         Elements::begin(self, len)
     }
 
     #[inline]
-    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Fields<'w, 'o>, Failure> {
+    fn serialize_struct(self, name: &'static str, len: usize) -> Result<Fields<'w, 'o>, SerdeError> {
         Fields::begin(self, name, len)
     }
 
@@ -208,7 +208,7 @@ impl<'w, 'o> Serializer for &'w mut Writer<'o> {
         _: u32,
         variant: &'static str,
         len: usize,
-    ) -> Result<Fields<'w, 'o>, Failure> {
+    ) -> Result<Fields<'w, 'o>, SerdeError> {
         self.serialize_str(variant)?;
         Fields::begin(self, name, len)
     }
@@ -230,7 +230,7 @@ enum Expected {
 
 impl<'w, 'o> Elements<'w, 'o> {
     #[inline]
-    fn begin(writer: &'w mut Writer<'o>, len: Option<usize>) -> Result<Elements<'w, 'o>, Failure> {
+    fn begin(writer: &'w mut Writer<'o>, len: Option<usize>) -> Result<Elements<'w, 'o>, SerdeError> {
         writer.descend()?;
         let expected = match len {
             Some(len) => {
@@ -258,7 +258,7 @@ impl<'w, 'o> Elements<'w, 'o> {
         self.writer.weigh(self.count % LOOK_AFTER)?;
         match self.expected {
             Expected::Said(len) if len == self.count => Ok(()),
-            Expected::Said(len) => Err(Failure::custom(format_args!(
+            Expected::Said(len) => Err(SerdeError::custom(format_args!(
                 "its `Serialize` announces a sequence or map of {len} elements and writes {}",
                 self.count
             ))),
@@ -278,7 +278,7 @@ impl<'w, 'o> Elements<'w, 'o> {
 
 impl SerializeSeq for Elements<'_, '_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = SerdeError;
 
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
@@ -294,7 +294,7 @@ impl SerializeSeq for Elements<'_, '_> {
 
 impl SerializeMap for Elements<'_, '_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = SerdeError;
 
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Written {
@@ -315,7 +315,7 @@ impl SerializeMap for Elements<'_, '_> {
 
 impl SerializeTuple for &mut Writer<'_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = SerdeError;
 
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
@@ -338,7 +338,7 @@ pub(super) struct Fields<'w, 'o> {
 
 impl<'w, 'o> Fields<'w, 'o> {
     #[inline]
-    fn begin(writer: &'w mut Writer<'o>, name: &'static str, len: usize) -> Result<Fields<'w, 'o>, Failure> {
+    fn begin(writer: &'w mut Writer<'o>, name: &'static str, len: usize) -> Result<Fields<'w, 'o>, SerdeError> {
         writer.descend()?;
         put_len(writer.out, len);
         Ok(Fields { writer, name, left: len })
@@ -354,8 +354,8 @@ impl<'w, 'o> Fields<'w, 'o> {
     /// Serde skips a field for `skip_serializing_if` alone. A reader that does not know the names would take the next one
     /// for it.
     #[cold]
-    fn skip(&self, field: &str) -> Failure {
-        Failure::custom(format_args!(
+    fn skip(&self, field: &str) -> SerdeError {
+        SerdeError::custom(format_args!(
             "the field `{field}` of `{}` is left out by `skip_serializing_if`, which needs a format with field names: take \
              the attribute off, or send the value as text, for example by serde_json",
             self.name
@@ -368,8 +368,8 @@ impl<'w, 'o> Fields<'w, 'o> {
     }
 
     #[cold]
-    fn miscounted(&self) -> Failure {
-        Failure::custom(format_args!("the `Serialize` of `{}` writes not as many fields as it announces", self.name))
+    fn miscounted(&self) -> SerdeError {
+        SerdeError::custom(format_args!("the `Serialize` of `{}` writes not as many fields as it announces", self.name))
     }
 }
 
@@ -377,7 +377,7 @@ macro_rules! fields_without_names {
     ($($trait:ident)*) => { $(
         impl $trait for Fields<'_, '_> {
             type Ok = ();
-            type Error = Failure;
+            type Error = SerdeError;
 
             #[inline]
             fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
@@ -398,7 +398,7 @@ macro_rules! fields_with_names {
     ($($trait:ident)*) => { $(
         impl $trait for Fields<'_, '_> {
             type Ok = ();
-            type Error = Failure;
+            type Error = SerdeError;
 
             #[inline]
             fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, value: &T) -> Written {

@@ -1,6 +1,8 @@
 //! [`ProcessError`]: why a process has no result.
 
-use super::{Exit, Panic, RemoteError};
+#[cfg(doc)]
+use super::RemoteError;
+use super::{Exit, Failure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -30,11 +32,14 @@ struct Inner {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ProcessKind {
-    Panicked(Panic),
-    Failed { source: RemoteError },
+    Failure(Failure),
     Ended { exit: Exit },
-    Decode { text: String },
-    Encode { text: String },
+}
+
+impl From<Failure> for ProcessKind {
+    fn from(failure: Failure) -> ProcessKind {
+        ProcessKind::Failure(failure)
+    }
 }
 
 impl ProcessError {
@@ -61,13 +66,13 @@ impl ProcessError {
 
     /// Whether the function panicked.
     pub fn is_panic(&self) -> bool {
-        matches!(self.inner.kind, ProcessKind::Panicked(_))
+        matches!(self.inner.kind, ProcessKind::Failure(Failure::Panicked(_)))
     }
 
     /// Whether the function of [`Process::try_spawn`](crate::Process::try_spawn) returned an `Err`;
     /// [`source`](std::error::Error::source) is then a [`RemoteError`].
     pub fn is_error(&self) -> bool {
-        matches!(self.inner.kind, ProcessKind::Failed { .. })
+        matches!(self.inner.kind, ProcessKind::Failure(Failure::Failed { .. }))
     }
 
     /// Whether the process ended before the function returned: it was killed, ran out of memory, or called `exit`.
@@ -77,12 +82,12 @@ impl ProcessError {
 
     /// Whether the result could not be serialised.
     pub fn is_encode(&self) -> bool {
-        matches!(self.inner.kind, ProcessKind::Encode { .. })
+        matches!(self.inner.kind, ProcessKind::Failure(Failure::Encode { .. }))
     }
 
     /// Whether the arguments or the result could not be deserialised.
     pub fn is_decode(&self) -> bool {
-        matches!(self.inner.kind, ProcessKind::Decode { .. })
+        matches!(self.inner.kind, ProcessKind::Failure(Failure::Decode { .. }))
     }
 
     /// The signal that killed it before the function returned.
@@ -101,26 +106,26 @@ impl ProcessError {
         }
     }
 
-    fn panic(&self) -> Option<&Panic> {
+    fn failure(&self) -> Option<&Failure> {
         match &self.inner.kind {
-            ProcessKind::Panicked(panic) => Some(panic),
-            _ => None,
+            ProcessKind::Failure(failure) => Some(failure),
+            ProcessKind::Ended { .. } => None,
         }
     }
 
     /// The message of the panic.
     pub fn message(&self) -> Option<&str> {
-        self.panic().map(|panic| &*panic.message)
+        Some(&self.failure()?.panic()?.message)
     }
 
     /// Where the function panicked: `file:line:column`.
     pub fn location(&self) -> Option<&str> {
-        self.panic()?.location.as_deref()
+        self.failure()?.panic()?.location.as_deref()
     }
 
     /// The backtrace of the panic, if `RUST_BACKTRACE` is set.
     pub fn backtrace(&self) -> Option<&str> {
-        self.panic()?.backtrace.as_deref()
+        self.failure()?.panic()?.backtrace.as_deref()
     }
 }
 
@@ -129,20 +134,8 @@ impl fmt::Display for ProcessError {
         let Inner { kind, name, pid, .. } = &*self.inner;
         write!(f, "process {name} ({pid}) ")?;
         match kind {
-            ProcessKind::Panicked(Panic { message, location, .. }) => {
-                f.write_str("panicked")?;
-                if let Some(location) = location {
-                    write!(f, " at {location}")?;
-                }
-                write!(f, ": {message}")
-            }
-            ProcessKind::Failed { source } => write!(f, "failed: {source}"),
-            ProcessKind::Ended { exit } => {
-                write!(f, "{exit}, before it had a result")?;
-                f.write_str(exit.hint())
-            }
-            ProcessKind::Decode { text } => write!(f, "sent or got a value that could not be deserialised: {text}"),
-            ProcessKind::Encode { text } => write!(f, "has a result that could not be serialised: {text}"),
+            ProcessKind::Failure(failure) => failure.fmt(f),
+            ProcessKind::Ended { exit } => write!(f, "{exit}, before it had a result{}", exit.hint()),
         }
     }
 }
@@ -155,17 +148,14 @@ impl fmt::Debug for ProcessError {
 
 impl std::error::Error for ProcessError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.inner.kind {
-            ProcessKind::Failed { source } => Some(source),
-            _ => None,
-        }
+        self.failure()?.source()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
+    use crate::error::{Error, Panic, RemoteError};
 
     fn error(kind: ProcessKind) -> ProcessError {
         ProcessError::new(kind, "Process-1", "f", 42)
@@ -174,7 +164,7 @@ mod tests {
     #[test]
     fn the_text_says_what_happened() {
         let panic = Panic { message: "boom".to_owned(), location: Some("a.rs:1:2".to_owned()), backtrace: None };
-        let text = error(ProcessKind::Panicked(panic)).to_string();
+        let text = error(Failure::Panicked(panic).into()).to_string();
         assert_eq!(text, "process Process-1 (42) panicked at a.rs:1:2: boom");
         let text = error(ProcessKind::Ended { exit: Exit::Code(3) }).to_string();
         assert_eq!(text, "process Process-1 (42) exited with code 3, before it had a result");
@@ -190,7 +180,7 @@ mod tests {
     fn the_causes_go_on_below_the_common_error() {
         let inner = std::io::Error::new(std::io::ErrorKind::InvalidData, "x".parse::<i32>().unwrap_err());
         let source = RemoteError::new(&inner);
-        let wrapped = Error::from(error(ProcessKind::Failed { source }));
+        let wrapped = Error::from(error(Failure::Failed { source }.into()));
         assert!(wrapped.process().unwrap().is_error());
         let source = std::error::Error::source(&wrapped).unwrap();
         assert!(source.downcast_ref::<RemoteError>().is_some());

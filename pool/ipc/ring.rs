@@ -3,7 +3,7 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::codec;
-use crate::error::TaskKind;
+use crate::error::Failure;
 use crate::ipc::arena::Arena;
 use crate::ipc::control::{Control, FileBytes};
 use crate::ipc::lane::{Found, Place, Record, SLOTS};
@@ -102,7 +102,7 @@ impl RingLink {
 /// The failure of a task whose result this process had no descriptor or no room for: that is no fault of the worker.
 #[cold]
 pub(super) fn lost(error: &io::Error) -> Payload {
-    Payload::Own(codec::to_bytes(&TaskKind::Decode { text: format!("it could not be received: {error}") }))
+    Payload::Own(codec::to_bytes(&Failure::Decode { text: format!("it could not be received: {error}") }))
 }
 
 impl Link for RingLink {

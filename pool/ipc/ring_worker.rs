@@ -2,7 +2,7 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::codec;
-use crate::error::TaskKind;
+use crate::error::Failure;
 use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::arena::Arena;
 use crate::ipc::bell::Bell;
@@ -240,7 +240,7 @@ impl RingWorker {
     #[cold]
     fn refuse(&mut self, at: u32, why: &str) -> io::Result<()> {
         let text = format!("it cannot be sent: {why}");
-        self.lone(self.record(1, at, 1, 0), &codec::to_bytes(&TaskKind::Encode { text }))
+        self.lone(self.record(1, at, 1, 0), &codec::to_bytes(&Failure::Encode { text }))
     }
 
     /// Publishes an answer of a kind that is never gathered with others.

@@ -1,7 +1,7 @@
 //! The child's side of a [`Process`](crate::Process): reads the arguments, calls the function, reports, and exits.
 
 use crate::codec::{self, Packed, Payload, Reader};
-use crate::error::ProcessKind;
+use crate::error::Failure;
 use crate::heap::scope::{self, Pins, attached_in};
 use crate::identity::{Callable, Entry, FnRef};
 use crate::ipc::control::{Control, Reply};
@@ -41,7 +41,7 @@ pub(crate) enum Report {
     Value(Parcel),
     /// A value, and behind it the handles in it, see [`handles`]; so many messages with its attached descriptors follow.
     Handles(Parcel, usize),
-    /// A [`ProcessKind`].
+    /// A [`Failure`].
     Failure(Parcel),
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn entry() -> &'static Entry<Role> {
 }
 
 /// Reads arguments, calls a function with them, and serialises what it returned.
-pub(crate) type Run = fn(&mut Reader<'_>) -> Result<Packed, ProcessKind>;
+pub(crate) type Run = fn(&mut Reader<'_>) -> Result<Packed, Failure>;
 
 impl Callable for Run {
     const TAG: u64 = 4;
@@ -67,19 +67,19 @@ pub(crate) fn function_entry<F: Task<A>, A: Args, J: Returns<F::Output>>() -> &'
     Holder::<F, A, J>::ENTRY
 }
 
-fn run<F: Task<A>, A: Args, J: Returns<F::Output>>(reader: &mut Reader<'_>) -> Result<Packed, ProcessKind> {
+fn run<F: Task<A>, A: Args, J: Returns<F::Output>>(reader: &mut Reader<'_>) -> Result<Packed, Failure> {
     // The user's code in here: `Deserialize`, the function, `Serialize`, destructors.
     let called = catch_unwind(AssertUnwindSafe(|| {
-        let args = A::decode(reader).map_err(|error| ProcessKind::Decode { text: error.0 })?;
-        let value = J::into_outcome(conjure::<F>().call(&(), &mut (), args))
-            .map_err(|source| ProcessKind::Failed { source })?;
+        let args = A::decode(reader).map_err(|error| Failure::Decode { text: error.0 })?;
+        let value =
+            J::into_outcome(conjure::<F>().call(&(), &mut (), args)).map_err(|source| Failure::Failed { source })?;
         encode(&value)
     }));
-    called.unwrap_or_else(|payload| Err(ProcessKind::Panicked(panic::describe(payload))))
+    called.unwrap_or_else(|payload| Err(Failure::Panicked(panic::describe(payload))))
 }
 
-fn encode<R: Payload>(value: &R) -> Result<Packed, ProcessKind> {
-    codec::pack(|out| codec::encode(value, out)).map_err(|error| ProcessKind::Encode { text: error.0 })
+fn encode<R: Payload>(value: &R) -> Result<Packed, Failure> {
+    codec::pack(|out| codec::encode(value, out)).map_err(|error| Failure::Encode { text: error.0 })
 }
 
 /// The life of a process. It ends by `exit`, so that exit handlers run: the function may have registered some, and
@@ -118,14 +118,14 @@ fn prepare(context: ChildContext) -> Result<(&'static Entry<Run>, Contents), Str
 }
 
 /// Tells the parent, and in case of a failure the user, what has come of it; the exit code.
-fn report(control: &Control, outcome: Result<Packed, ProcessKind>) -> i32 {
+fn report(control: &Control, outcome: Result<Packed, Failure>) -> i32 {
     let mut held = Pins::new();
     let packed = outcome.and_then(|Packed { mut bytes, pins }| {
         held = pins;
         if !held.is_empty() {
             handles::append(&mut bytes, &held);
         }
-        Parcel::pack(bytes).map_err(|error| ProcessKind::Encode { text: format!("it could not be sent: {error}") })
+        Parcel::pack(bytes).map_err(|error| Failure::Encode { text: format!("it could not be sent: {error}") })
     });
     match packed {
         Ok((parcel, file)) => {
@@ -142,10 +142,10 @@ fn report(control: &Control, outcome: Result<Packed, ProcessKind>) -> i32 {
                 }
             }
         }
-        Err(kind) => {
+        Err(failure) => {
             // One write: lines of several processes do not mix.
-            let _ = io::stderr().write_all(describe(&kind).as_bytes());
-            if let Ok((parcel, file)) = Parcel::pack(codec::to_bytes(&kind)) {
+            let _ = io::stderr().write_all(describe(&failure).as_bytes());
+            if let Ok((parcel, file)) = Parcel::pack(codec::to_bytes(&failure)) {
                 // If the parent does not hear it, the user has read it.
                 let _ = send(control, &Report::Failure(parcel), file);
             }
@@ -160,17 +160,17 @@ fn send(control: &Control, report: &Report, file: Option<OwnedFd>) -> io::Result
 }
 
 /// A failure, for people: which process, and what happened.
-fn describe(kind: &ProcessKind) -> String {
+fn describe(failure: &Failure) -> String {
     let mut text = format!("Process {}:\n", current::name());
-    match kind {
-        ProcessKind::Panicked(panic) => {
+    match failure {
+        Failure::Panicked(panic) => {
             let location = panic.location.as_deref().map(|it| format!(" at {it}")).unwrap_or_default();
             let _ = writeln!(text, "panicked{location}:\n{}", panic.message);
             if let Some(backtrace) = &panic.backtrace {
                 let _ = writeln!(text, "{backtrace}");
             }
         }
-        ProcessKind::Failed { source } => {
+        Failure::Failed { source } => {
             let _ = writeln!(text, "error: {source}");
             let mut cause = std::error::Error::source(source);
             while let Some(error) = cause {
@@ -178,13 +178,12 @@ fn describe(kind: &ProcessKind) -> String {
                 cause = error.source();
             }
         }
-        ProcessKind::Decode { text: why } => {
+        Failure::Decode { text: why } => {
             let _ = writeln!(text, "error: the arguments could not be deserialised: {why}");
         }
-        ProcessKind::Encode { text: why } => {
+        Failure::Encode { text: why } => {
             let _ = writeln!(text, "error: the result could not be serialised: {why}");
         }
-        ProcessKind::Ended { .. } => {}
     }
     text
 }

@@ -1,7 +1,7 @@
 //! Starting a [`Process`]: its options, and the wait until it is ready.
 
 use crate::codec::{self, Packed, Payload};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Result};
 use crate::heap::scope::{Pins, attached_in};
 use crate::identity::{Entry, FnRef};
 use crate::ipc::control::Reply;
@@ -259,15 +259,14 @@ impl Birth {
             // Those are for pool workers.
             News::Replied(Reply::Initializer(_)) => {}
             News::Impossible(error) => state.outcome = Some(Err(error)),
-            News::Exited(ending, held) => {
+            News::Exited(exit, held) => {
                 let Some(handle) = state.handle.take() else { return };
                 // What its last message refers to must be taken hold of before its own hold is released.
                 handle.receive();
                 drop(held);
                 children::remove(&handle);
                 if state.outcome.is_none() {
-                    let (pid, exit) = (handle.pid(), Exit::from(ending));
-                    let died = || Error::start(format!("process {pid} {exit} before it was ready"));
+                    let died = || Error::start(format!("process {} {exit} before it was ready", handle.pid()));
                     state.outcome = Some(Err(state.complaint.take().unwrap_or_else(died)));
                 }
             }

@@ -1,7 +1,7 @@
 //! [`Process`] and [`ProcessHandle`]: a process that was started, to wait for it, to signal it, and to have its result.
 
 use crate::codec::{self, CodecError, Payload};
-use crate::error::{Exit, ProcessError, ProcessKind};
+use crate::error::{Exit, Failure, ProcessError, ProcessKind};
 use crate::heap::scope::{self, Pin, Pins, attached_in};
 use crate::ipc::control::Control;
 use crate::ipc::handles;
@@ -9,7 +9,7 @@ use crate::ipc::link::MOST_ATTACHED;
 use crate::ipc::parcel::Contents;
 use crate::process::body::Report;
 use crate::process::panic;
-use crate::sys::child::{Child, ChildSignal, Ending};
+use crate::sys::child::{Child, ChildSignal};
 use crate::sys::time::Deadline;
 use std::fmt;
 use std::io;
@@ -116,13 +116,13 @@ impl<R: Payload> Process<R> {
             Received::Value(contents, pins) => {
                 match scope::with_attached(attached_in(pins), || panic::decode(&mut contents.reader())) {
                     Ok(value) => return Ok(value),
-                    Err(CodecError(text)) => ProcessKind::Decode { text },
+                    Err(CodecError(text)) => Failure::Decode { text }.into(),
                 }
             }
-            Received::Failure(kind) => kind.clone(),
+            Received::Failure(failure) => failure.clone().into(),
             Received::Nothing => {
-                let ending = self.handle.shared.child.try_reap().unwrap_or(Ending::Unknown);
-                ProcessKind::Ended { exit: ending.into() }
+                let exit = self.handle.shared.child.try_reap().unwrap_or(Exit::Unknown);
+                ProcessKind::Ended { exit }
             }
         };
         let Shared { name, function, child, .. } = &*self.handle.shared;
@@ -178,7 +178,7 @@ const MOST_OF_A_FAILURE: usize = 64 << 20;
 enum Received {
     /// With what it refers to.
     Value(Contents, Pins),
-    Failure(ProcessKind),
+    Failure(Failure),
     /// It ended before it could say anything.
     Nothing,
 }
@@ -188,7 +188,7 @@ impl Shared {
     fn received(&self) -> &Received {
         self.received.get_or_init(|| match self.receive() {
             Ok(received) => received,
-            Err(error) => Received::Failure(ProcessKind::Decode { text: format!("its last message: {error}") }),
+            Err(error) => Received::Failure(Failure::Decode { text: format!("its last message: {error}") }),
         })
     }
 
@@ -278,9 +278,9 @@ impl ProcessHandle {
     /// ```
     pub fn exitcode(&self) -> Option<i32> {
         match self.child().try_reap()? {
-            Ending::Code(code) => Some(code),
-            Ending::Signal(signal) => Some(-signal),
-            Ending::Unknown => None,
+            Exit::Code(code) => Some(code),
+            Exit::Signal(signal) => Some(-signal),
+            Exit::Unknown => None,
         }
     }
 
@@ -319,7 +319,7 @@ impl ProcessHandle {
         out.field("name", &self.name()).field("pid", &self.pid()).field("daemon", &self.daemon());
         match self.child().try_reap() {
             None => out.field("state", &format_args!("running")),
-            Some(ending) => out.field("state", &format_args!("{}", Exit::from(ending))),
+            Some(exit) => out.field("state", &format_args!("{exit}")),
         };
         out.finish()
     }

@@ -2,7 +2,7 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::codec;
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::heap::process_table::SlotId;
 use crate::heap::tree::{self as heap, Origin};
 use crate::identity::{Entry, FnRef};
@@ -11,7 +11,7 @@ use crate::ipc::parcel::Parcel;
 use crate::process::current;
 use crate::process::role::{Host, Mark, Role, VARIABLE};
 use crate::sync::reclaim;
-use crate::sys::child::{Child, ChildSignal, Ending, SpawnOptions};
+use crate::sys::child::{Child, ChildSignal, SpawnOptions};
 use crate::sys::poll::Interest;
 use crate::sys::reactor::{Event, Reactor, reactor};
 use crate::sys::time::Deadline;
@@ -39,7 +39,7 @@ pub(crate) enum News {
     /// It did not answer in time and was killed.
     Silent,
     /// It has ended and was reaped; nothing follows.
-    Exited(Ending, HeldByChild),
+    Exited(Exit, HeldByChild),
 }
 
 /// The slot of a child in the process table, and whatever it held when it died. Released when this is
@@ -179,9 +179,9 @@ impl Start {
         reactor.watch(Arc::clone(exits.child.pidfd()), Interest::Readable, Deadline::NEVER, move |_| {
             exits.hear();
             *exits.shaking_hands.lock() = false;
-            let ending = exits.child.try_reap().unwrap_or(Ending::Unknown);
+            let exit = exits.child.try_reap().unwrap_or(Exit::Unknown);
             let held = std::mem::replace(&mut *exits.held.lock(), HeldByChild::nothing());
-            (exits.tell)(News::Exited(ending, held));
+            (exits.tell)(News::Exited(exit, held));
         });
     }
 }

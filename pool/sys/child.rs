@@ -13,27 +13,6 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// It returned from `main` or called `exit` with this code.
-    Code(i32),
-    /// This signal killed it.
-    Signal(i32),
-    /// Somebody else has reaped it (`SIGCHLD` ignored, or a foreign `wait`).
-    Unknown,
-}
-
-impl From<Ending> for Exit {
-    fn from(ending: Ending) -> Exit {
-        match ending {
-            Ending::Code(code) => Exit::Code(code),
-            Ending::Signal(signal) => Exit::Signal(signal),
-            Ending::Unknown => Exit::Unknown,
-        }
-    }
-}
-
 /// What a child gets that its parent has otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct SpawnOptions {
@@ -56,7 +35,7 @@ pub(crate) struct Child {
     pid: i32,
     pidfd: Arc<OwnedFd>,
     /// How it ended, once somebody has reaped it. (std's mutex: exit handlers come here, where thread-locals are gone.)
-    ending: Mutex<Option<Ending>>,
+    exit: Mutex<Option<Exit>>,
 }
 
 impl Child {
@@ -77,7 +56,7 @@ impl Child {
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).unwrap_or(-1);
         match open_pidfd(pid) {
-            Ok(pidfd) => Ok(Child { pid, pidfd: Arc::new(pidfd), ending: Mutex::new(None) }),
+            Ok(pidfd) => Ok(Child { pid, pidfd: Arc::new(pidfd), exit: Mutex::new(None) }),
             Err(error) => {
                 // Without a pidfd it could not be watched: take it back.
                 let mut child = child;
@@ -119,7 +98,7 @@ impl Child {
     #[cold]
     fn signal_by_pid(&self, signal: Signal) {
         // Whoever wants to wait for it comes through this lock.
-        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        let ending = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // An error: foreign code has waited for it.
         let is_ours = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options).is_ok();
@@ -147,8 +126,8 @@ impl Child {
     }
 
     /// How it ended, if it has; then it is reaped, too.
-    pub(crate) fn try_reap(&self) -> Option<Ending> {
-        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn try_reap(&self) -> Option<Exit> {
+        let mut ending = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
         if ending.is_none() {
             *ending = self.reap();
         }
@@ -158,7 +137,7 @@ impl Child {
     /// Waits until it has ended; `None` when the deadline came first.
     ///
     /// Nothing else of this process takes part, so that an exit handler can wait as well.
-    pub(crate) fn wait(&self, deadline: Deadline) -> Option<Ending> {
+    pub(crate) fn wait(&self, deadline: Deadline) -> Option<Exit> {
         loop {
             if let Some(ending) = self.try_reap() {
                 return Some(ending);
@@ -171,7 +150,7 @@ impl Child {
         }
     }
 
-    fn reap(&self) -> Option<Ending> {
+    fn reap(&self) -> Option<Exit> {
         loop {
             match rustix::process::waitid(
                 WaitId::PidFd(self.pidfd.as_fd()),
@@ -180,13 +159,13 @@ impl Child {
                 Ok(None) => return None,
                 Ok(Some(status)) => {
                     return Some(match (status.exit_status(), status.terminating_signal()) {
-                        (Some(code), _) => Ending::Code(code),
-                        (None, Some(signal)) => Ending::Signal(signal),
-                        (None, None) => Ending::Unknown,
+                        (Some(code), _) => Exit::Code(code),
+                        (None, Some(signal)) => Exit::Signal(signal),
+                        (None, None) => Exit::Unknown,
                     });
                 }
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return Some(Ending::Unknown),
+                Err(_) => return Some(Exit::Unknown),
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::engine::call::progress::{Listener, Reporter};
 use crate::engine::call::submission::Submission;
 use crate::engine::callbacks::{self, Callback};
 use crate::engine::worker::work::Run;
-use crate::error::{Error, TaskError, TaskKind};
+use crate::error::{Error, Failure, TaskError, TaskKind};
 use crate::heap::scope::Pins;
 use crate::identity::{Entry, FnRef};
 use crate::ipc::link::Payload;
@@ -283,8 +283,7 @@ impl Job {
     pub(crate) fn may_retry(&self, index: u64, kind: &TaskKind) -> bool {
         let pays = matches!(
             kind,
-            TaskKind::Panicked { .. }
-                | TaskKind::Failed { .. }
+            TaskKind::Failure(Failure::Panicked(_) | Failure::Failed { .. })
                 | TaskKind::WorkerLost { .. }
                 | TaskKind::TimedOut { .. }
         );

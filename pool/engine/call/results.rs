@@ -1,7 +1,7 @@
 //! Where the results of a call go.
 
 use crate::codec::{self, CodecError, Payload, Reader};
-use crate::error::{TaskError, TaskKind};
+use crate::error::{Failure, TaskError, TaskKind};
 use crate::process::panic;
 use std::collections::BTreeMap;
 
@@ -115,7 +115,7 @@ impl<R: Payload> Sink for Results<R> {
             let arrived = (run.len() - before) as u64;
             if let Err(CodecError(text)) = decoded {
                 for index in first + arrived..first + u64::from(count) {
-                    self.failure(index, error(index, TaskKind::Decode { text: text.clone() }));
+                    self.failure(index, error(index, Failure::Decode { text: text.clone() }.into()));
                 }
             }
             return self.join();
@@ -123,7 +123,7 @@ impl<R: Payload> Sink for Results<R> {
         for index in first..first + u64::from(count) {
             match panic::decode(reader) {
                 Ok(value) => self.run_before(index).push(value),
-                Err(CodecError(text)) => self.failure(index, error(index, TaskKind::Decode { text })),
+                Err(CodecError(text)) => self.failure(index, error(index, Failure::Decode { text }.into())),
             }
         }
         self.join();

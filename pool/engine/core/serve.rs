@@ -14,7 +14,7 @@ use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Run;
-use crate::error::{Error, TaskKind};
+use crate::error::{Error, Failure};
 use crate::heap::scope;
 use crate::identity::Entry;
 use crate::sys::time::Deadline;
@@ -113,7 +113,7 @@ impl Engine {
             if let Some(reporter) = &job.reporter {
                 reporter.refused();
             }
-            job.deliver(Delivery::Failure { index, error: job.error(TaskKind::Encode { text }, index, None) });
+            job.deliver(Delivery::Failure { index, error: job.error(Failure::Encode { text }.into(), index, None) });
         }
         let mut core = self.core.lock();
         core.queue.line_up(Arc::clone(&job));
@@ -328,7 +328,7 @@ impl Driver<'_> {
                 reporter.refused();
             }
             if let Some((_, sink)) = &mut self.own {
-                sink.failure(index, job.error(TaskKind::Encode { text }, index, None));
+                sink.failure(index, job.error(Failure::Encode { text }.into(), index, None));
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
 use crate::engine::core::state::Core;
-use crate::error::{TaskError, TaskKind};
+use crate::error::{Failure, TaskError, TaskKind};
 use crate::heap::scope::{self, Pin, Pins, attached_in};
 use crate::ipc::handles;
 use crate::ipc::link::{Answer, AnswerKind, Payload};
@@ -81,7 +81,7 @@ impl Driver<'_> {
         match (said, late) {
             // It has ended after all, but too late.
             (_, Some(limit)) => self.fail(at, job, TaskKind::TimedOut { limit }, &before, seq),
-            (Outcome::Failure(kind), None) => self.fail(at, job, kind, &before, seq),
+            (Outcome::Failure(failure), None) => self.fail(at, job, failure.into(), &before, seq),
             (Outcome::Values(payload, pins), None) => {
                 let first = before.index(before.next);
                 self.give(job, Delivery::Values { first, count, payload, pins });
@@ -139,7 +139,7 @@ impl Driver<'_> {
                 Ok(payload) => job.deliver(Delivery::Values { first, count, payload, pins }),
                 Err(CodecError(text)) => {
                     for index in first..first + u64::from(count) {
-                        let error = job.error(TaskKind::Decode { text: text.clone() }, index, None);
+                        let error = job.error(Failure::Decode { text: text.clone() }.into(), index, None);
                         job.deliver(Delivery::Failure { index, error });
                     }
                 }
@@ -288,7 +288,7 @@ enum Said {
 enum Outcome {
     Values(Payload, Pins),
     /// Of the only task.
-    Failure(TaskKind),
+    Failure(Failure),
 }
 
 fn wrong(what: &str) -> io::Error {
@@ -320,7 +320,7 @@ fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
                     pins.extend(attached.into_iter().map(Pin::AttachedFds));
                     Outcome::Values(Payload::Own(value), pins)
                 }
-                Err(CodecError(text)) => Outcome::Failure(TaskKind::Decode { text }),
+                Err(CodecError(text)) => Outcome::Failure(Failure::Decode { text }),
             }
         }
         AnswerKind::Taken => return Ok(Said::Taken),
@@ -328,17 +328,9 @@ fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
 }
 
 /// A failure as the worker wrote it; what does not read is itself a failure.
-fn read_failure(payload: &Payload) -> TaskKind {
-    match payload.to_vec().and_then(|bytes| codec::from_bytes(&bytes)) {
-        // Only these can come from a worker.
-        Ok(
-            kind @ (TaskKind::Panicked { .. }
-            | TaskKind::Failed { .. }
-            | TaskKind::Decode { .. }
-            | TaskKind::Encode { .. }),
-        ) => kind,
-        _ => TaskKind::Decode { text: "the worker's report of a failure is damaged".to_owned() },
-    }
+fn read_failure(payload: &Payload) -> Failure {
+    let read = payload.to_vec().and_then(|bytes| codec::from_bytes(&bytes));
+    read.unwrap_or_else(|_| Failure::Decode { text: "the worker's report of a failure is damaged".to_owned() })
 }
 
 /// Decodes a delivery.

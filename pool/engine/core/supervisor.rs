@@ -100,8 +100,8 @@ impl Driver<'_> {
                 worker.complain(error);
                 self.depart(at, Exit::Unknown);
             }
-            News::Exited(ending, held) => {
-                self.depart(at, ending.into());
+            News::Exited(exit, held) => {
+                self.depart(at, exit);
                 // All that it has said was read.
                 drop(held);
             }

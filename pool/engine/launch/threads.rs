@@ -6,6 +6,7 @@ use crate::engine::worker::kept_state::Keeper;
 use crate::engine::worker::main_loop;
 use crate::engine::worker::routines::Routines;
 use crate::error::Error;
+use crate::error::Exit;
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
 use crate::ipc::control::{Control, Reply};
@@ -15,7 +16,6 @@ use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
 use crate::process::panic;
 use crate::process::start::{HeldByChild, News, control_pair};
-use crate::sys::child::Ending;
 use std::sync::{Arc, Once};
 
 /// Starts workers as threads.
@@ -49,7 +49,7 @@ impl Launcher for Threads {
         thread.spawn(move || {
             // A panic of user code that nobody has foreseen must not keep the pool waiting for this thread.
             let code = panic::contain(|| live(&mut WorkerEnd::ring(end), &routines, &*tell)).unwrap_or(1);
-            tell(News::Exited(Ending::Code(code), HeldByChild::nothing()));
+            tell(News::Exited(Exit::Code(code), HeldByChild::nothing()));
         })?;
         Ok(Launched { link: Box::new(link), output: None })
     }

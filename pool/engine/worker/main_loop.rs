@@ -6,7 +6,7 @@ use crate::engine::watch::logs::{self, Level};
 use crate::engine::worker::kept_state::Keeper;
 use crate::engine::worker::routines::Routines;
 use crate::engine::worker::work::{Context, Invocation, Run};
-use crate::error::TaskKind;
+use crate::error::Failure;
 use crate::heap::scope;
 use crate::identity::{Entry, FnRef};
 use crate::ipc::bell::Bell;
@@ -207,7 +207,7 @@ fn run(
         Some(Known { function: Err(text), .. }) => text.clone(),
         None => "its job header never came".to_owned(),
     };
-    let failure = codec::to_bytes(&TaskKind::Decode { text });
+    let failure = codec::to_bytes(&Failure::Decode { text });
     for at in frame.skip..frame.count {
         link.start(at);
         link.failure(at, &failure)?;

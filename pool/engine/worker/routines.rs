@@ -2,7 +2,7 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::codec::{self, Reader};
-use crate::error::{Error, RemoteError, TaskError, TaskKind};
+use crate::error::{Error, Failure, RemoteError, TaskError};
 use crate::heap::scope::{self, Pins, attached_in};
 use crate::identity::{Callable, Entry, FnRef};
 use crate::process::args::{Args, Task};
@@ -39,7 +39,7 @@ pub(crate) struct Routines {
 }
 
 /// Calls the function of a routine with its serialised arguments; returns what the function returned.
-pub(crate) type Call = fn(&mut Reader<'_>) -> Result<Box<dyn Any>, TaskKind>;
+pub(crate) type Call = fn(&mut Reader<'_>) -> Result<Box<dyn Any>, Failure>;
 
 impl Callable for Call {
     const TAG: u64 = 3;
@@ -85,25 +85,25 @@ impl Routine {
     /// # Errors
     ///
     /// It has panicked or failed, or cannot be called.
-    pub(crate) fn run<R>(&self, call: impl FnOnce(&Routine) -> Result<R, TaskKind>) -> Result<R, TaskError> {
-        guarded(|| call(self)).map_err(|kind| self.error(kind))
+    pub(crate) fn run<R>(&self, call: impl FnOnce(&Routine) -> Result<R, Failure>) -> Result<R, TaskError> {
+        guarded(|| call(self)).map_err(|failure| self.error(failure))
     }
 
     /// Calls an initializer or a finalizer.
-    pub(crate) fn proceed(&self) -> Result<(), TaskKind> {
+    pub(crate) fn proceed(&self) -> Result<(), Failure> {
         self.make().map(drop)
     }
 
     /// Calls the function, and returns what it returned: the state of a worker.
-    pub(crate) fn make(&self) -> Result<Box<dyn Any>, TaskKind> {
-        let call = self.function.resolve::<Call>().map_err(|text| TaskKind::Decode { text })?.call();
+    pub(crate) fn make(&self) -> Result<Box<dyn Any>, Failure> {
+        let call = self.function.resolve::<Call>().map_err(|text| Failure::Decode { text })?.call();
         scope::with_attached(self.attached.clone(), || call(&mut Reader::new(&self.args)))
     }
 
     /// The error of this routine.
-    pub(crate) fn error(&self, kind: TaskKind) -> TaskError {
+    pub(crate) fn error(&self, failure: Failure) -> TaskError {
         let name = self.function.resolve::<Call>().map_or("a function that it does not have", Entry::name);
-        TaskError::new(kind, name, 0, Some(own_pid()))
+        TaskError::new(failure.into(), name, 0, Some(own_pid()))
     }
 }
 
@@ -154,12 +154,12 @@ pub(crate) fn entry<F: Task<A>, A: Args, J: Keeps<F::Output>>() -> &'static Entr
     Holder::<F, A, J>::ENTRY
 }
 
-fn call<F: Task<A>, A: Args, J: Keeps<F::Output>>(reader: &mut Reader<'_>) -> Result<Box<dyn Any>, TaskKind> {
+fn call<F: Task<A>, A: Args, J: Keeps<F::Output>>(reader: &mut Reader<'_>) -> Result<Box<dyn Any>, Failure> {
     // The user's code in here: `Deserialize`, the function, destructors.
     let called = catch_unwind(AssertUnwindSafe(|| {
-        let args = A::decode(reader).map_err(|error| TaskKind::Decode { text: error.0 })?;
+        let args = A::decode(reader).map_err(|error| Failure::Decode { text: error.0 })?;
         let returned = conjure::<F>().call(&(), &mut (), args);
-        let kept = J::into_outcome(returned).map_err(|source| TaskKind::Failed { source })?;
+        let kept = J::into_outcome(returned).map_err(|source| Failure::Failed { source })?;
         Ok(Box::new(kept) as Box<dyn Any>)
     }));
     called.unwrap_or_else(|payload| Err(panic::describe(payload).into()))

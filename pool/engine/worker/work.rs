@@ -3,7 +3,7 @@
 use crate::attached_fds::AttachedFds;
 use crate::codec::{self, CodecError, Payload, Reader};
 use crate::engine::worker::kept_state::Keeper;
-use crate::error::TaskKind;
+use crate::error::Failure;
 use crate::heap::scope;
 use crate::identity::{Callable, Entry};
 use crate::ipc::link::{Frame, WorkerLink};
@@ -221,7 +221,7 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
     let context = match ready {
         Ok(context) => context,
         Err(text) => {
-            let failure = codec::to_bytes(&TaskKind::Decode { text });
+            let failure = codec::to_bytes(&Failure::Decode { text });
             for at in at..frame.count {
                 link.start(at);
                 link.failure(at, &failure)?;
@@ -245,8 +245,8 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
                 }
                 match decoded.map(|item| J::into_outcome(K::call(context, state, item))) {
                     Ok(Ok(value)) => answer(link, at, value, scratch)?,
-                    Ok(Err(source)) => link.failure(at, &codec::to_bytes(&TaskKind::Failed { source }))?,
-                    Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Decode { text: error.0 }))?,
+                    Ok(Err(source)) => link.failure(at, &codec::to_bytes(&Failure::Failed { source }))?,
+                    Err(error) => link.failure(at, &codec::to_bytes(&Failure::Decode { text: error.0 }))?,
                 }
                 at += 1;
             }
@@ -255,7 +255,7 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
         match outcome {
             Ok(done) => return done,
             Err(payload) => {
-                link.failure(at, &codec::to_bytes(&TaskKind::from(panic::describe(payload))))?;
+                link.failure(at, &codec::to_bytes(&Failure::from(panic::describe(payload))))?;
                 at += 1;
                 if let Err(error) = keeper.renew::<State<K>>() {
                     // What was answered is to be heard before this worker ends.
@@ -283,6 +283,6 @@ fn answer<T: Payload>(link: &mut WorkerEnd, at: u32, value: T, scratch: &mut Vec
     match encoded {
         Ok(()) if !pins.is_empty() => link.value_with_handles(at, scratch, pins),
         Ok(()) => link.value(at, scratch, &[]),
-        Err(error) => link.failure(at, &codec::to_bytes(&TaskKind::Encode { text: error.0 })),
+        Err(error) => link.failure(at, &codec::to_bytes(&Failure::Encode { text: error.0 })),
     }
 }

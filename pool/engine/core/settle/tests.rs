@@ -5,9 +5,9 @@ use crate::codec;
 use crate::engine::call::job::Options;
 use crate::engine::call::results::Results;
 use crate::engine::core::testing::{ENTRY, engine};
+use crate::error::Exit;
 use crate::ipc::link::Progress;
 use crate::process::start::{HeldByChild, News};
-use crate::sys::child::Ending;
 
 fn answer(kind: AnswerKind, seq: u64, first: u32, count: u32, payload: Vec<u8>) -> Answer {
     Answer { kind, seq, first, count, nanos: 0, payload: Payload::Own(payload), attached: Vec::new() }
@@ -48,7 +48,7 @@ fn outcomes(answers: Vec<Answer>, started: u32) -> (Option<String>, Vec<Result<u
     driver.core.submit(TaskRange { job: Some(Arc::clone(&job)), first: 0, count: 4, next: 0, pins: None }, &[]);
     driver.drive_by();
     let reason = driver.core.workers[0].condemned.clone();
-    driver.core.seat.tell((0, 1, News::Exited(Ending::Signal(9), HeldByChild::nothing())));
+    driver.core.seat.tell((0, 1, News::Exited(Exit::Signal(9), HeldByChild::nothing())));
     driver.drive_by();
     let waiting: u32 = driver.core.queue.backlog().map(|queued| queued.range.left()).sum();
     assert_eq!(job.outstanding(), u64::from(waiting), "tasks that nobody has in his books");

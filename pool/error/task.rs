@@ -1,0 +1,263 @@
+//! [`TaskError`]: why a task has no result.
+
+#[cfg(doc)]
+use super::RemoteError;
+use super::{Exit, Failure};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// Why one task has no result.
+///
+/// ```
+/// use multiproc::Pool;
+///
+/// let pool = Pool::new(1)?;
+/// let error = pool.apply(|x: i32| { assert!(x > 0, "too small"); x }, (-1,)).unwrap_err();
+/// let task = error.task().unwrap();
+/// assert!(task.is_panic());
+/// assert_eq!(task.message(), Some("too small"));
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TaskError {
+    inner: Box<TaskInner>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct TaskInner {
+    kind: TaskKind,
+    function: String,
+    index: u64,
+    worker: Option<i32>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum TaskKind {
+    Failure(Failure),
+    WorkerLost { exit: Exit, reason: Option<String>, memory: Option<u64>, output: Option<String> },
+    TimedOut { limit: Duration },
+    Cancelled,
+    Terminated,
+    NotRunning,
+    Broken { cause: String },
+    InvalidArgument { text: String },
+    Deadlock,
+}
+
+impl From<Failure> for TaskKind {
+    fn from(failure: Failure) -> TaskKind {
+        TaskKind::Failure(failure)
+    }
+}
+
+impl TaskError {
+    #[cold]
+    pub(crate) fn new(kind: TaskKind, function: &str, index: u64, worker: Option<i32>) -> TaskError {
+        TaskError { inner: Box::new(TaskInner { kind, function: function.to_owned(), index, worker }) }
+    }
+
+    /// The name of the function, as `std::any::type_name` gives it.
+    pub fn function(&self) -> &str {
+        &self.inner.function
+    }
+
+    /// The number of the task in its call, from 0; 0 for `apply`.
+    pub fn index(&self) -> u64 {
+        self.inner.index
+    }
+
+    /// The process id of the worker that ran it, if one did.
+    pub fn worker(&self) -> Option<i32> {
+        self.inner.worker
+    }
+
+    /// Whether the function panicked. The worker lives on.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Failure(Failure::Panicked(_)))
+    }
+
+    /// Whether the function of a `try_` call returned an `Err`; [`source`](std::error::Error::source) is then a
+    /// [`RemoteError`].
+    pub fn is_error(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Failure(Failure::Failed { .. }))
+    }
+
+    /// Whether the worker process died while it ran this task: killed, out of memory, `exit`, `abort`.
+    pub fn is_worker_lost(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::WorkerLost { .. })
+    }
+
+    /// Whether the argument or the result could not be serialised.
+    pub fn is_encode(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Failure(Failure::Encode { .. }))
+    }
+
+    /// Whether the argument or the result could not be deserialised.
+    pub fn is_decode(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Failure(Failure::Decode { .. }))
+    }
+
+    /// Whether it did not end within its time limit; the worker was stopped and replaced.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::TimedOut { .. })
+    }
+
+    /// Whether it was cancelled before it had begun: by [`AsyncResult::cancel`](crate::AsyncResult::cancel), or since
+    /// another task of a call with [`Call::fail_fast`](crate::Call::fail_fast) has failed.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Cancelled)
+    }
+
+    /// Whether the pool was terminated before the task had a result.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Terminated)
+    }
+
+    /// Whether the pool had been closed, so that the task was not even queued.
+    pub fn is_not_running(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::NotRunning)
+    }
+
+    /// Whether the call was refused for an argument or an option that makes no sense.
+    pub fn is_invalid_argument(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::InvalidArgument { .. })
+    }
+
+    /// Whether the pool gave up before the task had a result, since its workers could not be replaced.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Broken { .. })
+    }
+
+    /// Whether the result was asked for in a callback that it waits for: see
+    /// [`AsyncResult::callback`](crate::AsyncResult::callback).
+    pub fn is_deadlock(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Deadlock)
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match &self.inner.kind {
+            TaskKind::Failure(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// The message of the panic.
+    pub fn message(&self) -> Option<&str> {
+        Some(&self.failure()?.panic()?.message)
+    }
+
+    /// Where the function panicked: `file:line:column`.
+    pub fn location(&self) -> Option<&str> {
+        self.failure()?.panic()?.location.as_deref()
+    }
+
+    /// The backtrace of the panic, if `RUST_BACKTRACE` is set.
+    pub fn backtrace(&self) -> Option<&str> {
+        self.failure()?.panic()?.backtrace.as_deref()
+    }
+
+    /// The signal that killed the worker.
+    pub fn signal(&self) -> Option<i32> {
+        match self.inner.kind {
+            TaskKind::WorkerLost { exit: Exit::Signal(signal), .. } => Some(signal),
+            _ => None,
+        }
+    }
+
+    /// The last lines that the lost worker has written to stderr, if the pool was to read them: see
+    /// [`PoolBuilder::capture_output`](crate::PoolBuilder::capture_output).
+    pub fn output(&self) -> Option<&str> {
+        match &self.inner.kind {
+            TaskKind::WorkerLost { output, .. } => output.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The code with which the worker exited in the middle of the task.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self.inner.kind {
+            TaskKind::WorkerLost { exit: Exit::Code(code), .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TaskInner { kind, function, index, worker } = &*self.inner;
+        write!(f, "task {index} of `{function}` ")?;
+        match kind {
+            TaskKind::Failure(failure) => failure.fmt(f),
+            TaskKind::WorkerLost { exit, reason, memory, .. } => {
+                write!(f, "lost its worker: process {} ", worker.unwrap_or_default())?;
+                if let Some(reason) = reason {
+                    return write!(f, "wrote garbage into its link ({reason}) and was killed");
+                }
+                match memory {
+                    Some(bytes) if exit.may_be_memory() => {
+                        write!(f, "{exit}; its memory is limited to {} MiB more than a fresh worker has", bytes >> 20)
+                    }
+                    _ => write!(f, "{exit}{}", exit.hint()),
+                }
+            }
+            TaskKind::TimedOut { limit } => write!(f, "did not end within its time limit of {limit:?}"),
+            TaskKind::Cancelled => f.write_str("was cancelled"),
+            TaskKind::Terminated => f.write_str("has no result: the pool was terminated"),
+            TaskKind::NotRunning => f.write_str("was not run: the pool was closed"),
+            TaskKind::Broken { cause } => write!(f, "has no result: the pool is broken: {cause}"),
+            TaskKind::InvalidArgument { text } => write!(f, "was not run: {text}"),
+            TaskKind::Deadlock => f.write_str("has no result yet: the callback that asks for it has to end first"),
+        }
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskError({self})")
+    }
+}
+
+impl std::error::Error for TaskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.failure()?.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, RemoteError};
+    use std::io;
+
+    #[test]
+    fn a_chain_of_causes_crosses_as_text() {
+        let inner = "x".parse::<i32>().unwrap_err();
+        let outer = io::Error::new(io::ErrorKind::InvalidData, inner);
+        let wrapped = Error::from(TaskError::new(
+            Failure::Failed { source: RemoteError::new(&outer) }.into(),
+            "parse",
+            3,
+            Some(42),
+        ));
+        assert_eq!(wrapped.to_string(), "task 3 of `parse` failed: invalid digit found in string");
+        let source = std::error::Error::source(&wrapped).unwrap();
+        assert!(source.downcast_ref::<RemoteError>().is_some());
+    }
+
+    #[test]
+    fn a_lost_worker_names_the_signal() {
+        let error = TaskError::new(
+            TaskKind::WorkerLost { exit: Exit::Signal(9), reason: None, memory: None, output: None },
+            "f",
+            7,
+            Some(1234),
+        );
+        assert!(
+            error
+                .to_string()
+                .starts_with("task 7 of `f` lost its worker: process 1234 was killed by signal 9 (SIGKILL)")
+        );
+        assert_eq!(error.signal(), Some(9));
+    }
+}
