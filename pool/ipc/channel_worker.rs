@@ -1,7 +1,7 @@
 //! The channel link, the worker's end: takes frames, and says what has become of each task.
 
 use crate::codec;
-use crate::error::TaskKind;
+use crate::error::Failure;
 use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::channel::Said;
 use crate::ipc::control::Control;
@@ -62,7 +62,7 @@ impl ChannelWorker {
     #[cold]
     fn refuse(&mut self, at: u32, why: &str) {
         let text = format!("it cannot be sent: {why}");
-        self.keep(AnswerKind::Failure, at, &[&codec::to_bytes(&TaskKind::Encode { text })]);
+        self.keep(AnswerKind::Failure, at, &[&codec::to_bytes(&Failure::Encode { text })]);
     }
 
     fn keep(&mut self, kind: AnswerKind, at: u32, parts: &[&[u8]]) {
