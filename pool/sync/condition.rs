@@ -4,7 +4,7 @@ use crate::error::{Error, LockError};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::sync::algorithm::condition::{self, Monitor, NotWaited};
-use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties};
+use crate::sync::algorithm::word::{NotReleased, Outcome, Parties};
 use crate::sync::handle::{expect, make, read};
 use crate::sync::lock::{Lock, LockGuard};
 use crate::sync::party::Here;
@@ -63,17 +63,17 @@ enum Guarding {
 }
 
 impl Monitor for Guarding {
-    fn holds(&self, me: Owner) -> bool {
+    fn holds(&self, parties: &impl Parties) -> bool {
         match self {
-            Guarding::Lock(lock) => lock.word().holds(me),
-            Guarding::RLock(lock) => lock.algorithm().holds(me),
+            Guarding::Lock(lock) => lock.word().holds(parties),
+            Guarding::RLock(lock) => lock.algorithm().holds(parties),
         }
     }
 
-    fn let_go(&self, me: Owner) -> Result<u32, NotReleased> {
+    fn let_go(&self, parties: &impl Parties) -> Result<u32, NotReleased> {
         match self {
-            Guarding::Lock(lock) => lock.word().let_go(me),
-            Guarding::RLock(lock) => lock.algorithm().let_go(me),
+            Guarding::Lock(lock) => lock.word().let_go(parties),
+            Guarding::RLock(lock) => lock.algorithm().let_go(parties),
         }
     }
 

@@ -47,6 +47,7 @@ impl Outcome {
     /// # Errors
     ///
     /// The caller would have waited for itself, or a holder has died.
+    #[inline]
     pub(super) fn into_held(self, give_back: impl FnOnce()) -> Result<bool, LockError> {
         match self {
             Outcome::Acquired => Ok(true),
@@ -60,6 +61,7 @@ impl Outcome {
     }
 
     /// Like [`Outcome::into_held`], for a lock that `guard` holds and whose drop gives it back.
+    #[inline]
     pub(super) fn into_guard<G>(self, guard: impl Fn() -> G) -> Result<Option<G>, LockError> {
         Ok(self.into_held(|| drop(guard()))?.then(guard))
     }

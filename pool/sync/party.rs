@@ -5,10 +5,9 @@ use crate::heap::tree;
 #[cfg(not(loom))]
 use crate::sync::algorithm::word::MAX_SLOTS;
 use crate::sync::algorithm::word::{MAX_THREAD, Owner, Parties};
-use crate::sys::fork::{set_thread_tag, thread_tag};
+use crate::sys::fork::{set_thread_tag, thread_stamp, thread_tag};
 use crate::sys::thread_end::at_thread_end;
 use parking_lot::Mutex;
-use std::cell::Cell;
 use std::collections::VecDeque;
 
 #[cfg(not(loom))]
@@ -42,10 +41,10 @@ impl Here {
         // Refuses in a fork, whose threads must not pass for those of the process that it was forked from.
         let own = tree::own()?;
         let slot = u16::try_from(own.index + 1).unwrap_or(u16::MAX);
-        let number = Numbers::take();
+        let (number, stamp) = Numbers::take();
         at_thread_end(Numbers::give_back, number.into());
         let me = Owner::new(slot, own.generation as u8, number);
-        set_thread_tag(me.bits());
+        set_thread_tag(me.bits(), stamp);
         Ok(Here { me })
     }
 
@@ -59,6 +58,11 @@ impl Parties for Here {
     #[inline]
     fn me(&self) -> Owner {
         self.me
+    }
+
+    #[inline]
+    fn stamp(&self) -> u32 {
+        thread_stamp()
     }
 
     #[inline]
@@ -76,13 +80,19 @@ pub(crate) fn pid_of(owner: Owner) -> u64 {
     tree::pid_of(u32::from(owner.slot()).wrapping_sub(1))
 }
 
-/// The numbers of threads in this process, from 1. One is free for another thread when its own has ended: after the last code
-/// of the user's that runs in it, and only if it holds nothing, since whoever has the number is taken for the holder.
+/// The numbers of threads in this process, from 1. One is free for another thread when its own has ended, after the last code
+/// of the user's that runs in it.
+///
+/// Who has the number of a thread that ended while it held a lock is taken for the holder by the lock word. So it is told that
+/// it would deadlock, instead of waiting for ever; but it can do nothing with the lock, since a guard stays on its thread, and a
+/// recursive lock looks at the stamp as well.
 struct Numbers {
     /// Those that came back, to be given away again in that order: so each rests as long as possible.
     free: VecDeque<u16>,
     /// How many were ever given away.
     used: u16,
+    /// The stamp that was given to a thread last; it begins anew after 2^32 threads.
+    stamp: u32,
 }
 
 /// The last number. Beyond that many threads at a time all others share it: they lock each other out all the same, but one
@@ -90,48 +100,28 @@ struct Numbers {
 /// twice.
 const LAST: u16 = MAX_THREAD;
 
-static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: VecDeque::new(), used: 0 });
+static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: VecDeque::new(), used: 0, stamp: 0 });
 
 impl Numbers {
-    fn take() -> u16 {
+    /// A number and a stamp for the calling thread.
+    fn take() -> (u16, u32) {
         let mut numbers = NUMBERS.lock();
-        if let Some(number) = numbers.free.pop_front() {
-            return number;
-        }
-        numbers.used = (numbers.used + 1).min(LAST);
-        numbers.used
+        numbers.stamp = numbers.stamp.wrapping_add(1);
+        let number = numbers.free.pop_front().unwrap_or_else(|| {
+            numbers.used = (numbers.used + 1).min(LAST);
+            numbers.used
+        });
+        (number, numbers.stamp)
     }
 
     /// The calling thread has ended.
     fn give_back(number: u32) {
         // Should anything of it run after this, it is another thread for the locks.
-        set_thread_tag(0);
+        set_thread_tag(0, 0);
         let number = number as u16;
         // In a fork another thread of the original may have had the list locked, for ever.
-        if HOLDS.get() == 0 && number != LAST && tree::own().is_ok() {
+        if number != LAST && tree::own().is_ok() {
             NUMBERS.lock().free.push_back(number);
         }
     }
-}
-
-thread_local! {
-    /// How many locks this thread holds that nobody else can give back.
-    static HOLDS: Cell<u32> = const { Cell::new(0) };
-}
-
-/// The calling thread holds one lock more that nobody else can give back. Its number is nobody else's as long as it does.
-///
-/// What a [`RLock`](crate::RLock) holds is counted, since whoever has its holder's number may take it again. Guards of a
-/// [`Lock`](crate::Lock) or for writing are not, at which a pair of lock and unlock would take noticeably longer: one that
-/// lives when its thread has ended was forgotten, so the lock stays held, and all that its number can do to a later thread
-/// is that this is told that it would deadlock, instead of waiting for ever.
-#[inline]
-pub(crate) fn holds_one_more() {
-    HOLDS.set(HOLDS.get().wrapping_add(1));
-}
-
-/// It holds one less.
-#[inline]
-pub(crate) fn holds_one_less() {
-    HOLDS.set(HOLDS.get().wrapping_sub(1));
 }

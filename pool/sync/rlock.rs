@@ -4,10 +4,10 @@ use crate::error::{Error, LockError};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::sync::algorithm::rlock;
-use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties};
+use crate::sync::algorithm::word::{NotReleased, Outcome, Parties};
 use crate::sync::handle::{expect, make, read};
 use crate::sync::lock::Holder;
-use crate::sync::party::{Here, holds_one_less, holds_one_more};
+use crate::sync::party::Here;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -80,10 +80,11 @@ impl RLock {
     /// # Timeouts
     ///
     /// Waits as long as another thread of a living process holds the lock; see [`RLock::lock_timeout`].
+    #[inline]
     pub fn lock(&self) -> Result<RLockGuard<'_>, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.lock_until(&here, Deadline::NEVER);
-        self.guard(here, outcome)?.ok_or(LockError::TOO_MANY)
+        self.guard(outcome)?.ok_or(LockError::TOO_MANY)
     }
 
     /// Takes the lock if no other thread holds it; `None` when one does.
@@ -94,7 +95,7 @@ impl RLock {
     pub fn try_lock(&self) -> Result<Option<RLockGuard<'_>>, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.try_lock(&here);
-        self.guard(here, outcome)
+        self.guard(outcome)
     }
 
     /// Waits for the lock for at most `timeout`; `None` when another thread held it all the time.
@@ -105,7 +106,7 @@ impl RLock {
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<RLockGuard<'_>>, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.lock_until(&here, Deadline::after(timeout));
-        self.guard(here, outcome)
+        self.guard(outcome)
     }
 
     /// Waits for the lock and takes it even if a holder has died: to repair what the lock protects, see
@@ -117,7 +118,7 @@ impl RLock {
     pub fn lock_poisoned(&self) -> Result<RLockGuard<'_>, LockError> {
         let here = Here::new()?;
         match self.shared.lock_until(&here, Deadline::NEVER) {
-            Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(RLockGuard::new(self, here.me())),
+            Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(RLockGuard::new(self)),
             _ => Err(LockError::TOO_MANY),
         }
     }
@@ -141,6 +142,7 @@ impl RLock {
     /// # Timeouts
     ///
     /// As [`RLock::lock`]; see [`RLock::acquire_timeout`].
+    #[inline]
     pub fn acquire(&self) -> Result<(), LockError> {
         let here = Here::new()?;
         let outcome = self.shared.acquire_until(&here, Deadline::NEVER);
@@ -175,13 +177,12 @@ impl RLock {
     /// # Errors
     ///
     /// [`LockError::is_not_held`] when this thread has not acquired it raw, or not as often.
+    #[inline]
     pub fn release(&self) -> Result<(), LockError> {
-        let me = Here::new()?.me();
-        self.shared.release(me).map(|()| holds_one_less()).map_err(|error| match error {
+        let here = Here::new()?;
+        self.shared.release(&here).map_err(|error| match error {
             NotReleased::Free => LockError::NOT_HELD,
-            NotReleased::NotYours if self.shared.owner().is_some_and(|(owner, _)| owner == me) => {
-                LockError::HELD_BY_GUARD
-            }
+            NotReleased::NotYours if self.shared.is_held_by(&here) => LockError::HELD_BY_GUARD,
             NotReleased::NotYours => LockError::NOT_OWNER,
         })
     }
@@ -196,17 +197,15 @@ impl RLock {
         self.shared.poisoned()
     }
 
-    fn guard(&self, here: Here, outcome: Outcome) -> Result<Option<RLockGuard<'_>>, LockError> {
-        outcome.into_guard(|| RLockGuard::new(self, here.me()))
+    #[inline]
+    fn guard(&self, outcome: Outcome) -> Result<Option<RLockGuard<'_>>, LockError> {
+        outcome.into_guard(|| RLockGuard::new(self))
     }
 
+    #[inline]
     fn held(&self, here: Here, outcome: Outcome) -> Result<bool, LockError> {
         // A raw lock that this thread has just got can be released.
-        let held = outcome.into_held(|| _ = self.shared.release(here.me()))?;
-        if held {
-            holds_one_more();
-        }
-        Ok(held)
+        outcome.into_held(|| _ = self.shared.release(&here))
     }
 }
 
@@ -243,15 +242,16 @@ impl<'de> Deserialize<'de> for RLock {
 #[must_use = "dropped at once, it releases the lock at once: `let _held = lock.lock()?`"]
 pub struct RLockGuard<'a> {
     lock: &'a RLock,
-    me: Owner,
+    /// That of the lock: one look less when it is released.
+    shared: &'a rlock::RLock,
     /// Not `Send`: the lock belongs to the thread.
     here: PhantomData<*const ()>,
 }
 
 impl<'a> RLockGuard<'a> {
-    fn new(lock: &'a RLock, me: Owner) -> RLockGuard<'a> {
-        holds_one_more();
-        RLockGuard { lock, me, here: PhantomData }
+    #[inline]
+    fn new(lock: &'a RLock) -> RLockGuard<'a> {
+        RLockGuard { lock, shared: &lock.shared, here: PhantomData }
     }
 
     /// Whether a holder has died and nobody has cleared that since, see [`RLock::lock_poisoned`].
@@ -261,20 +261,20 @@ impl<'a> RLockGuard<'a> {
 
     /// Says that what the lock protects is sound again: [`RLock::lock`] works as before from now on.
     pub fn clear_poison(&self) {
-        if Here::known().is_some() {
+        if let Some(here) = Here::known() {
             // This thread holds it, so it cannot be refused.
-            let _ = self.lock.shared.clear_poison(self.me);
+            let _ = self.shared.clear_poison(here.me());
         }
     }
 }
 
 impl Drop for RLockGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         // A fork that has a copy of the guard is not known. It does not hold the lock.
-        if Here::known().is_some() {
+        if let Some(here) = Here::known() {
             // Only memory that somebody has written over could refuse.
-            let _ = self.lock.shared.unlock(self.me);
-            holds_one_less();
+            let _ = self.shared.unlock(&here);
         }
     }
 }

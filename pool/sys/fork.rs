@@ -9,8 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+/// What [`set_thread_tag`] was told of a thread.
+struct Thread {
+    tag: Cell<u32>,
+    stamp: Cell<u32>,
+}
+
 thread_local! {
-    static TAG: Cell<u32> = const { Cell::new(0) };
+    static THREAD: Thread = const { Thread { tag: Cell::new(0), stamp: Cell::new(0) } };
 }
 
 /// How many forks lie between the process that first used this library and this one.
@@ -24,12 +30,22 @@ pub(crate) fn fork_generation() -> u32 {
 /// The number that was last given to this thread by [`set_thread_tag`]; 0 in a new thread, and in a fork.
 #[inline]
 pub(crate) fn thread_tag() -> u32 {
-    TAG.get()
+    THREAD.with(|thread| thread.tag.get())
 }
 
-/// Gives this thread a number. Only in a process that has called [`watch_for_forks`] a fork begins without it.
-pub(crate) fn set_thread_tag(tag: u32) {
-    TAG.set(tag);
+/// What [`set_thread_tag`] has stored beside the tag.
+#[inline]
+pub(crate) fn thread_stamp() -> u32 {
+    THREAD.with(|thread| thread.stamp.get())
+}
+
+/// Gives this thread a number, and a second one beside it. Only in a process that has called [`watch_for_forks`] a fork begins
+/// without the first.
+pub(crate) fn set_thread_tag(tag: u32, stamp: u32) {
+    THREAD.with(|thread| {
+        thread.tag.set(tag);
+        thread.stamp.set(stamp);
+    });
 }
 
 /// From now on notices forks. `pthread_atfork(3)`.
@@ -37,7 +53,7 @@ pub(crate) fn watch_for_forks() {
     extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::Relaxed);
         // This is the one thread that goes on.
-        TAG.set(0);
+        THREAD.with(|thread| thread.tag.set(0));
     }
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -76,15 +92,15 @@ mod tests {
 
     #[test]
     fn a_thread_has_a_tag_of_its_own() {
-        set_thread_tag(7);
+        set_thread_tag(7, 8);
         assert_eq!((thread_tag(), std::thread::spawn(thread_tag).join().unwrap()), (7, 0));
-        set_thread_tag(0);
+        set_thread_tag(0, 0);
     }
 
     #[test]
     fn a_fork_has_another_generation_and_no_tag() {
         watch_for_forks();
-        set_thread_tag(7);
+        set_thread_tag(7, 8);
         let before = fork_generation();
         // SAFETY: the child calls nothing but what is async-signal-safe, and ends.
         let child = unsafe { libc::fork() };
@@ -97,6 +113,6 @@ mod tests {
         // SAFETY: the status is written into a variable of ours.
         let reaped = unsafe { libc::waitpid(child, &mut status, 0) };
         assert_eq!((reaped, status, thread_tag(), fork_generation()), (child, 0, 7, before));
-        set_thread_tag(0);
+        set_thread_tag(0, 0);
     }
 }

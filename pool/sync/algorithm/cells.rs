@@ -1,10 +1,10 @@
 //! A few numbers in shared memory that change together or not at all, whoever is killed, and wherever.
 //!
 //! The primitives whose state does not fit into one word keep it in [`Cells`]: numbers behind a lock word. Who wants to
-//! look or change opens them, collects its changes, and commits. A commit of several changes first writes them to a log
-//! beside the numbers, says how many there are, applies them, and takes the log away. Whoever takes the lock from a
-//! killed holder applies what the log says: either it is complete, and all changes are made, or nothing has changed.
-//! No user code ever runs while cells are open, so they are open for some tens of nanoseconds.
+//! look or change opens them, collects its changes in a log beside the numbers, and commits. A commit of several changes
+//! says how many there are in the log, applies them, and takes the log away. Whoever takes the lock from a killed holder
+//! applies what the log says: either it is complete, and all changes are made, or nothing has changed. No user code ever
+//! runs while cells are open, so they are open for some tens of nanoseconds.
 //!
 //! To wait for a change, a thread notes in a [`Line`] that somebody waits, closes the cells, and sleeps on a number that
 //! moves with each wake-up. The mark in a line works as the one in the lock word does: who wakes others takes it away,
@@ -13,9 +13,10 @@
 //!
 //! ## Memory ordering
 //!
-//! All is read and written under the lock word, whose Acquire and Release order it. Within a commit every store is
-//! Release, so that none is made before the ones in front of it (`// SYNC: cells log`): a process that is killed has made
-//! some first part of them. Who takes over sees that part, since its look at the death was Acquire (`// SYNC: death`).
+//! All is read and written under the lock word, whose Acquire and Release order it. Every store to the log, to its length
+//! and to the numbers is Release, so that none is made before the ones in front of it (`// SYNC: cells log`): a process that
+//! is killed has made some first part of them. Who takes over sees that part, since its look at the death was Acquire
+//! (`// SYNC: death`).
 
 use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties, Word, kill};
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -51,10 +52,11 @@ pub(crate) const fn even(count: usize) -> usize {
 #[repr(C)]
 pub(crate) struct Cells<const N: usize> {
     word: Word,
-    /// How many entries of the log are to be applied.
+    /// How many entries of the log are to be applied, whoever opens the cells next; 0 = the log says nothing.
     pending: AtomicU32,
     _room: AtomicU32,
-    /// Which number (above) becomes what (below).
+    /// Which number (above) becomes what (below). The holder alone reads and writes it, and believes none of it that
+    /// another process could have written over: an entry for a number that does not exist is passed over.
     log: [AtomicU64; LOG],
     numbers: [AtomicU32; N],
 }
@@ -128,7 +130,7 @@ impl<const N: usize> Cells<N> {
             Outcome::TimedOut | Outcome::WouldDeadlock | Outcome::Busy => return None,
         }
         kill::point();
-        Some(Open { cells: self, me, changes: [(0, 0); LOG], count: 0 })
+        Some(Open { cells: self, me, count: 0 })
     }
 
     /// Completes what a dead holder has begun.
@@ -136,45 +138,49 @@ impl<const N: usize> Cells<N> {
     fn recover(&self, me: Owner) {
         // SYNC: cells log
         let count = self.pending.load(Acquire) as usize;
-        for entry in self.log.iter().take(count) {
-            let entry = entry.load(Relaxed);
-            if let Some(number) = self.numbers.get((entry >> 32) as usize) {
-                number.store(entry as u32, Release);
-            }
+        for (number, value) in self.logged(count) {
+            number.store(value, Release);
             kill::point();
         }
         self.pending.store(0, Release);
         self.word.clear_poison(me).expect("the cells are open");
     }
 
+    /// The first entries of the log: which number becomes what.
     #[inline]
-    fn apply(&self, changes: &[(u32, u32)]) {
-        self.apply_while(changes, || {
+    fn logged(&self, count: usize) -> impl Iterator<Item = (&AtomicU32, u32)> {
+        self.log.iter().take(count).filter_map(|entry| {
+            let entry = entry.load(Relaxed);
+            Some((self.numbers.get((entry >> 32) as usize)?, entry as u32))
+        })
+    }
+
+    #[inline]
+    fn apply(&self, count: usize) {
+        self.apply_while(count, || {
             kill::point();
             true
         });
     }
 
-    /// Makes the changes, as long as `goes_on` says so, which is asked between all steps. Only in models it ever does not.
+    /// Makes the first changes of the log, as long as `goes_on` says so, which is asked between all steps. Only in models it
+    /// ever does not.
     #[inline]
-    fn apply_while(&self, changes: &[(u32, u32)], mut goes_on: impl FnMut() -> bool) {
-        if let [(at, value)] = changes {
+    fn apply_while(&self, count: usize, mut goes_on: impl FnMut() -> bool) {
+        if count == 1 {
             // One store needs no log.
-            return self.numbers[*at as usize].store(*value, Release);
-        }
-        for (entry, (at, value)) in self.log.iter().zip(changes) {
-            entry.store(u64::from(*at) << 32 | u64::from(*value), Relaxed);
+            return self.logged(1).for_each(|(number, value)| number.store(value, Release));
         }
         if !goes_on() {
             return;
         }
         // SYNC: cells log
-        self.pending.store(changes.len() as u32, Release);
-        for (at, value) in changes {
+        self.pending.store(count as u32, Release);
+        for (number, value) in self.logged(count) {
             if !goes_on() {
                 return;
             }
-            self.numbers[*at as usize].store(*value, Release);
+            number.store(value, Release);
         }
         if goes_on() {
             self.pending.store(0, Release);
@@ -184,10 +190,10 @@ impl<const N: usize> Cells<N> {
     /// For models, which cannot kill: a holder that stops for ever after so many steps of its commit.
     #[cfg(all(test, loom))]
     pub(crate) fn die_in_commit(open: Open<'_, N>, steps: u32) {
-        let (cells, changes) = (open.cells, open.changes[..open.count].to_vec());
+        let (cells, count) = (open.cells, open.count);
         std::mem::forget(open);
         let mut done = 0;
-        cells.apply_while(&changes, || {
+        cells.apply_while(count, || {
             done += 1;
             done <= steps
         });
@@ -199,15 +205,23 @@ impl<const N: usize> Cells<N> {
 pub(crate) struct Open<'a, const N: usize> {
     cells: &'a Cells<N>,
     me: Owner,
-    changes: [(u32, u32); LOG],
+    /// How many changes stand in the log.
     count: usize,
 }
 
 impl<const N: usize> Open<'_, N> {
+    /// The entry of the log that changes a number, and what it becomes.
+    #[inline]
+    fn change(&self, at: usize) -> Option<(&AtomicU64, u32)> {
+        self.cells.log.iter().take(self.count).find_map(|entry| {
+            let word = entry.load(Relaxed);
+            (word >> 32 == at as u64).then_some((entry, word as u32))
+        })
+    }
+
     #[inline]
     pub(crate) fn get(&self, at: usize) -> u32 {
-        let changed = self.changes[..self.count].iter().find(|change| change.0 as usize == at);
-        changed.map_or_else(|| self.cells.numbers[at].load(Relaxed), |change| change.1)
+        self.change(at).map_or_else(|| self.cells.numbers[at].load(Relaxed), |(_, value)| value)
     }
 
     /// Changes a number with the next commit.
@@ -217,10 +231,13 @@ impl<const N: usize> Open<'_, N> {
     /// When that are too many changes.
     #[inline]
     pub(crate) fn set(&mut self, at: usize, value: u32) {
-        if let Some(change) = self.changes[..self.count].iter_mut().find(|change| change.0 as usize == at) {
-            change.1 = value;
+        let entry = (at as u64) << 32 | u64::from(value);
+        if let Some((logged, _)) = self.change(at) {
+            // SYNC: cells log
+            logged.store(entry, Release);
         } else if self.cells.numbers[at].load(Relaxed) != value {
-            self.changes[self.count] = (at as u32, value);
+            // Release, as the log may have been applied and taken away just before. SYNC: cells log
+            self.cells.log[self.count].store(entry, Release);
             self.count += 1;
         }
     }
@@ -250,7 +267,7 @@ impl<const N: usize> Open<'_, N> {
     #[inline]
     pub(crate) fn flush(&mut self) {
         if self.count > 0 {
-            self.cells.apply(&self.changes[..self.count]);
+            self.cells.apply(self.count);
             self.count = 0;
             kill::point();
         }

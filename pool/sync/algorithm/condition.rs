@@ -15,7 +15,7 @@
 use crate::sync::algorithm::cells::{Cells, Open, even, with_grace};
 use crate::sync::algorithm::rlock::RLock;
 use crate::sync::algorithm::waiters::{End, Ended, Entry, MOST, Waiters};
-use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties, Word};
+use crate::sync::algorithm::word::{NotReleased, Outcome, Parties, Word};
 use crate::sys::futex::Slices;
 use crate::sys::time::Deadline;
 use std::fmt;
@@ -34,23 +34,24 @@ pub(crate) struct Condition {
 /// The lock that a condition belongs to.
 pub(crate) trait Monitor {
     /// Whether this thread holds it, or its process holds it raw.
-    fn holds(&self, me: Owner) -> bool;
+    fn holds(&self, parties: &impl Parties) -> bool;
 
     /// Gives it back entirely; the answer is for [`Monitor::take_again`].
-    fn let_go(&self, me: Owner) -> Result<u32, NotReleased>;
+    fn let_go(&self, parties: &impl Parties) -> Result<u32, NotReleased>;
 
     /// Takes it as it was.
     fn take_again(&self, parties: &impl Parties, before: u32) -> Outcome;
 }
 
 impl Monitor for Word {
-    fn holds(&self, me: Owner) -> bool {
+    fn holds(&self, parties: &impl Parties) -> bool {
+        let me = parties.me();
         self.owner().is_some_and(|owner| owner == me || owner.is_raw_of(me))
     }
 
-    fn let_go(&self, me: Owner) -> Result<u32, NotReleased> {
+    fn let_go(&self, parties: &impl Parties) -> Result<u32, NotReleased> {
         let raw = self.owner().is_some_and(|owner| owner.thread() == 0);
-        if raw { self.release() } else { self.unlock(me) }.map(|()| raw.into())
+        if raw { self.release() } else { self.unlock(parties.me()) }.map(|()| raw.into())
     }
 
     fn take_again(&self, parties: &impl Parties, raw: u32) -> Outcome {
@@ -59,12 +60,12 @@ impl Monitor for Word {
 }
 
 impl Monitor for RLock {
-    fn holds(&self, me: Owner) -> bool {
-        self.owner().is_some_and(|(owner, _)| owner == me)
+    fn holds(&self, parties: &impl Parties) -> bool {
+        self.is_held_by(parties)
     }
 
-    fn let_go(&self, me: Owner) -> Result<u32, NotReleased> {
-        self.unlock_all(me)
+    fn let_go(&self, parties: &impl Parties) -> Result<u32, NotReleased> {
+        self.unlock_all(parties)
     }
 
     fn take_again(&self, parties: &impl Parties, depth: u32) -> Outcome {
@@ -105,15 +106,14 @@ impl Condition {
         lock: &impl Monitor,
         deadline: Deadline,
     ) -> Result<Waited, NotWaited> {
-        let me = parties.me();
-        if !lock.holds(me) {
+        if !lock.holds(parties) {
             return Err(NotWaited::NotHeld);
         }
         // It holds the lock all the time.
         let in_vain = Waited { notified: false, lock: Outcome::Acquired };
         let Some(joined) = self.join(parties, deadline) else { return Ok(in_vain) };
         let entry = joined.ok_or(NotWaited::TooMany)?;
-        let Ok(before) = lock.let_go(me) else {
+        let Ok(before) = lock.let_go(parties) else {
             self.give_up(entry);
             return Err(NotWaited::NotHeld);
         };
@@ -167,7 +167,7 @@ impl Condition {
         lock: &impl Monitor,
         count: usize,
     ) -> Result<usize, NotReleased> {
-        if !lock.holds(parties.me()) {
+        if !lock.holds(parties) {
             return Err(NotReleased::NotYours);
         }
         let mut open = self.cells.open(parties);

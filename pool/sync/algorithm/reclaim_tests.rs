@@ -63,7 +63,7 @@ fn killed_at_every_step_a_lock_word_is_reclaimed() {
 fn killed_at_every_step_a_recursive_lock_is_reclaimed() {
     let work = |lock: &RLock, party: &Party<'static>| {
         (0..2).for_each(|_| assert_eq!(lock.lock_until(party, NEVER), Outcome::Acquired));
-        (0..2).for_each(|_| lock.unlock(party.me()).unwrap());
+        (0..2).for_each(|_| lock.unlock(party).unwrap());
     };
     reclaimed(
         RLock::new,
@@ -122,7 +122,7 @@ fn killed_at_every_step_a_condition_is_reclaimed() {
         assert!(lock.lock_until(party, NEVER).is_acquired());
         assert!(!condition.wait_until(party, lock, soon()).unwrap().notified);
         assert_eq!(condition.notify(party, lock, 1), Ok(0));
-        lock.unlock(party.me()).unwrap();
+        lock.unlock(party).unwrap();
     };
     let make = || (Condition::new(), RLock::new());
     let reclaim = |(condition, lock): &(Condition, RLock), party: &Party<'static>, slot| {

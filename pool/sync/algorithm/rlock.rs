@@ -1,15 +1,18 @@
 //! A recursive lock: the thread that holds it may take it again, and gives it back as often as it took it.
 //!
-//! A lock word, and how deep its holder is in: how often through guards, and how often raw, so that a raw release never
-//! takes away what a guard stands for. Only the holder touches the depth. Who takes the word anew, be it from a dead
-//! holder, begins with a depth of 1, so what a dead one has left there does not matter.
+//! A lock word, and which thread its holder is and how deep it is in: how often through guards, and how often raw, so that a
+//! raw release never takes away what a guard stands for. Only the holder changes that. Who takes the word anew, be it from a
+//! dead holder, begins with a depth of 1, so what a dead one has left there does not matter.
+//!
+//! The word knows threads by a number, which another thread may have when its own has ended. The stamp beside the depth is that
+//! of one thread alone, so nobody takes a lock once more, or gives it back, that an ended thread has left held.
 //!
 //! ## Memory ordering
 //!
-//! That of the lock word; the depth is only touched under it.
+//! That of the lock word; depth and stamp are only changed under it, and believed by nobody but their author.
 
 use crate::sync::algorithm::word::{MAX_THREAD, NotReleased, Outcome, Owner, Parties, Word, kill};
-use crate::sys::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::sys::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sys::time::Deadline;
 use std::fmt;
 
@@ -37,107 +40,154 @@ impl Field {
 #[repr(C)]
 pub(crate) struct RLock {
     word: Word,
-    depth: AtomicU32,
+    /// The depth, and above it the stamp of the holder: in one, since each store is a noticeable part of the price.
+    depth: AtomicU64,
 }
 
 impl RLock {
     /// In real life it is memory that was zero.
     #[cfg(test)]
     pub(crate) fn new() -> RLock {
-        RLock { word: Word::new(), depth: AtomicU32::new(0) }
+        RLock { word: Word::new(), depth: AtomicU64::new(0) }
     }
 
     /// Takes the lock for a guard, or takes it once more.
     ///
     /// Who takes it once more is not told of poison again. More than 65535 times in a row are refused as
     /// [`Outcome::Busy`].
+    #[inline]
     pub(crate) fn lock_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(self.word.lock_until(parties, deadline), parties.me(), GUARD)
+        self.enter(self.word.lock_until(parties, deadline), parties, GUARD, deadline)
     }
 
     /// Like [`RLock::lock_until`], without waiting.
     pub(crate) fn try_lock(&self, parties: &impl Parties) -> Outcome {
-        self.enter(self.word.try_lock(parties), parties.me(), GUARD)
+        self.enter(self.word.try_lock(parties), parties, GUARD, Deadline::NEVER)
     }
 
     /// Like [`RLock::lock_until`], but raw.
+    #[inline]
     pub(crate) fn acquire_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(self.word.lock_until(parties, deadline), parties.me(), RAW)
+        self.enter(self.word.lock_until(parties, deadline), parties, RAW, deadline)
     }
 
     /// Like [`RLock::acquire_until`], without waiting.
     pub(crate) fn try_acquire(&self, parties: &impl Parties) -> Outcome {
-        self.enter(self.word.try_lock(parties), parties.me(), RAW)
+        self.enter(self.word.try_lock(parties), parties, RAW, Deadline::NEVER)
     }
 
-    fn enter(&self, outcome: Outcome, me: Owner, how: Field) -> Outcome {
-        match outcome {
-            Outcome::Acquired | Outcome::AcquiredPoisoned => {
-                self.depth.store(how.one(), Relaxed);
-                kill::point();
-                outcome
-            }
-            // The last number may be that of several threads, of which one must not pass for another.
-            Outcome::WouldDeadlock | Outcome::Busy if self.word.owner() == Some(me) && me.thread() < MAX_THREAD => {
-                let depth = self.depth.load(Relaxed);
+    /// The calling thread has tried to take the word, or waited for it until the deadline, with this outcome.
+    #[inline]
+    fn enter(&self, outcome: Outcome, parties: &impl Parties, how: Field, deadline: Deadline) -> Outcome {
+        if outcome == Outcome::Acquired {
+            self.set_depth(parties, how.one());
+            return Outcome::Acquired;
+        }
+        self.enter_otherwise(outcome, *parties, how, deadline)
+    }
+
+    #[inline(never)]
+    fn enter_otherwise(&self, outcome: Outcome, parties: impl Parties, how: Field, deadline: Deadline) -> Outcome {
+        if outcome.is_acquired() {
+            self.set_depth(&parties, how.one());
+            return outcome;
+        }
+        // The last number may be that of several threads. One that has just taken the word, and did not write its stamp yet,
+        // may find that of another there.
+        let shares_number = parties.me().thread() == MAX_THREAD;
+        match self.depth_of(&parties) {
+            Some(depth) if !shares_number => {
                 if how.of(depth) == MOST {
                     return Outcome::Busy;
                 }
-                self.depth.store(depth + how.one(), Relaxed);
-                kill::point();
+                self.set_depth(&parties, depth + how.one());
                 Outcome::Acquired
+            }
+            // It is held by a thread that had the number before, and has ended.
+            None if outcome == Outcome::WouldDeadlock && !shares_number => {
+                let outcome = self.word.open_until(&parties, || deadline);
+                if outcome.is_acquired() {
+                    self.set_depth(&parties, how.one());
+                }
+                outcome
             }
             _ => outcome,
         }
+    }
+
+    #[inline]
+    fn set_depth(&self, parties: &impl Parties, depth: u32) {
+        self.depth.store(stamped(parties, depth), Relaxed);
+        kill::point();
+    }
+
+    /// How deep the calling thread is in, if it holds the lock.
+    fn depth_of(&self, parties: &impl Parties) -> Option<u32> {
+        let depth = self.depth.load(Relaxed);
+        let is_held = self.word.owner() == Some(parties.me()) && depth >> 32 == u64::from(parties.stamp());
+        is_held.then_some(depth as u32)
+    }
+
+    /// Whether the calling thread holds it.
+    pub(crate) fn is_held_by(&self, parties: &impl Parties) -> bool {
+        self.depth_of(parties).is_some()
     }
 
     /// Gives it back once, for a guard.
     ///
     /// # Errors
     ///
-    /// The thread `me` does not hold it through a guard.
-    pub(crate) fn unlock(&self, me: Owner) -> Result<(), NotReleased> {
-        self.give_back(me, GUARD)
+    /// The calling thread does not hold it through a guard.
+    #[inline]
+    pub(crate) fn unlock(&self, parties: &impl Parties) -> Result<(), NotReleased> {
+        self.give_back(parties, GUARD)
     }
 
     /// Gives it back once, raw.
     ///
     /// # Errors
     ///
-    /// The thread `me` does not hold it raw.
-    pub(crate) fn release(&self, me: Owner) -> Result<(), NotReleased> {
-        self.give_back(me, RAW)
+    /// The calling thread does not hold it raw.
+    #[inline]
+    pub(crate) fn release(&self, parties: &impl Parties) -> Result<(), NotReleased> {
+        self.give_back(parties, RAW)
     }
 
-    fn give_back(&self, me: Owner, how: Field) -> Result<(), NotReleased> {
-        match self.word.owner() {
-            Some(owner) if owner == me => {}
-            Some(_) => return Err(NotReleased::NotYours),
-            None => return Err(NotReleased::Free),
+    #[inline]
+    fn give_back(&self, parties: &impl Parties, how: Field) -> Result<(), NotReleased> {
+        if self.depth.load(Relaxed) == stamped(parties, how.one()) {
+            // Unless it has given the lock back already, which the word knows.
+            return self.word.unlock(parties.me());
         }
-        let depth = self.depth.load(Relaxed);
+        self.leave(*parties, how)
+    }
+
+    #[inline(never)]
+    fn leave(&self, parties: impl Parties, how: Field) -> Result<(), NotReleased> {
+        let depth = self.depth_of(&parties).ok_or_else(|| self.not_released())?;
         if how.of(depth) == 0 {
             return Err(NotReleased::NotYours);
         }
-        if depth == how.one() {
-            return self.word.unlock(me);
-        }
-        self.depth.store(depth - how.one(), Relaxed);
-        kill::point();
+        self.set_depth(&parties, depth - how.one());
         Ok(())
     }
 
-    /// Gives it back as often as it was taken; how often that was.
-    pub(crate) fn unlock_all(&self, me: Owner) -> Result<u32, NotReleased> {
-        let depth = self.depth.load(Relaxed);
-        self.word.unlock(me).map(|()| depth)
+    #[cold]
+    fn not_released(&self) -> NotReleased {
+        if self.word.locked() { NotReleased::NotYours } else { NotReleased::Free }
     }
 
-    /// Takes it as often as it was taken before [`RLock::unlock_all`].
+    /// Gives it back as often as it was taken; how often that was.
+    pub(crate) fn unlock_all(&self, parties: &impl Parties) -> Result<u32, NotReleased> {
+        let depth = self.depth_of(parties).ok_or_else(|| self.not_released())?;
+        self.word.unlock(parties.me()).map(|()| depth)
+    }
+
+    /// Takes it as often as it was taken before [`RLock::unlock_all`]; the calling thread does not hold it.
     pub(crate) fn lock_again(&self, parties: &impl Parties, depth: u32) -> Outcome {
-        let outcome = self.word.lock(parties);
+        let outcome = self.word.open_until(parties, || Deadline::NEVER);
         if outcome.is_acquired() {
-            self.depth.store(depth, Relaxed);
+            self.set_depth(parties, depth);
         }
         outcome
     }
@@ -154,7 +204,7 @@ impl RLock {
 
     /// Who holds it, and how deep.
     pub(crate) fn owner(&self) -> Option<(Owner, u32)> {
-        let depth = self.depth.load(Relaxed);
+        let depth = self.depth.load(Relaxed) as u32;
         self.word.owner().map(|owner| (owner, GUARD.of(depth) + RAW.of(depth)))
     }
 
@@ -162,6 +212,12 @@ impl RLock {
     pub(crate) fn poisoned(&self) -> bool {
         self.word.poisoned()
     }
+}
+
+/// A depth with the stamp of the calling thread.
+#[inline]
+fn stamped(parties: &impl Parties, depth: u32) -> u64 {
+    u64::from(parties.stamp()) << 32 | u64::from(depth)
 }
 
 impl fmt::Debug for RLock {
@@ -182,7 +238,7 @@ mod tests {
         let crowd = Crowd::new();
         let lock = RLock::new();
         let (a, same_process, b) = (crowd.party(1, 1), crowd.party(1, 2), crowd.party(2, 1));
-        assert_eq!(lock.unlock(a.me()), Err(NotReleased::Free));
+        assert_eq!(lock.unlock(&a), Err(NotReleased::Free));
         for depth in 1..=3 {
             let taken = if depth == 2 { lock.try_lock(&a) } else { lock.lock_until(&a, Deadline::NEVER) };
             assert_eq!((taken, lock.owner()), (Acquired, Some((a.me(), depth))));
@@ -190,13 +246,13 @@ mod tests {
         for other in [same_process, b] {
             assert_eq!(lock.try_lock(&other), Busy);
             assert_eq!(lock.lock_until(&other, Deadline::after(Duration::from_millis(5))), TimedOut);
-            assert_eq!(lock.unlock(other.me()), Err(NotReleased::NotYours));
+            assert_eq!(lock.unlock(&other), Err(NotReleased::NotYours));
         }
         for _ in 0..3 {
             assert_eq!(lock.try_lock(&b), Busy);
-            assert_eq!(lock.unlock(a.me()), Ok(()));
+            assert_eq!(lock.unlock(&a), Ok(()));
         }
-        assert_eq!(lock.unlock(a.me()), Err(NotReleased::Free));
+        assert_eq!(lock.unlock(&a), Err(NotReleased::Free));
         assert_eq!(lock.try_lock(&b), Acquired);
     }
 
@@ -207,10 +263,10 @@ mod tests {
         let a = crowd.party(1, 1);
         assert_eq!((lock.lock_until(&a, Deadline::NEVER), lock.try_acquire(&a)), (Acquired, Acquired));
         assert_eq!(lock.owner(), Some((a.me(), 2)));
-        assert_eq!((lock.release(a.me()), lock.release(a.me())), (Ok(()), Err(NotReleased::NotYours)));
-        assert_eq!((lock.acquire_until(&a, Deadline::NEVER), lock.unlock(a.me())), (Acquired, Ok(())));
-        assert_eq!((lock.unlock(a.me()), lock.release(a.me())), (Err(NotReleased::NotYours), Ok(())));
-        assert_eq!(lock.release(a.me()), Err(NotReleased::Free));
+        assert_eq!((lock.release(&a), lock.release(&a)), (Ok(()), Err(NotReleased::NotYours)));
+        assert_eq!((lock.acquire_until(&a, Deadline::NEVER), lock.unlock(&a)), (Acquired, Ok(())));
+        assert_eq!((lock.unlock(&a), lock.release(&a)), (Err(NotReleased::NotYours), Ok(())));
+        assert_eq!(lock.release(&a), Err(NotReleased::Free));
         for _ in 0..MOST {
             assert_eq!(lock.try_lock(&a), Acquired);
         }
@@ -221,11 +277,34 @@ mod tests {
     fn threads_that_share_the_last_number_lock_each_other_out() {
         let crowd = Crowd::new();
         let lock = RLock::new();
-        let (one, another) = (crowd.party(1, MAX_THREAD), crowd.party(1, MAX_THREAD));
+        let one = crowd.party(1, MAX_THREAD);
+        let another = one.namesake();
         assert_eq!(lock.lock_until(&one, Deadline::NEVER), Acquired);
         assert_eq!((lock.try_lock(&another), lock.try_acquire(&another)), (Busy, Busy));
         assert_eq!(lock.lock_until(&another, Deadline::NEVER), Outcome::WouldDeadlock);
-        assert_eq!((lock.unlock(one.me()), lock.try_lock(&another)), (Ok(()), Acquired));
+        assert_eq!((lock.unlock(&one), lock.try_lock(&another)), (Ok(()), Acquired));
+    }
+
+    /// They are threads of one process: the first has ended, and the other has its number.
+    #[test]
+    fn what_an_ended_thread_has_left_held_is_not_that_of_its_namesake() {
+        let crowd = Crowd::new();
+        let lock = RLock::new();
+        let ended = crowd.party(1, 1);
+        let namesake = ended.namesake();
+        let soon = || Deadline::after(Duration::from_millis(5));
+        for raw in [false, true] {
+            let taken = if raw { lock.try_acquire(&ended) } else { lock.try_lock(&ended) };
+            assert_eq!(taken, Acquired);
+            assert_eq!((lock.try_lock(&namesake), lock.try_acquire(&namesake)), (Busy, Busy));
+            let waited = (lock.lock_until(&namesake, soon()), lock.acquire_until(&namesake, soon()));
+            assert_eq!(waited, (TimedOut, TimedOut));
+            let released = (lock.release(&namesake), lock.unlock_all(&namesake));
+            assert_eq!(released, (Err(NotReleased::NotYours), Err(NotReleased::NotYours)));
+            assert!(lock.is_held_by(&ended) && !lock.is_held_by(&namesake));
+            assert_eq!(if raw { lock.release(&ended) } else { lock.unlock(&ended) }, Ok(()));
+        }
+        assert_eq!((lock.lock_again(&namesake, 1), lock.unlock(&namesake)), (Acquired, Ok(())));
     }
 
     #[test]
@@ -236,7 +315,7 @@ mod tests {
                     assert_eq!(lock.lock_until(party, Deadline::NEVER), Acquired);
                 }
                 for _ in 0..3 {
-                    assert_eq!(lock.unlock(party.me()), Ok(()));
+                    assert_eq!(lock.unlock(party), Ok(()));
                 }
             });
             let other = crowd.party(2, 1);
@@ -249,11 +328,11 @@ mod tests {
             if outcome == AcquiredPoisoned {
                 // Not told again, until somebody takes it anew.
                 assert_eq!(lock.lock_until(&other, Deadline::NEVER), Acquired);
-                assert_eq!((lock.unlock(other.me()), lock.unlock(other.me())), (Ok(()), Ok(())));
+                assert_eq!((lock.unlock(&other), lock.unlock(&other)), (Ok(()), Ok(())));
                 assert_eq!(lock.try_lock(&other), AcquiredPoisoned);
                 assert_eq!(lock.clear_poison(other.me()), Ok(()));
             }
-            assert_eq!((lock.unlock(other.me()), lock.try_lock(&other)), (Ok(()), Acquired));
+            assert_eq!((lock.unlock(&other), lock.try_lock(&other)), (Ok(()), Acquired));
             killed
         });
         assert!(steps >= 4, "{steps}");
@@ -277,9 +356,9 @@ mod model {
                 let party = shared.0.party(slot, 1);
                 assert_eq!(shared.1.lock_until(&party, Deadline::NEVER), Outcome::Acquired);
                 assert_eq!(shared.1.lock_until(&party, Deadline::NEVER), Outcome::Acquired);
-                shared.1.unlock(party.me()).unwrap();
+                shared.1.unlock(&party).unwrap();
                 shared.2.with_mut(|_| ());
-                shared.1.unlock(party.me()).unwrap();
+                shared.1.unlock(&party).unwrap();
             };
             let other = {
                 let shared = Arc::clone(&shared);
@@ -301,8 +380,8 @@ mod model {
                     let party = shared.0.party(2, 1);
                     assert!(shared.1.lock_until(&party, Deadline::NEVER).is_acquired());
                     assert_eq!(shared.1.owner(), Some((party.me(), 1)));
-                    shared.1.unlock(party.me()).unwrap();
-                    assert!(shared.1.unlock(party.me()).is_err());
+                    shared.1.unlock(&party).unwrap();
+                    assert!(shared.1.unlock(&party).is_err());
                 })
             };
             if shared.1.try_lock(&victim).is_acquired() {

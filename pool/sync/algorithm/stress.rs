@@ -90,7 +90,7 @@ fn condition() {
         condition.notify(party, lock, 1).unwrap();
         let waited = condition.wait_until(party, lock, Deadline::after(Duration::from_millis(1))).unwrap();
         assert!(waited.lock.is_acquired());
-        lock.unlock(party.me()).unwrap();
+        lock.unlock(party).unwrap();
     };
     stress(
         || (Condition::new(), RLock::new()),

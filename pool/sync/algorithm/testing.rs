@@ -18,7 +18,7 @@ impl Crowd {
     pub(crate) fn party(&self, slot: u16, thread: u16) -> Party<'_> {
         // As in the process table, a process knows itself since before anybody could have killed it.
         let generation = (self.lives[usize::from(slot)].load(Ordering::Relaxed) / 2) as u8;
-        Party { crowd: self, me: Owner::new(slot, generation, thread) }
+        Party { crowd: self, me: Owner::new(slot, generation, thread), stamp: thread.into() }
     }
 
     pub(crate) fn kill(&self, slot: u16) {
@@ -38,11 +38,24 @@ impl Crowd {
 pub(crate) struct Party<'a> {
     crowd: &'a Crowd,
     me: Owner,
+    stamp: u32,
+}
+
+#[cfg(not(loom))]
+impl Party<'_> {
+    /// Another thread of the same process that has the same number.
+    pub(crate) fn namesake(self) -> Self {
+        Party { stamp: self.stamp + 1, ..self }
+    }
 }
 
 impl Parties for Party<'_> {
     fn me(&self) -> Owner {
         self.me
+    }
+
+    fn stamp(&self) -> u32 {
+        self.stamp
     }
 
     fn is_dead(&self, slot: u16) -> bool {

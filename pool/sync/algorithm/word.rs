@@ -138,9 +138,12 @@ impl fmt::Debug for Owner {
 /// Before the slot of a dead process is given to another, everything that it can have held must be reclaimed (the methods of
 /// that name). A thread that has just found the holder of a lock dead may be about to take over from it; the generation in
 /// the word keeps it from taking the lock of who has the slot next.
-pub(crate) trait Parties {
+pub(crate) trait Parties: Copy {
     /// The calling thread; its number is not 0.
     fn me(&self) -> Owner;
+
+    /// Tells the calling thread from all others of its process, also from those that had its number before.
+    fn stamp(&self) -> u32;
 
     /// Whether the process that has this slot is dead, with all its threads: whoever is told so sees all that they have done.
     /// The number was read from shared memory, so it may be any; a slot that does not exist counts as dead.

@@ -93,13 +93,13 @@ fn a_recursive_lock_is_given_back_entirely_and_taken_again_as_deep() {
             assert_eq!(condition.wait_until(&a, &lock, Deadline::NEVER), GRANTED);
             assert_eq!(lock.owner(), Some((a.me(), 3)));
             for _ in 0..3 {
-                assert_eq!(lock.unlock(a.me()), Ok(()));
+                assert_eq!(lock.unlock(&a), Ok(()));
             }
         });
         eventually(|| condition.waiting() == 1);
         assert_eq!(lock.lock_until(&b, Deadline::NEVER), Acquired);
         assert_eq!(condition.notify(&b, &lock, 1), Ok(1));
-        assert_eq!(lock.unlock(b.me()), Ok(()));
+        assert_eq!(lock.unlock(&b), Ok(()));
     });
 }
 
