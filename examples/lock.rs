@@ -3,8 +3,8 @@
 //!     cargo run --release --example lock
 //!
 //! The classic program of Python's `multiprocessing`. `number` is a plain argument: each process has its own. `main`
-//! starts both, drops the handles and ends; a program waits for its processes before it exits. `-- --step-ms 10` makes the pause between
-//! two steps shorter.
+//! starts both, drops the handles and ends; a program waits for its processes before it exits. `-- --step-ms 10` makes
+//! the pause between two steps shorter.
 
 use multiproc::{Lock, Process};
 use std::time::Duration;

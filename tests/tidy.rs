@@ -53,6 +53,9 @@ const MOST_LINES: usize = 500;
 /// Files that may be longer: the documented faces, most of which are documentation.
 const FACES: &[&str] = &["pool/lib.rs", "pool/api/pool.rs"];
 
+/// The most columns of a line of prose, in comments and documents.
+const MOST_COLUMNS: usize = 130;
+
 /// The most lines of a `mod.rs`, which is a list.
 const MOST_MOD_LINES: usize = 60;
 
@@ -474,6 +477,47 @@ fn files_are_short() {
         }
     }
     expect_none(complaints);
+}
+
+#[test]
+fn lines_of_prose_are_short() {
+    let is_comment = |line: &str| line.starts_with("//");
+    // A row of a table cannot be broken, and neither can a single link.
+    let is_whole = |line: &str| line.trim_start_matches(['/', '!', ' ']).starts_with(['|', '[']);
+    let mut complaints = Vec::new();
+    let mut check = |source: &Source, number: usize, line: &str| {
+        let width = line.chars().count();
+        if width > MOST_COLUMNS && !is_whole(line.trim_start()) {
+            complaints.push(format!("{}:{number}: {width} columns; break it below {MOST_COLUMNS}", source.path));
+        }
+    };
+    for source in sources(&["pool", "tests", "benches", "examples"], &["rs"]) {
+        for (number, line) in source.lines().filter(|(_, line)| is_comment(line.trim_start())) {
+            check(&source, number, line);
+        }
+    }
+    for source in documents() {
+        let mut is_code = false;
+        for (number, line) in source.lines() {
+            is_code ^= line.starts_with("```");
+            if !is_code {
+                check(&source, number, line);
+            }
+        }
+    }
+    expect_none(complaints);
+}
+
+#[test]
+fn the_readme_of_the_engine_lists_its_files() {
+    let readme = fs::read_to_string(root().join("pool/engine/README.md")).unwrap();
+    let is_own =
+        |name: &str| !["/mod.rs", "/tests.rs", "/testing.rs", "/model.rs"].iter().any(|end| name.ends_with(end));
+    let files = library().into_iter().filter_map(|source| source.path.strip_prefix("pool/engine/").map(str::to_owned));
+    let files: Vec<String> = files.filter(|name| name != "mod.rs" && is_own(name)).collect();
+    assert!(files.len() > 20, "the files of the engine were not found");
+    let missing = files.iter().filter(|name| !readme.contains(&format!("`{name}`")));
+    expect_none(missing.map(|name| format!("pool/engine/README.md: say what `{name}` is for")).collect());
 }
 
 #[test]

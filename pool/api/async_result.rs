@@ -18,8 +18,9 @@ use std::time::Duration;
 
 /// The result of a call that goes on in the background: Python's `AsyncResult`.
 ///
-/// Made by [`Pool::apply_async`](crate::Pool::apply_async) and its kind, and by [`Call::submit`](crate::Call::submit). Three ways to have the result: [`AsyncResult::get`]
-/// waits for it, [`AsyncResult::callback`] is called with it, and `.await` works under any runtime.
+/// Made by [`Pool::apply_async`](crate::Pool::apply_async) and its kind, and by [`Call::submit`](crate::Call::submit).
+/// Three ways to have the result: [`AsyncResult::get`] waits for it, [`AsyncResult::callback`] is called with it, and
+/// `.await` works under any runtime.
 ///
 /// ```
 /// use multiproc::Pool;

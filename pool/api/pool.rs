@@ -94,8 +94,8 @@ use std::time::Duration;
 ///
 /// # State
 ///
-/// `Pool<S>` has workers that each keep an `S`, which tasks may change: see [`PoolBuilder::state`](crate::PoolBuilder::state). For all others `S`
-/// is `()`.
+/// `Pool<S>` has workers that each keep an `S`, which tasks may change: see
+/// [`PoolBuilder::state`](crate::PoolBuilder::state). For all others `S` is `()`.
 pub struct Pool<S = ()> {
     engine: Arc<Engine>,
     state: PhantomData<fn() -> S>,
@@ -489,7 +489,8 @@ impl<S> Pool<S> {
         With::new(&self.engine, Some(ship(context)))
     }
 
-    /// Calls of functions that get the state of their worker first, as `&mut S`; see [`PoolBuilder::state`](crate::PoolBuilder::state) and [`With`].
+    /// Calls of functions that get the state of their worker first, as `&mut S`; see
+    /// [`PoolBuilder::state`](crate::PoolBuilder::state) and [`With`].
     ///
     /// ```
     /// use multiproc::Pool;

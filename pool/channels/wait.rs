@@ -25,8 +25,8 @@ mod sealed {
         fn source(&self) -> Kind<'_>;
     }
 
-    #[allow(missing_debug_implementations, reason = "nobody ever has one")]
-    #[allow(private_interfaces, reason = "nobody outside can name the trait that gives it")]
+    #[expect(missing_debug_implementations, reason = "nobody ever has one")]
+    #[expect(private_interfaces, reason = "nobody outside can name the trait that gives it")]
     pub enum Kind<'a> {
         Descriptor(BorrowedFd<'a>),
         Queue(Inlet),

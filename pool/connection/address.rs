@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Where a [`Listener`](crate::Listener) is: a port of a host, a path in the file system, or an abstract name of Linux.
 ///
-/// It is made of what Python takes: a pair of host and port is TCP, a text or a path is a Unix socket, and a text that begins with
-/// a zero is an abstract name.
+/// It is made of what Python takes: a pair of host and port is TCP, a text or a path is a Unix socket, and a text that
+/// begins with a zero is an abstract name.
 ///
 /// ```
 /// use multiproc::Address;

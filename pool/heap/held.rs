@@ -3,7 +3,8 @@
 //! Such a block has *places*, words that say what a place in a registry says: about to hold a block, holding it, about to
 //! leave it. So a block that lies in a queue is counted as one that a process holds is, and what its writer does, or
 //! whether the writer lives, matters no longer. When the last process lets go of the holding block, what its places say
-//! is released with it. Where the places are is known to the layer above, which says so by [`Holdings`](crate::heap::release::Holdings).
+//! is released with it. Where the places are is known to the layer above, which says so by
+//! [`Holdings`](crate::heap::release::Holdings).
 //!
 //! A block that holds itself, or one that holds it, is never released, as with any counted reference.
 

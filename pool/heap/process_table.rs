@@ -1,10 +1,11 @@
 //! The process table: who uses the heap, who of them is alive, and what each holds.
 //!
-//! A process reserves a slot for each child before it starts it, and names the slot to the child. The child moves in when it
-//! first uses the heap: its supervising thread takes the slot's [`Mark`](crate::sys::robust::Mark), which the kernel sets when that thread ends, and
-//! the process a record lock on the slot, which the kernel takes away when the last of its threads has left the memory. Looking
-//! at the mark costs a load. Once it is set, other threads may still be in the middle of a system call that writes into shared
-//! memory; so only a slot whose record lock is gone, too, is that of a dead process.
+//! A process reserves a slot for each child before it starts it, and names the slot to the child. The child moves in when
+//! it first uses the heap: its supervising thread takes the slot's [`Mark`](crate::sys::robust::Mark), which the kernel
+//! sets when that thread ends, and the process a record lock on the slot, which the kernel takes away when the last of
+//! its threads has left the memory. Looking at the mark costs a load. Once it is set, other threads may still be in the
+//! middle of a system call that writes into shared memory; so only a slot whose record lock is gone, too, is that of a
+//! dead process.
 //!
 //! When the child has ended, its parent releases whatever it held and frees the slot, in whatever state the slot is: so no kill,
 //! wherever it hits, costs a slot. The parent does that after it has read what the child has left behind in its messages.

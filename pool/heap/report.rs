@@ -21,8 +21,8 @@ pub struct SharedMemoryReport {
     pub blocks: usize,
     /// Bytes that were asked for in them.
     pub bytes: u64,
-    /// Blocks that will never be free again, since a dead process still counts as a holder or has left them aside: a process that is killed in the middle of taking or leaving a
-    /// block loses it, one at most.
+    /// Blocks that will never be free again, since a dead process still counts as a holder or has left them aside: a
+    /// process that is killed in the middle of taking or leaving a block loses it, one at most.
     pub lost: usize,
     /// What is not as it must be; empty unless a process has written over the tables or a block, or was stopped for a
     /// second in the middle of changing one.

@@ -249,8 +249,8 @@ pub(crate) trait WorkerLink: Send {
     /// Gives the value of task `at`: the bytes `head` and `rest`, one behind the other.
     fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()>;
 
-    /// Gives the value of task `at`, which refers to shared memory or has attached descriptors, and keeps that until the pool has taken
-    /// it over.
+    /// Gives the value of task `at`, which refers to shared memory or has attached descriptors, and keeps that until the
+    /// pool has taken it over.
     fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()>;
 
     /// Says that task `at` has its attached descriptors.

@@ -15,7 +15,6 @@ pub(crate) struct WorkerEnd {
     original: Original,
 }
 
-#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 enum End {
     Ring(RingWorker),
     Channel(ChannelWorker),

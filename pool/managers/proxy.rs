@@ -164,8 +164,8 @@ impl<T> Proxy<T> {
 
     /// A proxy of the same object whose calls wait for at most `timeout`.
     ///
-    /// When that has passed, a call ends with [`ManagerError::is_timed_out`]. If its function has begun by then, it goes on to its
-    /// end in the server; if not, it is never called.
+    /// When that has passed, a call ends with [`ManagerError::is_timed_out`]. If its function has begun by then, it goes
+    /// on to its end in the server; if not, it is never called.
     ///
     /// ```
     /// use std::time::Duration;

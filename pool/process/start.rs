@@ -66,7 +66,7 @@ impl Drop for HeldByChild {
 #[derive(Debug)]
 pub(crate) struct Start {
     /// This process can have children.
-    #[allow(dead_code, reason = "a proof, not read")]
+    #[expect(dead_code, reason = "a proof, not read")]
     pub(crate) host: Host,
     /// Whether the child stays when its parent ends.
     pub(crate) outlives: bool,

@@ -91,7 +91,7 @@ impl Condition {
     /// # Panics
     ///
     /// When there is no shared memory for it, see [`Condition::try_new`].
-    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> Condition {
         expect(Condition::try_new(), "condition")
     }

@@ -50,7 +50,7 @@ impl Event {
     /// # Panics
     ///
     /// When there is no shared memory for it, see [`Event::try_new`].
-    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> Event {
         expect(Event::try_new(), "event")
     }

@@ -55,7 +55,7 @@ impl Lock {
     /// # Panics
     ///
     /// When there is no shared memory for it, see [`Lock::try_new`].
-    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> Lock {
         match Lock::try_new() {
             Ok(lock) => lock,

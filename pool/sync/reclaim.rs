@@ -23,8 +23,8 @@ pub(crate) fn take_part() {
     release::on_release(holdings);
 }
 
-/// A process has died that had a handle to this block: takes it off. Its index in the process table; returns `false` if the block could
-/// not be opened until the deadline.
+/// A process has died that had a handle to this block: takes it off. Its index in the process table; returns `false` if
+/// the block could not be opened until the deadline.
 pub(crate) fn reclaim(kind: u8, memory: &Memory, index: u32, deadline: Deadline) -> bool {
     let slot = u16::try_from(index + 1).unwrap_or(u16::MAX);
     let is_one_of = |kinds: &[Kind]| kinds.iter().any(|it| *it as u8 == kind);

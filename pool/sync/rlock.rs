@@ -50,7 +50,7 @@ impl RLock {
     /// # Panics
     ///
     /// When there is no shared memory for it, see [`RLock::try_new`].
-    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> RLock {
         expect(RLock::try_new(), "lock")
     }
@@ -74,8 +74,8 @@ impl RLock {
     ///
     /// - [`LockError::is_owner_died`]: a holder has died; the lock is not held then.
     /// - [`LockError::is_too_many`]: this thread has 65535 guards.
-    /// - [`LockError::is_would_deadlock`]: this process has had more than 8190 threads at a time that use locks, and this one cannot
-    ///   be told from the holder.
+    /// - [`LockError::is_would_deadlock`]: this process has had more than 8190 threads at a time that use locks, and this
+    ///   one cannot be told from the holder.
     ///
     /// # Timeouts
     ///

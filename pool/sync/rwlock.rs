@@ -58,7 +58,7 @@ impl RwLock {
     /// # Panics
     ///
     /// When there is no shared memory for it, see [`RwLock::try_new`].
-    #[allow(clippy::new_without_default, reason = "Default must not panic")]
+    #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> RwLock {
         expect(RwLock::try_new(), "lock")
     }

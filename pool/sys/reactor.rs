@@ -111,7 +111,6 @@ pub(crate) fn reactor() -> io::Result<&'static Reactor> {
 
 impl Reactor {
     /// Runs `work` on the reactor's thread and waits for its value.
-    #[allow(dead_code, reason = "the shared heap takes its place in the process table through it")]
     pub(crate) fn call<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
         if self.thread.get() == Some(&std::thread::current().id()) {
             return work();

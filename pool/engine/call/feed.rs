@@ -5,7 +5,8 @@ use crate::heap::scope::{self, Pins};
 
 /// Where tasks come from.
 pub(crate) trait Feed {
-    /// Appends up to `most` tasks to `out`, and stops early once it is longer than `bytes`, or behind a task with attached descriptors.
+    /// Appends up to `most` tasks to `out`, and stops early once it is longer than `bytes`, or behind a task with
+    /// attached descriptors.
     fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled;
 
     /// How many more there are at most, if known.

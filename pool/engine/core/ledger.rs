@@ -171,8 +171,8 @@ impl Window {
         }
     }
 
-    /// Empties the window of a dead worker. Returns the tasks of each frame that lack an outcome, and the place from which its tasks were not
-    /// started.
+    /// Empties the window of a dead worker. Returns the tasks of each frame that lack an outcome, and the place from
+    /// which its tasks were not started.
     pub(crate) fn bury(&mut self, progress: Progress) -> Vec<(u64, TaskRange, u32)> {
         self.loaded = 0;
         let frames = std::mem::take(&mut self.frames);

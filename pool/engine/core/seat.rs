@@ -19,8 +19,8 @@ pub(crate) type WorkerNews = (usize, u64, News);
 /// The driver's seat.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    /// A thread is driving, or the pool is being built. Set and unset under the core's lock, by the same thread; nobody else takes answers meanwhile,
-    /// even while the lock is released.
+    /// A thread is driving, or the pool is being built. Set and unset under the core's lock, by the same thread; nobody
+    /// else takes answers meanwhile, even while the lock is released.
     taken: bool,
     /// Calls whose threads wait for their condition variable, in the order in which they came: the first gets the seat
     /// next. A call is here once for each of its threads that wait.

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Engine {
-    /// Starts a process for a slot, if that is vacant: while the frames of a dead worker are settled the core is unlocked now and then,
-    /// and another thread may have filled its slot meanwhile.
+    /// Starts a process for a slot, if that is vacant: while the frames of a dead worker are settled the core is unlocked
+    /// now and then, and another thread may have filled its slot meanwhile.
     pub(super) fn fill(self: &Arc<Self>, core: &mut Core, at: usize) {
         let left = core.workers.recycle().tasks;
         let worker = &mut core.workers[at];

@@ -30,7 +30,7 @@ pub(crate) struct Spawn {
     pub(crate) name: String,
     pub(crate) routines: Routines,
     /// What the arguments of the routines refer to: every worker that is ever started reads them.
-    #[allow(dead_code, reason = "held, not read")]
+    #[expect(dead_code, reason = "held, not read")]
     pub(crate) pins: Pins,
     pub(crate) limits: Limits,
     /// Workers are pinned to these CPUs, in turn.

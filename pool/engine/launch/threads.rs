@@ -27,7 +27,7 @@ pub(crate) struct Threads {
     /// The bytes of one result.
     pub(crate) limit: ResultLimit,
     /// What the arguments of the routines refer to.
-    #[allow(dead_code, reason = "held, not read")]
+    #[expect(dead_code, reason = "held, not read")]
     pub(crate) pins: Pins,
 }
 

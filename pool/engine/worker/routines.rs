@@ -23,7 +23,8 @@ pub(crate) struct Routine {
     function: FnRef,
     #[serde(with = "crate::codec::bytes")]
     args: Vec<u8>,
-    /// The sets of attached descriptors of the arguments. They travel beside the routine; every process that may run it keeps them.
+    /// The sets of attached descriptors of the arguments. They travel beside the routine; every process that may run it
+    /// keeps them.
     sets: usize,
     #[serde(skip)]
     attached: Vec<Arc<AttachedFds>>,

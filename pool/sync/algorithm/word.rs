@@ -399,7 +399,8 @@ impl Word {
             if Owner::from_bits(word).is_none_or(|owner| owner.slot() != slot) {
                 return;
             }
-            // What the dead one has written, as the process that reclaims its slot sees it since the look at its death. SYNC: lock word
+            // What the dead one has written, as the process that reclaims its slot sees it since the look at its death.
+            // SYNC: lock word
             if self.holder.compare_exchange(word, POISON, Release, Relaxed).is_ok() {
                 return self.call();
             }

@@ -146,8 +146,8 @@ fn killed_at_every_step_the_lock_goes_on() {
     assert!(steps >= 2, "{steps}");
 }
 
-/// Who has found the holder dead may be slow to take over: meanwhile the holder is reclaimed, and its slot and thread number are those
-/// of another one, which holds the lock.
+/// Who has found the holder dead may be slow to take over: meanwhile the holder is reclaimed, and its slot and thread
+/// number are those of another one, which holds the lock.
 #[test]
 fn a_slow_taker_takes_nothing_from_who_has_the_slot_next() {
     let crowd = Crowd::new();
