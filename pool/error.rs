@@ -215,49 +215,49 @@ impl Error {
         }
     }
 
-    /// Whether an argument or an option of the call was wrong.
+    /// Returns whether an argument or an option of the call was wrong.
     pub fn is_invalid_argument(&self) -> bool {
         matches!(*self.kind, Kind::InvalidArgument { .. } | Kind::Context { .. })
     }
 
-    /// Whether a process could not be started: the program could not be executed, the new process died before it was
-    /// ready, or did not answer in time.
+    /// Returns whether a process could not be started: the program could not be executed, the new process died before
+    /// it was ready, or did not answer in time.
     pub fn is_start(&self) -> bool {
         matches!(*self.kind, Kind::Start { .. })
     }
 
-    /// Whether the initializer of a worker failed.
+    /// Returns whether the initializer of a worker failed.
     pub fn is_initializer(&self) -> bool {
         matches!(*self.kind, Kind::Initializer { .. })
     }
 
-    /// Whether this library was loaded by a program that it is not part of (a Python extension, a plugin): that
-    /// program cannot be started again as a worker.
+    /// Returns whether this library was loaded by a program that it is not part of (a Python extension, a plugin):
+    /// that program cannot be started again as a worker.
     pub fn is_foreign_host(&self) -> bool {
         matches!(*self.kind, Kind::ForeignHost)
     }
 
-    /// Whether `multiproc::init()` is missing in `main` (needed without the feature `auto`).
+    /// Returns whether `multiproc::init()` is missing in `main` (needed without the feature `auto`).
     pub fn is_not_initialized(&self) -> bool {
         matches!(*self.kind, Kind::NotInitialized)
     }
 
-    /// Whether this is a daemonic process, which is not allowed to have children.
+    /// Returns whether this is a daemonic process, which is not allowed to have children.
     pub fn is_daemonic(&self) -> bool {
         matches!(*self.kind, Kind::Daemonic)
     }
 
-    /// Whether the pool takes no more calls, since it was closed.
+    /// Returns whether the pool takes no more calls, since it was closed.
     pub fn is_not_running(&self) -> bool {
         matches!(*self.kind, Kind::NotRunning)
     }
 
-    /// Whether `join` was called before `close` or `terminate`.
+    /// Returns whether `join` was called before `close` or `terminate`.
     pub fn is_still_running(&self) -> bool {
         matches!(*self.kind, Kind::StillRunning)
     }
 
-    /// Whether the pool was terminated, before the call or while it ran.
+    /// Returns whether the pool was terminated, before the call or while it ran.
     pub fn is_terminated(&self) -> bool {
         match &*self.kind {
             Kind::Terminated => true,
@@ -266,7 +266,7 @@ impl Error {
         }
     }
 
-    /// Whether the pool gave up: its workers could not be replaced.
+    /// Returns whether the pool gave up: its workers could not be replaced.
     pub fn is_broken(&self) -> bool {
         match &*self.kind {
             Kind::Broken { .. } => true,
@@ -275,13 +275,13 @@ impl Error {
         }
     }
 
-    /// Whether there is no shared memory for what was asked for: it is exhausted, or this process has none (memory
-    /// files are forbidden or limited here, or this process was forked).
+    /// Returns whether there is no shared memory for what was asked for: it is exhausted, or this process has none
+    /// (memory files are forbidden or limited here, or this process was forked).
     pub fn is_shared_memory(&self) -> bool {
         matches!(*self.kind, Kind::SharedMemory { .. })
     }
 
-    /// The failure of a lock, if that is what this error is.
+    /// Returns the failure of a lock, if that is what this error is.
     pub fn lock(&self) -> Option<&LockError> {
         match &*self.kind {
             Kind::Lock { source } => Some(source),
@@ -289,7 +289,7 @@ impl Error {
         }
     }
 
-    /// The failure of a barrier, if that is what this error is.
+    /// Returns the failure of a barrier, if that is what this error is.
     pub fn barrier(&self) -> Option<&BrokenBarrierError> {
         match &*self.kind {
             Kind::Barrier { source } => Some(source),
@@ -297,7 +297,7 @@ impl Error {
         }
     }
 
-    /// The failure of a queue or channel, if that is what this error is; what could not be put is not in it.
+    /// Returns the failure of a queue or channel, if that is what this error is; what could not be put is not in it.
     pub fn queue(&self) -> Option<&GetError> {
         match &*self.kind {
             Kind::Queue { source } => Some(source),
@@ -305,7 +305,7 @@ impl Error {
         }
     }
 
-    /// The failure of a connection to another program, if that is what this error is.
+    /// Returns the failure of a connection to another program, if that is what this error is.
     #[cfg(feature = "remote")]
     pub fn connection(&self) -> Option<&ConnectionError> {
         match &*self.kind {
@@ -314,7 +314,7 @@ impl Error {
         }
     }
 
-    /// The failure of a call of a manager's object, if that is what this error is.
+    /// Returns the failure of a call of a manager's object, if that is what this error is.
     pub fn manager(&self) -> Option<&ManagerError> {
         match &*self.kind {
             Kind::Manager { source } => Some(source),
@@ -322,7 +322,7 @@ impl Error {
         }
     }
 
-    /// The failure of a task, if that is what this error is.
+    /// Returns the failure of a task, if that is what this error is.
     pub fn task(&self) -> Option<&TaskError> {
         match &*self.kind {
             Kind::Task { source } | Kind::Initializer { source } => Some(source),
@@ -330,7 +330,7 @@ impl Error {
         }
     }
 
-    /// The failure of a process, if that is what this error is.
+    /// Returns the failure of a process, if that is what this error is.
     pub fn process(&self) -> Option<&ProcessError> {
         match &*self.kind {
             Kind::Process { source } => Some(source),
@@ -338,7 +338,7 @@ impl Error {
         }
     }
 
-    /// The kind of the system's error, if that is what this error is.
+    /// Returns the kind of the system's error, if that is what this error is.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match &*self.kind {
             Kind::Io { kind, .. } => Some(kind.0),

@@ -138,18 +138,18 @@ impl<T: Send + 'static> AsyncResult<T> {
         while !self.shared.wait(Deadline::NEVER) {}
     }
 
-    /// Waits until the result is there, for at most `timeout`; whether it is.
+    /// Waits until the result is there, for at most `timeout`. Returns whether it is there.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.shared.wait(Deadline::after(timeout))
     }
 
-    /// Whether the result is there. Inside of a callback it is not yet, as in Python.
+    /// Returns whether the result is there. Inside of a callback it is not yet, as in Python.
     pub fn ready(&self) -> bool {
         let state = self.shared.state.lock();
         state.result.is_some() || !state.by_callback && self.shared.job.is_complete()
     }
 
-    /// Whether the call went well; `None` while it goes on, and after its result was taken.
+    /// Returns whether the call went well; `None` while it goes on, and after its result was taken.
     pub fn successful(&self) -> Option<bool> {
         if !self.ready() {
             return None;
@@ -191,7 +191,8 @@ impl<T: Send + 'static> AsyncResult<T> {
         self
     }
 
-    /// Cancels what has not begun; whether there was anything. The result is [`TaskError::is_cancelled`] then.
+    /// Cancels the tasks that have not begun, and returns whether there were any. The result is
+    /// [`TaskError::is_cancelled`] then.
     ///
     /// A task that is running goes on; see [`AsyncResult::kill`].
     pub fn cancel(&self) -> bool {
@@ -202,7 +203,8 @@ impl<T: Send + 'static> AsyncResult<T> {
         cancelled
     }
 
-    /// Cancels what has not begun, and stops the workers that run tasks of this call; they are replaced.
+    /// Cancels the tasks that have not begun, and stops the workers that run tasks of this call. Other workers take
+    /// their places.
     ///
     /// A task that was running is [`TaskError::is_cancelled`] then. Tasks of other calls are not affected.
     pub fn kill(&self) {

@@ -36,7 +36,7 @@ impl Pool {
         Pool::builder().processes(processes).build()
     }
 
-    /// A pool with more options.
+    /// Returns a builder for a pool with more options.
     pub fn builder() -> PoolBuilder {
         PoolBuilder::default()
     }
@@ -86,31 +86,33 @@ impl Default for PoolBuilder {
 }
 
 impl<S> PoolBuilder<S> {
-    /// The number of workers; `None` means as many as [`cpu_count`].
+    /// Sets the number of workers; `None` means as many as [`cpu_count`].
     pub fn processes(mut self, processes: impl Into<Option<usize>>) -> Self {
         self.options.processes = processes.into();
         self
     }
 
-    /// What ps and top show for the workers, followed by their number; the system keeps 15 bytes. Default: `worker`.
+    /// Sets the name that `ps` and `top` show for the workers, followed by the number of the worker; the system keeps
+    /// 15 bytes. Default: `worker`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.options.name = name.into();
         self
     }
 
-    /// How tasks and results travel. Default: [`LinkKind::Ring`].
+    /// Sets how tasks and results travel. Default: [`LinkKind::Ring`].
     pub fn link(mut self, link: LinkKind) -> Self {
         self.options.link = link;
         self
     }
 
-    /// How long a worker may take to end after SIGTERM before it gets SIGKILL. Default: 1 second.
+    /// Sets how long a worker may take to end after SIGTERM before it gets SIGKILL. Default: 1 second.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
     }
 
-    /// A function that each worker runs before its first task, also each later replacement. It returns `()`, or a `Result`.
+    /// Sets a function that each worker runs before its first task, each later replacement included. The function
+    /// returns `()`, or a `Result`.
     ///
     /// ```
     /// use multiproc::Pool;
@@ -144,9 +146,9 @@ impl<S> PoolBuilder<S> {
         self
     }
 
-    /// A function that each worker runs when it leaves in order: when the pool is closed, has become smaller, or
-    /// replaces it after its share of tasks. A worker that is killed, or whose pool is terminated or dropped, does not
-    /// get to it. It returns `()`, or a `Result`.
+    /// Sets a function that each worker runs when it leaves in order: when the pool is closed, has become smaller, or
+    /// replaces the worker after its share of tasks. A worker that is killed, or whose pool is terminated or dropped,
+    /// does not run it. The function returns `()`, or a `Result`.
     ///
     /// ```
     /// use multiproc::{Pool, RawValue};
@@ -175,8 +177,8 @@ impl<S> PoolBuilder<S> {
         self
     }
 
-    /// A function that makes what each worker keeps between tasks: an open file, a connection, a cache. Tasks get it by
-    /// [`Pool::on_state`].
+    /// Sets a function that makes what each worker keeps between tasks: an open file, a connection, a cache. Tasks
+    /// get it by [`Pool::on_state`].
     ///
     /// It never leaves its worker, so it needs no `Serialize`, nor `Send`.
     ///

@@ -61,8 +61,8 @@ impl<'p, K, I> Call<'p, K, I> {
         Call { described, items, kind: PhantomData }
     }
 
-    /// The function returns a `Result`, and its `Err` is the error of the task: [`TaskError::is_error`], with the text and the
-    /// causes as [`source`](std::error::Error::source). It counts for [`Call::retries`] and [`Call::fail_fast`].
+    /// Makes an `Err` of the function the error of its task: [`TaskError::is_error`], with the text and the causes as
+    /// [`source`](std::error::Error::source). Such an error counts for [`Call::retries`] and [`Call::fail_fast`].
     ///
     /// Without this a returned `Err` is a value like any other, and must be able to travel.
     ///
@@ -151,7 +151,7 @@ impl<K, I, J> Call<'_, K, I, J> {
         self
     }
 
-    /// For [`Call::iter`] and [`Call::unordered`]: lets at most `n` items be under way or wait to be taken, at least 1.
+    /// Lets at most `n` items be under way or wait to be taken by [`Call::iter`] or [`Call::unordered`], at least 1.
     /// Default: about 50 milliseconds of work for each worker, at most 65,536 items and 64 MiB.
     ///
     /// ```
@@ -288,7 +288,7 @@ where
         }
     }
 
-    /// Hands all tasks in and returns at once; the results are asked for later.
+    /// Hands all tasks to the pool and returns at once, with a handle to the results.
     ///
     /// All items are read and serialised before this returns, since nobody would read them later; use [`Call::iter`] for
     /// input that does not fit into memory.
@@ -319,7 +319,7 @@ where
         Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<V>::new()))))
     }
 
-    /// The results one by one, in the order of the items. A `for` loop over the call does the same.
+    /// Returns the results one by one, in the order of the items. A `for` loop over the call does the same.
     ///
     /// Input is read as results are taken, with a bounded number of items between ([`Call::buffersize`]): an endless input is
     /// fine. A failed task is one `Err`, and the iteration goes on after it. See [`Imap`].
@@ -347,7 +347,7 @@ where
         self.one_by_one(true)
     }
 
-    /// The results one by one, each as soon as it is there; otherwise as [`Call::iter`].
+    /// Returns the results one by one, each as soon as it is there; otherwise as [`Call::iter`].
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;

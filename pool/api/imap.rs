@@ -63,8 +63,8 @@ impl<'a, R: Payload> Imap<'a, R> {
         Imap { call: None, ready }
     }
 
-    /// The next result, if it comes within `timeout`: [`Poll::Pending`] means not yet, and `Poll::Ready(None)` that there are
-    /// no more.
+    /// Returns the next result, if it comes within `timeout`: [`Poll::Pending`] means that it has not come yet, and
+    /// `Poll::Ready(None)` that there are no more.
     ///
     /// ```
     /// use std::task::Poll;

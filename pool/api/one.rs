@@ -43,7 +43,7 @@ impl<'p, K: Shape> One<'p, K> {
         One { call: Call::new(described, std::iter::once(args)).chunksize(1) }
     }
 
-    /// The function returns a `Result`, and its `Err` is the error of the task; see [`Call::fallible`].
+    /// Makes an `Err` of the function the error of the task; see [`Call::fallible`].
     ///
     /// ```
     /// let pool = multiproc::Pool::new(1)?;
@@ -114,7 +114,7 @@ where
         self.call.run()?.pop().ok_or_else(|| Error::broken("a task has neither a result nor an error"))
     }
 
-    /// Hands the task in and returns at once; the result is asked for later.
+    /// Hands the task to the pool and returns at once, with a handle to the result.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(1)?;

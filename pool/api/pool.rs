@@ -133,7 +133,7 @@ impl<S> Pool<S> {
         self.task(f, args).run()
     }
 
-    /// Calls `f` with `args` in a worker and returns at once; the result is asked for later: `task(f, args).submit()`.
+    /// Calls `f` with `args` in a worker and returns at once, with a handle to the result: `task(f, args).submit()`.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(1)?;
@@ -254,8 +254,8 @@ impl<S> Pool<S> {
         self.tasks(f, items).fallible().run()
     }
 
-    /// Calls `f` in a worker for each item and returns at once; the results are asked for later:
-    /// `tasks(f, items).submit()`.
+    /// Calls `f` in a worker for each item and returns at once, with a handle to the results: `tasks(f,
+    /// items).submit()`.
     ///
     /// All items are read and serialised before this returns, since nobody would read them later; use [`Pool::imap`] for
     /// input that does not fit into memory.
@@ -336,8 +336,8 @@ impl<S> Pool<S> {
         self.star_tasks(f, items).submit()
     }
 
-    /// Calls `f` in a worker for each item and gives the results one by one, in the order of the items:
-    /// `tasks(f, items).iter()`.
+    /// Calls `f` in a worker for each item and returns the results one by one, in the order of the items: `tasks(f,
+    /// items).iter()`.
     ///
     /// Input is read as results are taken, with a bounded number of items between: an endless input is fine. A failed
     /// task is one `Err`, and the iteration goes on after it. See [`Imap`].
@@ -361,7 +361,7 @@ impl<S> Pool<S> {
         self.tasks(f, items).iter()
     }
 
-    /// Like [`Pool::imap`], and gives each result as soon as it is there: `tasks(f, items).unordered()`.
+    /// Like [`Pool::imap`], and returns each result as soon as it is there: `tasks(f, items).unordered()`.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -463,8 +463,8 @@ impl<S> Pool<S> {
         Call::new(self.described(), items.into_iter())
     }
 
-    /// Calls with a context: data that every task of a call sees, sent once to each worker. Functions get it as `&C`, in
-    /// front of their own arguments; see [`With`].
+    /// Gives calls a context: data that every task of a call sees. The pool sends it once to each worker. Functions
+    /// get it as `&C`, in front of their own arguments; see [`With`].
     ///
     /// This is Python's `functools.partial`, and a broadcast. The context is serialised here; `with(&vec[..10])`,
     /// `with("text")` and `with(&(a, b))` work.
@@ -489,7 +489,7 @@ impl<S> Pool<S> {
         With::new(&self.engine, Some(ship(context)))
     }
 
-    /// Calls of functions that get the state of their worker first, as `&mut S`; see
+    /// Gives functions the state of their worker as `&mut S`, in front of their own arguments; see
     /// [`PoolBuilder::state`](crate::PoolBuilder::state) and [`With`].
     ///
     /// ```
@@ -529,8 +529,8 @@ impl<S> Pool<S> {
 
 /// The workers, and the end of the pool.
 impl<S> Pool<S> {
-    /// How many workers the pool has, or is about to have: the number it was made with, or that of the last
-    /// [`Pool::resize`].
+    /// Returns how many workers the pool has, or is about to have: the number that it was made with, or that of the
+    /// last [`Pool::resize`].
     pub fn processes(&self) -> usize {
         self.engine.describe().1
     }
@@ -556,7 +556,7 @@ impl<S> Pool<S> {
         self.engine.resize(processes)
     }
 
-    /// The process ids of the workers that are ready, in no particular order.
+    /// Returns the process ids of the workers that are ready, in no particular order.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -567,7 +567,7 @@ impl<S> Pool<S> {
         self.engine.worker_pids()
     }
 
-    /// What the pool and its workers have done so far; to be printed, or looked into.
+    /// Returns what the pool and its workers have done so far, to be printed or looked into.
     ///
     /// The counters are always kept; asking for them costs a few microseconds, most of it for the memory of each worker.
     ///
@@ -584,7 +584,8 @@ impl<S> Pool<S> {
         self.engine.stats()
     }
 
-    /// Takes no more calls. Calls under way go on; the workers leave when the last has ended.
+    /// Closes the pool: it takes no more calls. Calls under way go on, and the workers leave when the last call has
+    /// ended.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(1)?;

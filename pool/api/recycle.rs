@@ -52,8 +52,8 @@ impl<S> PoolBuilder<S> {
         self
     }
 
-    /// Lets workers leave that have had nothing to do for `patience`, all but one. They come back when there is work for
-    /// them. [`Pool::processes`] stays.
+    /// Lets workers leave that have had nothing to do for `patience`, all but one. They come back when there is work
+    /// for them. [`Pool::processes`] does not change.
     ///
     /// ```
     /// use std::time::Duration;

@@ -60,7 +60,7 @@ impl<'p, S, X> With<'p, S, X> {
 }
 
 impl<'p, S: 'static, C: ByRef + ?Sized> With<'p, S, Shared<C>> {
-    /// The functions get the state of their worker as well: `(&C, &mut S)`. See [`Pool::on_state`].
+    /// Gives the functions the state of their worker as well: `(&C, &mut S)`. See [`Pool::on_state`].
     ///
     /// ```
     /// let pool = multiproc::Pool::builder().processes(1).state(String::new, ()).build()?;

@@ -22,7 +22,7 @@ const THREADS: [&str; 9] = [
 ];
 
 impl<S> PoolBuilder<S> {
-    /// An environment variable of the workers. It is there before any code of theirs runs.
+    /// Sets an environment variable of the workers, before any of their code runs.
     ///
     /// ```
     /// let pool = multiproc::Pool::builder().processes(1).env("STAGE", "worker").build()?;

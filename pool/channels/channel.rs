@@ -256,14 +256,15 @@ impl<T: Payload> Receiver<T> {
         self.end.core.get_many(most, Patience::Endless, &|| self.end.is_over())
     }
 
-    /// All values, until the last sender is gone.
+    /// Returns all values, until the last sender is gone.
     pub fn iter(&self) -> ReceiverIter<T> {
         ReceiverIter { receiver: Some(self.clone()) }
     }
 }
 
 impl<T> Receiver<T> {
-    /// A descriptor that becomes readable when there is something to receive, or nothing ever will be: see [`Readiness`].
+    /// Returns a descriptor that becomes readable when there is something to receive, or nothing ever will be: see
+    /// [`Readiness`].
     ///
     /// # Errors
     ///
@@ -281,27 +282,27 @@ impl<T> Receiver<T> {
 macro_rules! both_ends {
     ($end:ident, $name:literal, $side:ident) => {
         impl<T> $end<T> {
-            /// How many values are under way, exactly, at one moment.
+            /// Returns how many values are under way: the exact number, at one moment.
             pub fn len(&self) -> usize {
                 self.end.core.len()
             }
 
-            /// Whether there is none.
+            /// Returns whether no value is under way.
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
 
-            /// Whether there is no room.
+            /// Returns whether there is no room for another value.
             pub fn is_full(&self) -> bool {
                 self.len() >= self.capacity()
             }
 
-            /// How many values it has room for.
+            /// Returns how many values the channel has room for.
             pub fn capacity(&self) -> usize {
                 self.end.core.capacity()
             }
 
-            /// Whether nobody is left at the other end.
+            /// Returns whether no handle is left to the other end.
             pub fn is_disconnected(&self) -> bool {
                 self.end.is_over()
             }

@@ -55,7 +55,7 @@ pub struct JoinableQueue<T> {
 }
 
 impl<T: Payload> JoinableQueue<T> {
-    /// A queue without a bound, see [`Queue::new`](crate::Queue::new).
+    /// Creates a queue without a bound, see [`Queue::new`](crate::Queue::new).
     ///
     /// # Panics
     ///
@@ -64,7 +64,7 @@ impl<T: Payload> JoinableQueue<T> {
         expect(JoinableQueue::try_new(), "queue")
     }
 
-    /// A queue without a bound.
+    /// Creates a queue without a bound.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl<T: Payload> JoinableQueue<T> {
         JoinableQueue::of(Core::new(None)?)
     }
 
-    /// A queue for at most `items` tasks: whoever puts more waits. Python's `JoinableQueue(maxsize)`.
+    /// Creates a queue for at most `items` tasks: a put into a full queue waits. Python's `JoinableQueue(maxsize)`.
     ///
     /// # Panics
     ///
@@ -82,7 +82,7 @@ impl<T: Payload> JoinableQueue<T> {
         expect(JoinableQueue::try_bounded(items), "queue")
     }
 
-    /// A queue for at most `items` tasks.
+    /// Creates a queue for at most `items` tasks.
     ///
     /// # Errors
     ///
@@ -207,7 +207,7 @@ impl<T> JoinableQueue<T> {
         Ok(())
     }
 
-    /// Waits for at most `timeout` until all tasks that were put are done; whether they are.
+    /// Waits for at most `timeout` until all tasks that were put are done. Returns whether they are.
     ///
     /// # Errors
     ///
@@ -216,27 +216,28 @@ impl<T> JoinableQueue<T> {
         Ok(self.tally.join_until(&Here::new()?, || self.core.put_so_far(), Deadline::after(timeout)))
     }
 
-    /// How many tasks wait to be taken, exactly, at one moment.
+    /// Returns how many tasks wait to be taken: the exact number, at one moment.
     pub fn len(&self) -> usize {
         self.core.len()
     }
 
-    /// Whether none waits to be taken.
+    /// Returns whether no task waits to be taken.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room.
+    /// Returns whether there is no room for another task.
     pub fn is_full(&self) -> bool {
         self.len() >= self.capacity()
     }
 
-    /// How many tasks it has room for.
+    /// Returns how many tasks the queue has room for.
     pub fn capacity(&self) -> usize {
         self.core.capacity()
     }
 
-    /// A descriptor that becomes readable when there is something to take, or nothing ever will be: see [`Readiness`].
+    /// Returns a descriptor that becomes readable when there is something to take, or nothing ever will be: see
+    /// [`Readiness`].
     ///
     /// # Errors
     ///
@@ -259,7 +260,7 @@ impl<T> JoinableQueue<T> {
         self.core.close()
     }
 
-    /// Whether it was closed.
+    /// Returns whether the queue was closed.
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()
     }
@@ -275,7 +276,7 @@ pub struct OpenTask<'a, T> {
 }
 
 impl<T> OpenTask<'_, T> {
-    /// The task is done; gives what it was.
+    /// Says that the task is done, and returns its value.
     pub fn done(mut self) -> T {
         self.end(Tally::done)
     }

@@ -176,8 +176,8 @@ impl<T: Payload> Connection<T> {
         }
     }
 
-    /// Waits for at most `timeout` until a message is there, or nobody is left at the other end; whether that is so. Takes
-    /// nothing away.
+    /// Waits for at most `timeout` until a message is there, or nobody is left at the other end. Returns whether that
+    /// is so. Takes nothing away.
     ///
     /// # Errors
     ///
@@ -188,7 +188,8 @@ impl<T: Payload> Connection<T> {
 }
 
 impl<T> Connection<T> {
-    /// A descriptor that becomes readable when there is something to receive, or nothing ever will be: see [`Readiness`].
+    /// Returns a descriptor that becomes readable when there is something to receive, or nothing ever will be: see
+    /// [`Readiness`].
     ///
     /// # Errors
     ///

@@ -53,7 +53,7 @@ pub(super) fn never() -> bool {
 }
 
 impl<T: Payload> Queue<T> {
-    /// A queue without a bound: `put` waits for nobody, as long as there is memory.
+    /// Creates a queue without a bound: `put` waits for nobody, as long as there is memory.
     ///
     /// It takes the memory that its items take, and gives it back. It has room for 134 million numbers, or 33 million items
     /// of another type.
@@ -65,7 +65,7 @@ impl<T: Payload> Queue<T> {
         expect(Queue::try_new(), "queue")
     }
 
-    /// A queue without a bound.
+    /// Creates a queue without a bound.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl<T: Payload> Queue<T> {
         Ok(Queue { core: Core::new(None)? })
     }
 
-    /// A queue for at most `items` items: whoever puts more waits. Python's `Queue(maxsize)`.
+    /// Creates a queue for at most `items` items: a put into a full queue waits. Python's `Queue(maxsize)`.
     ///
     /// # Panics
     ///
@@ -83,7 +83,7 @@ impl<T: Payload> Queue<T> {
         expect(Queue::try_bounded(items), "queue")
     }
 
-    /// A queue for at most `items` items.
+    /// Creates a queue for at most `items` items.
     ///
     /// # Errors
     ///
@@ -244,27 +244,28 @@ impl<T: Payload> Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// How many values are in it, exactly, at one moment: Python's `qsize()`.
+    /// Returns how many values are in the queue: the exact number, at one moment. Python's `qsize()`.
     pub fn len(&self) -> usize {
         self.core.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether the queue has no value.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room.
+    /// Returns whether there is no room for another value.
     pub fn is_full(&self) -> bool {
         self.len() >= self.capacity()
     }
 
-    /// How many values it has room for.
+    /// Returns how many values the queue has room for.
     pub fn capacity(&self) -> usize {
         self.core.capacity()
     }
 
-    /// A descriptor that becomes readable when there is something to take, or nothing ever will be: see [`Readiness`].
+    /// Returns a descriptor that becomes readable when there is something to take, or nothing ever will be: see
+    /// [`Readiness`].
     ///
     /// # Errors
     ///
@@ -298,7 +299,7 @@ impl<T> Queue<T> {
         self.core.close()
     }
 
-    /// Whether it was closed.
+    /// Returns whether the queue was closed.
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()
     }

@@ -64,7 +64,8 @@ impl Readiness {
         Ok(readiness)
     }
 
-    /// Whether something can be taken, or will never be. If not, the descriptor is not readable any more, until that changes.
+    /// Returns whether something can be taken, or will never be. If not, the descriptor is not readable any more,
+    /// until that changes.
     ///
     /// # Errors
     ///

@@ -29,7 +29,7 @@ pub struct SimpleQueue<T> {
 }
 
 impl<T: Payload> SimpleQueue<T> {
-    /// An empty queue.
+    /// Creates an empty queue.
     ///
     /// # Panics
     ///
@@ -38,7 +38,7 @@ impl<T: Payload> SimpleQueue<T> {
         expect(SimpleQueue::try_new(), "queue")
     }
 
-    /// An empty queue.
+    /// Creates an empty queue.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl<T: Payload> SimpleQueue<T> {
         self.queue.get()
     }
 
-    /// Whether it is empty, exactly, at this moment: Python's `empty()`.
+    /// Returns whether the queue is empty, exactly, at this moment: Python's `empty()`.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -52,7 +52,8 @@ const MD5_LEN: usize = 16;
 pub struct AuthKey(Option<Arc<[u8]>>);
 
 impl AuthKey {
-    /// No key and no authentication: Python's `authkey=None`. Whoever can reach the address is let in.
+    /// Returns the key that stands for no authentication: Python's `authkey=None`. Whoever can reach the address is
+    /// let in.
     pub fn none() -> AuthKey {
         AuthKey(None)
     }

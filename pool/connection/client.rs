@@ -45,7 +45,7 @@ impl Client {
         Client::builder().connect(address, key)
     }
 
-    /// A client with options.
+    /// Returns a builder for a client with options.
     pub fn builder() -> ClientBuilder {
         ClientBuilder { allow_md5: false, timeout: TIMEOUT, max_message: MAX_MESSAGE }
     }
@@ -68,14 +68,15 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Whether HMAC-MD5 will do to prove who has the key: Python up to 3.11 knows nothing else. Without it SHA-256 or better is
-    /// asked for.
+    /// Sets whether HMAC-MD5 will do to prove who has the key: Python up to 3.11 knows nothing else. Without it
+    /// SHA-256 or better is asked for.
     pub fn allow_md5(mut self, allow: bool) -> ClientBuilder {
         self.allow_md5 = allow;
         self
     }
 
-    /// How long to wait until the other end has accepted the connection and authentication is done. A minute if not set.
+    /// Sets how long to wait until the other end has accepted the connection and authentication is done. Default: a
+    /// minute.
     ///
     /// How long the system takes to look a host's name up is not bounded by it.
     pub fn timeout(mut self, timeout: Duration) -> ClientBuilder {
@@ -83,7 +84,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The most bytes of a message that [`RemoteConnection::recv`] takes. 256 MiB if not set.
+    /// Sets the most bytes of a message that [`RemoteConnection::recv`] takes. Default: 256 MiB.
     pub fn max_message(mut self, bytes: usize) -> ClientBuilder {
         self.max_message = bytes;
         self

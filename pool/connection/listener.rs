@@ -98,7 +98,7 @@ impl Listener {
         Listener::builder().bind(address, key)
     }
 
-    /// A listener with options.
+    /// Returns a builder for a listener with options.
     pub fn builder() -> ListenerBuilder {
         ListenerBuilder {
             allow_md5: false,
@@ -108,7 +108,7 @@ impl Listener {
         }
     }
 
-    /// Where it listens; with the port that was free if port 0 was asked for.
+    /// Returns where the listener is; with the port that was free if port 0 was asked for.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -256,27 +256,28 @@ pub struct ListenerBuilder {
 }
 
 impl ListenerBuilder {
-    /// Whether HMAC-MD5 will do to prove who has the key: Python up to 3.11 knows nothing else. Without it SHA-256 or better is
-    /// asked for, also of a client that would prefer less; CPython's listeners accept MD5 from whoever prefers it.
+    /// Sets whether HMAC-MD5 will do to prove who has the key: Python up to 3.11 knows nothing else. Without it
+    /// SHA-256 or better is asked for, also of a client that would prefer less; CPython's listeners accept MD5 from
+    /// whoever prefers it.
     pub fn allow_md5(mut self, allow: bool) -> ListenerBuilder {
         self.allow_md5 = allow;
         self
     }
 
-    /// How long a client has to show that it has the key. 10 s if not set.
+    /// Sets how long a client has to show that it has the key. Default: 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> ListenerBuilder {
         self.handshake_timeout = timeout;
         self
     }
 
-    /// How many clients may wait to be accepted before the system refuses or delays others. 128 if not set; the system may
-    /// have a limit of its own.
+    /// Sets how many clients may wait to be accepted before the system refuses or delays others. Default: 128; the
+    /// system may have a limit of its own.
     pub fn backlog(mut self, backlog: u32) -> ListenerBuilder {
         self.backlog = backlog;
         self
     }
 
-    /// The most bytes of a message that [`RemoteConnection::recv`] takes. 256 MiB if not set.
+    /// Sets the most bytes of a message that [`RemoteConnection::recv`] takes. Default: 256 MiB.
     pub fn max_message(mut self, bytes: usize) -> ListenerBuilder {
         self.max_message = bytes;
         self

@@ -66,7 +66,8 @@ impl RemoteConnection {
         RemoteConnection { socket, peer, max_message, reader: Mutex::default(), writer: Mutex::default() }
     }
 
-    /// Where the other end is; `None` = it has no address, as clients of Unix sockets. Python's `Listener.last_accepted`.
+    /// Returns where the other end is; `None` if it has no address, as clients of Unix sockets. Python's
+    /// `Listener.last_accepted`.
     pub fn peer(&self) -> Option<&Address> {
         self.peer.as_ref()
     }
@@ -101,7 +102,7 @@ impl RemoteConnection {
         self.send_bytes(&PyValue::of(value)?.to_pickle()?)
     }
 
-    /// Sends a value, and waits for room for at most `timeout`; whether it was sent.
+    /// Sends a value, and waits for room for at most `timeout`. Returns whether it was sent.
     ///
     /// # Errors
     ///
@@ -152,7 +153,7 @@ impl RemoteConnection {
         self.send_by(bytes, Deadline::NEVER).map(|_| ())
     }
 
-    /// Sends bytes, and waits for room for at most `timeout`; whether they were sent.
+    /// Sends bytes, and waits for room for at most `timeout`. Returns whether they were sent.
     ///
     /// # Errors
     ///
@@ -231,8 +232,8 @@ impl RemoteConnection {
         }
     }
 
-    /// Waits for at most `timeout` until something can be received, be it a part of a message, or nobody is left at the other
-    /// end; whether that is so. Takes nothing away.
+    /// Waits for at most `timeout` until something can be received, be it a part of a message, or nobody is left at
+    /// the other end. Returns whether that is so. Takes nothing away.
     ///
     /// # Errors
     ///

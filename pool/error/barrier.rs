@@ -22,8 +22,8 @@ pub struct BrokenBarrierError {
 impl BrokenBarrierError {
     pub(crate) const BROKEN: BrokenBarrierError = BrokenBarrierError { cause: None };
 
-    /// Whether this process has no part in the shared memory, see [`Error::is_shared_memory`]; the barrier itself may be
-    /// in order.
+    /// Returns whether this process has no part in the shared memory, see [`Error::is_shared_memory`]; the barrier
+    /// itself may be in order.
     pub fn is_shared_memory(&self) -> bool {
         self.cause.is_some()
     }

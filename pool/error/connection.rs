@@ -70,56 +70,59 @@ impl ConnectionError {
         ConnectionError::new(ConnectionKind::TimedOut { what: what.into() })
     }
 
-    /// Whether the other end is gone, and all that it has sent was received: Python's `EOFError`.
+    /// Returns whether the other end is gone, and all that it has sent was received: Python's `EOFError`.
     pub fn is_disconnected(&self) -> bool {
         *self.kind == ConnectionKind::Disconnected
     }
 
-    /// Whether the other end has gone in the middle of a message: Python's `OSError('got end of file during message')`.
+    /// Returns whether the other end has gone in the middle of a message: Python's `OSError('got end of file during
+    /// message')`.
     pub fn is_cut_short(&self) -> bool {
         matches!(*self.kind, ConnectionKind::CutShort { .. })
     }
 
-    /// Whether a message had more bytes than were allowed: Python's `OSError('bad message length')`. As there the connection is
-    /// closed then: its next message could not be found without reading all of this one.
+    /// Returns whether a message had more bytes than were allowed: Python's `OSError('bad message length')`. As there
+    /// the connection is closed then: its next message could not be found without reading all of this one.
     pub fn is_too_long(&self) -> bool {
         matches!(*self.kind, ConnectionKind::TooLong { .. })
     }
 
-    /// Whether what came is no message, or not the one that was expected: no program that speaks as Python does is at the other
-    /// end.
+    /// Returns whether what came is no message, or not the one that was expected: no program that speaks as Python
+    /// does is at the other end.
     pub fn is_protocol(&self) -> bool {
         matches!(*self.kind, ConnectionKind::Protocol { .. })
     }
 
-    /// Whether the two sides do not have the same key, or do not agree on a digest: Python's `AuthenticationError`.
+    /// Returns whether the two sides do not have the same key, or do not agree on a digest: Python's
+    /// `AuthenticationError`.
     pub fn is_authentication(&self) -> bool {
         matches!(*self.kind, ConnectionKind::Authentication { .. })
     }
 
-    /// Whether the other end has not answered in the time that was given for connecting or for authentication, or has not read
-    /// enough for a message to be sent as a whole.
+    /// Returns whether the other end has not answered in the time that was given for connecting or for
+    /// authentication, or has not read enough for a message to be sent as a whole.
     pub fn is_timeout(&self) -> bool {
         matches!(*self.kind, ConnectionKind::TimedOut { .. })
     }
 
-    /// Whether an earlier error has left the connection in the middle of a message: it can be used no more in this direction.
+    /// Returns whether an earlier error has left the connection in the middle of a message: it can be used no more in
+    /// this direction.
     pub fn is_out_of_step(&self) -> bool {
         matches!(*self.kind, ConnectionKind::OutOfStep { .. })
     }
 
-    /// Whether a value cannot be sent: its `Serialize` implementation refuses, or it is nested too deep.
+    /// Returns whether a value cannot be sent: its `Serialize` implementation refuses, or it is nested too deep.
     pub fn is_encode(&self) -> bool {
         matches!(*self.kind, ConnectionKind::Encode { .. })
     }
 
-    /// Whether a message is no pickle, is one of something that is no plain value, or of a value that is not of the type that was
-    /// asked for. The message is gone, the next ones can be received.
+    /// Returns whether a message is no pickle, is one of something that is no plain value, or of a value that is not
+    /// of the type that was asked for. The message is gone, the next ones can be received.
     pub fn is_decode(&self) -> bool {
         matches!(*self.kind, ConnectionKind::Decode { .. })
     }
 
-    /// The kind of the system's error, if that is what this error is.
+    /// Returns the kind of the system's error, if that is what this error is.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match &*self.kind {
             ConnectionKind::Io { kind, .. } => Some(kind.0),

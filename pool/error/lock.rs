@@ -46,42 +46,42 @@ impl LockError {
     pub(crate) const TOO_MANY: LockError = LockError { kind: LockKind::TooMany };
     pub(crate) const DAMAGED: LockError = LockError { kind: LockKind::Damaged };
 
-    /// Whether a process died while it held the lock: what the lock protects may be half changed. See
+    /// Returns whether a process died while it held the lock: what the lock protects may be half changed. See
     /// [`Lock::lock_poisoned`](crate::Lock::lock_poisoned).
     pub fn is_owner_died(&self) -> bool {
         self.kind == LockKind::OwnerDied
     }
 
-    /// Whether the calling thread holds the lock itself, and would have waited for ever.
+    /// Returns whether the calling thread holds the lock itself, and would have waited for ever.
     pub fn is_would_deadlock(&self) -> bool {
         self.kind == LockKind::WouldDeadlock
     }
 
-    /// Whether something was to be released that the caller does not hold, or a condition was used by a thread that does
-    /// not hold its lock.
+    /// Returns whether something was to be released that the caller does not hold, or a condition was used by a
+    /// thread that does not hold its lock.
     pub fn is_not_held(&self) -> bool {
         use LockKind::{Full, HeldByGuard, NotHeld, NotInside, NotOwner};
         matches!(self.kind, NotHeld | HeldByGuard | NotOwner | NotInside | Full)
     }
 
-    /// Whether a condition was to let go of a lock that this thread holds through the guard of a
+    /// Returns whether a condition was to let go of a lock that this thread holds through the guard of a
     /// [`Value`](crate::Value) or [`Array`](crate::Array).
     pub fn is_lent(&self) -> bool {
         self.kind == LockKind::Lent
     }
 
-    /// Whether a limit was reached: 960 threads wait for one condition, or a thread has taken a recursive lock 65535
-    /// times.
+    /// Returns whether a limit was reached: 960 threads wait for one condition, or a thread has taken a recursive
+    /// lock 65535 times.
     pub fn is_too_many(&self) -> bool {
         self.kind == LockKind::TooMany
     }
 
-    /// Whether the bytes in shared memory are no value of the type: a process has written over them.
+    /// Returns whether the bytes in shared memory are no value of the type: a process has written over them.
     pub fn is_damaged(&self) -> bool {
         self.kind == LockKind::Damaged
     }
 
-    /// Whether this process has no part in the shared memory, see [`Error::is_shared_memory`].
+    /// Returns whether this process has no part in the shared memory, see [`Error::is_shared_memory`].
     pub fn is_shared_memory(&self) -> bool {
         matches!(self.kind, LockKind::SharedMemory { .. })
     }

@@ -49,60 +49,61 @@ impl ManagerError {
         ManagerError { inner: Box::new(Inner { kind, function: function.to_owned() }) }
     }
 
-    /// The name of the function that was to be called, as `std::any::type_name` gives it.
+    /// Returns the name of the function that was to be called, as `std::any::type_name` gives it.
     pub fn function(&self) -> &str {
         &self.inner.function
     }
 
-    /// Whether the manager's server has ended, before the call or in the middle of it: it was shut down, was killed, or a
-    /// function has ended it. Python's `EOFError`, `BrokenPipeError` or `ConnectionRefusedError`.
+    /// Returns whether the manager's server has ended, before the call or in the middle of it: it was shut down, was
+    /// killed, or a function has ended it. Python's `EOFError`, `BrokenPipeError` or `ConnectionRefusedError`.
     pub fn is_gone(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::Gone { .. })
     }
 
-    /// Whether the time limit of the proxy has passed. If the function had begun by then it goes on to its end.
+    /// Returns whether the time limit of the proxy has passed. If the function had begun by then it goes on to its
+    /// end.
     pub fn is_timed_out(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::TimedOut)
     }
 
-    /// Whether a function has called the very object that it was called on, through a proxy, and would have waited for
-    /// ever.
+    /// Returns whether a function has called the very object that it was called on, through a proxy, and would have
+    /// waited for ever.
     pub fn is_would_deadlock(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::WouldDeadlock)
     }
 
-    /// Whether the server has no such object.
+    /// Returns whether the server has no such object.
     pub fn is_unknown_object(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::UnknownObject)
     }
 
-    /// Whether the server could not carry the call out: it has no thread left for another client.
+    /// Returns whether the server could not carry the call out: it has no thread left for another client.
     pub fn is_refused(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::Refused { .. })
     }
 
-    /// Whether the function panicked.
+    /// Returns whether the function panicked.
     pub fn is_panic(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::Panicked(_))
     }
 
-    /// Whether the function of [`Proxy::try_call`](crate::Proxy::try_call) returned an `Err`;
+    /// Returns whether the function of [`Proxy::try_call`](crate::Proxy::try_call) returned an `Err`;
     /// [`source`](std::error::Error::source) is then a [`RemoteError`].
     pub fn is_error(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::Failed { .. })
     }
 
-    /// Whether the arguments or the result could not be serialised.
+    /// Returns whether the arguments or the result could not be serialised.
     pub fn is_encode(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::Encode { .. })
     }
 
-    /// Whether the arguments or the result could not be deserialised, or the object is of another type.
+    /// Returns whether the arguments or the result could not be deserialised, or the object is of another type.
     pub fn is_decode(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::Decode { .. })
     }
 
-    /// Whether there is no shared memory for the call, see [`Error::is_shared_memory`].
+    /// Returns whether there is no shared memory for the call, see [`Error::is_shared_memory`].
     pub fn is_shared_memory(&self) -> bool {
         matches!(self.inner.kind, ManagerKind::SharedMemory { .. })
     }
@@ -114,17 +115,17 @@ impl ManagerError {
         }
     }
 
-    /// The message of the panic.
+    /// Returns the message of the panic.
     pub fn message(&self) -> Option<&str> {
         self.panic().map(|panic| &*panic.message)
     }
 
-    /// Where the function panicked: `file:line:column`.
+    /// Returns where the function panicked: `file:line:column`.
     pub fn location(&self) -> Option<&str> {
         self.panic()?.location.as_deref()
     }
 
-    /// The backtrace of the panic, if `RUST_BACKTRACE` is set.
+    /// Returns the backtrace of the panic, if `RUST_BACKTRACE` is set.
     pub fn backtrace(&self) -> Option<&str> {
         self.panic()?.backtrace.as_deref()
     }

@@ -49,48 +49,49 @@ impl ProcessError {
         ProcessError { inner: Box::new(Inner { kind, name, function, pid }) }
     }
 
-    /// The name of the process.
+    /// Returns the name of the process.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// The name of the function that it ran, as `std::any::type_name` gives it.
+    /// Returns the name of the function that the process ran, as `std::any::type_name` gives it.
     pub fn function(&self) -> &str {
         &self.inner.function
     }
 
-    /// The process id that it had.
+    /// Returns the process id that the process had.
     pub fn pid(&self) -> i32 {
         self.inner.pid
     }
 
-    /// Whether the function panicked.
+    /// Returns whether the function panicked.
     pub fn is_panic(&self) -> bool {
         matches!(self.inner.kind, ProcessKind::Failure(Failure::Panicked(_)))
     }
 
-    /// Whether the function of [`Process::try_spawn`](crate::Process::try_spawn) returned an `Err`;
+    /// Returns whether the function of [`Process::try_spawn`](crate::Process::try_spawn) returned an `Err`;
     /// [`source`](std::error::Error::source) is then a [`RemoteError`].
     pub fn is_error(&self) -> bool {
         matches!(self.inner.kind, ProcessKind::Failure(Failure::Failed { .. }))
     }
 
-    /// Whether the process ended before the function returned: it was killed, ran out of memory, or called `exit`.
+    /// Returns whether the process ended before the function returned: it was killed, ran out of memory, or called
+    /// `exit`.
     pub fn is_lost(&self) -> bool {
         matches!(self.inner.kind, ProcessKind::Ended { .. })
     }
 
-    /// Whether the result could not be serialised.
+    /// Returns whether the result could not be serialised.
     pub fn is_encode(&self) -> bool {
         matches!(self.inner.kind, ProcessKind::Failure(Failure::Encode { .. }))
     }
 
-    /// Whether the arguments or the result could not be deserialised.
+    /// Returns whether the arguments or the result could not be deserialised.
     pub fn is_decode(&self) -> bool {
         matches!(self.inner.kind, ProcessKind::Failure(Failure::Decode { .. }))
     }
 
-    /// The signal that killed it before the function returned.
+    /// Returns the signal that killed the process before the function returned.
     pub fn signal(&self) -> Option<i32> {
         match self.inner.kind {
             ProcessKind::Ended { exit: Exit::Signal(signal) } => Some(signal),
@@ -98,7 +99,7 @@ impl ProcessError {
         }
     }
 
-    /// The code with which it exited before the function returned.
+    /// Returns the code with which the process exited before the function returned.
     pub fn exit_code(&self) -> Option<i32> {
         match self.inner.kind {
             ProcessKind::Ended { exit: Exit::Code(code) } => Some(code),
@@ -113,17 +114,17 @@ impl ProcessError {
         }
     }
 
-    /// The message of the panic.
+    /// Returns the message of the panic.
     pub fn message(&self) -> Option<&str> {
         Some(&self.failure()?.panic()?.message)
     }
 
-    /// Where the function panicked: `file:line:column`.
+    /// Returns where the function panicked: `file:line:column`.
     pub fn location(&self) -> Option<&str> {
         self.failure()?.panic()?.location.as_deref()
     }
 
-    /// The backtrace of the panic, if `RUST_BACKTRACE` is set.
+    /// Returns the backtrace of the panic, if `RUST_BACKTRACE` is set.
     pub fn backtrace(&self) -> Option<&str> {
         self.failure()?.panic()?.backtrace.as_deref()
     }

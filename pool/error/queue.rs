@@ -57,37 +57,38 @@ impl<T> PutError<T> {
         self.kind
     }
 
-    /// What could not be put.
+    /// Returns the value that could not be put.
     pub fn into_inner(self) -> T {
         self.value
     }
 
-    /// Whether there was no room, at the moment or in the time given: Python's `queue.Full`.
+    /// Returns whether there was no room, at the moment or in the time given: Python's `queue.Full`.
     pub fn is_full(&self) -> bool {
         self.kind == QueueKind::Full
     }
 
-    /// Whether the queue was closed: Python's `queue.ShutDown`.
+    /// Returns whether the queue was closed: Python's `queue.ShutDown`.
     pub fn is_closed(&self) -> bool {
         self.kind == QueueKind::Closed
     }
 
-    /// Whether no process is left that could receive it.
+    /// Returns whether no process is left that could receive it.
     pub fn is_disconnected(&self) -> bool {
         self.kind == QueueKind::Disconnected
     }
 
-    /// Whether the value cannot travel: its `Serialize` implementation refused, or it contains an end of ipc-channel.
+    /// Returns whether the value cannot travel: its `Serialize` implementation refused, or it contains an end of
+    /// ipc-channel.
     pub fn is_encode(&self) -> bool {
         matches!(self.kind, QueueKind::Encode { .. })
     }
 
-    /// Whether a process has written over the queue.
+    /// Returns whether a process has written over the queue.
     pub fn is_damaged(&self) -> bool {
         self.kind == QueueKind::Damaged
     }
 
-    /// Whether there is no shared memory for it, see [`Error::is_shared_memory`].
+    /// Returns whether there is no shared memory for it, see [`Error::is_shared_memory`].
     pub fn is_shared_memory(&self) -> bool {
         matches!(self.kind, QueueKind::SharedMemory { .. })
     }
@@ -102,38 +103,42 @@ impl GetError {
         self.kind
     }
 
-    /// Whether the queue was closed and is empty: Python's `queue.ShutDown`.
+    /// Returns whether the queue was closed and is empty: Python's `queue.ShutDown`.
     pub fn is_closed(&self) -> bool {
         self.kind == QueueKind::Closed
     }
 
-    /// Whether no process is left that could send anything, and all that was sent is received: Python's `EOFError`.
+    /// Returns whether no process is left that could send anything, and all that was sent is received: Python's
+    /// `EOFError`.
     pub fn is_disconnected(&self) -> bool {
         self.kind == QueueKind::Disconnected
     }
 
-    /// Whether a task was said to be done that nobody has taken: Python's `task_done() called too many times`.
+    /// Returns whether a task was said to be done that nobody has taken: Python's `task_done() called too many
+    /// times`.
     pub fn is_too_many_done(&self) -> bool {
         self.kind == QueueKind::TooManyDone
     }
 
-    /// Whether a message had more bytes than were allowed: Python's `OSError('bad message length')`. It is gone, the next ones
-    /// can be received.
+    /// Returns whether a message had more bytes than were allowed: Python's `OSError('bad message length')`. It is
+    /// gone, the next ones can be received.
     pub fn is_too_long(&self) -> bool {
         matches!(self.kind, QueueKind::TooLong { .. })
     }
 
-    /// Whether an item was taken that cannot be read as a value of the type: it is gone, the next ones can be taken.
+    /// Returns whether an item was taken that cannot be read as a value of the type: it is gone, the next ones can be
+    /// taken.
     pub fn is_decode(&self) -> bool {
         matches!(self.kind, QueueKind::Decode { .. })
     }
 
-    /// Whether a process has written over the queue.
+    /// Returns whether a process has written over the queue.
     pub fn is_damaged(&self) -> bool {
         self.kind == QueueKind::Damaged
     }
 
-    /// Whether this process has no part in the shared memory, see [`Error::is_shared_memory`], or cannot map more of it.
+    /// Returns whether this process has no part in the shared memory, see [`Error::is_shared_memory`], or cannot map
+    /// more of it.
     pub fn is_shared_memory(&self) -> bool {
         matches!(self.kind, QueueKind::SharedMemory { .. })
     }

@@ -57,79 +57,80 @@ impl TaskError {
         TaskError { inner: Box::new(TaskInner { kind, function: function.to_owned(), index, worker }) }
     }
 
-    /// The name of the function, as `std::any::type_name` gives it.
+    /// Returns the name of the function, as `std::any::type_name` gives it.
     pub fn function(&self) -> &str {
         &self.inner.function
     }
 
-    /// The number of the task in its call, from 0; 0 for `apply`.
+    /// Returns the number of the task in its call, from 0; 0 for `apply`.
     pub fn index(&self) -> u64 {
         self.inner.index
     }
 
-    /// The process id of the worker that ran it, if one did.
+    /// Returns the process id of the worker that ran the task, if one did.
     pub fn worker(&self) -> Option<i32> {
         self.inner.worker
     }
 
-    /// Whether the function panicked. The worker lives on.
+    /// Returns whether the function panicked. The worker lives on.
     pub fn is_panic(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Failure(Failure::Panicked(_)))
     }
 
-    /// Whether the function of a `try_` call returned an `Err`; [`source`](std::error::Error::source) is then a
-    /// [`RemoteError`].
+    /// Returns whether the function of a fallible call returned an `Err`; [`source`](std::error::Error::source) is
+    /// then a [`RemoteError`].
     pub fn is_error(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Failure(Failure::Failed { .. }))
     }
 
-    /// Whether the worker process died while it ran this task: killed, out of memory, `exit`, `abort`.
+    /// Returns whether the worker process died while it ran this task: killed, out of memory, `exit`, `abort`.
     pub fn is_worker_lost(&self) -> bool {
         matches!(self.inner.kind, TaskKind::WorkerLost { .. })
     }
 
-    /// Whether the argument or the result could not be serialised.
+    /// Returns whether the argument or the result could not be serialised.
     pub fn is_encode(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Failure(Failure::Encode { .. }))
     }
 
-    /// Whether the argument or the result could not be deserialised.
+    /// Returns whether the argument or the result could not be deserialised.
     pub fn is_decode(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Failure(Failure::Decode { .. }))
     }
 
-    /// Whether it did not end within its time limit; the worker was stopped and replaced.
+    /// Returns whether the task did not end within its time limit; the pool has stopped and replaced its worker.
     pub fn is_timeout(&self) -> bool {
         matches!(self.inner.kind, TaskKind::TimedOut { .. })
     }
 
-    /// Whether it was cancelled before it had begun: by [`AsyncResult::cancel`](crate::AsyncResult::cancel), or since
-    /// another task of a call with [`Call::fail_fast`](crate::Call::fail_fast) has failed.
+    /// Returns whether the task was cancelled before it had begun: by
+    /// [`AsyncResult::cancel`](crate::AsyncResult::cancel), or because another task of a call with
+    /// [`Call::fail_fast`](crate::Call::fail_fast) has failed.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Cancelled)
     }
 
-    /// Whether the pool was terminated before the task had a result.
+    /// Returns whether the pool was terminated before the task had a result.
     pub fn is_terminated(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Terminated)
     }
 
-    /// Whether the pool had been closed, so that the task was not even queued.
+    /// Returns whether the pool had been closed, so that the task was not even queued.
     pub fn is_not_running(&self) -> bool {
         matches!(self.inner.kind, TaskKind::NotRunning)
     }
 
-    /// Whether the call was refused for an argument or an option that makes no sense.
+    /// Returns whether the call was refused for an argument or an option that makes no sense.
     pub fn is_invalid_argument(&self) -> bool {
         matches!(self.inner.kind, TaskKind::InvalidArgument { .. })
     }
 
-    /// Whether the pool gave up before the task had a result, since its workers could not be replaced.
+    /// Returns whether the pool gave up before the task had a result, since its workers could not be replaced.
     pub fn is_broken(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Broken { .. })
     }
 
-    /// Whether the result was asked for in a callback that it waits for: see
+    /// Returns whether the result was asked for in a callback that it waits for: see
     /// [`AsyncResult::callback`](crate::AsyncResult::callback).
     pub fn is_deadlock(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Deadlock)
@@ -142,22 +143,22 @@ impl TaskError {
         }
     }
 
-    /// The message of the panic.
+    /// Returns the message of the panic.
     pub fn message(&self) -> Option<&str> {
         Some(&self.failure()?.panic()?.message)
     }
 
-    /// Where the function panicked: `file:line:column`.
+    /// Returns where the function panicked: `file:line:column`.
     pub fn location(&self) -> Option<&str> {
         self.failure()?.panic()?.location.as_deref()
     }
 
-    /// The backtrace of the panic, if `RUST_BACKTRACE` is set.
+    /// Returns the backtrace of the panic, if `RUST_BACKTRACE` is set.
     pub fn backtrace(&self) -> Option<&str> {
         self.failure()?.panic()?.backtrace.as_deref()
     }
 
-    /// The signal that killed the worker.
+    /// Returns the signal that killed the worker.
     pub fn signal(&self) -> Option<i32> {
         match self.inner.kind {
             TaskKind::WorkerLost { exit: Exit::Signal(signal), .. } => Some(signal),
@@ -165,7 +166,7 @@ impl TaskError {
         }
     }
 
-    /// The last lines that the lost worker has written to stderr, if the pool was to read them: see
+    /// Returns the last lines that the lost worker has written to stderr, if the pool reads them: see
     /// [`PoolBuilder::capture_output`](crate::PoolBuilder::capture_output).
     pub fn output(&self) -> Option<&str> {
         match &self.inner.kind {
@@ -174,7 +175,7 @@ impl TaskError {
         }
     }
 
-    /// The code with which the worker exited in the middle of the task.
+    /// Returns the code with which the worker exited in the middle of the task.
     pub fn exit_code(&self) -> Option<i32> {
         match self.inner.kind {
             TaskKind::WorkerLost { exit: Exit::Code(code), .. } => Some(code),

@@ -29,7 +29,7 @@ pub struct SharedMemoryReport {
     pub damage: Vec<String>,
 }
 
-/// Looks through the books of the shared memory; exact while no process takes or drops handles.
+/// Looks through the books of the shared memory. The report is exact while no process takes or drops handles.
 ///
 /// ```
 /// let lock = multiproc::Lock::new();

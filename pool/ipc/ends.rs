@@ -58,7 +58,7 @@ use std::ops::{Deref, DerefMut};
 pub struct Ipc<T>(pub T);
 
 impl<T> Ipc<T> {
-    /// What is in it.
+    /// Returns what is inside.
     pub fn into_inner(self) -> T {
         self.0
     }

@@ -14,7 +14,7 @@ use crate::process::args::{Args, Task};
 use crate::sys::time::Deadline;
 
 impl ManagerHandle {
-    /// Makes an object in the server: calls `f` with `args` there, and gives a proxy of what it returns.
+    /// Makes an object in the server: calls `f` with `args` there, and returns a proxy of what it returns.
     ///
     /// ```
     /// use multiproc::Manager;
@@ -53,7 +53,8 @@ impl ManagerHandle {
         Ok(Proxy::new(self.clone(), block))
     }
 
-    /// The types of the objects in the server: Python's `number_of_objects()` and a part of its `debug_info()`.
+    /// Returns the types of the objects in the server: Python's `number_of_objects()` and a part of its
+    /// `debug_info()`.
     ///
     /// ```
     /// let manager = multiproc::Manager::new()?;

@@ -52,7 +52,7 @@ impl ManagerHandle {
 }
 
 impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
-    /// A copy of the value of a key.
+    /// Returns a copy of the value of a key.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(|map: &mut HashMap<K, V>, key: K| map.get(&key).cloned(), (key,))
     }
 
-    /// Sets the value of a key, and gives the one that it had.
+    /// Sets the value of a key, and returns the one that it had.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(HashMap::insert, (key, value))
     }
 
-    /// The value of a key; first sets it, if it has none: Python's `setdefault()`.
+    /// Returns the value of a key, and first sets it if it has none: Python's `setdefault()`.
     ///
     /// # Errors
     ///
@@ -86,7 +86,8 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(get, (key, value))
     }
 
-    /// Changes the value of a key in one step, and gives what `change` gives. A key without a value gets the default first.
+    /// Changes the value of a key in one step, and returns what `change` gives. A key without a value gets the
+    /// default first.
     ///
     /// ```
     /// let manager = multiproc::Manager::new()?;
@@ -137,7 +138,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(pop, ())
     }
 
-    /// Whether a key has a value.
+    /// Returns whether a key has a value.
     ///
     /// # Errors
     ///
@@ -146,7 +147,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(|map: &mut HashMap<K, V>, key: K| map.contains_key(&key), (key,))
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     ///
     /// # Errors
     ///
@@ -155,7 +156,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(|map: &mut HashMap<K, V>| map.len(), ())
     }
 
-    /// Whether there is none.
+    /// Returns whether the map has no entries.
     ///
     /// # Errors
     ///
@@ -183,7 +184,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(|map: &mut HashMap<K, V>| map.clear(), ())
     }
 
-    /// A copy of all keys, in no order.
+    /// Returns a copy of all keys, in no order.
     ///
     /// # Errors
     ///
@@ -195,7 +196,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(|map: &mut HashMap<K, V>| map.keys().cloned().collect::<Vec<K>>(), ())
     }
 
-    /// A copy of all values, in no order.
+    /// Returns a copy of all values, in no order.
     ///
     /// # Errors
     ///
@@ -207,7 +208,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(|map: &mut HashMap<K, V>| map.values().cloned().collect::<Vec<V>>(), ())
     }
 
-    /// A copy of the whole map, as it was at one moment.
+    /// Returns a copy of the whole map, as it was at one moment.
     ///
     /// # Errors
     ///

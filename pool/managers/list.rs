@@ -45,7 +45,7 @@ impl ManagerHandle {
 }
 
 impl<T: Payload + Send> ListProxy<T> {
-    /// A copy of an item; `None` = the list is not that long.
+    /// Returns a copy of an item; `None` = the list is not that long.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl<T: Payload + Send> ListProxy<T> {
         self.call(|list: &mut Vec<T>, at: usize| list.get(at).cloned(), (at,))
     }
 
-    /// Replaces an item, and gives the one that was there; `None` = the list is not that long, and has not changed.
+    /// Replaces an item, and returns the one that was there; `None` = the list is not that long, and has not changed.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl<T: Payload + Send> ListProxy<T> {
         self.call(set, (at, item))
     }
 
-    /// Changes an item in one step, and gives what `change` gives; `None` = the list is not that long.
+    /// Changes an item in one step, and returns what `change` gives; `None` = the list is not that long.
     ///
     /// `change` captures nothing; with more arguments use [`Proxy::call`].
     ///
@@ -130,7 +130,7 @@ impl<T: Payload + Send> ListProxy<T> {
         self.call(|list: &mut Vec<T>, at: usize| (at < list.len()).then(|| list.remove(at)), (at,))
     }
 
-    /// How many items there are.
+    /// Returns the number of items.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl<T: Payload + Send> ListProxy<T> {
         self.call(|list: &mut Vec<T>| list.len(), ())
     }
 
-    /// Whether there is none.
+    /// Returns whether the list has no items.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl<T: Payload + Send> ListProxy<T> {
         self.call(|list: &mut Vec<T>| list.clear(), ())
     }
 
-    /// Whether an item equals this one.
+    /// Returns whether an item equals this one.
     ///
     /// # Errors
     ///
@@ -190,7 +190,7 @@ impl<T: Payload + Send> ListProxy<T> {
         self.call(|list: &mut Vec<T>| list.reverse(), ())
     }
 
-    /// A copy of the whole list, as it was at one moment.
+    /// Returns a copy of the whole list, as it was at one moment.
     ///
     /// # Errors
     ///

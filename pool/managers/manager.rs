@@ -77,22 +77,22 @@ impl Manager {
         Manager::builder().start()
     }
 
-    /// A manager with a name, an initializer, or another time to end in.
+    /// Returns a builder for a manager with a name, an initializer, or another time to end in.
     pub fn builder() -> ManagerBuilder {
         ManagerBuilder { name: None, initializer: None, grace: GRACE }
     }
 
-    /// A handle, to make objects in other processes.
+    /// Returns a handle, to make objects in other processes.
     pub fn handle(&self) -> ManagerHandle {
         self.handle.clone()
     }
 
-    /// The process id of the server.
+    /// Returns the process id of the server.
     pub fn pid(&self) -> i32 {
         self.process.pid()
     }
 
-    /// Whether the server has not ended yet.
+    /// Returns whether the server has not ended yet.
     pub fn is_alive(&self) -> bool {
         self.process.is_alive()
     }
@@ -171,13 +171,13 @@ pub struct ManagerBuilder {
 }
 
 impl ManagerBuilder {
-    /// The name of the server, in errors and for ps and top; `Process-1`, `Process-2` … if none is given.
+    /// Sets the name of the server, in errors and for `ps` and `top`. Default: `Process-1`, `Process-2` and so on.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// A function that the server runs before all else.
+    /// Sets a function that the server runs before all else.
     pub fn initializer<F, A>(mut self, f: F, args: A) -> Self
     where
         A: Args + Send,
@@ -192,7 +192,7 @@ impl ManagerBuilder {
         self
     }
 
-    /// How long the server may take to end when it is told to; 1 second, if nothing is said.
+    /// Sets how long the server may take to end when it is told to. Default: 1 second.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self

@@ -75,7 +75,7 @@ impl NamespaceProxy {
         self.call(set, (name.to_owned(), value))
     }
 
-    /// A copy of the value of a name; `None` = it has none.
+    /// Returns a copy of the value of a name; `None` = it has none.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl NamespaceProxy {
         self.try_call(get, (name.to_owned(),))
     }
 
-    /// Drops the value of a name; whether it had one.
+    /// Drops the value of a name. Returns whether it had one.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl NamespaceProxy {
         self.call(|space: &mut Namespace, name: String| space.values.remove(&name).is_some(), (name.to_owned(),))
     }
 
-    /// The names that have values, in alphabetical order.
+    /// Returns the names that have values, in alphabetical order.
     ///
     /// # Errors
     ///

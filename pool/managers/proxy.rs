@@ -81,7 +81,7 @@ impl Drop for Share {
 }
 
 impl<T: 'static> Proxy<T> {
-    /// Calls `f` with the object and `args` in the server, and gives what it returns.
+    /// Calls `f` with the object and `args` in the server, and returns what it returns.
     ///
     /// `f` is a function or a closure that captures nothing; its first parameter is `&mut T`.
     ///
@@ -162,7 +162,7 @@ impl<T> Proxy<T> {
         Proxy { share: Share { manager, stands_for: Some(stands_for) }, timeout: None, object: PhantomData }
     }
 
-    /// A proxy of the same object whose calls wait for at most `timeout`.
+    /// Returns a proxy of the same object whose calls wait for at most `timeout`.
     ///
     /// When that has passed, a call ends with [`ManagerError::is_timed_out`]. If its function has begun by then, it goes
     /// on to its end in the server; if not, it is never called.
@@ -185,12 +185,12 @@ impl<T> Proxy<T> {
         Proxy { timeout: Some(timeout), ..self.clone() }
     }
 
-    /// The manager that holds the object.
+    /// Returns the manager that holds the object.
     pub fn manager(&self) -> &ManagerHandle {
         &self.share.manager
     }
 
-    /// Whether both are proxies of one object.
+    /// Returns whether both are proxies of one object.
     pub fn is_same(&self, other: &Proxy<T>) -> bool {
         self.share.id() == other.share.id()
     }
@@ -236,7 +236,7 @@ impl<'de, T> Deserialize<'de> for Proxy<T> {
 macro_rules! typed_proxy {
     ($proxy:ident$(<$($parameter:ident),*>)?, $object:ty) => {
         impl$(<$($parameter),*>)? $proxy$(<$($parameter),*>)? {
-            /// A proxy of the same object whose calls wait for at most `timeout`, see
+            /// Returns a proxy of the same object whose calls wait for at most `timeout`, see
             /// [`Proxy::with_timeout`](crate::Proxy::with_timeout).
             pub fn with_timeout(&self, timeout: std::time::Duration) -> Self {
                 $proxy { proxy: self.proxy.with_timeout(timeout) }

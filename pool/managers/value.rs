@@ -42,7 +42,7 @@ impl ManagerHandle {
 }
 
 impl<T: Payload + Send> ValueProxy<T> {
-    /// A copy of the value.
+    /// Returns a copy of the value.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl<T: Payload + Send> ValueProxy<T> {
         self.call(|place: &mut T, value: T| *place = value, (value,))
     }
 
-    /// Sets the value, and gives the one that was there.
+    /// Sets the value, and returns the one that was there.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl<T: Payload + Send> ValueProxy<T> {
         self.call(|place: &mut T, value: T| std::mem::replace(place, value), (value,))
     }
 
-    /// Changes the value in one step, and gives what `change` gives.
+    /// Changes the value in one step, and returns what `change` gives.
     ///
     /// `change` captures nothing; with more arguments use [`Proxy::call`].
     ///

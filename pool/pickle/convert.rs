@@ -6,7 +6,7 @@ use crate::error::ConnectionError;
 use serde::{Serialize, de::DeserializeOwned};
 
 impl PyValue {
-    /// The value of Python that a value of Rust becomes.
+    /// Returns the value of Python that a value of Rust becomes.
     ///
     /// # Errors
     ///
@@ -15,7 +15,7 @@ impl PyValue {
         value.serialize(ser::Serializer).map_err(|failure| ConnectionError::encode(failure.to_string()))
     }
 
-    /// The value of Rust that this is.
+    /// Returns the value of Rust that this value of Python becomes.
     ///
     /// # Errors
     ///

@@ -89,7 +89,7 @@ impl Process<()> {
         Process::builder().try_spawn(f, args)
     }
 
-    /// A process with a name, or a daemonic one.
+    /// Returns a builder for a process with a name, or a daemonic one.
     pub fn builder() -> ProcessBuilder {
         ProcessBuilder::default()
     }
@@ -114,14 +114,14 @@ pub struct ProcessBuilder {
 }
 
 impl ProcessBuilder {
-    /// Its name, in errors and for ps and top; `Process-1`, `Process-2` … if none is given.
+    /// Sets the name of the process, in errors and for `ps` and `top`. Default: `Process-1`, `Process-2` and so on.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Whether it is daemonic: not waited for, but ended when this process exits. Such a process is not allowed to have
-    /// children. No, if nothing is said.
+    /// Sets whether the process is daemonic: when this process exits, it ends its daemonic children and waits for the
+    /// others. A daemonic process is not allowed to have children. Default: `false`.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self

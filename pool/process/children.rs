@@ -90,8 +90,8 @@ fn end(doomed: &[ProcessHandle], others: &[ProcessHandle]) {
     }
 }
 
-/// The processes that this one has started with [`Process`](crate::Process) and that have not ended yet, in the order
-/// of their starts; those whose handles were dropped as well.
+/// Returns the processes that this one has started with [`Process`](crate::Process) and that have not ended yet, in
+/// the order of their starts; those whose handles were dropped as well.
 ///
 /// Workers of pools are not among them: [`Pool::worker_pids`](crate::Pool) has these.
 ///

@@ -60,7 +60,7 @@ pub struct CurrentProcess {
     daemon: bool,
 }
 
-/// The process that calls.
+/// Returns who the calling process is.
 ///
 /// ```
 /// use multiproc::{Process, current_process};
@@ -75,17 +75,17 @@ pub fn current_process() -> CurrentProcess {
 }
 
 impl CurrentProcess {
-    /// Its name: `MainProcess` for a process that was not started by this library.
+    /// Returns the name: `MainProcess` for a process that was not started by this library.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Whether it is a [`Process`](crate::Process) that is daemonic.
+    /// Returns whether the process is a [`Process`](crate::Process) that is daemonic.
     pub fn daemon(&self) -> bool {
         self.daemon
     }
@@ -105,7 +105,7 @@ pub struct ParentProcess {
     pid: i32,
 }
 
-/// The process that has started this one; `None` in the main process.
+/// Returns the process that has started this one; `None` in the main process.
 ///
 /// A child ends with its parent, at the latest a moment later, whatever the parent dies of. So there is rarely a need
 /// to watch it.
@@ -123,22 +123,22 @@ pub fn parent_process() -> Option<ParentProcess> {
 }
 
 impl ParentProcess {
-    /// Its name.
+    /// Returns the name of the parent.
     pub fn name(&self) -> &str {
         self.name
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Whether it has not ended yet.
+    /// Returns whether the parent has not ended yet.
     pub fn is_alive(&self) -> bool {
         parent_pid() == self.pid
     }
 
-    /// Waits until it has ended, or the time is over; whether it has ended.
+    /// Waits until the parent has ended, for at most `timeout`. Returns whether it has ended.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl ParentProcess {
         Ok(poll::wait(&[(sentinel, Interest::Readable)], Deadline::after(timeout))? == [true])
     }
 
-    /// A descriptor that becomes readable once it has ended (a pidfd).
+    /// Returns a descriptor that becomes readable once the parent has ended (a pidfd).
     ///
     /// # Errors
     ///

@@ -245,27 +245,28 @@ impl ProcessHandle {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// Its name: given to the builder, or `Process-1`, `Process-2` …; `Process-1:2` is the second child of `Process-1`.
+    /// Returns the name of the process: given to the builder, or `Process-1`, `Process-2` and so on; `Process-1:2` is
+    /// the second child of `Process-1`.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> i32 {
         self.child().pid()
     }
 
-    /// Whether it is daemonic: ended when this process exits.
+    /// Returns whether the process is daemonic: it is ended when this process exits.
     pub fn daemon(&self) -> bool {
         self.shared.daemon
     }
 
-    /// Whether it has not ended yet.
+    /// Returns whether the process has not ended yet.
     pub fn is_alive(&self) -> bool {
         self.child().try_reap().is_none()
     }
 
-    /// How it ended: its exit code, or `-N` if signal `N` killed it; `None` while it runs.
+    /// Returns how the process ended: its exit code, or `-N` if signal `N` killed it; `None` while it runs.
     ///
     /// Also `None` if something else in this program has reaped it, and so has taken its status away;
     /// [`ProcessHandle::is_alive`] is false then.
@@ -284,32 +285,33 @@ impl ProcessHandle {
         }
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub fn wait(&self) {
         self.child().wait(Deadline::NEVER);
     }
 
-    /// Waits until it has ended, but no longer than `timeout`; whether it has ended.
+    /// Waits until the process has ended, for at most `timeout`. Returns whether it has ended.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.child().wait(Deadline::after(timeout)).is_some()
     }
 
-    /// A descriptor that becomes readable once it has ended (a pidfd), to wait for several things at once.
+    /// Returns a descriptor that becomes readable once the process has ended (a pidfd), to wait for several things at
+    /// once.
     pub fn sentinel(&self) -> BorrowedFd<'_> {
         self.child().pidfd().as_fd()
     }
 
-    /// Sends SIGTERM, which ends it unless it has arranged otherwise. Its own children end with it.
+    /// Sends SIGTERM, which ends the process unless it has arranged otherwise. Its own children end with it.
     pub fn terminate(&self) {
         self.child().signal(ChildSignal::Terminate);
     }
 
-    /// Sends SIGKILL, which always ends it. Its own children end with it.
+    /// Sends SIGKILL, which always ends the process. Its own children end with it.
     pub fn kill(&self) {
         self.child().signal(ChildSignal::Kill);
     }
 
-    /// Sends SIGINT, which ends it unless it has arranged otherwise.
+    /// Sends SIGINT, which ends the process unless it has arranged otherwise.
     pub fn interrupt(&self) {
         self.child().signal(ChildSignal::Interrupt);
     }

@@ -57,7 +57,7 @@ pub struct Array<T> {
 }
 
 impl<T: Pod + Send + Sync> Array<T> {
-    /// `len` elements, all zero.
+    /// Creates an array of `len` elements, all zero.
     ///
     /// # Panics
     ///
@@ -69,7 +69,7 @@ impl<T: Pod + Send + Sync> Array<T> {
         }
     }
 
-    /// `len` elements, all zero.
+    /// Creates an array of `len` elements, all zero.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl<T: Pod + Send + Sync> Array<T> {
         Ok(Array { lock, data, len, element: PhantomData })
     }
 
-    /// `len` elements, all zero, that share the lock of others: Python's `Array(.., lock=lock)`.
+    /// Creates an array of `len` elements, all zero, that shares a lock with others: Python's `Array(.., lock=lock)`.
     ///
     /// # Errors
     ///
@@ -96,17 +96,17 @@ impl<T: Pod + Send + Sync> Array<T> {
         Ok(Array { lock: lock.clone(), ..own })
     }
 
-    /// How many elements it has.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has none.
+    /// Returns whether the array has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// A copy of the element at `index`.
+    /// Returns a copy of the element at `index`.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl<T: Pod + Send + Sync> Array<T> {
         Ok(())
     }
 
-    /// A copy of a range of elements: Python's `array[a:b]`.
+    /// Returns a copy of a range of elements: Python's `array[a:b]`.
     ///
     /// # Errors
     ///
@@ -161,7 +161,7 @@ impl<T: Pod + Send + Sync> Array<T> {
         Ok(())
     }
 
-    /// Waits for the lock, and gives access to the elements, in place, until the guard is dropped.
+    /// Waits for the lock, and returns a guard: the elements in place, until it is dropped.
     ///
     /// # Errors
     ///
@@ -170,7 +170,7 @@ impl<T: Pod + Send + Sync> Array<T> {
         self.guard(self.lock.lock()?)
     }
 
-    /// Access to the elements if the lock is free; `None` when it is not.
+    /// Returns a guard of the elements if the lock is free; `None` when it is not.
     ///
     /// # Errors
     ///
@@ -188,7 +188,8 @@ impl<T: Pod + Send + Sync> Array<T> {
         self.lock.lock_timeout(timeout)?.map(|held| self.guard(held)).transpose()
     }
 
-    /// Access to the elements even if a holder of the lock has died: to repair them, see [`Lock::lock_poisoned`].
+    /// Returns a guard of the elements even if a holder of the lock has died: to repair them, see
+    /// [`Lock::lock_poisoned`].
     ///
     /// # Errors
     ///
@@ -197,7 +198,7 @@ impl<T: Pod + Send + Sync> Array<T> {
         self.guard(self.lock.lock_poisoned()?)
     }
 
-    /// Its lock: Python's `get_lock()`.
+    /// Returns the lock of the array: Python's `get_lock()`.
     pub fn get_lock(&self) -> &Lock {
         &self.lock
     }

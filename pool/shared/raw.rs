@@ -74,7 +74,7 @@ pub(super) fn from_word<T: Pod>(word: u64) -> T {
 impl<T: Pod + Send + Sync> RawValue<T> {
     const IS_ATOMIC: bool = size_of::<T>() <= 8;
 
-    /// A value.
+    /// Creates a value.
     ///
     /// # Panics
     ///
@@ -86,7 +86,7 @@ impl<T: Pod + Send + Sync> RawValue<T> {
         }
     }
 
-    /// A value.
+    /// Creates a value.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl<T: Pod + Send + Sync> RawValue<T> {
         Some(RawValue { first, value: PhantomData })
     }
 
-    /// A copy of the value.
+    /// Returns a copy of the value.
     pub fn get(&self) -> T {
         if Self::IS_ATOMIC {
             return from_word(self.first.load(Relaxed));
@@ -125,22 +125,22 @@ impl<T: Pod + Send + Sync> RawValue<T> {
 }
 
 impl<T: Integer> RawValue<T> {
-    /// Adds, wrapping around, as one step; returns the value before.
+    /// Adds `other` in one step, wrapping around, and returns the value before.
     pub fn fetch_add(&self, other: T) -> T {
         self.update(|value| value.plus(other))
     }
 
-    /// Subtracts, wrapping around, as one step; returns the value before.
+    /// Subtracts `other` in one step, wrapping around, and returns the value before.
     pub fn fetch_sub(&self, other: T) -> T {
         self.update(|value| value.minus(other))
     }
 
-    /// Replaces the value as one step; returns the value before.
+    /// Replaces the value in one step, and returns the value before.
     pub fn swap(&self, value: T) -> T {
         from_word(self.first.swap(to_word(&value), AcqRel))
     }
 
-    /// Replaces the value if it is `current`; returns the value before, as `Err` if it was another.
+    /// Replaces the value in one step if it is `current`, and returns the value before: as `Err` if it was another.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl<T: Integer> RawValue<T> {
         outcome.map(from_word).map_err(from_word)
     }
 
-    /// Changes the value as one step; returns the value before. `change` may be called several times.
+    /// Changes the value in one step, and returns the value before. `change` may be called several times.
     pub fn update(&self, change: impl Fn(T) -> T) -> T {
         let mut now = self.first.load(Relaxed);
         loop {

@@ -43,7 +43,7 @@ pub struct RawArray<T> {
 }
 
 impl<T: Pod + Send + Sync> RawArray<T> {
-    /// `len` elements, all zero.
+    /// Creates an array of `len` elements, all zero.
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
         }
     }
 
-    /// `len` elements, all zero.
+    /// Creates an array of `len` elements, all zero.
     ///
     /// # Errors
     ///
@@ -67,12 +67,12 @@ impl<T: Pod + Send + Sync> RawArray<T> {
         Ok(RawArray { block: Block::new(Kind::RawArray, bytes)?, len, element: PhantomData })
     }
 
-    /// How many elements it has.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has none.
+    /// Returns whether the array has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -96,7 +96,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
         }
     }
 
-    /// A copy of the element at `index`.
+    /// Returns a copy of the element at `index`.
     ///
     /// # Panics
     ///
@@ -124,7 +124,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
         }
     }
 
-    /// A copy of a range of elements.
+    /// Returns a copy of a range of elements.
     ///
     /// # Panics
     ///
@@ -160,7 +160,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
 }
 
 impl<T: Integer> RawArray<T> {
-    /// Adds to the element at `index`, wrapping around, as one step; returns the value before.
+    /// Adds `other` to the element at `index` in one step, wrapping around, and returns the value before.
     ///
     /// # Panics
     ///
@@ -169,7 +169,7 @@ impl<T: Integer> RawArray<T> {
         self.update(index, |value| value.plus(other))
     }
 
-    /// Subtracts from the element at `index`, wrapping around, as one step; returns the value before.
+    /// Subtracts `other` from the element at `index` in one step, wrapping around, and returns the value before.
     ///
     /// # Panics
     ///
@@ -178,7 +178,8 @@ impl<T: Integer> RawArray<T> {
         self.update(index, |value| value.minus(other))
     }
 
-    /// Changes the element at `index` as one step; returns the value before. `change` may be called several times.
+    /// Changes the element at `index` in one step, and returns the value before. `change` may be called several
+    /// times.
     ///
     /// # Panics
     ///

@@ -84,7 +84,7 @@ const BYTES: u8 = 2;
 const NOTHING: u8 = 3;
 
 impl ShareableList {
-    /// A list with these items in new shared memory, as [`SharedMemory::create`].
+    /// Creates a list with these items in new shared memory, as [`SharedMemory::create`].
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl ShareableList {
         ShareableList::make(items.into_iter().map(Into::into).collect(), |size| SharedMemory::create(name, size))
     }
 
-    /// A list with these items in shared memory without a name, as [`SharedMemory::anonymous`].
+    /// Creates a list with these items in shared memory without a name, as [`SharedMemory::anonymous`].
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl ShareableList {
         ShareableList::make(items.into_iter().map(Into::into).collect(), SharedMemory::anonymous)
     }
 
-    /// The list in the shared memory of that name.
+    /// Opens the list in the shared memory with this name.
     ///
     /// # Errors
     ///
@@ -145,17 +145,17 @@ impl ShareableList {
         Ok(ShareableList { memory, slots: Arc::new(slots) })
     }
 
-    /// How many items it has.
+    /// Returns the number of items.
     pub fn len(&self) -> usize {
         self.slots.starts.len() - 1
     }
 
-    /// Whether it has none.
+    /// Returns whether the list has no items.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A copy of the item at `index`.
+    /// Returns a copy of the item at `index`.
     ///
     /// # Errors
     ///
@@ -240,7 +240,7 @@ impl ShareableList {
         format
     }
 
-    /// Copies of all items, one after the other.
+    /// Returns copies of all items, one after the other.
     ///
     /// ```
     /// use multiproc::{Item, ShareableList};
@@ -258,7 +258,7 @@ impl ShareableList {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Copies of all items.
+    /// Returns copies of all items.
     ///
     /// # Errors
     ///
@@ -267,7 +267,7 @@ impl ShareableList {
         self.iter().collect()
     }
 
-    /// How many items are equal to this one.
+    /// Returns how many items are equal to `item`.
     ///
     /// # Errors
     ///
@@ -277,7 +277,7 @@ impl ShareableList {
         self.iter().try_fold(0, |count, item| Ok(count + usize::from(item? == wanted)))
     }
 
-    /// The first place where an item is equal to this one.
+    /// Returns the first place where an item is equal to `item`.
     ///
     /// ```
     /// let list = multiproc::ShareableList::anonymous(["a", "b", "a"])?;
@@ -298,7 +298,7 @@ impl ShareableList {
         Ok(None)
     }
 
-    /// The formats of all items, as Python's module `struct` has them.
+    /// Returns the formats of all items, as Python's module `struct` writes them.
     ///
     /// # Errors
     ///
@@ -308,7 +308,7 @@ impl ShareableList {
         String::from_utf8(formats).map_err(|_| damaged("the formats of the list are damaged"))
     }
 
-    /// The memory that it is in: Python's `list.shm`.
+    /// Returns the memory that the list lies in: Python's `list.shm`.
     pub fn shared_memory(&self) -> &SharedMemory {
         &self.memory
     }

@@ -89,7 +89,8 @@ enum Place {
 }
 
 impl SharedMemory {
-    /// New memory of `size` zero bytes, for programs of this user; with a fresh name like `psm_0a1b2c3d` if none is given.
+    /// Creates memory of `size` zero bytes, for all programs of this user; with a fresh name like `psm_0a1b2c3d` if
+    /// none is given.
     ///
     /// All of it is reserved at once, so that it cannot run out later.
     ///
@@ -133,7 +134,7 @@ impl SharedMemory {
         }
     }
 
-    /// The memory that has this name, as long as it is at this moment.
+    /// Opens the memory that has this name at the moment.
     ///
     /// # Errors
     ///
@@ -157,7 +158,8 @@ impl SharedMemory {
         open().map_err(|error| explain(error, name))
     }
 
-    /// New memory of `size` zero bytes without a name: for the processes of this program, which get it in arguments.
+    /// Creates memory of `size` zero bytes without a name: for the processes of this program, which get it in
+    /// arguments.
     ///
     /// ```
     /// use multiproc::{Pool, SharedMemory};
@@ -185,7 +187,7 @@ impl SharedMemory {
         Ok(SharedMemory { place: Arc::new(Place::Named { name: name.to_owned(), id, mapping, owner }) })
     }
 
-    /// Its name, without a slash; `None` if it is anonymous.
+    /// Returns the name, without a slash; `None` if the memory has none.
     pub fn name(&self) -> Option<&str> {
         match &*self.place {
             Place::Named { name, .. } => Some(name),
@@ -193,12 +195,12 @@ impl SharedMemory {
         }
     }
 
-    /// Its size in bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> usize {
         self.bytes().len()
     }
 
-    /// Removes the name now. Who has the memory open goes on using it.
+    /// Removes the name now. Processes that have the memory open go on using it.
     ///
     /// # Errors
     ///
@@ -214,8 +216,8 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Lets the name outlive this program, until somebody removes it by [`unlink`](SharedMemory::unlink). For all handles
-    /// of this program; without effect on memory that was opened by name, or has none.
+    /// Lets the name outlive this program, until somebody removes it by [`unlink`](SharedMemory::unlink). This goes
+    /// for all handles of this program; memory that was opened by name, or has none, is not affected.
     ///
     /// ```
     /// use multiproc::SharedMemory;
@@ -246,7 +248,7 @@ impl SharedMemory {
         }
     }
 
-    /// A copy of a range of bytes: Python's `bytes(memory.buf[a:b])`.
+    /// Returns a copy of a range of bytes: Python's `bytes(memory.buf[a:b])`.
     ///
     /// # Panics
     ///
@@ -267,7 +269,7 @@ impl SharedMemory {
         }
     }
 
-    /// A copy of the value that begins `at` bytes into the memory, anywhere.
+    /// Returns a copy of the value that begins `at` bytes into the memory, anywhere.
     ///
     /// # Panics
     ///
@@ -287,7 +289,7 @@ impl SharedMemory {
         self.write(at, bytemuck::bytes_of(&value));
     }
 
-    /// Copies of `count` values that follow each other from `at` bytes into the memory on.
+    /// Returns copies of the `count` values that begin `at` bytes into the memory.
     ///
     /// ```
     /// let memory = multiproc::SharedMemory::anonymous(100)?;
@@ -306,7 +308,7 @@ impl SharedMemory {
         piece.to_vec().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Replaces the values that follow each other from `at` bytes into the memory on.
+    /// Replaces the values that begin `at` bytes into the memory.
     ///
     /// # Panics
     ///

@@ -44,7 +44,7 @@ pub struct Value<T> {
 }
 
 impl<T: Element> Value<T> {
-    /// A value with a lock of its own.
+    /// Creates a value with a lock of its own.
     ///
     /// # Panics
     ///
@@ -56,7 +56,7 @@ impl<T: Element> Value<T> {
         }
     }
 
-    /// A value with a lock of its own.
+    /// Creates a value with a lock of its own.
     ///
     /// # Errors
     ///
@@ -69,7 +69,7 @@ impl<T: Element> Value<T> {
         Ok(Value { lock, data, value: PhantomData })
     }
 
-    /// A value that shares the lock of others: Python's `Value(.., lock=lock)`.
+    /// Creates a value that shares a lock with others: Python's `Value(.., lock=lock)`.
     ///
     /// ```
     /// use multiproc::{Lock, Value};
@@ -91,7 +91,7 @@ impl<T: Element> Value<T> {
         Ok(Value { lock: lock.clone(), ..own })
     }
 
-    /// A copy of the value.
+    /// Returns a copy of the value.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl<T: Element> Value<T> {
         Ok(())
     }
 
-    /// Changes the value under the lock, and gives what `change` gives.
+    /// Changes the value under the lock, and returns what `change` returns.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl<T: Element> Value<T> {
         Ok(change(&mut *self.lock()?))
     }
 
-    /// Waits for the lock, and gives access to the value until the guard is dropped.
+    /// Waits for the lock, and returns a guard: access to the value until it is dropped.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl<T: Element> Value<T> {
         ValueGuard::new(self, self.lock.lock()?)
     }
 
-    /// Access to the value if the lock is free; `None` when it is not.
+    /// Returns a guard of the value if the lock is free; `None` when it is not.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl<T: Element> Value<T> {
         self.lock.lock_timeout(timeout)?.map(|held| ValueGuard::new(self, held)).transpose()
     }
 
-    /// Access to the value even if a holder of the lock has died: to repair it, see [`Lock::lock_poisoned`].
+    /// Returns a guard of the value even if a holder of the lock has died: to repair it, see [`Lock::lock_poisoned`].
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl<T: Element> Value<T> {
         ValueGuard::new(self, self.lock.lock_poisoned()?)
     }
 
-    /// Its lock: Python's `get_lock()`.
+    /// Returns the lock of the value: Python's `get_lock()`.
     pub fn get_lock(&self) -> &Lock {
         &self.lock
     }

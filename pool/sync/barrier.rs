@@ -70,7 +70,7 @@ fn run<F: Fn() + Portable>() {
 }
 
 impl Barrier {
-    /// A barrier for so many parties.
+    /// Creates a barrier for `parties` parties.
     ///
     /// # Panics
     ///
@@ -79,7 +79,7 @@ impl Barrier {
         expect(Barrier::try_new(parties), "barrier")
     }
 
-    /// A barrier for so many parties.
+    /// Creates a barrier for `parties` parties.
     ///
     /// # Errors
     ///
@@ -95,7 +95,8 @@ impl Barrier {
         Ok(Barrier { shared, action: None, timeout: None })
     }
 
-    /// A barrier at which the last party to come runs `action` before all go on: Python's `Barrier(parties, action)`.
+    /// Creates a barrier at which the last party to come runs `action` before all go on: Python's `Barrier(parties,
+    /// action)`.
     ///
     /// The action is a function or a closure that captures nothing, since any of the processes may be the one. If it
     /// panics, the barrier breaks, and the panic goes on in the party that ran it.
@@ -138,14 +139,16 @@ impl Barrier {
         Ok(Barrier { action: Some(entry::<F>()), ..Barrier::try_new(parties)? })
     }
 
-    /// The same barrier, at which [`Barrier::wait`] waits for at most `timeout`: Python's `Barrier(.., timeout=..)`. Applies
-    /// to this handle, its clones, and where they travel.
+    /// Returns the same barrier, at which [`Barrier::wait`] waits for at most `timeout`: Python's `Barrier(..,
+    /// timeout=..)`. The limit goes for this handle, its clones, and the handles that these become in other
+    /// processes.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Barrier {
         Barrier { timeout: Some(timeout), ..self }
     }
 
-    /// Waits until all parties have come; how many of this round had come before this one: 0 to `parties() - 1`, each once.
+    /// Waits until all parties have come. Returns how many parties of this round came before this one: 0 to
+    /// `parties() - 1`, each number once.
     ///
     /// # Errors
     ///
@@ -184,7 +187,7 @@ impl Barrier {
         waited.map(|index| index as usize).map_err(|Broken| BrokenBarrierError::BROKEN)
     }
 
-    /// Breaks the barrier: all who wait and all who come get [`BrokenBarrierError`].
+    /// Breaks the barrier: all parties that wait, and all that come, get [`BrokenBarrierError`].
     ///
     /// # Errors
     ///
@@ -194,7 +197,7 @@ impl Barrier {
         Ok(())
     }
 
-    /// Makes the barrier as new. Those who wait at this moment get [`BrokenBarrierError`].
+    /// Makes the barrier as new. Parties that wait at this moment get [`BrokenBarrierError`].
     ///
     /// # Errors
     ///
@@ -204,18 +207,18 @@ impl Barrier {
         Ok(())
     }
 
-    /// Whether it is broken.
+    /// Returns whether the barrier is broken.
     pub fn broken(&self) -> bool {
         // For a process that has no part in it, it is.
         Here::new().map_or(true, |here| self.shared.broken(&here))
     }
 
-    /// How many wait, at this moment.
+    /// Returns how many parties wait, at this moment.
     pub fn n_waiting(&self) -> usize {
         self.shared.n_waiting()
     }
 
-    /// How many make a round.
+    /// Returns how many parties make a round.
     pub fn parties(&self) -> usize {
         self.shared.parties() as usize
     }

@@ -31,7 +31,7 @@ pub struct BoundedSemaphore {
 }
 
 impl BoundedSemaphore {
-    /// A semaphore with so many permits, and never more.
+    /// Creates a semaphore with `permits` permits, which never has more.
     ///
     /// # Panics
     ///
@@ -40,7 +40,7 @@ impl BoundedSemaphore {
         expect(BoundedSemaphore::try_new(permits), "semaphore")
     }
 
-    /// A semaphore with so many permits, and never more.
+    /// Creates a semaphore with `permits` permits, which never has more.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl BoundedSemaphore {
         self.inner.acquire_timeout(timeout)
     }
 
-    /// Gives so many permits back that were acquired raw: Python's `release()` is `release(1)`.
+    /// Gives back `permits` permits that were acquired raw: Python's `release()` is `release(1)`.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl BoundedSemaphore {
         self.inner.release(permits)
     }
 
-    /// How many permits are free, at this moment.
+    /// Returns how many permits are free, at this moment.
     pub fn get_value(&self) -> u32 {
         self.inner.get_value()
     }

@@ -86,7 +86,7 @@ impl Monitor for Guarding {
 }
 
 impl Condition {
-    /// A condition with a recursive lock of its own.
+    /// Creates a condition with a recursive lock of its own.
     ///
     /// # Panics
     ///
@@ -96,7 +96,7 @@ impl Condition {
         expect(Condition::try_new(), "condition")
     }
 
-    /// A condition with a recursive lock of its own.
+    /// Creates a condition with a recursive lock of its own.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl Condition {
         Condition::with_rlock(&RLock::try_new()?)
     }
 
-    /// A condition that belongs to this lock: Python's `Condition(lock)`.
+    /// Creates a condition for `lock`: Python's `Condition(lock)`.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Condition {
         Ok(Condition { lock: Guarding::Lock(lock.clone()), shared: make(Kind::Condition)? })
     }
 
-    /// A condition that belongs to this lock; several conditions may share it.
+    /// Creates a condition for `lock`; several conditions may share one.
     ///
     /// # Errors
     ///
@@ -191,7 +191,7 @@ impl Condition {
         }
     }
 
-    /// Takes the lock raw if it is free; whether it was: Python's `acquire(block=False)`.
+    /// Takes the lock raw if it is free, and returns whether it did: Python's `acquire(block=False)`.
     ///
     /// # Errors
     ///
@@ -203,7 +203,8 @@ impl Condition {
         }
     }
 
-    /// Waits for the lock for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
+    /// Waits for the lock for at most `timeout` and takes it raw. Returns whether it did: Python's
+    /// `acquire(timeout=..)`.
     ///
     /// # Errors
     ///
@@ -227,7 +228,7 @@ impl Condition {
         }
     }
 
-    /// Lets go of the lock, waits until notified, and takes the lock again: Python's `wait()`.
+    /// Lets go of the lock, waits for a notification, and takes the lock again: Python's `wait()`.
     ///
     /// # Errors
     ///
@@ -243,7 +244,8 @@ impl Condition {
         self.wait_until(Deadline::NEVER).map(drop)
     }
 
-    /// Like [`Condition::wait`], for at most `timeout` and the time to take the lock again; whether it was notified.
+    /// Like [`Condition::wait`], for at most `timeout` and the time to take the lock again. Returns whether there was
+    /// a notification.
     ///
     /// ```
     /// use std::time::Duration;
@@ -261,7 +263,8 @@ impl Condition {
         self.wait_until(Deadline::after(timeout))
     }
 
-    /// Waits until `predicate` says so, which is asked with the lock held: at the start, and after each notification.
+    /// Waits until `predicate` returns true. It is called with the lock held: at the start, and after each
+    /// notification.
     ///
     /// # Errors
     ///
@@ -274,7 +277,7 @@ impl Condition {
         self.wait_for_until(predicate, Deadline::NEVER).map(drop)
     }
 
-    /// Like [`Condition::wait_for`], for at most `timeout`; what `predicate` said last.
+    /// Like [`Condition::wait_for`], for at most `timeout`. Returns what `predicate` returned last.
     ///
     /// # Errors
     ///
@@ -318,8 +321,8 @@ impl Condition {
         }
     }
 
-    /// Wakes up to `count` of those who wait, those first who have waited longest; how many it were. They go on when this
-    /// thread gives the lock back. Python's `notify()` is `notify(1)`.
+    /// Wakes up to `count` waiters, those first that have waited longest, and returns how many it woke. They go on
+    /// when this thread gives the lock back. Python's `notify()` is `notify(1)`.
     ///
     /// # Errors
     ///
@@ -328,7 +331,7 @@ impl Condition {
         self.shared.notify(&Here::new()?, &self.lock, count).map_err(|_| LockError::NOT_INSIDE)
     }
 
-    /// Wakes all who wait; how many it were.
+    /// Wakes all waiters, and returns how many it woke.
     ///
     /// # Errors
     ///
@@ -384,7 +387,7 @@ enum Held<'a> {
 }
 
 impl ConditionGuard<'_> {
-    /// Whether a holder of the lock has died, and nobody has cleared that since.
+    /// Returns whether a holder of the lock has died, and nobody has cleared that since.
     pub fn is_poisoned(&self) -> bool {
         match &self.0 {
             Held::Lock(held) => held.is_poisoned(),

@@ -45,7 +45,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event whose flag is down.
+    /// Creates an event whose flag is down.
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ impl Event {
         expect(Event::try_new(), "event")
     }
 
-    /// An event whose flag is down.
+    /// Creates an event whose flag is down.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Event {
         Ok(Event { event: make(Kind::Event)? })
     }
 
-    /// Raises the flag, and wakes all who wait.
+    /// Raises the flag, and wakes all waiters.
     pub fn set(&self) {
         self.event.set();
     }
@@ -74,7 +74,7 @@ impl Event {
         self.event.clear();
     }
 
-    /// Whether the flag is up.
+    /// Returns whether the flag is up.
     pub fn is_set(&self) -> bool {
         self.event.is_set()
     }
@@ -88,7 +88,7 @@ impl Event {
         self.event.wait_until(Deadline::NEVER);
     }
 
-    /// Waits until the flag is up, for at most `timeout`; whether it went up: Python's `wait(timeout)`.
+    /// Waits until the flag is up, for at most `timeout`. Returns whether it is up: Python's `wait(timeout)`.
     ///
     /// ```
     /// use std::time::Duration;

@@ -50,7 +50,7 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// A free lock.
+    /// Creates a free lock.
     ///
     /// # Panics
     ///
@@ -63,7 +63,7 @@ impl Lock {
         }
     }
 
-    /// A free lock.
+    /// Creates a free lock.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl Lock {
         self.held(self.word.acquire_until(&Here::new()?, Deadline::NEVER)).map(drop)
     }
 
-    /// Takes the lock raw if it is free; whether it was: Python's `acquire(block=False)`.
+    /// Takes the lock raw if it is free, and returns whether it did: Python's `acquire(block=False)`.
     ///
     /// # Errors
     ///
@@ -190,7 +190,8 @@ impl Lock {
         self.held(self.word.try_acquire(&Here::new()?))
     }
 
-    /// Waits for the lock for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
+    /// Waits for the lock for at most `timeout` and takes it raw. Returns whether it did: Python's
+    /// `acquire(timeout=..)`.
     ///
     /// # Errors
     ///
@@ -199,7 +200,7 @@ impl Lock {
         self.held(self.word.acquire_until(&Here::new()?, Deadline::after(timeout)))
     }
 
-    /// Releases the lock that somebody has acquired raw: Python's `release()`.
+    /// Releases the lock that this or another process has acquired raw: Python's `release()`.
     ///
     /// # Errors
     ///
@@ -211,12 +212,12 @@ impl Lock {
         })
     }
 
-    /// Whether somebody holds it, at this moment.
+    /// Returns whether the lock is held, at this moment.
     pub fn locked(&self) -> bool {
         self.word.locked()
     }
 
-    /// Whether a holder has died, and nobody has cleared that since.
+    /// Returns whether a holder has died, and nobody has cleared that since.
     pub fn is_poisoned(&self) -> bool {
         self.word.poisoned()
     }
@@ -307,8 +308,8 @@ impl<'a> LockGuard<'a> {
         self.lock.block().lend(false);
     }
 
-    /// Whether a holder has died and nobody has cleared that since, see [`Lock::lock_poisoned`]: before this guard was
-    /// taken, or while it waited for a condition.
+    /// Returns whether a holder has died and nobody has cleared that since, see [`Lock::lock_poisoned`]: before this
+    /// guard was taken, or while it waited for a condition.
     pub fn is_poisoned(&self) -> bool {
         self.word.poisoned()
     }

@@ -45,7 +45,7 @@ pub struct RLock {
 }
 
 impl RLock {
-    /// A free lock.
+    /// Creates a free lock.
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ impl RLock {
         expect(RLock::try_new(), "lock")
     }
 
-    /// A free lock.
+    /// Creates a free lock.
     ///
     /// # Errors
     ///
@@ -150,7 +150,7 @@ impl RLock {
         if taken { Ok(()) } else { Err(LockError::TOO_MANY) }
     }
 
-    /// Takes the lock raw if no other thread holds it; whether it did: Python's `acquire(block=False)`.
+    /// Takes the lock raw if no other thread holds it, and returns whether it did: Python's `acquire(block=False)`.
     ///
     /// # Errors
     ///
@@ -161,7 +161,8 @@ impl RLock {
         self.held(here, outcome)
     }
 
-    /// Waits for the lock for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
+    /// Waits for the lock for at most `timeout` and takes it raw. Returns whether it did: Python's
+    /// `acquire(timeout=..)`.
     ///
     /// # Errors
     ///
@@ -187,12 +188,12 @@ impl RLock {
         })
     }
 
-    /// Whether some thread holds it, at this moment.
+    /// Returns whether some thread holds the lock, at this moment.
     pub fn locked(&self) -> bool {
         self.shared.owner().is_some()
     }
 
-    /// Whether a holder has died, and nobody has cleared that since.
+    /// Returns whether a holder has died, and nobody has cleared that since.
     pub fn is_poisoned(&self) -> bool {
         self.shared.poisoned()
     }
@@ -254,7 +255,7 @@ impl<'a> RLockGuard<'a> {
         RLockGuard { lock, shared: &lock.shared, here: PhantomData }
     }
 
-    /// Whether a holder has died and nobody has cleared that since, see [`RLock::lock_poisoned`].
+    /// Returns whether a holder has died and nobody has cleared that since, see [`RLock::lock_poisoned`].
     pub fn is_poisoned(&self) -> bool {
         self.lock.is_poisoned()
     }

@@ -53,7 +53,7 @@ thread_local! {
 }
 
 impl RwLock {
-    /// A free lock.
+    /// Creates a free lock.
     ///
     /// # Panics
     ///
@@ -63,7 +63,7 @@ impl RwLock {
         expect(RwLock::try_new(), "lock")
     }
 
-    /// A free lock.
+    /// Creates a free lock.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl RwLock {
         }
     }
 
-    /// Whether a writer has died, and nobody has cleared that since.
+    /// Returns whether a writer has died, and nobody has cleared that since.
     pub fn is_poisoned(&self) -> bool {
         self.shared.poisoned()
     }
@@ -250,7 +250,7 @@ impl<'a> RwLockWriteGuard<'a> {
         RwLockWriteGuard { lock, here: PhantomData }
     }
 
-    /// Whether a writer has died and nobody has cleared that since, see [`RwLock::write_poisoned`].
+    /// Returns whether a writer has died and nobody has cleared that since, see [`RwLock::write_poisoned`].
     pub fn is_poisoned(&self) -> bool {
         self.lock.is_poisoned()
     }

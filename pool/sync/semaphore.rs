@@ -44,7 +44,7 @@ pub struct Semaphore {
 }
 
 impl Semaphore {
-    /// A semaphore with so many permits.
+    /// Creates a semaphore with `permits` permits.
     ///
     /// # Panics
     ///
@@ -53,7 +53,7 @@ impl Semaphore {
         expect(Semaphore::try_new(permits), "semaphore")
     }
 
-    /// A semaphore with so many permits.
+    /// Creates a semaphore with `permits` permits.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl Semaphore {
         Ok(())
     }
 
-    /// Takes a permit raw if there is one; whether there was: Python's `acquire(block=False)`.
+    /// Takes a permit raw if there is one, and returns whether it did: Python's `acquire(block=False)`.
     ///
     /// # Errors
     ///
@@ -141,7 +141,8 @@ impl Semaphore {
         Ok(self.shared.try_acquire(&Here::new()?, Hold::Raw).is_acquired())
     }
 
-    /// Waits for a permit for at most `timeout` and takes it raw; whether it did: Python's `acquire(timeout=..)`.
+    /// Waits for a permit for at most `timeout` and takes it raw. Returns whether it did: Python's
+    /// `acquire(timeout=..)`.
     ///
     /// # Errors
     ///
@@ -150,7 +151,8 @@ impl Semaphore {
         Ok(self.shared.acquire_until(&Here::new()?, Hold::Raw, Deadline::after(timeout)).is_acquired())
     }
 
-    /// Adds so many permits, whoever has acquired them, and wakes as many who wait: Python's `release()` is `release(1)`.
+    /// Adds `permits` permits, whoever has acquired them, and wakes as many waiters: Python's `release()` is
+    /// `release(1)`.
     ///
     /// # Errors
     ///
@@ -159,7 +161,7 @@ impl Semaphore {
         self.shared.release_many(&Here::new()?, permits).map_err(|_| LockError::FULL)
     }
 
-    /// How many permits are free, at this moment.
+    /// Returns how many permits are free, at this moment.
     pub fn get_value(&self) -> u32 {
         self.shared.value()
     }

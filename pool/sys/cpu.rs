@@ -3,8 +3,8 @@
 use rustix::thread::CpuSet;
 use std::io;
 
-/// The number of CPUs that this process may use at the same time: the smallest of its affinity mask, its cgroup quota
-/// (v1 or v2) and the CPUs that are online; at least 1.
+/// Returns the number of CPUs that this process may use at the same time: the smallest of its affinity mask, its
+/// cgroup quota (v1 or v2) and the CPUs that are online; at least 1.
 ///
 /// Python's `cpu_count()` counts the machine's CPUs instead, which starts 64 workers in a container of two.
 ///

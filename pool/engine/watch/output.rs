@@ -45,17 +45,17 @@ pub struct OutputLine {
 }
 
 impl OutputLine {
-    /// The name of the worker: that of the pool and its number.
+    /// Returns the name of the worker: that of the pool and its number.
     pub fn worker(&self) -> &str {
         &self.worker
     }
 
-    /// Whether it was written to stderr.
+    /// Returns whether the worker has written the line to stderr.
     pub fn is_stderr(&self) -> bool {
         self.is_stderr
     }
 
-    /// The line, without its end. What is no UTF-8 is replaced.
+    /// Returns the line, without its end. Bytes that are no UTF-8 are replaced.
     pub fn text(&self) -> &str {
         &self.text
     }
