@@ -375,6 +375,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_end_leaves_nothing_open() {
+        let (end, other) = socket::pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let attached = AttachedFds::new(vec![null.into(), other]);
+        assert!(attached.unpack(|| ()).is_err());
+        drop(attached);
+        assert!(socket::receive(end.as_fd(), false).unwrap().is_none());
+    }
+
+    #[test]
     fn too_many_and_strays_are_noticed() {
         let (sender, _receiver) = ipc::channel::<u32>().unwrap();
         (0..65).for_each(|_| drop(index(&sender)));

@@ -354,3 +354,6 @@ impl<'de, T: Payload> Deserialize<'de> for Core<T> {
             .ok_or_else(|| D::Error::custom("the handle refers to something that is no queue"))
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod fuzz;

@@ -2,6 +2,8 @@
 
 pub(crate) mod channel;
 mod core;
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 mod item;
 pub(crate) mod joinable;
 pub(crate) mod line;

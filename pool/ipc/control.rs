@@ -167,6 +167,13 @@ impl Control {
         socket::send(self.socket.as_fd(), message, fds, Deadline::after(ROOM_WITHIN))
     }
 
+    /// Sends any bytes as a message.
+    #[cfg(test)]
+    pub(crate) fn send_as_message(&self, bytes: &[u8], fds: &[OwnedFd]) {
+        let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+        self.send_marked(&[&MARK[..], bytes].concat(), &fds).unwrap();
+    }
+
     /// Receives a message; `Ok(None)` when the other end is gone.
     ///
     /// # Errors

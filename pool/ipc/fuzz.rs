@@ -65,15 +65,15 @@ fn message(random: &mut Random) -> Vec<u8> {
 fn send(control: &Control, random: &mut Random, fds: &[OwnedFd]) -> usize {
     let mut bytes = message(random);
     random.spoil(&mut bytes);
-    if !random.once_in(8) {
-        bytes.splice(0..0, MARK);
+    if random.once_in(8) {
+        // No message of the library's. An empty one would be the end.
+        bytes.push(0);
+        let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+        socket::send(control.socket().as_fd(), &bytes, &fds, Deadline::NEVER).unwrap();
+    } else {
+        control.send_as_message(&bytes, fds);
     }
-    let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
-    // An empty one would be the end.
-    bytes.push(0);
-    bytes.truncate(bytes.len() - usize::from(bytes.len() > 1));
-    socket::send(control.socket().as_fd(), &bytes, &fds, Deadline::NEVER).unwrap();
-    bytes.len()
+    bytes.len() + MARK.len()
 }
 
 /// Receives a message as this type: the message and its descriptors, or nothing.

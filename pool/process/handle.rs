@@ -113,12 +113,10 @@ impl<R: Payload> Process<R> {
     /// The result of a process that has ended.
     pub(super) fn result(&self) -> Result<R, ProcessError> {
         let kind = match self.handle.shared.received() {
-            Received::Value(contents, pins) => {
-                match scope::with_attached(attached_in(pins), || panic::decode(&mut contents.reader())) {
-                    Ok(value) => return Ok(value),
-                    Err(CodecError(text)) => Failure::Decode { text }.into(),
-                }
-            }
+            Received::Value(contents, pins) => match read(contents, pins) {
+                Ok(value) => return Ok(value),
+                Err(CodecError(text)) => Failure::Decode { text }.into(),
+            },
             Received::Failure(failure) => failure.clone().into(),
             Received::Nothing => {
                 let exit = self.handle.shared.child.try_reap().unwrap_or(Exit::Unknown);
@@ -186,37 +184,39 @@ enum Received {
 impl Shared {
     /// What the process has said; it has ended.
     fn received(&self) -> &Received {
-        self.received.get_or_init(|| match self.receive() {
+        self.received.get_or_init(|| match receive(&self.control) {
             Ok(received) => received,
             Err(error) => Received::Failure(Failure::Decode { text: format!("its last message: {error}") }),
         })
     }
+}
 
-    fn receive(&self) -> io::Result<Received> {
-        match self.control.receive::<Report>(false) {
-            Ok(Some((Report::Value(parcel), fds))) => Ok(Received::Value(parcel.open(fds.first())?, Pins::new())),
-            Ok(Some((Report::Handles(parcel, count), fds))) => {
-                let bytes = parcel.open(fds.first())?.to_vec(MOST_WITH_HANDLES)?;
-                let (value, mut pins) = handles::take_off(bytes).ok_or(io::ErrorKind::InvalidData)?;
-                pins.extend(
-                    self.control
-                        .receive_attached(0, count.min(MOST_ATTACHED), false)?
-                        .into_iter()
-                        .map(Pin::AttachedFds),
-                );
-                Ok(Received::Value(Contents::Inline(value), pins))
-            }
-            Ok(Some((Report::Failure(parcel), fds))) => {
-                let bytes = parcel.open(fds.first())?.to_vec(MOST_OF_A_FAILURE)?;
-                let damaged = |error: CodecError| io::Error::new(io::ErrorKind::InvalidData, error.0);
-                Ok(Received::Failure(codec::from_bytes(&bytes).map_err(damaged)?))
-            }
-            Ok(None) => Ok(Received::Nothing),
-            // A process of its own may have kept the socket open.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
-            Err(error) => Err(error),
+/// Receives what a process that has ended has said.
+fn receive(control: &Control) -> io::Result<Received> {
+    match control.receive::<Report>(false) {
+        Ok(Some((Report::Value(parcel), fds))) => Ok(Received::Value(parcel.open(fds.first())?, Pins::new())),
+        Ok(Some((Report::Handles(parcel, count), fds))) => {
+            let bytes = parcel.open(fds.first())?.to_vec(MOST_WITH_HANDLES)?;
+            let (value, mut pins) = handles::take_off(bytes).ok_or(io::ErrorKind::InvalidData)?;
+            let attached = control.receive_attached(0, count.min(MOST_ATTACHED), false)?;
+            pins.extend(attached.into_iter().map(Pin::AttachedFds));
+            Ok(Received::Value(Contents::Inline(value), pins))
         }
+        Ok(Some((Report::Failure(parcel), fds))) => {
+            let bytes = parcel.open(fds.first())?.to_vec(MOST_OF_A_FAILURE)?;
+            let damaged = |error: CodecError| io::Error::new(io::ErrorKind::InvalidData, error.0);
+            Ok(Received::Failure(codec::from_bytes(&bytes).map_err(damaged)?))
+        }
+        Ok(None) => Ok(Received::Nothing),
+        // A process of its own may have kept the socket open.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Received::Nothing),
+        Err(error) => Err(error),
     }
+}
+
+/// Reads the value that a process has returned.
+fn read<R: Payload>(contents: &Contents, pins: &Pins) -> Result<R, CodecError> {
+    scope::with_attached(attached_in(pins), || panic::decode(&mut contents.reader()))
 }
 
 impl ProcessHandle {
@@ -338,3 +338,6 @@ impl fmt::Debug for ProcessHandle {
         self.describe("ProcessHandle", f)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod fuzz;

@@ -161,6 +161,8 @@ fn refusal() -> Option<Error> {
     None
 }
 
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

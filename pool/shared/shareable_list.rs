@@ -411,3 +411,6 @@ impl<'de> Deserialize<'de> for ShareableList {
         ShareableList::of(memory).map_err(D::Error::custom)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod fuzz;

@@ -14,8 +14,11 @@
 //! lengths, tags and numbers, a few levels deep, so this reaches every branch of the code that reads them. A fuzzer that is
 //! led by coverage would find no other branch, and would cost a second toolchain and its dependencies.
 
+use crate::sys::poll::{self, Interest};
+use crate::sys::time::Deadline;
 use crate::sys::{allocations, memory, pipe, socket};
 use std::fmt::Debug;
+use std::io::Write as _;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -162,7 +165,8 @@ pub(crate) fn fuzz<S>(make: impl Fn() -> S, mut target: impl FnMut(&mut S, &mut 
         while stopped.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
             let now = seen.load(Relaxed);
             if std::mem::replace(&mut last, now) == now {
-                eprintln!("{name}: the input with the seed {now} does not end");
+                // Not captured, as what `eprintln` writes would be.
+                let _ = writeln!(std::io::stderr(), "{name}: the input with the seed {now} does not end");
                 std::process::abort();
             }
         }
@@ -177,6 +181,20 @@ pub(crate) fn fuzz<S>(make: impl Fn() -> S, mut target: impl FnMut(&mut S, &mut 
         target(&mut state, &mut Random::new(seed));
         drop(input);
     }
+}
+
+/// As [`fuzz`], in a process of its own: for what writes over memory that other tests use as well.
+pub(crate) fn fuzz_alone<S>(make: impl Fn() -> S, target: impl FnMut(&mut S, &mut Random)) {
+    const ALONE: &str = "MULTIPROC_FUZZ_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return fuzz(make, target);
+    }
+    let thread = std::thread::current();
+    let name = thread.name().expect("a test has a name");
+    let mut this = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = this.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(output.status.success() && stdout.contains("1 passed"), "{}\n{stdout}\n{stderr}", output.status);
 }
 
 fn seeds() -> Range<u64> {
@@ -200,8 +218,11 @@ impl Tracer {
         (Tracer { end }, other)
     }
 
+    /// Another thread may start a process at this moment, which has all descriptors until it executes its program: so it waits
+    /// for a while.
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(pipe::read(self.end.as_fd(), &mut [0]), Ok(0))
+        let looked = poll::wait(&[(self.end.as_fd(), Interest::HangUp)], Deadline::after(Duration::from_secs(20)));
+        looked.is_ok_and(|ready| ready == [true])
     }
 }
 

@@ -352,5 +352,7 @@ pub(crate) fn open(job: &Job, sink: &mut dyn Sink, delivery: Delivery, scratch: 
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -84,11 +84,16 @@ impl Launcher for NoLauncher {
     }
 }
 
+/// A link that gives these answers, and was sent so many frames.
+pub(super) fn link(answers: Vec<Answer>, progress: Progress, sent: u64) -> Box<dyn Link> {
+    Box::new(Told { answers: answers.into(), progress, sent })
+}
+
 /// A pool of one worker that gives these answers, and says that it has come so far.
 pub(super) fn engine(answers: Vec<Answer>, progress: Progress) -> Arc<Engine> {
     let mut core = Core::new(1, RecyclePolicy::default(), None);
     core.workers[0] = WorkerSlot::new(1, State::Ready);
-    core.workers[0].link = Some(Box::new(Told { answers: answers.into(), progress, sent: 0 }));
+    core.workers[0].link = Some(link(answers, progress, 0));
     Arc::new(Engine {
         core: Mutex::new(core),
         bell: Bell::new(Arc::new(memory::private(Bell::LEN).unwrap()), 0),

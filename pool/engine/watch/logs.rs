@@ -176,6 +176,34 @@ mod on {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use crate::codec;
+        use crate::sys::fuzz::{fuzz, within};
+
+        #[test]
+        fn whatever_comes_as_a_record() {
+            let pair = || {
+                let (ours, theirs) = socket::pair().unwrap();
+                (Control::new(Arc::new(ours)), Control::new(Arc::new(theirs)))
+            };
+            fuzz(pair, |(ours, theirs), random| {
+                let record = Record {
+                    level: random.number() as Level,
+                    target: random.text(9),
+                    text: random.text(40),
+                    module: random.once_in(2).then(|| random.text(9)),
+                    file: random.once_in(2).then(|| random.text(9)),
+                    line: random.once_in(2).then(|| random.number() as u32),
+                };
+                let mut bytes = codec::to_bytes(&record);
+                random.spoil(&mut bytes);
+                theirs.send_as_message(&bytes, &[]);
+                let most = 16 * bytes.len() + 4096;
+                let received = within(most, &bytes, || ours.receive::<Record>(false));
+                if let Ok(Some((record, _))) = received {
+                    within(most, &record, || hand_on(&record, "worker"));
+                }
+            });
+        }
 
         #[test]
         fn texts_are_cut_between_letters() {

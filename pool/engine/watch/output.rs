@@ -373,3 +373,6 @@ fn hand_on(inbox: &Receiver<Item>, handler: &Handler) {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod fuzz;

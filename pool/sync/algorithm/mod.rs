@@ -4,6 +4,8 @@ pub(crate) mod barrier;
 pub(crate) mod cells;
 pub(crate) mod condition;
 pub(crate) mod event;
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 #[allow(unsafe_code)]
 pub(crate) mod layout;
 pub(crate) mod queue;

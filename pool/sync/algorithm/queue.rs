@@ -306,6 +306,8 @@ fn halves(word: u64) -> (u32, u32) {
     ((word >> 32) as u32, word as u32)
 }
 
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 #[cfg(all(test, loom))]
 mod model;
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl<'a> Queue<'a> {
                     }
                 }
             }
-            at += 1;
+            at = at.wrapping_add(1);
             kill::point();
         }
         // SYNC: queue item

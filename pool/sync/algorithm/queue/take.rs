@@ -107,10 +107,12 @@ impl<'a> Queue<'a> {
             if taking.at == seen {
                 break;
             }
-            if seen.wrapping_sub(taking.at) > self.shape.capacity {
-                return Err(Refusal::Damaged);
-            }
-            let slot = self.slot(taking.at)?;
+            let is_sound = seen.wrapping_sub(taking.at) <= self.shape.capacity;
+            let Some(slot) = self.slot(taking.at).ok().filter(|_| is_sound) else {
+                // What was taken before comes first, as below.
+                refusal = Some(Refusal::Damaged);
+                break;
+            };
             if self.is_to_be_discarded(taking.at) {
                 // All but the last, so that none is lost with a segment whose last item was not taken.
                 taking.commit();
@@ -137,7 +139,7 @@ impl<'a> Queue<'a> {
                 _ => refusal = Some(Refusal::Damaged),
             }
             self.discard_behind(books, taking.at);
-            taking.at += 1;
+            taking.at = taking.at.wrapping_add(1);
         }
         if taking.at != take.at.load(Relaxed) {
             taking.commit();
@@ -176,7 +178,7 @@ impl<'a> Queue<'a> {
         }
         taking.count += usize::from(block.is_ok());
         self.discard_behind(books, taking.at);
-        taking.at += 1;
+        taking.at = taking.at.wrapping_add(1);
         taking.commit();
         books.leave(&take.pending);
         kill::point();

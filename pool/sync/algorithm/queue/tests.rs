@@ -129,6 +129,34 @@ fn garbage_costs_one_item_or_an_error() {
 }
 
 #[test]
+fn what_lies_before_damage_is_taken_once() {
+    let crowd = Crowd::new();
+    let party = crowd.party(1, 1);
+    let queue = tiny(7, 4);
+    assert_eq!(queue.try_put(&party, &[small(1), small(2), small(3)]), (3, None));
+    // Where the table says which segment the third lies in.
+    queue.scribble(1, 99);
+    assert_eq!(queue.try_take(&party, 9).unwrap(), [1, 2]);
+    assert_eq!(queue.try_take(&party, 9), Err(Refusal::Damaged));
+}
+
+#[test]
+fn positions_go_round() {
+    let crowd = Crowd::new();
+    let party = crowd.party(1, 1);
+    let queue = Fixture::new(Shape::tiny(3, 2, 2, false));
+    let Head { put, take, .. } = queue.queue().head;
+    // Positions of the first segment, just before they begin again with 0.
+    for place in [&put.at, &put.seen, &take.at, &take.seen] {
+        place.store(u64::MAX - 2, SeqCst);
+    }
+    for round in 0..3 {
+        assert_eq!(queue.try_put(&party, &[small(round), small(round + 10)]), (2, None));
+        assert_eq!(queue.try_take(&party, 9).unwrap(), [round, round + 10]);
+    }
+}
+
+#[test]
 fn producers_and_consumers_lose_nothing() {
     const EACH: u64 = 3000;
     let crowd = Crowd::new();
