@@ -108,9 +108,10 @@ impl Engine {
         let mut driver = Driver::new(self, None);
         loop {
             let core = &mut *driver.core;
+            let try_again_at = self.try_again(core);
             core.trim();
             let trim_at = if core.trim_at().passed() { Deadline::NEVER } else { core.trim_at() };
-            let until = core.enforce(self.grace).earlier(trim_at).earlier(core.let_idle_go());
+            let until = core.enforce(self.grace).earlier(trim_at).earlier(core.let_idle_go()).earlier(try_again_at);
             let over = match core.phase {
                 Phase::Running => false,
                 // Workers that left since they were idle come back for what is under way.

@@ -70,8 +70,28 @@ impl Engine {
         }
     }
 
-    /// Starts a process for each vacant slot. Returns whether there was any.
+    /// Starts workers that could not be started before, once the pause is over. Returns when to look again.
+    pub(super) fn try_again(self: &Arc<Self>, core: &mut Core) -> Deadline {
+        if core.workers.try_again_at().passed() {
+            core.workers.end_pause();
+            let wanted = match core.phase {
+                Phase::Running => true,
+                Phase::Closing => !core.queue.jobs().is_empty(),
+                Phase::Ending { .. } => false,
+            };
+            // A start that has failed already is news for whoever drives.
+            if wanted && self.fill_up(core) && core.seat.is_taken() {
+                self.bell.ring();
+            }
+        }
+        core.workers.try_again_at()
+    }
+
+    /// Starts a process for each vacant slot, but not during a pause after a failed start. Returns whether there was any.
     fn fill_up(self: &Arc<Self>, core: &mut Core) -> bool {
+        if core.workers.is_pausing() {
+            return false;
+        }
         let vacant = |core: &Core, at: &usize| core.workers[*at].state == State::Vacant;
         let places: Vec<usize> = (0..core.workers.target()).filter(|at| vacant(core, at)).collect();
         places.iter().for_each(|at| self.fill(core, *at));

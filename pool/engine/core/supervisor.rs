@@ -146,7 +146,10 @@ impl Driver<'_> {
             Phase::Closing => !core.queue.jobs().is_empty(),
             Phase::Ending { .. } => false,
         };
-        if wanted && at < core.workers.target() {
+        if core.workers.is_pausing() {
+            // The background thread fills the slot when the pause is over, which may be earlier than it expects.
+            self.engine.background.notify_one();
+        } else if wanted && at < core.workers.target() {
             self.engine.fill(core, at);
         }
     }

@@ -2,12 +2,17 @@
 
 use crate::engine::core::worker_slot::{State, WorkerSlot};
 use crate::error::Error;
+use crate::sys::time::Deadline;
 use std::io;
 use std::ops::{Index, IndexMut};
 use std::time::{Duration, Instant};
 
 /// So many starts in a row may fail before the pool gives up.
 pub(super) const FAILED_STARTS: u32 = 5;
+
+/// The pause after the first failed start; each further one in a row makes it four times as long. So a lack of descriptors or
+/// memory may last for 850 ms.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A worker that has frames, cannot answer as things are, and has not come any further for so long, never will.
 const STALLED: Duration = Duration::from_secs(1);
@@ -35,8 +40,10 @@ pub(crate) struct Workforce {
     target: usize,
     /// When workers leave; never changed.
     recycle: RecyclePolicy,
-    /// Starts in a row that failed: 0 again as soon as a worker is ready.
+    /// Starts in a row that failed, those during a pause not counted: 0 again as soon as a worker is ready.
     failed_starts: u32,
+    /// No worker is started before this time, since a start has failed. `NEVER` if there is no pause.
+    try_again_at: Deadline,
     /// The first start that failed, which is the error of a pool that could not be built.
     start_failure: Option<Error>,
     /// Every worker was ready once, and `build` has returned the pool. Never unset.
@@ -62,7 +69,8 @@ impl IndexMut<usize> for Workforce {
 impl Workforce {
     pub(super) fn new(workers: usize, recycle: RecyclePolicy) -> Workforce {
         let slots = (0..workers).map(|_| WorkerSlot::new(0, State::Vacant)).collect();
-        Workforce { slots, target: workers, recycle, failed_starts: 0, start_failure: None, built: false }
+        let try_again_at = Deadline::NEVER;
+        Workforce { slots, target: workers, recycle, failed_starts: 0, try_again_at, start_failure: None, built: false }
     }
 
     #[inline]
@@ -115,10 +123,31 @@ impl Workforce {
     }
 
     /// A start has failed. Returns whether there were so many in a row that a pool that was built gives up.
+    ///
+    /// Starts that were under way together fail together, for one reason, and count once.
     pub(super) fn start_failed(&mut self, error: Error) -> bool {
-        self.failed_starts += 1;
         self.start_failure.get_or_insert(error);
-        self.failed_starts >= FAILED_STARTS && self.built
+        if !self.built || self.is_pausing() {
+            return false;
+        }
+        self.try_again_at = Deadline::after(FIRST_PAUSE * 4u32.pow(self.failed_starts.min(FAILED_STARTS)));
+        self.failed_starts += 1;
+        self.failed_starts >= FAILED_STARTS
+    }
+
+    /// Whether no worker is to be started now, since a start has failed.
+    pub(super) fn is_pausing(&self) -> bool {
+        self.try_again_at != Deadline::NEVER
+    }
+
+    /// When the pause ends; `NEVER` if there is none.
+    pub(super) fn try_again_at(&self) -> Deadline {
+        self.try_again_at
+    }
+
+    /// Ends the pause.
+    pub(super) fn end_pause(&mut self) {
+        self.try_again_at = Deadline::NEVER;
     }
 
     /// The first start that failed.
