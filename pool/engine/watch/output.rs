@@ -117,7 +117,7 @@ struct Shared {
     inbox: Mutex<Inbox>,
 }
 
-/// The reading of a pool's workers. The threads end when it is dropped and every pipe is closed.
+/// The reading of a pool's workers. The threads end when it is dropped, which is when the workers have ended.
 #[derive(Debug)]
 pub(crate) struct Capture {
     shared: Arc<Shared>,
@@ -258,7 +258,11 @@ impl Stream {
                 break;
             }
         }
-        // Its last line need not have an end; what other processes may write behind it is another line.
+        self.end_line();
+    }
+
+    /// A last line need not have an end; what other processes may write behind it is another line.
+    fn end_line(&self) {
         let mut state = self.state.lock();
         if !state.partial.is_empty() {
             let line = std::mem::take(&mut state.partial);
@@ -320,8 +324,9 @@ impl Reader {
                 let state = stream.state.lock();
                 !(state.ended && state.lines.is_empty())
             });
-            if over && self.streams.is_empty() {
-                return;
+            if over {
+                // The workers have ended. What they have started may keep a pipe open for as long as it likes.
+                return self.finish(&mut buffer);
             }
             let mut sources = vec![(self.shared.waker.as_fd(), Interest::Readable)];
             let open = self.streams.iter().filter(|stream| !stream.state.lock().ended);
@@ -335,6 +340,20 @@ impl Reader {
             for (stream, _) in open.iter().zip(&ready[1..]).filter(|(_, ready)| **ready) {
                 stream.pull(&mut buffer);
             }
+        }
+    }
+
+    /// Hands over what is left in the pipes.
+    fn finish(&mut self, buffer: &mut [u8]) {
+        for stream in std::mem::take(&mut self.streams) {
+            for _ in 0..LAST_READS {
+                if !stream.pull(buffer) {
+                    break;
+                }
+                self.hand_over(&stream);
+            }
+            stream.end_line();
+            self.hand_over(&stream);
         }
     }
 
