@@ -5,7 +5,7 @@ use crate::engine::core::scaling::check_count;
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::workforce::RecyclePolicy;
 use crate::engine::launch::launcher::Launcher;
-use crate::engine::launch::spawn::Spawn;
+use crate::engine::launch::spawn::{Spawn, no_ring};
 use crate::engine::launch::threads::Threads;
 use crate::engine::watch::output::{Capture, Handler};
 use crate::engine::watch::trace::Trace;
@@ -121,7 +121,8 @@ impl Options {
         let (cpus, variables, capture) = self.env.unpack()?;
         let (file, memory) = match self.link {
             LinkKind::Ring => {
-                let (file, memory) = memory::create_mapped("multiproc-bell", Bell::LEN)?;
+                let (file, memory) =
+                    memory::create_mapped("multiproc-bell", Bell::LEN).map_err(|error| no_ring(&error))?;
                 (Some(Arc::new(file)), memory)
             }
             LinkKind::Channel => (None, memory::private(Bell::LEN)?),

@@ -38,9 +38,13 @@ pub(crate) fn adopt(origin: Result<Origin, String>) {
 }
 
 fn origin() -> Result<Origin, Error> {
-    let mut origin = ORIGIN.lock();
-    let origin = origin.get_or_insert_with(|| create().map_err(|error| error.to_string()));
-    origin.clone().map_err(|cause| Error::shared_memory(format!("this process has no shared memory: {cause}")))
+    let mut known = ORIGIN.lock();
+    let origin = match &*known {
+        Some(origin) => origin.clone(),
+        // If there is none now, that may change: a process is short of descriptors for a moment only.
+        None => create().map(|origin| known.insert(Ok(origin)).clone()).unwrap_or_else(|error| Err(error.to_string())),
+    };
+    origin.map_err(|cause| Error::shared_memory(format!("this process has no shared memory: {cause}")))
 }
 
 fn create() -> io::Result<Origin> {
@@ -90,17 +94,19 @@ pub(crate) fn heap() -> Result<&'static Heap, Error> {
 
 #[cold]
 fn open() -> Result<&'static Heap, Error> {
-    static OPENING: Mutex<()> = Mutex::new(());
     let origin = origin()?;
-    let reactor = reactor()?;
-    let _one_at_a_time = OPENING.lock();
+    // One at a time, and on the thread whose life stands for the process's.
+    reactor()?.call(move || open_here(origin))
+}
+
+fn open_here(origin: Origin) -> Result<&'static Heap, Error> {
     if let Some(heap) = HEAP.get() {
         return Ok(heap);
     }
     let file = HeapFile::open(Arc::clone(&origin.fd))?;
     fence::take_part();
     let processes = file.processes();
-    let own = reactor.call(move || processes.move_in(origin.own, origin.parent))?;
+    let own = processes.move_in(origin.own, origin.parent)?;
     let own = own.ok_or_else(|| Error::shared_memory(FULL))?;
     let registry = file.registry(own.index)?;
     let heap = Heap { file, id: origin.id, own, generation: fork_generation(), registry, places: Mutex::default() };

@@ -366,7 +366,11 @@ impl WorkerLink for RingWorker {
         self.close(0);
         self.wait_for_slot();
         let attached = attached_in(&pins);
-        self.control.send_attached(self.next_answer, &attached)?;
+        match self.control.send_attached(self.next_answer, &attached) {
+            Ok(()) => {}
+            Err(error) if usage::is_shortage(&error) => return self.refuse(at, &error.to_string()),
+            Err(error) => return Err(error),
+        }
         attached.iter().for_each(|it| it.close());
         self.pins.push_back((self.next_answer, pins));
         let count = u32::try_from(attached.len()).unwrap_or(u32::MAX);

@@ -10,6 +10,7 @@ use crate::process::role::IN_CONSTRUCTORS;
 use crate::process::role::{BOOT_READY, ChildContext, Mark, Role, VARIABLE};
 use crate::process::{children, current, guardian, panic};
 use crate::sync::reclaim;
+use crate::sys::descriptor::move_up;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
@@ -23,6 +24,9 @@ use std::time::Duration;
 
 /// How often the first thread of a child looks whether the thread that runs user code is still there.
 const LOOK_EACH: Duration = Duration::from_millis(500);
+
+/// How long a child whose parent has died may live at most before the kernel ends it, as a rule.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// The exit code of a program that has panicked, as the standard library has it.
 const PANICKED: i32 = 101;
@@ -129,7 +133,7 @@ fn refuse(socket: Option<BorrowedFd<'_>>, cause: &str) -> ! {
         child::own_pid(),
         child::parent_pid()
     ));
-    if let Some(Ok(socket)) = socket.map(socket::move_up) {
+    if let Some(Ok(socket)) = socket.map(move_up) {
         // If the parent does not hear it, it is gone, or notices that this process ends.
         let _ = Control::new(Arc::new(socket)).send(&Reply::Refused(cause.to_owned()), &[]);
     }
@@ -137,7 +141,7 @@ fn refuse(socket: Option<BorrowedFd<'_>>, cause: &str) -> ! {
 }
 
 fn take_control_socket() -> io::Result<Control> {
-    let socket = socket::move_up(std::io::stdin().as_fd())?;
+    let socket = move_up(std::io::stdin().as_fd())?;
     signal::close_standard_input()?;
     Ok(Control::new(Arc::new(socket)))
 }
@@ -244,7 +248,18 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
             signal::exit_now(1);
         }
         match looked {
-            Ok(ready) if ready.first() == Some(&true) => signal::exit_now(1),
+            Ok(ready) if ready.first() == Some(&true) => {
+                // If the parent has died, so does this process now.
+                std::thread::sleep(LAST_MOMENT);
+                if child::parent_pid() == parent {
+                    panic::say(format_args!(
+                        "process {} ends, since its control socket was closed, although its parent lives: code in it, or \
+                         somebody else, has closed a descriptor that is not its own",
+                        child::own_pid()
+                    ));
+                }
+                signal::exit_now(1)
+            }
             Ok(_) => {}
             // The system refuses to wait.
             Err(_) if child::parent_pid() != parent => signal::exit_now(1),

@@ -4,7 +4,7 @@ use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::error::{Error, Exit};
 use crate::heap::process_table::SlotId;
-use crate::heap::tree::{self as heap, Origin};
+use crate::heap::tree as heap;
 use crate::identity::{Entry, FnRef};
 use crate::ipc::control::{Control, HeapGrant, Hello, Instructions, Reply, VERSION};
 use crate::ipc::parcel::Parcel;
@@ -26,6 +26,9 @@ use std::time::Duration;
 
 /// How long a child may take to say that it is ready; an initializer counts.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A child that has closed its control socket ends within this time, or not of itself.
+const DYING: Duration = Duration::from_secs(1);
 
 /// What becomes of a child; told on the reactor's thread, in this order, `Exited` last.
 #[derive(Debug)]
@@ -89,6 +92,16 @@ pub(crate) fn control_pair() -> io::Result<(Control, OwnedFd)> {
     Ok((Control::new(Arc::new(ours)), theirs))
 }
 
+/// What has come of the last look at what a child says.
+enum Heard {
+    /// It may say more.
+    Nothing,
+    /// It will say no more that is for the handshake.
+    All,
+    /// It has closed its end.
+    End,
+}
+
 struct Watcher {
     child: Arc<Child>,
     control: Control,
@@ -111,20 +124,15 @@ impl Start {
         };
         reclaim::take_part();
         let reactor = reactor()?;
-        let heap = heap::for_child();
-        let held = HeldByChild(heap.as_ref().ok().and_then(|it| it.own));
-        reactor.post(move || self.start_here(reactor, role, heap, held, Box::new(tell)));
+        reactor.post(move || self.start_here(reactor, role, Box::new(tell)));
         Ok(())
     }
 
-    fn start_here(
-        self,
-        reactor: &'static Reactor,
-        role: (u64, u64),
-        heap: Result<Origin, String>,
-        held: HeldByChild,
-        tell: Box<dyn Fn(News) + Send + Sync>,
-    ) {
+    fn start_here(self, reactor: &'static Reactor, role: (u64, u64), tell: Box<dyn Fn(News) + Send + Sync>) {
+        // Here, and not where the child is asked for: a pool does that under its lock, and the heap is opened on this thread,
+        // which takes that lock as well.
+        let heap = heap::for_child();
+        let held = HeldByChild(heap.as_ref().ok().and_then(|it| it.own));
         // A fresh random number: a process that inherits the variable by accident does not know the message.
         let nonce = RandomState::new().build_hasher().finish();
         let instructions = Instructions {
@@ -135,8 +143,14 @@ impl Start {
             setup: self.setup,
             attached: self.attached.len(),
         };
-        let impossible =
-            |error: io::Error| News::Impossible(Error::start(format!("a process could not be started: {error}")));
+        let impossible = |error: io::Error| {
+            // Of the program itself, whose file is open, or of its dynamic loader.
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => "; /proc must be mounted, and the libraries of this program be there",
+                _ => "",
+            };
+            News::Impossible(Error::start(format!("a process could not be started: {error}{hint}")))
+        };
         let (instructions, file) = match Parcel::pack(codec::to_bytes(&instructions)) {
             Ok(packed) => packed,
             Err(error) => return tell(impossible(error)),
@@ -195,28 +209,45 @@ impl Watcher {
                 self.child.signal(ChildSignal::Kill);
                 return (self.tell)(News::Silent);
             }
-            if self.hear() {
-                self.listen(reactor, deadline);
+            match self.hear() {
+                Heard::Nothing => self.listen(reactor, deadline),
+                Heard::End => self.wait_for_end(reactor),
+                Heard::All => {}
             }
         });
     }
 
-    /// Passes on what the child has said; whether more may come.
-    fn hear(&self) -> bool {
+    /// Passes on what the child has said.
+    fn hear(&self) -> Heard {
         while *self.shaking_hands.lock() {
             match self.control.receive::<Reply>(false) {
                 Ok(Some((reply, _))) => {
                     *self.shaking_hands.lock() = false;
                     (self.tell)(News::Replied(reply));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                // It has closed the socket or says nonsense: its end follows, of itself or now.
-                Ok(None) | Err(_) => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+                Ok(None) => return Heard::End,
+                // It says nonsense, or the system does not let us hear it.
+                Err(error) => {
                     self.child.signal(ChildSignal::Kill);
-                    return false;
+                    *self.shaking_hands.lock() = false;
+                    (self.tell)(News::Replied(Reply::Refused(format!("its answer could not be received: {error}"))));
                 }
             }
         }
-        false
+        Heard::All
+    }
+
+    /// The child has closed its socket before it was ready. As a rule that is since it ends, and then how it ends is the reason
+    /// that the start has failed.
+    fn wait_for_end(self: Arc<Self>, reactor: &'static Reactor) {
+        let pidfd = Arc::clone(self.child.pidfd());
+        reactor.watch(pidfd, Interest::Readable, Deadline::after(DYING), move |event| {
+            if event == Event::TimedOut {
+                self.child.signal(ChildSignal::Kill);
+                let cause = "it has closed its control socket before it was ready, and lived on";
+                (self.tell)(News::Replied(Reply::Refused(cause.to_owned())));
+            }
+        });
     }
 }

@@ -1,7 +1,9 @@
 //! Start a child process, watch it, signal it, reap it.
 
 use crate::error::Exit;
+use crate::sys::descriptor::beyond_standard;
 use crate::sys::poll::{self, Interest};
+use crate::sys::refusal::{named, refused};
 use crate::sys::time::Deadline;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
@@ -53,7 +55,10 @@ impl Child {
         if let Some(Output { stdout, stderr }) = options.output {
             command.stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
         }
-        let child = command.spawn()?;
+        let child = command.spawn().map_err(|error| match Errno::from_io_error(&error) {
+            Some(errno) => refused(&format!("posix_spawn({})", program.to_string_lossy()), errno),
+            None => error,
+        })?;
         let pid = i32::try_from(child.id()).unwrap_or(-1);
         match open_pidfd(pid) {
             Ok(pidfd) => Ok(Child { pid, pidfd: Arc::new(pidfd), exit: Mutex::new(None) }),
@@ -189,7 +194,7 @@ pub(crate) enum ChildSignal {
 /// A descriptor for a process: readable once it has ended. `pidfd_open(2)`.
 pub(crate) fn open_pidfd(pid: i32) -> io::Result<OwnedFd> {
     let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
-    Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty())?)
+    beyond_standard(named("pidfd_open", rustix::process::pidfd_open(pid, PidfdFlags::empty()))?)
 }
 
 /// This process's id.

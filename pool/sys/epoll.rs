@@ -3,6 +3,7 @@
 //! Unlike `poll(2)` it does not fail when the limit on open files (RLIMIT_NOFILE) is lowered below the number of descriptors
 //! that wait.
 
+use crate::sys::descriptor::beyond_standard;
 use crate::sys::poll::{Interest, pause};
 use crate::sys::refusal::named;
 use crate::sys::time::Deadline;
@@ -21,7 +22,7 @@ pub(crate) struct Epoll(OwnedFd);
 
 impl Epoll {
     pub(crate) fn new() -> io::Result<Epoll> {
-        Ok(Epoll(named("epoll_create1", epoll::create(CreateFlags::CLOEXEC))?))
+        Ok(Epoll(beyond_standard(named("epoll_create1", epoll::create(CreateFlags::CLOEXEC))?)?))
     }
 
     /// Takes a descriptor into the set.

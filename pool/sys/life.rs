@@ -13,8 +13,12 @@ pub(crate) use model::{Lives, ends, has_ended};
 #[cfg(not(loom))]
 mod kernel {
     use crate::sys::child::open_pidfd;
+    use crate::sys::epoll::Epoll;
     use crate::sys::poll::{self, Interest};
+    use crate::sys::refusal::errno;
     use crate::sys::time::Deadline;
+    use rustix::io::Errno;
+    use rustix::process::{Pid, test_kill_process};
     use std::io;
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
     use std::time::Duration;
@@ -57,6 +61,23 @@ mod kernel {
         }
     }
 
+    /// Whether the descriptor can be read now; `false` where that cannot be said.
+    fn is_readable(fd: BorrowedFd<'_>) -> bool {
+        let now = Deadline::after(Duration::ZERO);
+        if let Ok(ready) = poll::wait(&[(fd, Interest::Readable)], now) {
+            return ready[0];
+        }
+        // A filter of system calls refuses `ppoll`, but rarely its sister.
+        is_readable_by_epoll(fd).unwrap_or(false)
+    }
+
+    pub(super) fn is_readable_by_epoll(fd: BorrowedFd<'_>) -> io::Result<bool> {
+        let (epoll, mut ready) = (Epoll::new()?, Vec::new());
+        epoll.add(fd, 0, Interest::Readable)?;
+        epoll.wait(Deadline::after(Duration::ZERO), &mut ready)?;
+        Ok(!ready.is_empty())
+    }
+
     /// Whether the process `pid` has ended; `false` where that cannot be said, or another one has the number by now.
     ///
     /// The number was read from shared memory, so it may be any; one that no process can have counts as ended.
@@ -64,12 +85,13 @@ mod kernel {
         let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 0) else { return true };
         match open_pidfd(pid) {
             // Readable once the last thread has ended; a process that nobody has waited for yet included. `pidfd_open(2)`.
-            Ok(pidfd) => {
-                let ended = poll::wait(&[(pidfd.as_fd(), Interest::Readable)], Deadline::after(Duration::ZERO));
-                ended.is_ok_and(|ready| ready[0])
-            }
-            // Nobody has the number, or a mere thread of another process has it by now.
-            Err(error) => matches!(error.raw_os_error(), Some(libc::ESRCH | libc::EINVAL)),
+            Ok(pidfd) => is_readable(pidfd.as_fd()),
+            Err(error) => match errno(&error) {
+                // Nobody has the number, or a mere thread of another process has it by now.
+                Some(Errno::SRCH | Errno::INVAL) => true,
+                // A filter of system calls refuses it. A process that nobody has waited for yet counts as one that lives.
+                _ => Pid::from_raw(pid).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH)),
+            },
         }
     }
 }
@@ -124,15 +146,18 @@ mod tests {
         assert!(has_ended(0) && has_ended(u64::MAX) && has_ended(1 << 31));
         let mut child = std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = u64::from(child.id());
-        assert!(!has_ended(pid));
+        let pidfd = crate::sys::child::open_pidfd(child.id() as i32).unwrap();
+        let is_readable = || kernel::is_readable_by_epoll(pidfd.as_fd()).unwrap();
+        assert!(!has_ended(pid) && !is_readable());
         child.kill().unwrap();
         let start = Instant::now();
         while !has_ended(pid) {
             assert!(start.elapsed() < Duration::from_secs(9));
             std::thread::yield_now();
         }
+        assert!(is_readable());
         child.wait().unwrap();
-        assert!(has_ended(pid));
+        assert!(has_ended(pid) && is_readable());
     }
 
     #[test]

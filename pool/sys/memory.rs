@@ -2,6 +2,8 @@
 
 use crate::sys::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use crate::sys::copy::SharedBytes;
+use crate::sys::descriptor::beyond_standard;
+use crate::sys::refusal::named;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::io;
@@ -96,9 +98,10 @@ pub(crate) fn create(name: &str, len: usize) -> io::Result<OwnedFd> {
     if size_limit().is_some_and(|limit| (len as u64) > limit) {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small"));
     }
-    let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    rustix::fs::ftruncate(&file, len as u64)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL)?;
+    let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
+    let file = beyond_standard(named("memfd_create", file)?)?;
+    named("ftruncate", rustix::fs::ftruncate(&file, len as u64))?;
+    named("fcntl(F_ADD_SEALS)", rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL))?;
     Ok(file)
 }
 
@@ -126,7 +129,8 @@ pub(crate) fn map(file: BorrowedFd<'_>) -> io::Result<Mapping> {
 pub(crate) fn reopen_for_reading(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     use rustix::fs::{CWD, Mode, OFlags, openat};
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    let opened = openat(CWD, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    beyond_standard(named(&format!("openat({path}), for which /proc must be mounted"), opened)?)
 }
 
 /// Maps the whole file, shared and for reading alone, after checking that it cannot shrink under us. Writing into it ends the

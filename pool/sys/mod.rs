@@ -8,6 +8,7 @@ pub(crate) mod child;
 pub(crate) mod copy;
 pub(crate) mod coverage;
 pub(crate) mod cpu;
+pub(crate) mod descriptor;
 pub(crate) mod environment;
 pub(crate) mod epoll;
 #[cfg_attr(

@@ -1,5 +1,7 @@
 //! Pipes that are read without waiting.
 
+use crate::sys::descriptor::beyond_standard;
+use crate::sys::refusal::named;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
@@ -7,7 +9,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// A pipe: the end to read from, which never waits, and the end to write to, which does. `pipe(2)`.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (reader, writer) = named("pipe2", pipe_with(PipeFlags::CLOEXEC))?;
+    let (reader, writer) = (beyond_standard(reader)?, beyond_standard(writer)?);
     fcntl_setfl(&reader, OFlags::NONBLOCK)?;
     Ok((reader, writer))
 }

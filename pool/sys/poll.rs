@@ -1,5 +1,6 @@
 //! Wait for several descriptors at once.
 
+use crate::sys::descriptor::beyond_standard;
 use crate::sys::refusal::{named, refused};
 use crate::sys::time::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -69,7 +70,7 @@ impl Waker {
     pub(crate) fn new() -> io::Result<Waker> {
         use rustix::event::EventfdFlags;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        Ok(Waker(named("eventfd2", rustix::event::eventfd(0, flags))?))
+        Ok(Waker(beyond_standard(named("eventfd2", rustix::event::eventfd(0, flags))?)?))
     }
 
     /// Makes the descriptor readable.

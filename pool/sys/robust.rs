@@ -61,6 +61,8 @@ mod model {
 #[cfg(not(loom))]
 mod kernel {
     use crate::sys::memory::Atomics;
+    use crate::sys::refusal::refused;
+    use rustix::io::Errno;
     use std::io;
     use std::sync::atomic::{
         AtomicU64,
@@ -82,6 +84,20 @@ mod kernel {
     unsafe impl Atomics for Mark {}
 
     const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= size_of::<Mark>());
+
+    /// Checks that the kernel knows the list of the locks of the calling thread: the C library tells it when the thread begins,
+    /// and does not look whether that was refused.
+    ///
+    /// # Errors
+    ///
+    /// It does not: nobody would ever hear of the end of this thread.
+    fn check_list() -> io::Result<()> {
+        let (mut head, mut len) = (std::ptr::null_mut::<libc::c_void>(), 0usize);
+        // SAFETY: `get_robust_list(2)` of the calling thread (0) writes a pointer and a size into these two places.
+        let code = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut len) };
+        // Where the kernel may not be asked, it is believed.
+        if code == 0 && head.is_null() { Err(refused("set_robust_list", Errno::NOSYS)) } else { Ok(()) }
+    }
 
     impl Mark {
         #[cfg(test)]
@@ -113,7 +129,8 @@ mod kernel {
             // (`'static`) and consists of atomics, so that other processes may look at it meanwhile; nobody else takes it.
             check(unsafe { libc::pthread_mutex_init(mutex, attributes.as_ptr()) })?;
             // SAFETY: initialised just above and free, so this neither waits nor fails.
-            check(unsafe { libc::pthread_mutex_lock(mutex) })
+            check(unsafe { libc::pthread_mutex_lock(mutex) })?;
+            check_list()
         }
 
         /// Makes it as if nobody had ever held it.

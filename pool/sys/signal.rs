@@ -1,5 +1,6 @@
 //! What std's start-up would have done for a process that never reaches `main`, and how such a process ends.
 
+use crate::sys::refusal::named;
 use crate::sys::stack;
 use rustix::process::Signal;
 use std::io::{self, Write};
@@ -144,10 +145,11 @@ pub(crate) fn open_standard_descriptors() {
     }
 }
 
-/// Puts /dev/null in the place of standard input.
+/// Puts /dev/null in the place of standard input; or, where there is none, a pipe that nobody writes to.
 pub(crate) fn close_standard_input() -> io::Result<()> {
-    let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, 0.into())?;
-    Ok(rustix::stdio::dup2_stdin(&null)?)
+    let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, 0.into());
+    let nothing = null.or_else(|_| rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map(|(reader, _)| reader));
+    named("dup2", nothing.and_then(|nothing| rustix::stdio::dup2_stdin(&nothing)))
 }
 
 /// The name that ps and top show for the calling thread, and for the process if it is the main thread (15 bytes).

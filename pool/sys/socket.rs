@@ -1,5 +1,6 @@
 //! Messages with descriptors between a parent and its child: `unix(7)`, `SOCK_SEQPACKET`, `SCM_RIGHTS`.
 
+use crate::sys::descriptor::beyond_standard;
 use crate::sys::poll::{self, Interest};
 use crate::sys::refusal::{named, refused};
 use crate::sys::time::Deadline;
@@ -23,7 +24,8 @@ pub(crate) const MAX_LEN: usize = 64 * 1024;
 /// Two ends that exchange whole messages.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-    named("socketpair", pair)
+    let (a, b) = named("socketpair", pair)?;
+    Ok((beyond_standard(a)?, beyond_standard(b)?))
 }
 
 /// Sends one message with its descriptors; waits while the other end's buffer is full, but not beyond the deadline.
@@ -86,12 +88,13 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(
     let mut fds = Vec::new();
     for part in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = part {
-            fds.extend(received);
+            fds.extend(received.map(beyond_standard));
         }
     }
+    let fds = fds.into_iter().collect::<io::Result<Vec<OwnedFd>>>()?;
     // Nobody sends more than the most, so it is this process that had no descriptor left.
     if flags.contains(ReturnFlags::CTRUNC) && fds.len() < MAX_FDS {
-        return Err(rustix::io::Errno::MFILE.into());
+        return Err(refused("recvmsg", rustix::io::Errno::MFILE));
     }
     if flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a control message was cut short"));
@@ -131,7 +134,7 @@ pub(crate) fn connected<T>(connect: impl FnOnce(String) -> io::Result<T>) -> io:
     let removed = std::fs::remove_file(&path);
     let made = made?;
     removed?;
-    let ours = rustix::net::accept_with(&listener, SocketFlags::CLOEXEC)?;
+    let ours = beyond_standard(rustix::net::accept_with(&listener, SocketFlags::CLOEXEC)?)?;
     match rustix::net::sockopt::socket_peercred(&ours)?.pid == rustix::process::getpid() {
         true => Ok((made, ours)),
         false => Err(io::ErrorKind::PermissionDenied.into()),
@@ -143,11 +146,6 @@ pub(crate) fn connected<T>(connect: impl FnOnce(String) -> io::Result<T>) -> io:
 /// By `fstat(2)`, which nobody forbids, and not by `getsockopt(2)`, which a filter of system calls may refuse.
 pub(crate) fn is_socket(fd: BorrowedFd<'_>) -> bool {
     rustix::fs::fstat(fd).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket())
-}
-
-/// Moves a descriptor out of the range 0 to 2 and makes it close-on-exec.
-pub(crate) fn move_up(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Sockets that carry a stream of bytes, TCP or Unix. No call here waits, but for those that say so, and [`connect`], which
 //! waits until its deadline.
 
+use crate::sys::descriptor::beyond_standard;
 use crate::sys::poll::{self, Interest, pause};
 use crate::sys::refusal::{named, refused};
 use crate::sys::time::Deadline;
@@ -56,7 +57,7 @@ impl Name {
             _ => AddressFamily::UNIX,
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        named("socket", rustix::net::socket_with(family, SocketType::STREAM, flags, None))
+        beyond_standard(named("socket", rustix::net::socket_with(family, SocketType::STREAM, flags, None))?)
     }
 }
 
@@ -87,7 +88,7 @@ pub(crate) fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Na
                 if matches!(name, Name::Ip(_)) {
                     sockopt::set_tcp_nodelay(&socket, true)?;
                 }
-                return Ok(Some((socket, name)));
+                return Ok(Some((beyond_standard(socket)?, name)));
             }
             Err(Errno::AGAIN) => return Ok(None),
             // The second: who wanted to connect has gone again.
@@ -136,7 +137,9 @@ pub(crate) fn connect(name: &Name, deadline: Deadline) -> io::Result<OwnedFd> {
 
 /// The two ends of a stream without a name.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    named("socketpair", rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None))
+    let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let (a, b) = named("socketpair", pair)?;
+    Ok((beyond_standard(a)?, beyond_standard(b)?))
 }
 
 /// Reads what is there, up to the length of `into`; 0 = the other end has closed, `None` = nothing is there yet.

@@ -2,24 +2,18 @@
 //! kind of link.
 
 use super::common::alone::{alone, is_program, program};
+use super::common::descriptors::{close_standard, hoard, open_standard};
 use super::common::links::on_each_link;
 use super::common::proc::{self, eventually, holdings};
 use super::common::signals;
 use multiproc::{LinkKind, Pool, TaskError};
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, Resource, Rlimit};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-
-/// Takes all descriptors that this process may still have.
-fn hoard() -> Vec<File> {
-    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(96), maximum }).unwrap();
-    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
-}
 
 fn large(len: usize) -> Vec<u8> {
     vec![7; len]
@@ -123,16 +117,20 @@ fn own_sockets() -> Vec<OwnedFd> {
     numbers.into_iter().filter_map(copy).collect()
 }
 
-/// Starts a program that outlives this worker and has copies of all its sockets. Returns its process id.
-fn leave_a_daemon(_: u32) -> i32 {
+/// Starts a program that outlives this worker and has copies of all its sockets, and of its output if that is captured. Returns
+/// its process id.
+fn leave_a_daemon(is_captured: bool) -> i32 {
     for copy in own_sockets() {
         rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).unwrap();
         // It is inherited.
         std::mem::forget(copy);
     }
-    // Without the output of this test, which is waited for.
     let mut command = Command::new("sleep");
-    command.arg("600").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap().id() as i32
+    if !is_captured {
+        // It would be that of this test, which is waited for.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+    }
+    command.arg("600").spawn().unwrap().id() as i32
 }
 
 /// The threads of the library in this process.
@@ -151,19 +149,24 @@ fn what_the_daemon_of_a_task_keeps_open_costs_the_program_nothing() {
     on_each_link(120, |builder| {
         let first = holdings();
         // The first pool makes what a process has once.
-        drop(builder().processes(1).build().unwrap());
+        drop(builder().processes(1).on_output(|_| ()).build().unwrap());
         let is_over = || threads().is_empty() && holdings().has_no_children_since(&first);
         assert!(eventually(Duration::from_secs(20), is_over), "{:?} {:?}", threads(), holdings());
         let before = holdings();
-        let pool = builder().processes(2).build().unwrap();
-        let daemons = pool.map(leave_a_daemon, [0, 1]).unwrap();
-        // A worker that dies is replaced, whoever has its sockets.
-        assert!(pool.apply(die_if, (true,)).is_err());
-        assert_eq!(pool.map(die_if, [false; 10]).unwrap(), [false; 10]);
-        drop(pool);
-        assert!(eventually(Duration::from_secs(20), || threads().is_empty()), "{:?}", threads());
-        assert!(eventually(Duration::from_secs(20), || holdings() == before), "{:?}\n{before:?}", holdings());
-        assert!(daemons.into_iter().all(proc::kill), "a daemon has ended before");
+        for is_captured in [false, true] {
+            let builder = builder().processes(2);
+            let builder = if is_captured { builder.on_output(|_| ()) } else { builder };
+            let pool = builder.build().unwrap();
+            let daemons = pool.map(leave_a_daemon, [is_captured; 2]).unwrap();
+            // A worker that dies is replaced, whoever has its sockets.
+            assert!(pool.apply(die_if, (true,)).is_err());
+            assert_eq!(pool.map(die_if, [false; 10]).unwrap(), [false; 10]);
+            drop(pool);
+            let is_over = || threads().is_empty() && holdings() == before;
+            let is_over = eventually(Duration::from_secs(20), is_over);
+            assert!(daemons.into_iter().all(proc::kill), "a daemon has ended before");
+            assert!(is_over, "{:?} {:?}\n{before:?}", threads(), holdings());
+        }
     });
 }
 
@@ -279,4 +282,90 @@ fn a_program_that_is_killed_leaves_no_name() {
         assert!(names.is_empty(), "{names:?}");
     }
     std::fs::remove_dir(&folder).unwrap();
+}
+
+#[test]
+fn descriptors_that_the_program_has_closed_stay_closed() {
+    if !alone("link::descriptors_that_the_program_has_closed_stay_closed") {
+        return;
+    }
+    on_each_link(60, |builder| {
+        let closed = close_standard();
+        let trace = std::env::temp_dir().join(format!("multiproc-test-closed-{}", proc::own_pid()));
+        let pool = builder().processes(2).on_output(|_| ()).trace_to(&trace).build().unwrap();
+        let with_pool = open_standard();
+        let vectors = pool.map(large, [5, 300_000, 80 << 20]).unwrap();
+        let lost = pool.apply(die_if, (true,)).unwrap_err();
+        let values = pool.map(die_if, [false; 10]).unwrap();
+        let process = multiproc::Process::spawn(open_standard, ()).unwrap().join();
+        let lock = multiproc::Lock::try_new().map(|lock| lock.lock().is_ok());
+        let in_workers = builder().processes(1).build().unwrap().apply(open_standard, ());
+        let in_the_end = open_standard();
+        drop(pool);
+        drop(closed);
+        std::fs::remove_file(trace).unwrap();
+        assert_eq!((with_pool, in_the_end), (vec![], vec![]));
+        assert_eq!(vectors.iter().map(Vec::len).collect::<Vec<_>>(), [5, 300_000, 80 << 20]);
+        assert!(lost.task().unwrap().is_worker_lost() && values == [false; 10] && lock.unwrap(), "{lost}");
+        // Children have something there, so that what they open gets other numbers.
+        assert_eq!((process.unwrap(), in_workers.unwrap()), (vec![0, 1, 2], vec![0, 1, 2]));
+    });
+}
+
+/// An initializer that closes all that it knows nothing of.
+fn close_sockets() {
+    for socket in own_sockets() {
+        let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
+    }
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+#[test]
+fn a_start_that_fails_says_why() {
+    on_each_link(60, |builder| {
+        let error = builder().processes(1).on_output(|_| ()).initializer(close_sockets, ()).build().unwrap_err();
+        assert!(error.is_start() && error.to_string().contains("its control socket was closed"), "{error}");
+        // The sockets of a process that ends are closed as well.
+        let error = builder().processes(1).initializer(|| -> () { std::process::exit(3) }, ()).build().unwrap_err();
+        assert!(error.is_start() && error.to_string().contains("exited with code 3 before it was ready"), "{error}");
+    });
+}
+
+#[test]
+fn workers_start_when_there_are_descriptors_again() {
+    if !alone("link::workers_start_when_there_are_descriptors_again") {
+        return;
+    }
+    on_each_link(120, |builder| {
+        let pool = builder().processes(2).build().unwrap();
+        let hoard = hoard();
+        // As many starts fail at once as would break the pool one after the other.
+        pool.resize(8).unwrap();
+        drop(hoard);
+        assert_eq!(pool.map(large, 0..100).unwrap().len(), 100);
+        assert!(eventually(Duration::from_secs(20), || pool.worker_pids().len() == 8), "{}", pool.stats());
+        assert_eq!(pool.map(die_if, [false; 100]).unwrap(), [false; 100]);
+    });
+}
+
+#[test]
+fn a_pool_breaks_when_there_are_no_descriptors_for_long() {
+    if !alone("link::a_pool_breaks_when_there_are_no_descriptors_for_long") {
+        return;
+    }
+    on_each_link(120, |builder| {
+        let pool = builder().processes(2).build().unwrap();
+        let hoard = hoard();
+        pool.resize(3).unwrap();
+        let broken = || {
+            let result = pool.apply(die_if, (false,));
+            result.is_err_and(|error| {
+                let text = error.to_string();
+                error.is_broken() && text.contains("could not start") && text.contains("the limit on open files")
+            })
+        };
+        let is_broken = eventually(Duration::from_secs(20), broken);
+        drop(hoard);
+        assert!(is_broken, "{:?}", pool.apply(die_if, (false,)));
+    });
 }

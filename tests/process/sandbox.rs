@@ -1,10 +1,10 @@
 //! Limits and filters of system calls that the program is put under, before its first child or later.
 
-use super::common::alone::alone;
+use super::common::alone::{alone, is_program, program};
 use super::common::proc::eventually;
 use super::common::seccomp;
 use super::common::watchdog::watchdog;
-use multiproc::{Pool, Process, active_children};
+use multiproc::{LinkKind, Lock, Pool, Process, active_children};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::Duration;
 
@@ -115,4 +115,127 @@ fn a_filter_may_refuse_signals_by_descriptor() {
     let pool = Pool::new(1).unwrap();
     let error = pool.task(sleep, ()).timeout(Duration::from_millis(100)).run().unwrap_err();
     assert!(error.task().unwrap().is_timeout(), "{error}");
+}
+
+/// Says which system call is refused: its number, and the error.
+const REFUSED: &str = "MULTIPROC_TEST_REFUSED";
+
+/// What comes of pools over both links, and of a lock, where a filter refuses a system call.
+fn outcomes() -> [Result<(), multiproc::Error>; 3] {
+    let refused = std::env::var(REFUSED).unwrap();
+    let (call, errno) = refused.split_once(' ').unwrap();
+    seccomp::refuse(&[call.parse().unwrap()], errno.parse().unwrap());
+    let pool = |link| {
+        let pool = Pool::builder().processes(2).link(link).build()?;
+        deaths_are_noticed(&pool);
+        Ok(())
+    };
+    let lock = Lock::try_new().map(|lock| drop(lock.lock().unwrap()));
+    [pool(LinkKind::Ring), pool(LinkKind::Channel), lock]
+}
+
+#[test]
+fn the_error_names_the_system_call_that_a_filter_refuses() {
+    let name = "sandbox::the_error_names_the_system_call_that_a_filter_refuses";
+    if is_program(name) {
+        let _watchdog = watchdog(60);
+        for (what, outcome) in ["ring", "channel", "lock"].into_iter().zip(outcomes()) {
+            println!("{what}: {}", outcome.err().map_or("fine".to_owned(), |error| error.to_string()));
+        }
+        return;
+    }
+    let cases = [
+        ("memfd_create", libc::SYS_memfd_create, ["memfd_create: ", "fine", "memfd_create: "]),
+        ("pidfd_open", libc::SYS_pidfd_open, ["pidfd_open: ", "pidfd_open: ", "fine"]),
+        ("sendmsg", libc::SYS_sendmsg, ["sendmsg: ", "sendmsg: ", "fine"]),
+        ("recvmsg", libc::SYS_recvmsg, ["recvmsg: ", "recvmsg: ", "fine"]),
+        ("socketpair", libc::SYS_socketpair, ["socketpair: ", "socketpair: ", "fine"]),
+        ("set_robust_list", libc::SYS_set_robust_list, ["fine", "fine", "set_robust_list: "]),
+    ];
+    for (call, number, expected) in cases {
+        for (errno, cure) in [(libc::EPERM, "a rule forbids it"), (libc::ENOSYS, "hides it")] {
+            let output = program(name).env(REFUSED, format!("{number} {errno}")).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{call}: {text}{}", String::from_utf8_lossy(&output.stderr));
+            let outcome = |what: &str| {
+                let line = text.lines().find_map(|line| Some(line.split_once(what)?.1));
+                line.unwrap_or_else(|| panic!("{call}: {text}")).to_owned()
+            };
+            for (what, expected) in ["ring: ", "channel: ", "lock: "].into_iter().zip(expected) {
+                let outcome = outcome(what);
+                assert!(outcome.contains(expected), "{call}, {what}{outcome}");
+                // Which error it was is not known of this one.
+                let is_cured = outcome == "fine" || outcome.contains(cure) || call == "set_robust_list";
+                assert!(is_cured, "{call}, {what}{outcome}");
+            }
+            if call == "memfd_create" {
+                assert!(outcome("ring: ").contains("LinkKind::Channel"), "{text}");
+            }
+        }
+    }
+}
+
+/// Runs this test alone, where something empty is mounted in the place of a folder. Returns whether that is the case here.
+fn without(folder: &str, name: &str) -> bool {
+    if is_program(name) {
+        return true;
+    }
+    let program = program(name);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-rm", "sh", "-c", &format!("mount -t tmpfs none {folder} && exec \"$0\" \"$@\"")]);
+    command.arg(program.get_program()).args(program.get_args());
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    // Where there are no namespaces of users, nothing can be mounted.
+    if !text[1].starts_with("unshare: ") {
+        assert!(output.status.success() && text[0].contains("1 passed"), "{}\n{}", text[0], text[1]);
+    }
+    false
+}
+
+#[test]
+fn nothing_of_dev_is_needed() {
+    if !without("/dev", "sandbox::nothing_of_dev_is_needed") {
+        return;
+    }
+    let _watchdog = watchdog(60);
+    for link in [LinkKind::Ring, LinkKind::Channel] {
+        let pool = Pool::builder().processes(2).link(link).build().unwrap();
+        deaths_are_noticed(&pool);
+        let read = || std::io::stdin().read_line(&mut String::new()).unwrap();
+        assert_eq!(pool.apply(read, ()).unwrap(), 0);
+    }
+    assert_eq!(Process::spawn(|| 5, ()).unwrap().join().unwrap(), 5);
+}
+
+#[test]
+fn without_proc_the_error_says_so() {
+    if !without("/proc", "sandbox::without_proc_the_error_says_so") {
+        return;
+    }
+    let _watchdog = watchdog(60);
+    for link in [LinkKind::Ring, LinkKind::Channel] {
+        let error = Pool::builder().processes(2).link(link).build().unwrap_err();
+        assert!(error.is_start() && error.to_string().contains("/proc must be mounted"), "{error}");
+    }
+    let error = Process::spawn(|| 5, ()).unwrap_err();
+    assert!(error.is_start() && error.to_string().contains("/proc must be mounted"), "{error}");
+}
+
+#[test]
+fn a_dead_holder_is_noticed_where_a_filter_refuses_to_poll() {
+    if !alone("sandbox::a_dead_holder_is_noticed_where_a_filter_refuses_to_poll") {
+        return;
+    }
+    let _watchdog = watchdog(60);
+    seccomp::refuse(&[libc::SYS_ppoll], libc::EPERM);
+    let lock = Lock::new();
+    let hold = |lock: Lock| {
+        std::mem::forget(lock.lock());
+        std::process::abort()
+    };
+    let process: Process<()> = Process::spawn(hold, (lock.clone(),)).unwrap();
+    process.wait();
+    assert!(lock.lock().is_err_and(|error| error.is_owner_died()));
 }

@@ -15,6 +15,7 @@ use crate::process::role::Host;
 use crate::process::start::{News, Start, control_pair};
 use crate::sys::child::SpawnOptions;
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ impl Launcher for Spawn {
         let party = u32::try_from(place + 1).unwrap_or(u32::MAX);
         let (link, mut fds): (Box<dyn Link>, _) = match &self.bell_file {
             Some(bell) => {
-                let link = ring::create(control.clone(), self.limits.result)?;
+                let link = ring::create(control.clone(), self.limits.result).map_err(|error| no_ring(&error))?;
                 let fds = [Arc::clone(bell)].into_iter().chain(link.files()).collect();
                 (Box::new(link), fds)
             }
@@ -76,4 +77,13 @@ impl Launcher for Spawn {
         start.start(tell)?;
         Ok(Launched { link, output: captured })
     }
+}
+
+/// The error of a worker for which no ring can be made.
+pub(crate) fn no_ring(error: &io::Error) -> Error {
+    let cure = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => "; `LinkKind::Channel` needs no memory files",
+        _ => "",
+    };
+    Error::start(format!("the memory of a link to a worker could not be made: {error}{cure}"))
 }

@@ -4,6 +4,7 @@
 //! pool up, and what a worker does cannot damage the file, not even its death.
 
 use crate::sys::child::own_pid;
+use crate::sys::descriptor::beyond_standard;
 use crate::sys::fork::fork_generation;
 use crate::sys::thread;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -60,7 +61,7 @@ impl Trace {
     ///
     /// The file cannot be created, or there is no thread to write it.
     pub(crate) fn create(path: &Path) -> io::Result<Trace> {
-        let file = File::create(path)?;
+        let file = File::from(beyond_standard(File::create(path)?.into())?);
         let (events, inbox) = bounded(QUEUE);
         let shown = path.display().to_string();
         let writer = std::thread::Builder::new().name("multiproc-trace".to_owned()).stack_size(128 * 1024);
