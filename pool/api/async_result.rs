@@ -95,7 +95,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     ///
     /// # Panics
     ///
-    /// When [`AsyncResult::get_timeout`] has given the result already.
+    /// Panics when [`AsyncResult::get_timeout`] has given the result already.
     pub fn get(self) -> Result<T, TaskError> {
         if self.shared.waits_for_this_thread() {
             return Err(self.shared.job.error(TaskKind::Deadlock, 0, None));
@@ -123,7 +123,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     ///
     /// # Panics
     ///
-    /// When it has given the result already.
+    /// Panics when it has given the result already.
     pub fn get_timeout(&mut self, timeout: Duration) -> Option<Result<T, TaskError>> {
         self.shared.take(Deadline::after(timeout))
     }
@@ -132,7 +132,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     ///
     /// # Panics
     ///
-    /// In a callback of this very result, which waits for the callback.
+    /// Panics in a callback of this very result, since the result would wait for the callback.
     pub fn wait(&self) {
         assert!(!self.shared.waits_for_this_thread(), "a callback waits for the result that waits for it");
         while !self.shared.wait(Deadline::NEVER) {}
@@ -350,7 +350,7 @@ impl<T: Send + 'static> Future for AsyncResult<T> {
 
     /// # Panics
     ///
-    /// When it has given the result already.
+    /// Panics when it has given the result already.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
         let shared = &self.shared;
         let mut state = shared.state.lock();

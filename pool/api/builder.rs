@@ -51,7 +51,7 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// As [`Pool::new`].
+    /// See [`Pool::new`].
     pub fn scope<R>(processes: impl Into<Option<usize>>, work: impl FnOnce(&Pool) -> R) -> Result<R> {
         let pool = Pool::new(processes)?;
         let result = work(&pool);
@@ -285,7 +285,7 @@ impl<S> PoolBuilder<S> {
     ///
     /// # Errors
     ///
-    /// As [`Pool::new`], and [`Error::is_initializer`].
+    /// See [`Pool::new`], and [`Error::is_initializer`].
     pub fn build(self) -> Result<Pool<S>> {
         self.options.start().map(Pool::of)
     }

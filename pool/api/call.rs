@@ -267,7 +267,7 @@ where
     ///
     /// # Panics
     ///
-    /// As [`Call::run`].
+    /// See [`Call::run`].
     pub fn each<V>(mut self) -> Vec<Result<V, TaskError>>
     where
         V: Payload,

@@ -81,7 +81,7 @@ impl<'a, R: Payload> Imap<'a, R> {
     ///
     /// # Panics
     ///
-    /// As `next`.
+    /// See `next`.
     pub fn next_timeout(&mut self, timeout: Duration) -> Poll<Option<Result<R, TaskError>>> {
         self.next_until(Deadline::after(timeout))
     }

@@ -100,7 +100,7 @@ where
     ///
     /// # Errors
     ///
-    /// As [`Call::run`].
+    /// See [`Call::run`].
     ///
     /// # If a worker dies
     ///
@@ -125,7 +125,7 @@ where
     ///
     /// # Errors
     ///
-    /// As [`Call::submit`].
+    /// See [`Call::submit`].
     pub fn submit<V>(self) -> Result<AsyncResult<V>>
     where
         V: Payload + Send,

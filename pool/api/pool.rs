@@ -172,7 +172,7 @@ impl<S> Pool<S> {
     ///
     /// # Errors
     ///
-    /// As [`Call::run`]: all tasks are run; then the error with the lowest index is returned ([`Error::task`]). A pool that
+    /// See [`Call::run`]: all tasks are run; then the error with the lowest index is returned ([`Error::task`]). A pool that
     /// was closed or terminated gives [`Error::is_not_running`] or [`Error::is_terminated`].
     ///
     /// # Panics
@@ -209,7 +209,7 @@ impl<S> Pool<S> {
     ///
     /// # Panics
     ///
-    /// As [`Pool::map`].
+    /// See [`Pool::map`].
     pub fn map_each<F, T, R, I>(&self, f: F, items: I) -> Vec<Result<R, TaskError>>
     where
         F: Fn(T) -> R + Portable,
@@ -236,12 +236,12 @@ impl<S> Pool<S> {
     ///
     /// # Errors
     ///
-    /// As [`Pool::map`]; an `Err` of the function is [`TaskError::is_error`], and its text and causes are the
+    /// See [`Pool::map`]; an `Err` of the function is [`TaskError::is_error`], and its text and causes are the
     /// [`source`](std::error::Error::source).
     ///
     /// # Panics
     ///
-    /// As [`Pool::map`].
+    /// See [`Pool::map`].
     pub fn try_map<F, T, R, E, I>(&self, f: F, items: I) -> Result<Vec<R>>
     where
         F: Fn(T) -> Result<R, E> + Portable,
@@ -269,7 +269,7 @@ impl<S> Pool<S> {
     ///
     /// # Errors
     ///
-    /// As [`Pool::apply_async`].
+    /// See [`Pool::apply_async`].
     ///
     /// # Panics
     ///
@@ -295,11 +295,11 @@ impl<S> Pool<S> {
     ///
     /// # Errors
     ///
-    /// As [`Pool::map`].
+    /// See [`Pool::map`].
     ///
     /// # Panics
     ///
-    /// As [`Pool::map`].
+    /// See [`Pool::map`].
     pub fn starmap<F, A, I>(&self, f: F, items: I) -> Result<Vec<F::Output>>
     where
         A: Args,
@@ -321,11 +321,11 @@ impl<S> Pool<S> {
     ///
     /// # Errors
     ///
-    /// As [`Pool::map_async`].
+    /// See [`Pool::map_async`].
     ///
     /// # Panics
     ///
-    /// As [`Pool::map_async`].
+    /// See [`Pool::map_async`].
     pub fn starmap_async<F, A, I>(&self, f: F, items: I) -> Result<AsyncResult<Vec<F::Output>>>
     where
         A: Args,
@@ -633,7 +633,7 @@ impl<S> Pool<S> {
     ///
     /// # Errors
     ///
-    /// As [`Pool::join`].
+    /// See [`Pool::join`].
     ///
     /// # Timeouts
     ///

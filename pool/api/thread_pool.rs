@@ -40,7 +40,7 @@ impl ThreadPool {
     ///
     /// # Errors
     ///
-    /// As [`Pool::new`].
+    /// See [`Pool::new`].
     pub fn new(threads: impl Into<Option<usize>>) -> Result<ThreadPool> {
         Ok(ThreadPool { pool: Pool::builder().processes(threads).on_threads().build()? })
     }

@@ -43,7 +43,7 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// As [`try_channel`] fails.
+/// Panics when [`try_channel`] fails.
 pub fn channel<T: Payload>(values: impl Into<Option<usize>>) -> (Sender<T>, Receiver<T>) {
     expect(try_channel(values), "channel")
 }
@@ -143,7 +143,7 @@ impl<T: Payload> Sender<T> {
     ///
     /// # If a process dies
     ///
-    /// that has the last receiver, whoever waits is told within 100 ms.
+    /// If the process had the last receiver, senders that wait get [`PutError::is_disconnected`] within 100 ms.
     ///
     /// # Timeouts
     ///
@@ -174,7 +174,7 @@ impl<T: Payload> Sender<T> {
     ///
     /// # Errors
     ///
-    /// As [`Sender::send`]: gives those values back that were not sent. If one cannot be serialised none is sent.
+    /// See [`Sender::send`]: gives those values back that were not sent. If one cannot be serialised none is sent.
     pub fn send_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
         self.end.core.put_many(values.into_iter().collect(), Patience::Endless, &|| self.end.is_over())
     }
@@ -214,7 +214,8 @@ impl<T: Payload> Receiver<T> {
     ///
     /// # If a process dies
     ///
-    /// that has the last sender, whoever waits is told within 100 ms, after all that it had sent.
+    /// If the process had the last sender, receivers get all that it had sent, and then [`GetError::is_disconnected`]
+    /// within 100 ms.
     ///
     /// # Timeouts
     ///
@@ -232,7 +233,7 @@ impl<T: Payload> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// As [`Receiver::recv`].
+    /// See [`Receiver::recv`].
     pub fn try_recv(&self) -> Result<Option<T>, GetError> {
         self.end.core.get(Patience::None, &|| self.end.is_over(), |_| ())
     }
@@ -241,7 +242,7 @@ impl<T: Payload> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// As [`Receiver::recv`].
+    /// See [`Receiver::recv`].
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<T>, GetError> {
         self.end.core.get(Patience::For(timeout), &|| self.end.is_over(), |_| ())
     }
@@ -251,7 +252,7 @@ impl<T: Payload> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// As [`Receiver::recv`].
+    /// See [`Receiver::recv`].
     pub fn recv_many(&self, most: usize) -> Result<Vec<Result<T, GetError>>, GetError> {
         self.end.core.get_many(most, Patience::Endless, &|| self.end.is_over())
     }

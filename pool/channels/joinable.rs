@@ -47,8 +47,8 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// that holds guards, its tasks count as done within about 50 ms, so that whoever joins does not wait for ever. What else
-/// happens then is up to the program: see [`Queue`](crate::Queue) for the rest.
+/// The tasks of the guards that the process held count as done within about 50 ms, so that [`JoinableQueue::join`]
+/// does not wait for ever. What else happens then is up to the program: see [`Queue`](crate::Queue) for the rest.
 pub struct JoinableQueue<T> {
     core: Core<T>,
     tally: Shared<Tally>,
@@ -59,7 +59,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`JoinableQueue::try_new`].
+    /// Panics when there is no shared memory for it, see [`JoinableQueue::try_new`].
     pub fn new() -> JoinableQueue<T> {
         expect(JoinableQueue::try_new(), "queue")
     }
@@ -68,7 +68,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::try_new`](crate::Queue::try_new).
+    /// See [`Queue::try_new`](crate::Queue::try_new).
     pub fn try_new() -> Result<JoinableQueue<T>, Error> {
         JoinableQueue::of(Core::new(None)?)
     }
@@ -77,7 +77,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// # Panics
     ///
-    /// As [`JoinableQueue::try_bounded`] fails.
+    /// Panics when [`JoinableQueue::try_bounded`] fails.
     pub fn bounded(items: usize) -> JoinableQueue<T> {
         expect(JoinableQueue::try_bounded(items), "queue")
     }
@@ -86,7 +86,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::try_bounded`](crate::Queue::try_bounded).
+    /// See [`Queue::try_bounded`](crate::Queue::try_bounded).
     pub fn try_bounded(items: usize) -> Result<JoinableQueue<T>, Error> {
         JoinableQueue::of(Core::new(Some(items))?)
     }
@@ -99,7 +99,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::put`](crate::Queue::put).
+    /// See [`Queue::put`](crate::Queue::put).
     ///
     /// # Timeouts
     ///
@@ -130,7 +130,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`JoinableQueue::put`]: gives those back that were not put.
+    /// See [`JoinableQueue::put`]: gives those back that were not put.
     pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
         self.core.put_many(values.into_iter().collect(), Patience::Endless, &never)
     }
@@ -139,7 +139,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::get`](crate::Queue::get). A task that cannot be read is done.
+    /// See [`Queue::get`](crate::Queue::get). A task that cannot be read is done.
     ///
     /// # Timeouts
     ///
@@ -157,7 +157,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`JoinableQueue::get`].
+    /// See [`JoinableQueue::get`].
     pub fn try_get(&self) -> Result<Option<OpenTask<'_, T>>, GetError> {
         self.take(Patience::None)
     }
@@ -166,7 +166,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`JoinableQueue::get`].
+    /// See [`JoinableQueue::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<OpenTask<'_, T>>, GetError> {
         self.take(Patience::For(timeout))
     }
@@ -211,7 +211,7 @@ impl<T> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`JoinableQueue::join`].
+    /// See [`JoinableQueue::join`].
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, Error> {
         Ok(self.tally.join_until(&Here::new()?, || self.core.put_so_far(), Deadline::after(timeout)))
     }
@@ -255,7 +255,7 @@ impl<T> JoinableQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::close`](crate::Queue::close).
+    /// See [`Queue::close`](crate::Queue::close).
     pub fn close(&self) -> Result<(), Error> {
         self.core.close()
     }

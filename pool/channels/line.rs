@@ -57,7 +57,7 @@ impl Asker {
     ///
     /// # Errors
     ///
-    /// As [`try_channel`](super::channel::try_channel).
+    /// See [`try_channel`](super::channel::try_channel).
     pub(crate) fn new() -> Result<Asker, Error> {
         let stands_for = Some(Block::new(Kind::End, 8)?);
         Ok(Asker { requests: Core::new(Some(1))?, replies: Core::new(Some(1))?, stands_for })

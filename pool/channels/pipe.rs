@@ -38,7 +38,7 @@ const ROOM: usize = 1024;
 ///
 /// # Panics
 ///
-/// As [`try_pipe`] fails.
+/// Panics when [`try_pipe`] fails.
 pub fn pipe<T: Payload>() -> (Connection<T>, Connection<T>) {
     expect(try_pipe(), "pipe")
 }
@@ -65,7 +65,7 @@ pub fn try_pipe<T: Payload>() -> Result<(Connection<T>, Connection<T>), Error> {
 ///
 /// # Panics
 ///
-/// As [`try_pipe`] fails.
+/// Panics when [`try_pipe`] fails.
 pub fn pipe_oneway<T: Payload>() -> (Receiver<T>, Sender<T>) {
     let (sender, receiver) = expect(try_channel(ROOM), "pipe");
     (receiver, sender)
@@ -77,8 +77,9 @@ pub fn pipe_oneway<T: Payload>() -> (Receiver<T>, Sender<T>) {
 ///
 /// # If a process dies
 ///
-/// that has the last handle to the other end, whoever receives gets what it has sent, and is then told, within 100 ms. A
-/// message that it was sending is there as a whole or not at all.
+/// If the process had the last handle to the other end, the receiver gets what it has sent, and then
+/// [`GetError::is_disconnected`](crate::GetError::is_disconnected) within 100 ms. A message that it was sending is
+/// there as a whole or not at all.
 pub struct Connection<T> {
     to: End<T>,
     from: End<T>,
@@ -132,7 +133,7 @@ impl<T: Payload> Connection<T> {
     ///
     /// # Errors
     ///
-    /// As [`Connection::recv`].
+    /// See [`Connection::recv`].
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<T>, GetError> {
         self.from.core.get(Patience::For(timeout), &|| self.from.is_over(), |_| ())
     }
@@ -148,11 +149,11 @@ impl<T: Payload> Connection<T> {
     ///
     /// # Errors
     ///
-    /// As [`Connection::send`].
+    /// See [`Connection::send`].
     ///
     /// # Timeouts
     ///
-    /// As [`Connection::send`].
+    /// See [`Connection::send`].
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), PutError<()>> {
         self.to.core.put_bytes(bytes, Patience::Endless, &|| self.to.is_over()).map_err(|kind| PutError::new(kind, ()))
     }
@@ -166,7 +167,7 @@ impl<T: Payload> Connection<T> {
     ///
     /// # Timeouts
     ///
-    /// As [`Connection::recv`]; see [`Connection::poll`].
+    /// See [`Connection::recv`] and [`Connection::poll`].
     pub fn recv_bytes(&self, most: usize) -> Result<Vec<u8>, GetError> {
         loop {
             // As in `recv`.

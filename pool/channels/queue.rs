@@ -40,9 +40,9 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// the queue goes on; at whatever instruction it was killed, at most the one item is lost that it was putting or taking
-/// (taking several: those). Others are delayed by up to 50 ms if it died in the middle, otherwise not at all. What it had
-/// put before stays.
+/// The queue goes on. At whatever instruction the process was killed, at most the one item is lost that it was
+/// putting or taking (several, if it was taking several). Others are delayed by up to 50 ms if it died in the middle,
+/// otherwise not at all. What it had put before stays.
 pub struct Queue<T> {
     core: Core<T>,
 }
@@ -60,7 +60,7 @@ impl<T: Payload> Queue<T> {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`Queue::try_new`].
+    /// Panics when there is no shared memory for it, see [`Queue::try_new`].
     pub fn new() -> Queue<T> {
         expect(Queue::try_new(), "queue")
     }
@@ -78,7 +78,7 @@ impl<T: Payload> Queue<T> {
     ///
     /// # Panics
     ///
-    /// As [`Queue::try_bounded`] fails.
+    /// Panics when [`Queue::try_bounded`] fails.
     pub fn bounded(items: usize) -> Queue<T> {
         expect(Queue::try_bounded(items), "queue")
     }
@@ -139,7 +139,7 @@ impl<T: Payload> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::put`]: gives those values back that were not put. If one cannot be serialised none is put.
+    /// See [`Queue::put`]: gives those values back that were not put. If one cannot be serialised none is put.
     ///
     /// # Timeouts
     ///
@@ -194,7 +194,7 @@ impl<T: Payload> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::get`].
+    /// See [`Queue::get`].
     #[inline]
     pub fn try_get(&self) -> Result<Option<T>, GetError> {
         self.core.get(Patience::None, &never, |_| ())
@@ -204,7 +204,7 @@ impl<T: Payload> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::get`].
+    /// See [`Queue::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<T>, GetError> {
         self.core.get(Patience::For(timeout), &never, |_| ())
     }
@@ -215,7 +215,7 @@ impl<T: Payload> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::get`], when there is none.
+    /// Like [`Queue::get`], when there is none.
     ///
     /// # Timeouts
     ///
@@ -228,16 +228,16 @@ impl<T: Payload> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::get_many`].
+    /// See [`Queue::get_many`].
     pub fn try_get_many(&self, most: usize) -> Result<Vec<Result<T, GetError>>, GetError> {
         self.core.get_many(most, Patience::None, &never)
     }
 
-    /// As [`Queue::get_many`], and waits for the first for at most `timeout`; none if it did not come.
+    /// Like [`Queue::get_many`], and waits for the first for at most `timeout`; none if it did not come.
     ///
     /// # Errors
     ///
-    /// As [`Queue::get_many`].
+    /// See [`Queue::get_many`].
     pub fn get_many_timeout(&self, most: usize, timeout: Duration) -> Result<Vec<Result<T, GetError>>, GetError> {
         self.core.get_many(most, Patience::For(timeout), &never)
     }

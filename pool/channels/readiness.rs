@@ -50,7 +50,7 @@ use std::sync::Arc;
 ///
 /// # If a process dies
 ///
-/// that has the last sender, the descriptor becomes readable within 100 ms.
+/// If the process had the last sender, the descriptor becomes readable within 100 ms.
 pub struct Readiness {
     watch: Watch,
     waker: Arc<Waker>,

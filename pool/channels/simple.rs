@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// # If a process dies
 ///
-/// as [`Queue`].
+/// The queue goes on, see [`Queue`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound = "T: Payload", transparent)]
 pub struct SimpleQueue<T> {
@@ -33,7 +33,7 @@ impl<T: Payload> SimpleQueue<T> {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`SimpleQueue::try_new`].
+    /// Panics when there is no shared memory for it, see [`SimpleQueue::try_new`].
     pub fn new() -> SimpleQueue<T> {
         expect(SimpleQueue::try_new(), "queue")
     }
@@ -42,7 +42,7 @@ impl<T: Payload> SimpleQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::try_new`].
+    /// See [`Queue::try_new`].
     pub fn try_new() -> Result<SimpleQueue<T>, Error> {
         Ok(SimpleQueue { queue: Queue::try_new()? })
     }
@@ -51,7 +51,7 @@ impl<T: Payload> SimpleQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::put`].
+    /// See [`Queue::put`].
     pub fn put(&self, value: T) -> Result<(), PutError<T>> {
         self.queue.put(value)
     }
@@ -60,7 +60,7 @@ impl<T: Payload> SimpleQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::get`].
+    /// See [`Queue::get`].
     ///
     /// # Timeouts
     ///
@@ -78,7 +78,7 @@ impl<T: Payload> SimpleQueue<T> {
     ///
     /// # Errors
     ///
-    /// As [`Queue::close`].
+    /// See [`Queue::close`].
     pub fn close(&self) -> Result<(), Error> {
         self.queue.close()
     }

@@ -106,7 +106,7 @@ queues!(Queue JoinableQueue SimpleQueue Receiver Connection);
 ///
 /// # If a process dies
 ///
-/// that was the last one at the other end, the source becomes ready within 100 ms.
+/// If the process was the last one at the other end of a source, the source becomes ready within 100 ms.
 pub fn wait(sources: &[&dyn Waitable], timeout: impl Into<Option<Duration>>) -> Result<Vec<usize>, Error> {
     let deadline = timeout.into().map_or(Deadline::NEVER, Deadline::after);
     let (mut inlets, mut descriptors) = (Vec::new(), Vec::new());

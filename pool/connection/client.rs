@@ -94,7 +94,7 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// As [`Client::connect`].
+    /// See [`Client::connect`].
     ///
     /// # Timeouts
     ///

@@ -139,7 +139,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// As [`Listener::accept`].
+    /// See [`Listener::accept`].
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Option<RemoteConnection>, ConnectionError> {
         self.accept_by(Deadline::after(timeout))
     }
@@ -287,7 +287,7 @@ impl ListenerBuilder {
     ///
     /// # Errors
     ///
-    /// As [`Listener::bind`].
+    /// See [`Listener::bind`].
     pub fn bind(&self, address: impl Into<Address>, key: impl Into<AuthKey>) -> Result<Listener, Error> {
         let address = address.into();
         let key = key.into().checked()?;

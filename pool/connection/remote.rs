@@ -40,8 +40,8 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// at the other end, what it has sent is received, and then [`ConnectionError::is_disconnected`] or, if it has died in the
-/// middle of a message, [`ConnectionError::is_cut_short`] is told.
+/// What the process at the other end has sent is received. Then calls fail with [`ConnectionError::is_disconnected`],
+/// or with [`ConnectionError::is_cut_short`] if it has died in the middle of a message.
 pub struct RemoteConnection {
     socket: OwnedFd,
     peer: Option<Address>,
@@ -97,7 +97,7 @@ impl RemoteConnection {
     ///
     /// # Timeouts
     ///
-    /// As [`RemoteConnection::send_bytes`]; see [`RemoteConnection::send_timeout`].
+    /// See [`RemoteConnection::send_bytes`] and [`RemoteConnection::send_timeout`].
     pub fn send<T: Serialize + ?Sized>(&self, value: &T) -> Result<(), ConnectionError> {
         self.send_bytes(&PyValue::of(value)?.to_pickle()?)
     }
@@ -106,7 +106,7 @@ impl RemoteConnection {
     ///
     /// # Errors
     ///
-    /// As [`RemoteConnection::send`] and [`RemoteConnection::send_bytes_timeout`].
+    /// See [`RemoteConnection::send`] and [`RemoteConnection::send_bytes_timeout`].
     pub fn send_timeout<T: Serialize + ?Sized>(&self, value: &T, timeout: Duration) -> Result<bool, ConnectionError> {
         self.send_bytes_timeout(&PyValue::of(value)?.to_pickle()?, timeout)
     }
@@ -123,7 +123,7 @@ impl RemoteConnection {
     ///
     /// # Timeouts
     ///
-    /// As [`RemoteConnection::recv_bytes`]; see [`RemoteConnection::recv_timeout`].
+    /// See [`RemoteConnection::recv_bytes`] and [`RemoteConnection::recv_timeout`].
     pub fn recv<T: DeserializeOwned>(&self) -> Result<T, ConnectionError> {
         PyValue::from_pickle(&self.recv_bytes(self.max_message)?)?.extract()
     }
@@ -132,7 +132,7 @@ impl RemoteConnection {
     ///
     /// # Errors
     ///
-    /// As [`RemoteConnection::recv`].
+    /// See [`RemoteConnection::recv`].
     pub fn recv_timeout<T: DeserializeOwned>(&self, timeout: Duration) -> Result<Option<T>, ConnectionError> {
         let message = self.recv_bytes_timeout(self.max_message, timeout)?;
         message.map(|bytes| PyValue::from_pickle(&bytes)?.extract()).transpose()
@@ -212,7 +212,7 @@ impl RemoteConnection {
     ///
     /// # Errors
     ///
-    /// As [`RemoteConnection::recv_bytes`].
+    /// See [`RemoteConnection::recv_bytes`].
     pub fn recv_bytes_timeout(&self, most: usize, timeout: Duration) -> Result<Option<Vec<u8>>, ConnectionError> {
         self.recv_by(most, Deadline::after(timeout))
     }

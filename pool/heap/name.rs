@@ -22,7 +22,7 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// As [`Block::new`].
+    /// See [`Block::new`].
     pub(crate) fn new() -> Result<Name, Error> {
         let name = Name(Block::new(Kind::Name, NAME + LONGEST_NAME)?);
         guardian::call();

@@ -133,7 +133,7 @@ pub(crate) fn reclaim_orphans() {
 ///
 /// # Errors
 ///
-/// As [`heap`].
+/// See [`heap`].
 pub(crate) fn size() -> Result<u64, Error> {
     heap().map(|heap| heap.file.geometry.len)
 }
@@ -154,7 +154,7 @@ pub(crate) fn has_ended(id: SlotId) -> bool {
 ///
 /// # Errors
 ///
-/// As [`heap`].
+/// See [`heap`].
 pub(crate) fn own() -> Result<SlotId, Error> {
     heap().map(|heap| heap.own)
 }

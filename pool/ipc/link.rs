@@ -106,7 +106,7 @@ impl Payload {
     ///
     /// # Panics
     ///
-    /// Never: a mapped part was bounded when it was made, and an impossible one reads as empty.
+    /// Panics never: a mapped part was bounded when it was made, and an impossible one reads as empty.
     pub(crate) fn read<R>(&self, scratch: &mut Vec<u8>, read: impl FnOnce(&mut Reader<'_>) -> R) -> R {
         match self {
             Payload::Inline(bytes, len) => read(&mut Reader::new(bytes.get(..*len).unwrap_or_default())),

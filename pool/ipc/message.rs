@@ -98,11 +98,11 @@ impl Reader {
         self.has_read(len)
     }
 
-    /// As [`Reader::read`], but waits until something is there.
+    /// Like [`Reader::read`], but waits until something is there.
     ///
     /// # Errors
     ///
-    /// As [`Reader::read`].
+    /// See [`Reader::read`].
     pub(super) fn wait_and_read(&mut self, from: BorrowedFd<'_>) -> io::Result<Arrived> {
         let len = stream::wait_and_receive(from, &mut self.buffer);
         self.has_read(len)

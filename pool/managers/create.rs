@@ -29,7 +29,7 @@ impl ManagerHandle {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn create<F, A>(&self, f: F, args: A) -> Result<Proxy<F::Output>, ManagerError>
     where
         A: Args,
@@ -67,7 +67,7 @@ impl ManagerHandle {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn objects(&self) -> Result<Vec<String>, ManagerError> {
         self.ask(0, request::list_entry(), &(), Deadline::NEVER)
     }

@@ -39,7 +39,7 @@ impl ManagerHandle {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn dict<K, V>(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<DictProxy<K, V>, ManagerError>
     where
         K: Payload + Eq + Hash + Send,
@@ -56,7 +56,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn get(&self, key: K) -> Result<Option<V>, ManagerError>
     where
         V: Clone,
@@ -68,7 +68,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn insert(&self, key: K, value: V) -> Result<Option<V>, ManagerError> {
         self.call(HashMap::insert, (key, value))
     }
@@ -77,7 +77,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn get_or_insert(&self, key: K, value: V) -> Result<V, ManagerError>
     where
         V: Clone,
@@ -101,7 +101,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn update<F, R>(&self, key: K, change: F) -> Result<R, ManagerError>
     where
         F: Fn(&mut V) -> R + Portable,
@@ -117,7 +117,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn remove(&self, key: K) -> Result<Option<V>, ManagerError> {
         self.call(|map: &mut HashMap<K, V>, key: K| map.remove(&key), (key,))
     }
@@ -126,7 +126,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn pop(&self) -> Result<Option<(K, V)>, ManagerError>
     where
         K: Clone,
@@ -142,7 +142,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn contains_key(&self, key: K) -> Result<bool, ManagerError> {
         self.call(|map: &mut HashMap<K, V>, key: K| map.contains_key(&key), (key,))
     }
@@ -151,7 +151,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn len(&self) -> Result<usize, ManagerError> {
         self.call(|map: &mut HashMap<K, V>| map.len(), ())
     }
@@ -160,7 +160,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn is_empty(&self) -> Result<bool, ManagerError> {
         self.len().map(|len| len == 0)
     }
@@ -169,7 +169,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn extend(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<(), ManagerError> {
         let entries: Vec<(K, V)> = entries.into_iter().collect();
         self.call(|map: &mut HashMap<K, V>, entries: Vec<(K, V)>| map.extend(entries), (entries,))
@@ -179,7 +179,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn clear(&self) -> Result<(), ManagerError> {
         self.call(|map: &mut HashMap<K, V>| map.clear(), ())
     }
@@ -188,7 +188,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn keys(&self) -> Result<Vec<K>, ManagerError>
     where
         K: Clone,
@@ -200,7 +200,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn values(&self) -> Result<Vec<V>, ManagerError>
     where
         V: Clone,
@@ -212,7 +212,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn to_map(&self) -> Result<HashMap<K, V>, ManagerError>
     where
         K: Clone,

@@ -37,7 +37,7 @@ impl ManagerHandle {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn list<T: Payload + Send>(&self, items: impl IntoIterator<Item = T>) -> Result<ListProxy<T>, ManagerError> {
         let items: Vec<T> = items.into_iter().collect();
         Ok(ListProxy { proxy: made(self, |items: Vec<T>| items, items)? })
@@ -49,7 +49,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn get(&self, at: usize) -> Result<Option<T>, ManagerError>
     where
         T: Clone,
@@ -61,7 +61,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn set(&self, at: usize, item: T) -> Result<Option<T>, ManagerError> {
         let set = |list: &mut Vec<T>, at: usize, item: T| list.get_mut(at).map(|place| std::mem::replace(place, item));
         self.call(set, (at, item))
@@ -73,7 +73,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn update<F, R>(&self, at: usize, change: F) -> Result<Option<R>, ManagerError>
     where
         F: Fn(&mut T) -> R + Portable,
@@ -88,7 +88,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn push(&self, item: T) -> Result<(), ManagerError> {
         self.call(Vec::push, (item,))
     }
@@ -97,7 +97,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn extend(&self, items: impl IntoIterator<Item = T>) -> Result<(), ManagerError> {
         let items: Vec<T> = items.into_iter().collect();
         self.call(|list: &mut Vec<T>, items: Vec<T>| list.extend(items), (items,))
@@ -107,7 +107,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn pop(&self) -> Result<Option<T>, ManagerError> {
         self.call(Vec::pop, ())
     }
@@ -116,7 +116,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn insert(&self, at: usize, item: T) -> Result<(), ManagerError> {
         self.call(|list: &mut Vec<T>, at: usize, item: T| list.insert(at.min(list.len()), item), (at, item))
     }
@@ -125,7 +125,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn remove(&self, at: usize) -> Result<Option<T>, ManagerError> {
         self.call(|list: &mut Vec<T>, at: usize| (at < list.len()).then(|| list.remove(at)), (at,))
     }
@@ -134,7 +134,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn len(&self) -> Result<usize, ManagerError> {
         self.call(|list: &mut Vec<T>| list.len(), ())
     }
@@ -143,7 +143,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn is_empty(&self) -> Result<bool, ManagerError> {
         self.len().map(|len| len == 0)
     }
@@ -152,7 +152,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn clear(&self) -> Result<(), ManagerError> {
         self.call(|list: &mut Vec<T>| list.clear(), ())
     }
@@ -161,7 +161,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn contains(&self, item: T) -> Result<bool, ManagerError>
     where
         T: PartialEq,
@@ -173,7 +173,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn sort(&self) -> Result<(), ManagerError>
     where
         T: Ord,
@@ -185,7 +185,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn reverse(&self) -> Result<(), ManagerError> {
         self.call(|list: &mut Vec<T>| list.reverse(), ())
     }
@@ -194,7 +194,7 @@ impl<T: Payload + Send> ListProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn to_vec(&self) -> Result<Vec<T>, ManagerError>
     where
         T: Clone,

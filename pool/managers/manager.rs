@@ -55,9 +55,9 @@ const GRACE: Duration = Duration::from_secs(1);
 ///
 /// # If a process dies
 ///
-/// that calls: the call that it has begun comes to its end, one that waits for its object is not begun, and its proxies are given
-/// back. If the server dies, all calls end with [`ManagerError::is_gone`](crate::ManagerError::is_gone) within 100 ms, and the
-/// objects are lost.
+/// A call that a dead process has begun comes to its end; one that waits for its object is not begun; the proxies of
+/// the process are given back. If the server dies, all calls end with
+/// [`ManagerError::is_gone`](crate::ManagerError::is_gone) within 100 ms, and the objects are lost.
 pub struct Manager {
     handle: ManagerHandle,
     /// The server.
@@ -72,7 +72,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// As [`Process::spawn`](crate::Process::spawn). [`Error::is_shared_memory`]: it is exhausted, or this process has none.
+    /// See [`Process::spawn`](crate::Process::spawn). [`Error::is_shared_memory`]: it is exhausted, or this process has none.
     pub fn new() -> Result<Manager> {
         Manager::builder().start()
     }
@@ -202,7 +202,7 @@ impl ManagerBuilder {
     ///
     /// # Errors
     ///
-    /// As [`Manager::new`]; and the error of the initializer, see [`Error::manager`].
+    /// See [`Manager::new`]; and the error of the initializer, see [`Error::manager`].
     pub fn start(self) -> Result<Manager> {
         let handle = ManagerHandle::without_server()?;
         let (ready, is_ready) = try_channel(1)?;

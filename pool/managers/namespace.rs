@@ -50,7 +50,7 @@ impl ManagerHandle {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn namespace(&self) -> Result<NamespaceProxy, ManagerError> {
         fn make<F: Fn() -> Namespace + Copy + Send + 'static>(
             manager: &ManagerHandle,
@@ -67,7 +67,7 @@ impl NamespaceProxy {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn set<T: Payload + Send>(&self, name: &str, value: T) -> Result<(), ManagerError> {
         let set = |space: &mut Namespace, name: String, value: T| {
             space.values.insert(name, (Box::new(value), type_name::<T>()));
@@ -79,7 +79,7 @@ impl NamespaceProxy {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`]; and [`ManagerError::is_error`]: the value is of another type.
+    /// See [`Proxy::call`]; and [`ManagerError::is_error`]: the value is of another type.
     pub fn get<T: Payload + Send + Clone>(&self, name: &str) -> Result<Option<T>, ManagerError> {
         let get = |space: &mut Namespace, name: String| match space.values.get(&name) {
             None => Ok(None),
@@ -95,7 +95,7 @@ impl NamespaceProxy {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn remove(&self, name: &str) -> Result<bool, ManagerError> {
         self.call(|space: &mut Namespace, name: String| space.values.remove(&name).is_some(), (name.to_owned(),))
     }
@@ -104,7 +104,7 @@ impl NamespaceProxy {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn names(&self) -> Result<Vec<String>, ManagerError> {
         self.call(|space: &mut Namespace| space.values.keys().cloned().collect::<Vec<String>>(), ())
     }

@@ -139,11 +139,11 @@ impl<T: 'static> Proxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`]; and [`ManagerError::is_error`]: the function returned an `Err`.
+    /// See [`Proxy::call`]; and [`ManagerError::is_error`]: the function returned an `Err`.
     ///
     /// # Panics
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn try_call<F, A, R, E>(&self, f: F, args: A) -> Result<R, ManagerError>
     where
         A: Args,

@@ -35,7 +35,7 @@ impl ManagerHandle {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn value<T: Payload + Send>(&self, value: T) -> Result<ValueProxy<T>, ManagerError> {
         Ok(ValueProxy { proxy: made(self, |value: T| value, value)? })
     }
@@ -46,7 +46,7 @@ impl<T: Payload + Send> ValueProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn get(&self) -> Result<T, ManagerError>
     where
         T: Clone,
@@ -58,7 +58,7 @@ impl<T: Payload + Send> ValueProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn set(&self, value: T) -> Result<(), ManagerError> {
         self.call(|place: &mut T, value: T| *place = value, (value,))
     }
@@ -67,7 +67,7 @@ impl<T: Payload + Send> ValueProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn replace(&self, value: T) -> Result<T, ManagerError> {
         self.call(|place: &mut T, value: T| std::mem::replace(place, value), (value,))
     }
@@ -78,7 +78,7 @@ impl<T: Payload + Send> ValueProxy<T> {
     ///
     /// # Errors
     ///
-    /// As [`Proxy::call`].
+    /// See [`Proxy::call`].
     pub fn update<F, R>(&self, change: F) -> Result<R, ManagerError>
     where
         F: Fn(&mut T) -> R + Portable,

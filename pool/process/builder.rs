@@ -74,11 +74,11 @@ impl Process<()> {
     ///
     /// # Errors
     ///
-    /// As [`Process::spawn`].
+    /// See [`Process::spawn`].
     ///
     /// # Panics
     ///
-    /// As [`Process::spawn`].
+    /// See [`Process::spawn`].
     pub fn try_spawn<F, A, R, E>(f: F, args: A) -> Result<Process<R>>
     where
         A: Args,
@@ -138,11 +138,11 @@ impl ProcessBuilder {
     ///
     /// # Errors
     ///
-    /// As [`Process::spawn`].
+    /// See [`Process::spawn`].
     ///
     /// # Panics
     ///
-    /// As [`Process::spawn`].
+    /// See [`Process::spawn`].
     pub fn spawn<F, A>(self, f: F, args: A) -> Result<Process<F::Output>>
     where
         A: Args,
@@ -157,11 +157,11 @@ impl ProcessBuilder {
     ///
     /// # Errors
     ///
-    /// As [`Process::spawn`].
+    /// See [`Process::spawn`].
     ///
     /// # Panics
     ///
-    /// As [`Process::spawn`].
+    /// See [`Process::spawn`].
     pub fn try_spawn<F, A, R, E>(self, f: F, args: A) -> Result<Process<R>>
     where
         A: Args,

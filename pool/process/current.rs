@@ -142,7 +142,7 @@ impl ParentProcess {
     ///
     /// # Errors
     ///
-    /// As [`ParentProcess::sentinel`].
+    /// See [`ParentProcess::sentinel`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
         let sentinel = match self.sentinel() {
             Ok(sentinel) => sentinel,

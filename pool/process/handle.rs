@@ -105,7 +105,7 @@ impl<R: Payload> Process<R> {
     ///
     /// # Errors
     ///
-    /// As [`Process::join`].
+    /// See [`Process::join`].
     pub fn join_timeout(&self, timeout: Duration) -> Option<Result<R, ProcessError>> {
         self.handle.wait_timeout(timeout).then(|| self.result())
     }

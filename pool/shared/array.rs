@@ -44,11 +44,11 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// As a slice: an index or range outside of the array panics.
+/// An index or a range outside of the array panics, as with a slice.
 ///
 /// # If a process dies
 ///
-/// that holds the lock, every access gives [`LockError::is_owner_died`], as with [`Value`](crate::Value).
+/// If the process held the lock, every access gives [`LockError::is_owner_died`], as with [`Value`](crate::Value).
 pub struct Array<T> {
     lock: Lock,
     data: Block,
@@ -61,7 +61,7 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`Array::try_new`].
+    /// Panics when there is no shared memory for it, see [`Array::try_new`].
     pub fn new(len: usize) -> Array<T> {
         match Array::try_new(len) {
             Ok(array) => array,
@@ -89,7 +89,7 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Errors
     ///
-    /// As [`Array::try_new`].
+    /// See [`Array::try_new`].
     pub fn with_lock(len: usize, lock: &Lock) -> Result<Array<T>, Error> {
         let own = Array::try_new(len)?;
         guard_with(&own.data, lock);
@@ -110,11 +110,11 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     ///
     /// # Panics
     ///
-    /// When there is no such element.
+    /// Panics when there is no such element.
     pub fn get(&self, index: usize) -> Result<T, LockError> {
         Ok(self.lock()?[index])
     }
@@ -123,11 +123,11 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     ///
     /// # Panics
     ///
-    /// When there is no such element.
+    /// Panics when there is no such element.
     pub fn set(&self, index: usize, value: T) -> Result<(), LockError> {
         self.lock()?[index] = value;
         Ok(())
@@ -137,11 +137,11 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     ///
     /// # Panics
     ///
-    /// When the range does not lie inside.
+    /// Panics when the range does not lie inside.
     pub fn read(&self, range: impl RangeBounds<usize>) -> Result<Vec<T>, LockError> {
         let range = (range.start_bound().cloned(), range.end_bound().cloned());
         Ok(self.lock()?[range].to_vec())
@@ -151,11 +151,11 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     ///
     /// # Panics
     ///
-    /// When they do not fit.
+    /// Panics when they do not fit.
     pub fn write(&self, at: usize, values: &[T]) -> Result<(), LockError> {
         self.lock()?[at..][..values.len()].copy_from_slice(values);
         Ok(())
@@ -165,7 +165,7 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     pub fn lock(&self) -> Result<ArrayGuard<'_, T>, LockError> {
         self.guard(self.lock.lock()?)
     }
@@ -174,7 +174,7 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::try_lock`].
+    /// See [`Lock::try_lock`].
     pub fn try_lock(&self) -> Result<Option<ArrayGuard<'_, T>>, LockError> {
         self.lock.try_lock()?.map(|held| self.guard(held)).transpose()
     }
@@ -183,7 +183,7 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<ArrayGuard<'_, T>>, LockError> {
         self.lock.lock_timeout(timeout)?.map(|held| self.guard(held)).transpose()
     }
@@ -193,7 +193,7 @@ impl<T: Pod + Send + Sync> Array<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock_poisoned`].
+    /// See [`Lock::lock_poisoned`].
     pub fn lock_poisoned(&self) -> Result<ArrayGuard<'_, T>, LockError> {
         self.guard(self.lock.lock_poisoned()?)
     }
@@ -213,7 +213,7 @@ impl<T: Pod + Send + Sync> Array<T> {
 ///
 /// # Panics
 ///
-/// As [`Array::new`].
+/// See [`Array::new`].
 impl<T: Pod + Send + Sync, S: AsRef<[T]> + ?Sized> From<&S> for Array<T> {
     fn from(elements: &S) -> Array<T> {
         let elements = elements.as_ref();
@@ -264,12 +264,12 @@ pub struct ArrayGuard<'a, T> {
 }
 
 impl<T: Pod> ArrayGuard<'_, T> {
-    /// As [`LockGuard::is_poisoned`].
+    /// Like [`LockGuard::is_poisoned`].
     pub fn is_poisoned(&self) -> bool {
         self.slice.guard().is_poisoned()
     }
 
-    /// As [`LockGuard::clear_poison`].
+    /// Like [`LockGuard::clear_poison`].
     pub fn clear_poison(&self) {
         self.slice.guard().clear_poison();
     }

@@ -40,7 +40,7 @@ impl<T: CheckedBitPattern + NoUninit + Send + Sync> Element for T {}
 ///
 /// # Panics
 ///
-/// When it ends before it starts.
+/// Panics when it ends before it starts.
 pub(super) fn range_of(range: impl RangeBounds<usize>, len: usize) -> Range<usize> {
     // What is beyond the largest index stays outside: no length reaches it.
     let start = match range.start_bound() {

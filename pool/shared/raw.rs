@@ -78,7 +78,7 @@ impl<T: Pod + Send + Sync> RawValue<T> {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`RawValue::try_new`].
+    /// Panics when there is no shared memory for it, see [`RawValue::try_new`].
     pub fn new(value: T) -> RawValue<T> {
         match RawValue::try_new(value) {
             Ok(value) => value,

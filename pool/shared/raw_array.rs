@@ -35,7 +35,7 @@ use std::ops::{Range, RangeBounds};
 ///
 /// # Panics
 ///
-/// As a slice: an index or range outside of the array panics.
+/// An index or a range outside of the array panics, as with a slice.
 pub struct RawArray<T> {
     block: Block,
     len: usize,
@@ -47,7 +47,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`RawArray::try_new`].
+    /// Panics when there is no shared memory for it, see [`RawArray::try_new`].
     pub fn new(len: usize) -> RawArray<T> {
         match RawArray::try_new(len) {
             Ok(array) => array,
@@ -100,7 +100,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     ///
     /// # Panics
     ///
-    /// When there is no such element.
+    /// Panics when there is no such element.
     pub fn get(&self, index: usize) -> T {
         let at = self.place(index);
         if let Some(cell) = self.cell(at) {
@@ -115,7 +115,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     ///
     /// # Panics
     ///
-    /// When there is no such element.
+    /// Panics when there is no such element.
     pub fn set(&self, index: usize, value: T) {
         let at = self.place(index);
         match self.cell(at) {
@@ -128,7 +128,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     ///
     /// # Panics
     ///
-    /// When the range does not lie inside.
+    /// Panics when the range does not lie inside.
     pub fn read(&self, range: impl RangeBounds<usize>) -> Vec<T> {
         let Range { start, end } = range_of(range, self.len);
         assert!(end <= self.len, "the range {start}..{end} is outside of an array of {} elements", self.len);
@@ -140,7 +140,7 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     ///
     /// # Panics
     ///
-    /// When they do not fit.
+    /// Panics when they do not fit.
     pub fn write(&self, at: usize, values: &[T]) {
         let end = at.checked_add(values.len());
         assert!(end.is_some_and(|end| end <= self.len), "{} elements at {at} do not fit {}", values.len(), self.len);
@@ -164,7 +164,7 @@ impl<T: Integer> RawArray<T> {
     ///
     /// # Panics
     ///
-    /// When there is no such element.
+    /// Panics when there is no such element.
     pub fn fetch_add(&self, index: usize, other: T) -> T {
         self.update(index, |value| value.plus(other))
     }
@@ -173,7 +173,7 @@ impl<T: Integer> RawArray<T> {
     ///
     /// # Panics
     ///
-    /// When there is no such element.
+    /// Panics when there is no such element.
     pub fn fetch_sub(&self, index: usize, other: T) -> T {
         self.update(index, |value| value.minus(other))
     }
@@ -183,7 +183,7 @@ impl<T: Integer> RawArray<T> {
     ///
     /// # Panics
     ///
-    /// When there is no such element.
+    /// Panics when there is no such element.
     pub fn update(&self, index: usize, change: impl Fn(T) -> T) -> T {
         // Every `Integer` has a size that has atomics.
         let Some(cell) = self.cell(self.place(index)) else { return T::zeroed() };
@@ -256,7 +256,7 @@ impl<T> fmt::Debug for RawArray<T> {
 ///
 /// # Panics
 ///
-/// As [`RawArray::new`].
+/// See [`RawArray::new`].
 impl<T: Pod + Send + Sync, S: AsRef<[T]> + ?Sized> From<&S> for RawArray<T> {
     fn from(elements: &S) -> RawArray<T> {
         let elements = elements.as_ref();

@@ -88,7 +88,7 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// As [`SharedMemory::create`]; [`Error::is_invalid_argument`]: text or bytes of 10 million bytes or more, or bytes
+    /// See [`SharedMemory::create`]; [`Error::is_invalid_argument`]: text or bytes of 10 million bytes or more, or bytes
     /// that end with NUL and have more than 999,999.
     pub fn create<'a, I: Into<Item>>(
         name: impl Into<Option<&'a str>>,
@@ -101,7 +101,7 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// As [`SharedMemory::anonymous`] and [`ShareableList::create`].
+    /// See [`SharedMemory::anonymous`] and [`ShareableList::create`].
     pub fn anonymous<I: Into<Item>>(items: impl IntoIterator<Item = I>) -> Result<ShareableList, Error> {
         ShareableList::make(items.into_iter().map(Into::into).collect(), SharedMemory::anonymous)
     }
@@ -110,7 +110,7 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// As [`SharedMemory::open`]; [`Error::io_kind`] `InvalidData`: there is no list in it.
+    /// See [`SharedMemory::open`]; [`Error::io_kind`] `InvalidData`: there is no list in it.
     pub fn open(name: &str) -> Result<ShareableList, Error> {
         ShareableList::of(SharedMemory::open(name)?)
     }
@@ -262,7 +262,7 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// As [`ShareableList::get`].
+    /// See [`ShareableList::get`].
     pub fn to_vec(&self) -> Result<Vec<Item>, Error> {
         self.iter().collect()
     }
@@ -271,7 +271,7 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// As [`ShareableList::get`].
+    /// See [`ShareableList::get`].
     pub fn count(&self, item: impl Into<Item>) -> Result<usize, Error> {
         let wanted = item.into();
         self.iter().try_fold(0, |count, item| Ok(count + usize::from(item? == wanted)))
@@ -287,7 +287,7 @@ impl ShareableList {
     ///
     /// # Errors
     ///
-    /// As [`ShareableList::get`].
+    /// See [`ShareableList::get`].
     pub fn index(&self, item: impl Into<Item>) -> Result<Option<usize>, Error> {
         let wanted = item.into();
         for (index, item) in self.iter().enumerate() {

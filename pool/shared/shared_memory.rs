@@ -56,21 +56,22 @@ use std::sync::Arc;
 ///
 /// # If a process dies
 ///
-/// that created the memory, be it by SIGKILL, its parent removes the name, unless another process of this program has a
-/// handle. If the first process of the program is killed, or leaves by [`std::process::exit`] with handles that were not
-/// dropped, a guardian does: a small process that `create` starts when the first name is made, and that ends with the
-/// program. There is none in programs that cannot start themselves again (a Python extension, a plugin), and it is lost
-/// if somebody kills it together with the program; then the name stays in `/dev/shm`.
+/// If a process that has created the memory dies, be it by SIGKILL, its parent removes the name, unless another
+/// process of this program has a handle. If the first process of the program is killed, or leaves by
+/// [`std::process::exit`] with handles that were not dropped, a guardian removes it: a small process that `create`
+/// starts when the first name is made, and that ends with the program. Programs that cannot start themselves again (a
+/// Python extension, a plugin) have no guardian, and it is lost if somebody kills it together with the program; then
+/// the name stays in `/dev/shm`.
 ///
 /// # Panics
 ///
-/// As a slice: access outside of the memory panics.
+/// Access outside of the memory panics, as with a slice.
 ///
 /// # Other programs
 ///
-/// can make the memory shorter (`ftruncate`) while it is in use here. An access to what is gone then ends this process by
-/// SIGBUS, as in every other language; nothing worse can happen. Do not share names with programs that do so. Within this
-/// program, and without a name, it cannot happen.
+/// Another program can make the memory shorter (`ftruncate`) while it is in use here. An access to what is gone then
+/// ends this process by SIGBUS, as in every other language; nothing worse can happen. Do not share names with
+/// programs that do so. Within this program, and without a name, it cannot happen.
 #[derive(Clone)]
 pub struct SharedMemory {
     place: Arc<Place>,
@@ -252,7 +253,7 @@ impl SharedMemory {
     ///
     /// # Panics
     ///
-    /// When the range does not lie inside.
+    /// Panics when the range does not lie inside.
     pub fn read(&self, range: impl RangeBounds<usize>) -> Vec<u8> {
         let Range { start, end } = range_of(range, self.size());
         self.piece(start, end - start).to_vec().unwrap_or_else(|error| panic!("{error}"))
@@ -262,7 +263,7 @@ impl SharedMemory {
     ///
     /// # Panics
     ///
-    /// When they do not fit.
+    /// Panics when they do not fit.
     pub fn write(&self, at: usize, bytes: &[u8]) {
         if !self.bytes().write(at, bytes) {
             outside(at, bytes.len(), self.size());
@@ -273,7 +274,7 @@ impl SharedMemory {
     ///
     /// # Panics
     ///
-    /// When it does not lie inside.
+    /// Panics when it does not lie inside.
     pub fn get<T: Pod>(&self, at: usize) -> T {
         let mut value = T::zeroed();
         self.piece(at, size_of::<T>()).read_into(bytemuck::bytes_of_mut(&mut value));
@@ -284,7 +285,7 @@ impl SharedMemory {
     ///
     /// # Panics
     ///
-    /// When it does not lie inside.
+    /// Panics when it does not lie inside.
     pub fn set<T: Pod>(&self, at: usize, value: T) {
         self.write(at, bytemuck::bytes_of(&value));
     }
@@ -300,7 +301,7 @@ impl SharedMemory {
     ///
     /// # Panics
     ///
-    /// When they do not lie inside.
+    /// Panics when they do not lie inside.
     pub fn get_many<T: Pod>(&self, at: usize, count: usize) -> Vec<T> {
         const { assert!(size_of::<T>() > 0, "values without size") };
         let piece = self.piece(at, count.saturating_mul(size_of::<T>()));
@@ -312,7 +313,7 @@ impl SharedMemory {
     ///
     /// # Panics
     ///
-    /// When they do not fit.
+    /// Panics when they do not fit.
     pub fn set_many<T: Pod>(&self, at: usize, values: &[T]) {
         self.write(at, bytemuck::cast_slice(values));
     }

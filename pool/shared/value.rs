@@ -35,8 +35,8 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// that holds the lock, every access gives [`LockError::is_owner_died`] from then on, until somebody repairs the value:
-/// see [`Value::lock_poisoned`].
+/// If the process held the lock, every access gives [`LockError::is_owner_died`] from then on, until somebody repairs
+/// the value: see [`Value::lock_poisoned`].
 pub struct Value<T> {
     lock: Lock,
     data: Block,
@@ -48,7 +48,7 @@ impl<T: Element> Value<T> {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`Value::try_new`].
+    /// Panics when there is no shared memory for it, see [`Value::try_new`].
     pub fn new(value: T) -> Value<T> {
         match Value::try_new(value) {
             Ok(value) => value,
@@ -84,7 +84,7 @@ impl<T: Element> Value<T> {
     ///
     /// # Errors
     ///
-    /// As [`Value::try_new`].
+    /// See [`Value::try_new`].
     pub fn with_lock(value: T, lock: &Lock) -> Result<Value<T>, Error> {
         let own = Value::try_new(value)?;
         element::guard_with(&own.data, lock);
@@ -95,7 +95,7 @@ impl<T: Element> Value<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     pub fn get(&self) -> Result<T, LockError> {
         let _held = self.lock.lock()?;
         element::read(self.data.memory(), DATA)
@@ -105,7 +105,7 @@ impl<T: Element> Value<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     pub fn set(&self, value: T) -> Result<(), LockError> {
         let _held = self.lock.lock()?;
         element::write(self.data.memory(), DATA, &value);
@@ -116,7 +116,7 @@ impl<T: Element> Value<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> Result<R, LockError> {
         Ok(change(&mut *self.lock()?))
     }
@@ -125,7 +125,7 @@ impl<T: Element> Value<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     pub fn lock(&self) -> Result<ValueGuard<'_, T>, LockError> {
         ValueGuard::new(self, self.lock.lock()?)
     }
@@ -134,7 +134,7 @@ impl<T: Element> Value<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::try_lock`].
+    /// See [`Lock::try_lock`].
     pub fn try_lock(&self) -> Result<Option<ValueGuard<'_, T>>, LockError> {
         self.lock.try_lock()?.map(|held| ValueGuard::new(self, held)).transpose()
     }
@@ -143,7 +143,7 @@ impl<T: Element> Value<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<ValueGuard<'_, T>>, LockError> {
         self.lock.lock_timeout(timeout)?.map(|held| ValueGuard::new(self, held)).transpose()
     }
@@ -152,7 +152,7 @@ impl<T: Element> Value<T> {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock_poisoned`].
+    /// See [`Lock::lock_poisoned`].
     pub fn lock_poisoned(&self) -> Result<ValueGuard<'_, T>, LockError> {
         ValueGuard::new(self, self.lock.lock_poisoned()?)
     }
@@ -215,12 +215,12 @@ impl<'a, T: Element> ValueGuard<'a, T> {
         Ok(ValueGuard { value, held, copy, changed: false })
     }
 
-    /// As [`LockGuard::is_poisoned`].
+    /// Like [`LockGuard::is_poisoned`].
     pub fn is_poisoned(&self) -> bool {
         self.held.is_poisoned()
     }
 
-    /// As [`LockGuard::clear_poison`].
+    /// Like [`LockGuard::clear_poison`].
     pub fn clear_poison(&self) {
         self.held.clear_poison();
     }

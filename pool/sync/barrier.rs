@@ -40,9 +40,9 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// that waits here or runs the action, the barrier *breaks*: within about 50 ms all who wait get [`BrokenBarrierError`],
-/// and so do all who come, until somebody calls [`Barrier::reset`]. Of a process that dies before it has come nobody can
-/// know that it was a party: use a timeout.
+/// If the process waited here or ran the action, the barrier *breaks*: within about 50 ms all parties that wait get
+/// [`BrokenBarrierError`], and so do all that come, until somebody calls [`Barrier::reset`]. If the process dies
+/// before it has come, nobody can know that it was a party: use a timeout.
 #[derive(Clone)]
 pub struct Barrier {
     shared: Shared<barrier::Barrier>,
@@ -74,7 +74,7 @@ impl Barrier {
     ///
     /// # Panics
     ///
-    /// As [`Barrier::try_new`] fails.
+    /// Panics when [`Barrier::try_new`] fails.
     pub fn new(parties: usize) -> Barrier {
         expect(Barrier::try_new(parties), "barrier")
     }
@@ -114,7 +114,7 @@ impl Barrier {
     ///
     /// # Panics
     ///
-    /// As [`Barrier::try_new`] fails.
+    /// Panics when [`Barrier::try_new`] fails.
     ///
     /// # Trust
     ///
@@ -128,7 +128,7 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// As [`Barrier::try_new`].
+    /// See [`Barrier::try_new`].
     pub fn try_with_action<F: Fn() + Portable>(parties: usize, _action: F) -> Result<Barrier, Error> {
         const {
             assert!(
@@ -176,7 +176,7 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// As [`Barrier::wait`].
+    /// See [`Barrier::wait`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, BrokenBarrierError> {
         self.wait_until(Deadline::after(timeout))
     }
@@ -201,7 +201,7 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// As [`Barrier::abort`].
+    /// See [`Barrier::abort`].
     pub fn reset(&self) -> Result<(), BrokenBarrierError> {
         self.shared.reset(&Here::new()?);
         Ok(())

@@ -24,7 +24,7 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// As [`Semaphore`]: what it held through guards comes back.
+/// See [`Semaphore`]: what it held through guards comes back.
 #[derive(Clone)]
 pub struct BoundedSemaphore {
     inner: Semaphore,
@@ -35,7 +35,7 @@ impl BoundedSemaphore {
     ///
     /// # Panics
     ///
-    /// As [`BoundedSemaphore::try_new`] fails.
+    /// Panics when [`BoundedSemaphore::try_new`] fails.
     pub fn new(permits: u32) -> BoundedSemaphore {
         expect(BoundedSemaphore::try_new(permits), "semaphore")
     }
@@ -44,78 +44,78 @@ impl BoundedSemaphore {
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::try_new`].
+    /// See [`Semaphore::try_new`].
     pub fn try_new(permits: u32) -> Result<BoundedSemaphore, Error> {
         Ok(BoundedSemaphore { inner: Semaphore::make(permits, Kind::BoundedSemaphore)? })
     }
 
-    /// As [`Semaphore::permit`].
+    /// Like [`Semaphore::permit`].
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     ///
     /// # Timeouts
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn permit(&self) -> Result<Permit<'_>, LockError> {
         self.inner.permit()
     }
 
-    /// As [`Semaphore::try_permit`].
+    /// Like [`Semaphore::try_permit`].
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn try_permit(&self) -> Result<Option<Permit<'_>>, LockError> {
         self.inner.try_permit()
     }
 
-    /// As [`Semaphore::permit_timeout`].
+    /// Like [`Semaphore::permit_timeout`].
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn permit_timeout(&self, timeout: Duration) -> Result<Option<Permit<'_>>, LockError> {
         self.inner.permit_timeout(timeout)
     }
 
-    /// As [`Semaphore::with`].
+    /// Like [`Semaphore::with`].
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn with<R>(&self, code: impl FnOnce() -> R) -> Result<R, LockError> {
         self.inner.with(code)
     }
 
-    /// As [`Semaphore::acquire`].
+    /// Like [`Semaphore::acquire`].
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     ///
     /// # Timeouts
     ///
-    /// As [`Semaphore::acquire`].
+    /// See [`Semaphore::acquire`].
     pub fn acquire(&self) -> Result<(), LockError> {
         self.inner.acquire()
     }
 
-    /// As [`Semaphore::try_acquire`].
+    /// Like [`Semaphore::try_acquire`].
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn try_acquire(&self) -> Result<bool, LockError> {
         self.inner.try_acquire()
     }
 
-    /// As [`Semaphore::acquire_timeout`].
+    /// Like [`Semaphore::acquire_timeout`].
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
         self.inner.acquire_timeout(timeout)
     }

@@ -45,10 +45,10 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// that waits, it is passed over; a notification that it had got and not acted upon goes to another one. If it *held the
-/// lock*, every wait that ends gives [`LockError::is_owner_died`], with the lock held, until somebody repairs:
-/// [`Condition::lock_poisoned`], [`ConditionGuard::clear_poison`]. Those who wait for a notification that only the dead
-/// one would have sent wait on, see [`Condition::wait_timeout`].
+/// A waiter that dies is passed over; a notification that it had got and not acted upon goes to another one. If the
+/// process *held the lock*, every wait that ends gives [`LockError::is_owner_died`], with the lock held, until
+/// somebody repairs what the lock protects: [`Condition::lock_poisoned`], [`ConditionGuard::clear_poison`]. Waiters
+/// for a notification that only the dead process would have sent wait on, see [`Condition::wait_timeout`].
 #[derive(Clone)]
 pub struct Condition {
     lock: Guarding,
@@ -90,7 +90,7 @@ impl Condition {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`Condition::try_new`].
+    /// Panics when there is no shared memory for it, see [`Condition::try_new`].
     #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> Condition {
         expect(Condition::try_new(), "condition")
@@ -109,7 +109,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Condition::try_new`].
+    /// See [`Condition::try_new`].
     pub fn with_lock(lock: &Lock) -> Result<Condition, Error> {
         Ok(Condition { lock: Guarding::Lock(lock.clone()), shared: make(Kind::Condition)? })
     }
@@ -118,7 +118,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Condition::try_new`].
+    /// See [`Condition::try_new`].
     pub fn with_rlock(lock: &RLock) -> Result<Condition, Error> {
         Ok(Condition { lock: Guarding::RLock(lock.clone()), shared: make(Kind::Condition)? })
     }
@@ -127,11 +127,11 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`] or [`RLock::lock`].
+    /// See [`Lock::lock`] or [`RLock::lock`].
     ///
     /// # Timeouts
     ///
-    /// As [`Lock::lock`] or [`RLock::lock`].
+    /// See [`Lock::lock`] or [`RLock::lock`].
     pub fn lock(&self) -> Result<ConditionGuard<'_>, LockError> {
         Ok(ConditionGuard(match &self.lock {
             Guarding::Lock(lock) => Held::Lock(lock.lock()?),
@@ -143,7 +143,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Lock::try_lock`].
+    /// See [`Lock::try_lock`].
     pub fn try_lock(&self) -> Result<Option<ConditionGuard<'_>>, LockError> {
         Ok(match &self.lock {
             Guarding::Lock(lock) => lock.try_lock()?.map(|held| ConditionGuard(Held::Lock(held))),
@@ -155,7 +155,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Condition::lock`].
+    /// See [`Condition::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<ConditionGuard<'_>>, LockError> {
         Ok(match &self.lock {
             Guarding::Lock(lock) => lock.lock_timeout(timeout)?.map(|held| ConditionGuard(Held::Lock(held))),
@@ -167,7 +167,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock_poisoned`] or [`RLock::lock_poisoned`].
+    /// See [`Lock::lock_poisoned`] or [`RLock::lock_poisoned`].
     pub fn lock_poisoned(&self) -> Result<ConditionGuard<'_>, LockError> {
         Ok(ConditionGuard(match &self.lock {
             Guarding::Lock(lock) => Held::Lock(lock.lock_poisoned()?),
@@ -179,11 +179,11 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Lock::acquire`] or [`RLock::acquire`].
+    /// See [`Lock::acquire`] or [`RLock::acquire`].
     ///
     /// # Timeouts
     ///
-    /// As [`Lock::acquire`] or [`RLock::acquire`].
+    /// See [`Lock::acquire`] or [`RLock::acquire`].
     pub fn acquire(&self) -> Result<(), LockError> {
         match &self.lock {
             Guarding::Lock(lock) => lock.acquire(),
@@ -208,7 +208,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Condition::acquire`].
+    /// See [`Condition::acquire`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
         match &self.lock {
             Guarding::Lock(lock) => lock.acquire_timeout(timeout),
@@ -220,7 +220,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Lock::release`] or [`RLock::release`].
+    /// See [`Lock::release`] or [`RLock::release`].
     pub fn release(&self) -> Result<(), LockError> {
         match &self.lock {
             Guarding::Lock(lock) => lock.release(),
@@ -258,7 +258,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Condition::wait`].
+    /// See [`Condition::wait`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
         self.wait_until(Deadline::after(timeout))
     }
@@ -268,11 +268,11 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Condition::wait`].
+    /// See [`Condition::wait`].
     ///
     /// # Timeouts
     ///
-    /// As [`Condition::wait`]; see [`Condition::wait_for_timeout`].
+    /// See [`Condition::wait`] and [`Condition::wait_for_timeout`].
     pub fn wait_for(&self, predicate: impl FnMut() -> bool) -> Result<(), LockError> {
         self.wait_for_until(predicate, Deadline::NEVER).map(drop)
     }
@@ -281,7 +281,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Condition::wait`].
+    /// See [`Condition::wait`].
     pub fn wait_for_timeout(&self, predicate: impl FnMut() -> bool, timeout: Duration) -> Result<bool, LockError> {
         self.wait_for_until(predicate, Deadline::after(timeout))
     }
@@ -335,7 +335,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// As [`Condition::notify`].
+    /// See [`Condition::notify`].
     pub fn notify_all(&self) -> Result<usize, LockError> {
         self.notify(usize::MAX)
     }

@@ -37,8 +37,8 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// nothing is left behind, since nobody holds an event. If it was killed in the middle of [`Event::set`], the flag is up
-/// and all wake up within about 50 ms, or it is not up yet.
+/// Nothing is left behind, since no process holds an event. If the process was killed in the middle of
+/// [`Event::set`], the flag is up and all waiters wake up within about 50 ms, or it is not up yet.
 #[derive(Clone)]
 pub struct Event {
     event: Shared<event::Event>,
@@ -49,7 +49,7 @@ impl Event {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`Event::try_new`].
+    /// Panics when there is no shared memory for it, see [`Event::try_new`].
     #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> Event {
         expect(Event::try_new(), "event")

@@ -40,10 +40,10 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// that holds the lock, then whoever takes it next, within about 50 ms, gets [`LockError::is_owner_died`]: what the lock
-/// protects may be half changed. The lock is free then, and stays *poisoned*, until somebody takes it with
-/// [`Lock::lock_poisoned`], repairs, and says so with [`LockGuard::clear_poison`]. A *thread* that ends while it holds
-/// the lock raw leaves it held.
+/// If the process held the lock, the next one to take it gets [`LockError::is_owner_died`], within about 50 ms: what
+/// the lock protects may be half changed. The lock is free then, and stays *poisoned*, until somebody takes it with
+/// [`Lock::lock_poisoned`], repairs what it protects, and says so with [`LockGuard::clear_poison`]. A *thread* that
+/// ends while it holds the lock raw leaves it held.
 #[derive(Clone)]
 pub struct Lock {
     word: Shared<Word>,
@@ -54,7 +54,7 @@ impl Lock {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`Lock::try_new`].
+    /// Panics when there is no shared memory for it, see [`Lock::try_new`].
     #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> Lock {
         match Lock::try_new() {
@@ -129,7 +129,7 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`].
+    /// See [`Lock::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard<'_>>, LockError> {
         self.guard(self.word.lock_until(&Here::new()?, Deadline::after(timeout)))
     }
@@ -161,7 +161,7 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// As [`Lock::lock`]; `code` was not run then.
+    /// See [`Lock::lock`]; `code` was not run then.
     pub fn with<R>(&self, code: impl FnOnce() -> R) -> Result<R, LockError> {
         let _held = self.lock()?;
         Ok(code())
@@ -195,7 +195,7 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// As [`Lock::acquire`].
+    /// See [`Lock::acquire`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
         self.held(self.word.acquire_until(&Here::new()?, Deadline::after(timeout)))
     }

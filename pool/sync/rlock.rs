@@ -37,8 +37,8 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// that holds the lock, however often, then whoever takes it next, within about 50 ms, gets [`LockError::is_owner_died`],
-/// as with a [`Lock`](crate::Lock). A *thread* that ends while it holds the lock raw leaves it held.
+/// If the process held the lock, however often, the next one to take it gets [`LockError::is_owner_died`], within
+/// about 50 ms, as with a [`Lock`](crate::Lock). A *thread* that ends while it holds the lock raw leaves it held.
 #[derive(Clone)]
 pub struct RLock {
     shared: Shared<rlock::RLock>,
@@ -49,7 +49,7 @@ impl RLock {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`RLock::try_new`].
+    /// Panics when there is no shared memory for it, see [`RLock::try_new`].
     #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> RLock {
         expect(RLock::try_new(), "lock")
@@ -102,7 +102,7 @@ impl RLock {
     ///
     /// # Errors
     ///
-    /// As [`RLock::lock`].
+    /// See [`RLock::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<RLockGuard<'_>>, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.lock_until(&here, Deadline::after(timeout));
@@ -127,7 +127,7 @@ impl RLock {
     ///
     /// # Errors
     ///
-    /// As [`RLock::lock`]; `code` was not run then.
+    /// See [`RLock::lock`]; `code` was not run then.
     pub fn with<R>(&self, code: impl FnOnce() -> R) -> Result<R, LockError> {
         let _held = self.lock()?;
         Ok(code())
@@ -137,11 +137,11 @@ impl RLock {
     ///
     /// # Errors
     ///
-    /// As [`RLock::lock`].
+    /// See [`RLock::lock`].
     ///
     /// # Timeouts
     ///
-    /// As [`RLock::lock`]; see [`RLock::acquire_timeout`].
+    /// See [`RLock::lock`] and [`RLock::acquire_timeout`].
     #[inline]
     pub fn acquire(&self) -> Result<(), LockError> {
         let here = Here::new()?;
@@ -166,7 +166,7 @@ impl RLock {
     ///
     /// # Errors
     ///
-    /// As [`RLock::lock`].
+    /// See [`RLock::lock`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.acquire_until(&here, Deadline::after(timeout));

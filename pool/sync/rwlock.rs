@@ -39,9 +39,9 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// that reads, the next writer goes on within about 50 ms. If it died while it wrote, whoever comes next gets
-/// [`LockError::is_owner_died`], within the same time, until somebody takes the lock with [`RwLock::write_poisoned`],
-/// repairs, and says so with [`RwLockWriteGuard::clear_poison`].
+/// If the process was reading, the next writer goes on within about 50 ms. If it was writing, the next reader or
+/// writer gets [`LockError::is_owner_died`], within the same time, until somebody takes the lock with
+/// [`RwLock::write_poisoned`], repairs what it protects, and says so with [`RwLockWriteGuard::clear_poison`].
 #[derive(Clone)]
 pub struct RwLock {
     shared: Shared<rwlock::RwLock>,
@@ -57,7 +57,7 @@ impl RwLock {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`RwLock::try_new`].
+    /// Panics when there is no shared memory for it, see [`RwLock::try_new`].
     #[expect(clippy::new_without_default, reason = "Default must not panic")]
     pub fn new() -> RwLock {
         expect(RwLock::try_new(), "lock")
@@ -103,7 +103,7 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// As [`RwLock::read`].
+    /// See [`RwLock::read`].
     pub fn read_timeout(&self, timeout: Duration) -> Result<Option<RwLockReadGuard<'_>>, LockError> {
         let here = Here::new()?;
         let outcome = self.shared.read_until(&here, Deadline::after(timeout));
@@ -138,7 +138,7 @@ impl RwLock {
     ///
     /// # Errors
     ///
-    /// As [`RwLock::write`].
+    /// See [`RwLock::write`].
     pub fn write_timeout(&self, timeout: Duration) -> Result<Option<RwLockWriteGuard<'_>>, LockError> {
         self.write_until(Deadline::after(timeout))
     }

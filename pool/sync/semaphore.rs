@@ -36,8 +36,8 @@ use std::time::Duration;
 ///
 /// # If a process dies
 ///
-/// the permits that it held through guards come back, within about 50 ms if somebody waits for one. Those that it had
-/// acquired raw stay away until somebody releases them.
+/// The permits that the process held through guards come back, within about 50 ms if somebody waits for one. Those
+/// that it had acquired raw stay away until somebody releases them.
 #[derive(Clone)]
 pub struct Semaphore {
     shared: Shared<semaphore::Semaphore>,
@@ -48,7 +48,7 @@ impl Semaphore {
     ///
     /// # Panics
     ///
-    /// As [`Semaphore::try_new`] fails.
+    /// Panics when [`Semaphore::try_new`] fails.
     pub fn new(permits: u32) -> Semaphore {
         expect(Semaphore::try_new(permits), "semaphore")
     }
@@ -92,7 +92,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn try_permit(&self) -> Result<Option<Permit<'_>>, LockError> {
         let outcome = self.shared.try_acquire(&Here::new()?, Hold::Guard);
         Ok(outcome.is_acquired().then(|| Permit { semaphore: self }))
@@ -102,7 +102,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn permit_timeout(&self, timeout: Duration) -> Result<Option<Permit<'_>>, LockError> {
         let outcome = self.shared.acquire_until(&Here::new()?, Hold::Guard, Deadline::after(timeout));
         Ok(outcome.is_acquired().then(|| Permit { semaphore: self }))
@@ -112,7 +112,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`]; `code` was not run then.
+    /// See [`Semaphore::permit`]; `code` was not run then.
     pub fn with<R>(&self, code: impl FnOnce() -> R) -> Result<R, LockError> {
         let _permit = self.permit()?;
         Ok(code())
@@ -122,7 +122,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     ///
     /// # Timeouts
     ///
@@ -136,7 +136,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn try_acquire(&self) -> Result<bool, LockError> {
         Ok(self.shared.try_acquire(&Here::new()?, Hold::Raw).is_acquired())
     }
@@ -146,7 +146,7 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// As [`Semaphore::permit`].
+    /// See [`Semaphore::permit`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
         Ok(self.shared.acquire_until(&Here::new()?, Hold::Raw, Deadline::after(timeout)).is_acquired())
     }

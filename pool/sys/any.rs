@@ -37,7 +37,7 @@ pub(crate) fn into_same_type<A: 'static, B: 'static>(value: A) -> Result<B, A> {
 ///
 /// # Panics
 ///
-/// When the type has a size.
+/// Panics when the type has a size.
 pub(crate) fn conjure<F: Copy + 'static>() -> F {
     assert_eq!(size_of::<F>(), 0, "only a type without bytes can be made out of nothing");
     // SAFETY: reading a zero-sized value touches no memory, for which any aligned pointer will do. The caller of the public

@@ -89,7 +89,7 @@ impl<'a> SharedBytes<'a> {
     ///
     /// # Panics
     ///
-    /// When the lengths differ.
+    /// Panics when the lengths differ.
     #[inline]
     pub(crate) fn read_into(self, out: &mut [u8]) {
         assert_eq!(self.len, out.len(), "lengths differ");

@@ -45,7 +45,7 @@ impl Epoll {
     ///
     /// # Errors
     ///
-    /// As [`Epoll::add`].
+    /// See [`Epoll::add`].
     pub(crate) fn add_arrivals(&self, stream: BorrowedFd<'_>, number: u64) -> io::Result<()> {
         Ok(epoll::add(&self.0, stream, EventData::new_u64(number), EventFlags::IN | EventFlags::ET)?)
     }

@@ -230,7 +230,7 @@ impl Tracer {
 ///
 /// # Panics
 ///
-/// When it allocates more.
+/// Panics when it allocates more.
 pub(crate) fn within<R>(most: usize, arrived: &dyn Debug, work: impl FnOnce() -> R) -> R {
     let (result, used) = allocations::peak(work);
     assert!(used <= most, "{used} bytes of memory, and not {most}, for {arrived:?}");

@@ -39,7 +39,7 @@ impl Mapping {
     ///
     /// # Panics
     ///
-    /// When it does not lie inside or is not aligned.
+    /// Panics when it does not lie inside or is not aligned.
     #[inline]
     pub(crate) fn view<T: Atomics>(&self, at: usize) -> &T {
         assert!(at.checked_add(size_of::<T>()).is_some_and(|end| end <= self.map.len()), "outside the mapping");
@@ -55,7 +55,7 @@ impl Mapping {
     ///
     /// # Panics
     ///
-    /// When they do not lie inside or are not aligned.
+    /// Panics when they do not lie inside or are not aligned.
     pub(crate) fn views<T: Atomics>(&self, at: usize, count: usize) -> &[T] {
         let end = count.checked_mul(size_of::<T>()).and_then(|len| at.checked_add(len));
         assert!(end.is_some_and(|end| end <= self.map.len()), "outside the mapping");
@@ -138,7 +138,7 @@ pub(crate) fn reopen_for_reading(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 ///
-/// As [`map`].
+/// See [`map`].
 pub(crate) fn map_for_reading(file: BorrowedFd<'_>) -> io::Result<Mapping> {
     let len = sealed_len(file)?;
     let map = MmapOptions::new().len(usize::try_from(len).unwrap_or(0)).map_raw_read_only(&file)?;
@@ -171,7 +171,7 @@ pub(crate) fn map_filled(file: BorrowedFd<'_>, len: u64) -> io::Result<Mapping> 
 ///
 /// # Errors
 ///
-/// As [`map`]; the part does not lie inside.
+/// See [`map`]; the part does not lie inside.
 pub(crate) fn map_part(file: BorrowedFd<'_>, at: u64, len: usize) -> io::Result<Mapping> {
     let all = sealed_len(file)?;
     if len == 0 || at.checked_add(len as u64).is_none_or(|end| end > all) {

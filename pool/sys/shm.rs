@@ -58,7 +58,7 @@ pub(crate) fn create(name: &str, len: u64, before: impl FnOnce(ShmId)) -> io::Re
     Ok(file)
 }
 
-/// As [`create`], where files without a name are not to be had: a kill between the first two steps leaves the name.
+/// Like [`create`], where files without a name are not to be had: a kill between the first two steps leaves the name.
 fn create_by_name(name: &str, len: u64, before: impl FnOnce(ShmId)) -> io::Result<OwnedFd> {
     use rustix::shm::OFlags;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;

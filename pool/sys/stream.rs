@@ -147,7 +147,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Opt
     read(socket, into, RecvFlags::DONTWAIT)
 }
 
-/// As [`receive`], but waits until something is there.
+/// Like [`receive`], but waits until something is there.
 pub(crate) fn wait_and_receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Option<usize>> {
     read(socket, into, RecvFlags::empty())
 }
@@ -165,7 +165,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<
     write(socket, parts, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
 }
 
-/// As [`send`], but waits for room.
+/// Like [`send`], but waits for room.
 pub(crate) fn wait_and_send(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
     write(socket, parts, SendFlags::NOSIGNAL)
 }

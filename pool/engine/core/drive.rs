@@ -29,7 +29,7 @@ impl Driver<'_> {
         self.core.seat.leave(seat);
     }
 
-    /// As [`Driver::drive`], but does not sleep.
+    /// Like [`Driver::drive`], but does not sleep.
     pub(super) fn drive_by(&mut self) {
         // Large results are decoded without the lock, and nobody else may take answers meanwhile.
         let seat = self.core.seat.take();

@@ -111,7 +111,7 @@ impl Routine {
 /// What is kept of what the function of a routine returns: all ([`Plain`]), the value of a `Result` ([`Fallible`]), or
 /// [`Nothing`].
 ///
-/// As [`Returns`](crate::process::returns::Returns), for values that need not travel.
+/// Like [`Returns`](crate::process::returns::Returns), for values that need not travel.
 pub(crate) trait Keeps<R>: 'static {
     type Value: 'static;
 

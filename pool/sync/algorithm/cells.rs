@@ -228,7 +228,7 @@ impl<const N: usize> Open<'_, N> {
     ///
     /// # Panics
     ///
-    /// When that are too many changes.
+    /// Panics when that are too many changes.
     #[inline]
     pub(crate) fn set(&mut self, at: usize, value: u32) {
         let entry = (at as u64) << 32 | u64::from(value);

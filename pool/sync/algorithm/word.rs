@@ -79,7 +79,7 @@ const NOBODY: Owner = Owner(0);
 impl Owner {
     /// # Panics
     ///
-    /// When there is no such slot or thread.
+    /// Panics when there is no such slot or thread.
     pub(crate) fn new(slot: u16, generation: u8, thread: u16) -> Owner {
         assert!((1..=MAX_SLOTS).contains(&slot.into()), "no such process slot");
         assert!(thread <= MAX_THREAD, "no such thread");
