@@ -6,11 +6,14 @@ mod barrier;
 mod connection;
 mod exit;
 mod failure;
+mod io_kind;
 mod lock;
 mod manager;
 mod process;
 mod queue;
 mod remote;
+#[cfg(feature = "remote")]
+mod remote_call;
 mod task;
 
 pub use barrier::BrokenBarrierError;
@@ -20,6 +23,7 @@ pub use connection::ConnectionError;
 pub(crate) use connection::ConnectionKind;
 pub(crate) use exit::Exit;
 pub(crate) use failure::{Failure, Panic};
+use io_kind::IoKind;
 pub use lock::LockError;
 pub use manager::ManagerError;
 pub(crate) use manager::ManagerKind;
@@ -28,6 +32,10 @@ pub(crate) use process::ProcessKind;
 pub(crate) use queue::QueueKind;
 pub use queue::{GetError, PutError};
 pub use remote::RemoteError;
+#[cfg(feature = "remote")]
+pub use remote_call::RemoteCallError;
+#[cfg(feature = "remote")]
+pub(crate) use remote_call::RemoteCallKind;
 pub use task::TaskError;
 pub(crate) use task::TaskKind;
 
@@ -94,6 +102,10 @@ enum Kind {
     #[cfg(feature = "remote")]
     Connection {
         source: ConnectionError,
+    },
+    #[cfg(feature = "remote")]
+    RemoteCall {
+        source: RemoteCallError,
     },
     Manager {
         source: ManagerError,
@@ -196,6 +208,12 @@ impl Error {
     #[cold]
     fn of_connection(source: ConnectionError) -> Error {
         Kind::Connection { source }.into()
+    }
+
+    #[cfg(feature = "remote")]
+    #[cold]
+    fn of_remote_call(source: RemoteCallError) -> Error {
+        Kind::RemoteCall { source }.into()
     }
 
     #[cold]
@@ -310,6 +328,16 @@ impl Error {
     pub fn connection(&self) -> Option<&ConnectionError> {
         match &*self.kind {
             Kind::Connection { source } => Some(source),
+            Kind::RemoteCall { source } => source.connection(),
+            _ => None,
+        }
+    }
+
+    /// The failure of a call of an object of a manager in another program, if that is what this error is.
+    #[cfg(feature = "remote")]
+    pub fn remote_call(&self) -> Option<&RemoteCallError> {
+        match &*self.kind {
+            Kind::RemoteCall { source } => Some(source),
             _ => None,
         }
     }
@@ -401,6 +429,8 @@ impl fmt::Display for Error {
             Kind::Queue { source } => source.fmt(f),
             #[cfg(feature = "remote")]
             Kind::Connection { source } => source.fmt(f),
+            #[cfg(feature = "remote")]
+            Kind::RemoteCall { source } => source.fmt(f),
             Kind::Manager { source } => source.fmt(f),
             Kind::Task { source } => source.fmt(f),
             Kind::Process { source } => source.fmt(f),
@@ -424,44 +454,6 @@ impl std::error::Error for Error {
             Kind::Initializer { source } => Some(source),
             _ => None,
         }
-    }
-}
-
-/// [`io::ErrorKind`] as plain data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct IoKind(io::ErrorKind);
-
-const IO_KINDS: [io::ErrorKind; 17] = [
-    io::ErrorKind::Other,
-    io::ErrorKind::NotFound,
-    io::ErrorKind::PermissionDenied,
-    io::ErrorKind::ConnectionRefused,
-    io::ErrorKind::ConnectionReset,
-    io::ErrorKind::ConnectionAborted,
-    io::ErrorKind::NotConnected,
-    io::ErrorKind::AddrInUse,
-    io::ErrorKind::AddrNotAvailable,
-    io::ErrorKind::BrokenPipe,
-    io::ErrorKind::AlreadyExists,
-    io::ErrorKind::WouldBlock,
-    io::ErrorKind::InvalidInput,
-    io::ErrorKind::InvalidData,
-    io::ErrorKind::TimedOut,
-    io::ErrorKind::UnexpectedEof,
-    io::ErrorKind::OutOfMemory,
-];
-
-impl Serialize for IoKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let at = IO_KINDS.iter().position(|kind| *kind == self.0).unwrap_or(0);
-        serializer.serialize_u8(u8::try_from(at).unwrap_or(0))
-    }
-}
-
-impl<'de> Deserialize<'de> for IoKind {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<IoKind, D::Error> {
-        let at = u8::deserialize(deserializer)?;
-        Ok(IoKind(IO_KINDS.get(usize::from(at)).copied().unwrap_or(io::ErrorKind::Other)))
     }
 }
 

@@ -42,6 +42,8 @@
 //! | [`Manager`], [`ManagerHandle`], [`Proxy`] | objects of any type in a process of their own, called from all others |
 //! | [`DictProxy`], [`ListProxy`], [`ValueProxy`], [`NamespaceProxy`] | those that Python's managers have |
 //! | `Listener`, `Client`, `RemoteConnection`, `Address`, `AuthKey`, `PyValue` (feature `remote`) | messages to and from other programs, also in Python |
+//! | `RemoteManager`, `RemoteProxy`, `RemoteQueue`, … (feature `remote`) | objects that a manager of another program holds, also in Python |
+//! | `ManagerServer`, `Exposed`, `PyException` (feature `remote`) | objects of this program, for others that may be in Python |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
 //! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`PutError`], [`GetError`], [`ManagerError`], [`RemoteError`] | what can go wrong |
@@ -129,12 +131,12 @@ pub use crate::engine::call::job_stats::{JobStats, SlowTask};
 pub use crate::engine::call::progress::Progress;
 pub use crate::engine::core::stats::{PoolStats, WorkerStats};
 pub use crate::engine::watch::output::OutputLine;
-#[cfg(feature = "remote")]
-pub use crate::error::ConnectionError;
 pub use crate::error::{
     BrokenBarrierError, Error, GetError, LockError, ManagerError, ProcessError, PutError, RemoteError, Result,
     TaskError,
 };
+#[cfg(feature = "remote")]
+pub use crate::error::{ConnectionError, RemoteCallError};
 pub use crate::heap::report::{SharedMemoryReport, shared_memory_report};
 pub use crate::ipc::ends::Ipc;
 pub use crate::ipc::link::LinkKind;
@@ -144,6 +146,19 @@ pub use crate::managers::list::ListProxy;
 pub use crate::managers::manager::{Manager, ManagerBuilder};
 pub use crate::managers::namespace::{Namespace, NamespaceProxy};
 pub use crate::managers::proxy::Proxy;
+#[cfg(feature = "remote")]
+pub use crate::managers::remote::{
+    dict::RemoteDict,
+    exception::PyException,
+    exposed::Exposed,
+    list::RemoteList,
+    locks::{RemoteEvent, RemoteLock, RemoteLockGuard},
+    manager::{RemoteManager, RemoteManagerBuilder},
+    proxy::RemoteProxy,
+    queue::RemoteQueue,
+    server::{ManagerServer, ManagerServerBuilder, ManagerServerHandle},
+    values::{RemoteNamespace, RemoteValue},
+};
 pub use crate::managers::value::ValueProxy;
 #[cfg(feature = "remote")]
 pub use crate::pickle::value::PyValue;

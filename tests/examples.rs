@@ -252,6 +252,60 @@ with Listener(('localhost', 6018), authkey=b'secret password') as listener:
     assert!(listener.wait().unwrap().success());
 }
 
+/// The two clients of the documentation's example in Python.
+const QUEUE_CLIENT: &str = "import sys, time
+from multiprocessing.managers import BaseManager
+class QueueManager(BaseManager): pass
+QueueManager.register('get_queue')
+m = QueueManager(address=('localhost', int(sys.argv[1])), authkey=b'abracadabra')
+for _ in range(400):
+    try: m.connect(); break
+    except ConnectionRefusedError: time.sleep(0.05)
+queue = m.get_queue()
+if sys.argv[2] == 'get': print(queue.get())
+else: queue.put(sys.argv[2])";
+
+/// Its server.
+const QUEUE_SERVER: &str = "import sys, queue
+from multiprocessing.managers import BaseManager
+queue = queue.Queue()
+class QueueManager(BaseManager): pass
+QueueManager.register('get_queue', callable=lambda: queue)
+m = QueueManager(address=('localhost', int(sys.argv[1])), authkey=b'abracadabra')
+s = m.get_server()
+print('ready', flush=True)
+s.serve_forever()";
+
+#[test]
+fn remote_manager() {
+    assert_eq!(printed_by("remote_manager", &[]), "hello\n");
+    let python = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(["-c", program]).args(arguments).stdout(std::process::Stdio::piped()).spawn().ok()
+    };
+    // The server here, the clients in Python.
+    let Some(putter) = python(QUEUE_CLIENT, &["6019", "from python"]) else { return };
+    let getter = python(QUEUE_CLIENT, &["6019", "get"]).unwrap();
+    let server = std::thread::spawn(|| example("remote_manager", &["serve", "6019", "allow-md5"]));
+    assert!(putter.wait_with_output().unwrap().status.success());
+    assert_eq!(getter.wait_with_output().unwrap().stdout, b"from python\n");
+    let stop = "import sys
+from multiprocessing.connection import Client
+conn = Client(('localhost', 6019), authkey=b'abracadabra')
+conn.send((None, 'shutdown', (), {})); print(conn.recv())";
+    assert_eq!(python(stop, &[]).unwrap().wait_with_output().unwrap().stdout, b"('#RETURN', None)\n");
+    let output = server.join().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout, b"serving at 127.0.0.1:6019\n");
+    // The other way round.
+    let mut server = python(QUEUE_SERVER, &["6020"]).unwrap();
+    std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut [0; 6]).unwrap();
+    assert_eq!(printed_by("remote_manager", &["put", "6020", "from rust", "allow-md5"]), "");
+    assert_eq!(printed_by("remote_manager", &["get", "6020", "allow-md5"]), "from rust\n");
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
 #[test]
 fn pipe_hello() {
     assert_eq!(printed_by("pipe_hello", &[]), "(42, None, \"hello\")\n");

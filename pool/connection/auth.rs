@@ -5,8 +5,8 @@
 //!
 //! Since Python 3.12 the message begins with `{sha256}` or another digest, and the answer is the digest's name in braces and
 //! the HMAC of the whole message with it. Up to 3.11 the message has 20 bytes, and the answer is HMAC-MD5 without a name; a
-//! client of that age takes a newer message as a whole for the challenge. Servers of Python accept MD5 in either form whatever
-//! they have asked for. Here that takes a switch.
+//! client of that age takes a newer message as a whole for the challenge. Servers of Python accept MD5 in either form
+//! whatever they have asked for. Here that takes a switch.
 
 use crate::error::{ConnectionError, Error};
 use crate::sys::stream;
@@ -34,7 +34,8 @@ const MD5_LEN: usize = 16;
 
 /// The secret that two programs share: Python's `authkey`.
 ///
-/// Made of bytes or a text. An empty one is refused when it is used; CPython up to 3.12 takes it for none, and lets everybody in.
+/// Made of bytes or a text. An empty one is refused when it is used; CPython up to 3.12 takes it for none, and lets
+/// everybody in.
 ///
 /// ```
 /// use multiproc::{AuthKey, Client, Listener};

@@ -34,9 +34,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::io_kind`] says why there is no connection: nobody listens there (`ConnectionRefused`, `NotFound`), the host is not
-    /// known. [`Error::connection`] is what went wrong with one: the key is not the same, or the other end is Python up to 3.11,
-    /// see [`ClientBuilder::allow_md5`]. [`Error::is_invalid_argument`]: the key is empty.
+    /// [`Error::io_kind`] says why there is no connection: nobody listens there (`ConnectionRefused`, `NotFound`), the host
+    /// is not known. [`Error::connection`] is what went wrong with one: the key is not the same, or the other end is Python
+    /// up to 3.11, see [`ClientBuilder::allow_md5`]. [`Error::is_invalid_argument`]: the key is empty.
     ///
     /// # Timeouts
     ///
@@ -63,7 +63,7 @@ impl Client {
 #[must_use = "nothing is connected without `connect`"]
 pub struct ClientBuilder {
     allow_md5: bool,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     max_message: usize,
 }
 

@@ -26,13 +26,13 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads on, as far as bytes are there; the message when it is whole. `None` = some are still to come; then the next call
-    /// goes on where this one has stopped.
+    /// Reads on, as far as bytes are there; the message when it is whole. `None` = some are still to come; then the next
+    /// call goes on where this one has stopped.
     ///
     /// # Errors
     ///
-    /// The connection has ended, here or in the middle of a message; the message has more than `most` bytes, or a length below
-    /// zero: then the connection is shut down, since the next frame cannot be found.
+    /// The connection has ended, here or in the middle of a message; the message has more than `most` bytes, or a length
+    /// below zero: then the connection is shut down, since the next frame cannot be found.
     pub(super) fn read(&mut self, socket: BorrowedFd<'_>, most: usize) -> Result<Option<Vec<u8>>, ConnectionError> {
         if let Some(text) = &self.out_of_step {
             return Err(ConnectionError::new(ConnectionKind::OutOfStep { text: text.clone() }));

@@ -44,8 +44,8 @@ const LISTENING: u64 = 0;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// A client has to show that it has the key, and is shown that the listener has it. Any number of clients may be in the middle
-/// of that: one that is silent keeps no other one waiting, is an error of [`Listener::accept`] after 10 s, see
+/// A client has to show that it has the key, and is shown that the listener has it. Any number of clients may be in the
+/// middle of that: one that is silent keeps no other one waiting, is an error of [`Listener::accept`] after 10 s, see
 /// [`ListenerBuilder::handshake_timeout`], and can send no message of more than 256 bytes before.
 ///
 /// Dropping it closes it, and removes the path of a Unix socket. Threads may share one.
@@ -134,8 +134,8 @@ impl Listener {
         }
     }
 
-    /// Waits for a client for at most `timeout`; `None` if none came. One in the middle of its authentication goes on with the
-    /// next call.
+    /// Waits for a client for at most `timeout`; `None` if none came. One in the middle of its authentication goes on with
+    /// the next call.
     ///
     /// # Errors
     ///

@@ -5,6 +5,7 @@ use super::frame::{Outgoing, Reader};
 use crate::error::{ConnectionError, ConnectionKind};
 use crate::pickle::value::PyValue;
 use crate::sys::poll::{self, Interest};
+use crate::sys::stream;
 use crate::sys::time::Deadline;
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
@@ -116,9 +117,9 @@ impl RemoteConnection {
     ///
     /// # Errors
     ///
-    /// [`ConnectionError::is_decode`]: the message is none of the type, or of something that is no plain value, which the error
-    /// names; the message is gone, and the next one can be received. [`ConnectionError::is_too_long`]: it has more bytes than
-    /// [`ListenerBuilder::max_message`](crate::ListenerBuilder::max_message) or
+    /// [`ConnectionError::is_decode`]: the message is none of the type, or of something that is no plain value, which the
+    /// error names; the message is gone, and the next one can be received. [`ConnectionError::is_too_long`]: it has more
+    /// bytes than [`ListenerBuilder::max_message`](crate::ListenerBuilder::max_message) or
     /// [`ClientBuilder::max_message`](crate::ClientBuilder::max_message) allow. Else as [`RemoteConnection::recv_bytes`].
     ///
     /// # Timeouts
@@ -142,8 +143,8 @@ impl RemoteConnection {
     ///
     /// # Errors
     ///
-    /// [`ConnectionError::is_disconnected`]: nobody is at the other end any more. [`ConnectionError::is_out_of_step`]: after a
-    /// time limit in the middle of a message.
+    /// [`ConnectionError::is_disconnected`]: nobody is at the other end any more. [`ConnectionError::is_out_of_step`]:
+    /// after a time limit in the middle of a message.
     ///
     /// # Timeouts
     ///
@@ -157,13 +158,13 @@ impl RemoteConnection {
     ///
     /// # Errors
     ///
-    /// [`ConnectionError::is_timeout`]: only a part of the message was sent in time. It cannot be taken back, so that nothing
-    /// more can be sent. And as [`RemoteConnection::send_bytes`].
+    /// [`ConnectionError::is_timeout`]: only a part of the message was sent in time. It cannot be taken back, so that
+    /// nothing more can be sent. And as [`RemoteConnection::send_bytes`].
     pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<bool, ConnectionError> {
         self.send_by(bytes, Deadline::after(timeout))
     }
 
-    fn send_by(&self, bytes: &[u8], deadline: Deadline) -> Result<bool, ConnectionError> {
+    pub(crate) fn send_by(&self, bytes: &[u8], deadline: Deadline) -> Result<bool, ConnectionError> {
         let writer = match deadline.instant() {
             Some(instant) => self.writer.try_lock_until(instant),
             None => Some(self.writer.lock()),
@@ -191,9 +192,11 @@ impl RemoteConnection {
     ///
     /// # Errors
     ///
-    /// [`ConnectionError::is_disconnected`]: nobody is at the other end any more, and all that was sent was received: Python's
-    /// `EOFError`. [`ConnectionError::is_cut_short`]: the same, in the middle of a message. [`ConnectionError::is_too_long`]: the
-    /// message has more than `most` bytes; the connection is closed then, as in Python.
+    /// [`ConnectionError::is_disconnected`]: nobody is at the other end any more, and all that was sent was received:
+    /// Python's
+    /// `EOFError`. [`ConnectionError::is_cut_short`]: the same, in the middle of a message.
+    /// [`ConnectionError::is_too_long`]: the message has more than `most` bytes; the connection is closed then, as in
+    /// Python.
     ///
     /// # Timeouts
     ///
@@ -207,14 +210,19 @@ impl RemoteConnection {
         }
     }
 
-    /// Receives the next message as bytes, and waits for it for at most `timeout`; `None` if it has not come as a whole. What
-    /// has come of it is kept, and the next call goes on from there.
+    /// Receives the next message as bytes, and waits for it for at most `timeout`; `None` if it has not come as a whole.
+    /// What has come of it is kept, and the next call goes on from there.
     ///
     /// # Errors
     ///
     /// See [`RemoteConnection::recv_bytes`].
     pub fn recv_bytes_timeout(&self, most: usize, timeout: Duration) -> Result<Option<Vec<u8>>, ConnectionError> {
         self.recv_by(most, Deadline::after(timeout))
+    }
+
+    /// Receives a message that is to be read as a value.
+    pub(crate) fn recv_value_by(&self, deadline: Deadline) -> Result<Option<Vec<u8>>, ConnectionError> {
+        self.recv_by(self.max_message, deadline)
     }
 
     fn recv_by(&self, most: usize, deadline: Deadline) -> Result<Option<Vec<u8>>, ConnectionError> {
@@ -230,6 +238,11 @@ impl RemoteConnection {
                 None => poll::wait(&[(self.as_fd(), Interest::Readable)], deadline)?,
             };
         }
+    }
+
+    /// Ends the connection, also for threads that wait for it now.
+    pub(crate) fn shut_down(&self) {
+        stream::shut_down(self.as_fd());
     }
 
     /// Waits for at most `timeout` until something can be received, be it a part of a message, or nobody is left at

@@ -1,6 +1,7 @@
 //! [`ConnectionError`].
 
-use crate::error::{Error, IoKind};
+use super::io_kind::IoKind;
+use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
@@ -43,6 +44,15 @@ impl ConnectionError {
     #[cold]
     pub(crate) fn new(kind: ConnectionKind) -> ConnectionError {
         ConnectionError { kind: Box::new(kind) }
+    }
+
+    /// The one that is in there, or the failure of the system that has prevented a connection.
+    #[cold]
+    pub(crate) fn of(error: &Error) -> ConnectionError {
+        error.connection().cloned().unwrap_or_else(|| {
+            let kind = IoKind(error.io_kind().unwrap_or(io::ErrorKind::Other));
+            ConnectionError::new(ConnectionKind::Io { kind, text: error.to_string() })
+        })
     }
 
     #[cold]

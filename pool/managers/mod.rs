@@ -9,6 +9,8 @@ pub(crate) mod manager;
 pub(crate) mod namespace;
 pub(crate) mod objects;
 pub(crate) mod proxy;
+#[cfg(feature = "remote")]
+pub(crate) mod remote;
 pub(crate) mod request;
 pub(crate) mod server;
 pub(crate) mod value;

@@ -26,7 +26,8 @@ impl PyValue {
 
     /// Reads what Python's `pickle.dumps` has written, with any of its protocols.
     ///
-    /// Nothing is called, whatever the bytes say. What is read takes at most 64 times as much memory as the bytes, and 16 MiB.
+    /// Nothing is called, whatever the bytes say. What is read takes at most 64 times as much memory as the bytes, and 16
+    /// MiB.
     ///
     /// # Errors
     ///

@@ -125,8 +125,16 @@ impl<'de> de::Deserializer<'de> for Deserializer {
         }
     }
 
+    // No arguments are an empty tuple.
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
+        match &self.0 {
+            PyValue::Tuple(items) if items.is_empty() => visitor.visit_unit(),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct map struct
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit_struct map struct
         identifier ignored_any
     }
 }

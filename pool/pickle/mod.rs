@@ -6,6 +6,7 @@ pub(crate) mod failure;
 mod raw_text;
 pub(crate) mod read;
 mod ser;
+mod show;
 pub(crate) mod tree;
 pub(crate) mod value;
 pub(crate) mod write;

@@ -232,7 +232,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// A number of any length in decimal digits, as far as 128 bits go: beyond them no protocol but the oldest writes digits.
+    /// A number of any length in decimal digits, as far as 128 bits go: beyond them no protocol but the oldest writes
+    /// digits.
     fn old_long(&mut self) -> Result<(), Failure> {
         let digits = self.utf8_line()?;
         let number: i128 = digits.strip_suffix('L').unwrap_or(digits).parse().map_err(|_| no_number())?;
@@ -372,7 +373,7 @@ impl<'a> Machine<'a> {
     fn instance(&mut self, global: Global<'a>, args: Vec<Id>) -> Result<(), Failure> {
         self.book(args.iter().take(2).map(|id| self.weight(*id)).sum())?;
         let plain = self.plain(&global, &args);
-        self.push(plain.unwrap_or_else(|| Node::Instance(Box::new(Instance { global }))))
+        self.push(plain.unwrap_or_else(|| Node::Instance(Box::new(Instance { global, args, state: None }))))
     }
 
     /// The calls by which older protocols make plain values: sets, bytes and byte arrays, and lists of what a dict shows.
@@ -407,12 +408,13 @@ impl<'a> Machine<'a> {
 
     /// Gives the object below its state.
     fn build(&mut self) -> Result<(), Failure> {
-        self.pop()?;
+        let state = self.pop()?;
         let top = self.top()? as usize;
-        match &self.nodes[top] {
-            Node::Instance(_) => Ok(()),
-            _ => Err(Failure::new("the pickle gives a state to something that has none")),
+        match &mut self.nodes[top] {
+            Node::Instance(instance) => instance.state = Some(state),
+            _ => return Err(Failure::new("the pickle gives a state to something that has none")),
         }
+        Ok(())
     }
 }
 

@@ -59,6 +59,10 @@ pub(crate) struct Global<'a> {
 #[derive(Debug)]
 pub(crate) struct Instance<'a> {
     pub(crate) global: Global<'a>,
+    /// The arguments of the call.
+    pub(crate) args: Vec<Id>,
+    /// What the object is given as its state.
+    pub(crate) state: Option<Id>,
 }
 
 /// The objects of a pickle.
@@ -79,6 +83,22 @@ impl<'a> Tree<'a> {
     pub(crate) fn node(&self, id: Id) -> &Node<'a> {
         // Numbers come from this tree alone.
         &self.nodes[id as usize]
+    }
+
+    /// The elements, if it is a tuple.
+    pub(crate) fn tuple(&self, id: Id) -> Option<&[Id]> {
+        match self.node(id) {
+            Node::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// The text, if it is one.
+    pub(crate) fn text(&self, id: Id) -> Option<&str> {
+        match self.node(id) {
+            Node::Str(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// The object and all that it holds as a plain value. What occurs more than once is copied.
@@ -157,6 +177,11 @@ impl Copying<'_, '_> {
 }
 
 impl Global<'_> {
+    /// Whether it is that one.
+    pub(crate) fn is(&self, module: &str, name: &str) -> bool {
+        self.module == module && self.name == name
+    }
+
     #[cold]
     fn refuse(&self) -> Failure {
         let (module, name) = (self.module.escape_debug(), self.name.escape_debug());

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The name by which the serialiser and the deserialiser of this module know [`PyValue`], so that what only Python tells apart
-/// (a tuple and a list) stays apart. For other formats it is an enum as any other.
+/// The name by which the serialiser and the deserialiser of this module know [`PyValue`], so that what only Python tells
+/// apart (a tuple and a list) stays apart. For other formats it is an enum as any other.
 pub(super) const NAME: &str = "multiproc::PyValue";
 
 /// How deep values may be nested in each other.

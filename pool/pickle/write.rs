@@ -33,8 +33,26 @@ impl Writer {
         self.counted([Some(0x8c), Some(b'X'), Some(0x8d)], text.as_bytes());
     }
 
-    fn mark(&mut self) {
+    /// Marks the place of the stack from which [`Writer::tuple`] takes.
+    pub(crate) fn mark(&mut self) {
         self.bytes.push(b'(');
+    }
+
+    /// Replaces what lies above the last mark by a tuple of it.
+    pub(crate) fn tuple(&mut self) {
+        self.bytes.push(b't');
+    }
+
+    /// Puts a class or function onto the stack.
+    pub(crate) fn global(&mut self, module: &str, name: &str) {
+        self.text(module);
+        self.text(name);
+        self.bytes.push(0x93);
+    }
+
+    /// Replaces a global and a tuple by the result of a call.
+    pub(crate) fn call(&mut self) {
+        self.bytes.push(b'R');
     }
 
     fn nested(&mut self, value: &PyValue, depth: usize) -> Result<(), Failure> {

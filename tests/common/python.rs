@@ -85,4 +85,9 @@ impl Python {
         assert!(status.success(), "the Python program ended with {status}: {rest}");
         rest.trim_end().to_owned()
     }
+
+    /// Waits for its end by a signal.
+    pub(crate) fn killed(mut self) {
+        assert_eq!(self.child.wait().unwrap().code(), None);
+    }
 }

@@ -18,6 +18,8 @@ mod pool_streams;
 mod pool_workers;
 mod process;
 mod queue;
+#[cfg(feature = "remote")]
+mod remote_manager;
 mod shared_memory;
 mod sync;
 mod wait;

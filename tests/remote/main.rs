@@ -10,3 +10,5 @@ mod bytes;
 mod hostile;
 mod interop;
 mod pickles;
+mod python_manager;
+mod rust_manager;

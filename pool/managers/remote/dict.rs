@@ -1,0 +1,169 @@
+//! [`RemoteDict`]: a dict that a manager of another program holds.
+
+use super::manager::RemoteManager;
+use super::proxy::{RemoteProxy, remote_type};
+use crate::error::RemoteCallError;
+use crate::pickle::value::PyValue;
+use serde::{Serialize, de::DeserializeOwned};
+use std::marker::PhantomData;
+
+/// A dict that a [`RemoteManager`] holds: Python's `manager.dict()`.
+///
+/// Dereferences to [`RemoteProxy`], as which it fails. What a method gives is a copy: two calls are two steps, between which
+/// others may call.
+pub struct RemoteDict<K, V> {
+    proxy: RemoteProxy,
+    items: PhantomData<fn() -> (K, V)>,
+}
+
+remote_type!(RemoteDict<K, V>);
+
+impl RemoteManager {
+    /// Makes an empty dict.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteManager::create`].
+    pub fn dict<K, V>(&self) -> Result<RemoteDict<K, V>, RemoteCallError> {
+        Ok(self.create("dict", ())?.into())
+    }
+}
+
+impl RemoteProxy {
+    /// The object as a dict, which it has to be.
+    pub fn into_dict<K, V>(self) -> RemoteDict<K, V> {
+        self.into()
+    }
+}
+
+/// `None` instead of a `KeyError`.
+fn found<R>(result: Result<R, RemoteCallError>) -> Result<Option<R>, RemoteCallError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.exception() == Some("KeyError") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl<K, V> RemoteDict<K, V>
+where
+    K: Serialize + DeserializeOwned + 'static,
+    V: Serialize + DeserializeOwned + 'static,
+{
+    /// A copy of the value of a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn get(&self, key: K) -> Result<Option<V>, RemoteCallError> {
+        found(self.call("__getitem__", (key,)))
+    }
+
+    /// Sets the value of a key: `dict[key] = value`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn insert(&self, key: K, value: V) -> Result<(), RemoteCallError> {
+        self.call("__setitem__", (key, value))
+    }
+
+    /// Takes a key out, and gives its value: `dict.pop(key)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn remove(&self, key: K) -> Result<Option<V>, RemoteCallError> {
+        found(self.call("pop", (key,)))
+    }
+
+    /// The value of a key; first sets it, if it has none: `dict.setdefault(key, value)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn get_or_insert(&self, key: K, value: V) -> Result<V, RemoteCallError> {
+        self.call("setdefault", (key, value))
+    }
+
+    /// Sets the values of many keys in one call: `dict.update(entries)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn extend(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<(), RemoteCallError> {
+        self.call("update", (entries.into_iter().collect::<Vec<(K, V)>>(),))
+    }
+
+    /// Whether it has a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn contains_key(&self, key: K) -> Result<bool, RemoteCallError> {
+        self.call("__contains__", (key,))
+    }
+
+    /// How many keys it has.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn len(&self) -> Result<usize, RemoteCallError> {
+        self.call("__len__", ())
+    }
+
+    /// Whether it has no key.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn is_empty(&self) -> Result<bool, RemoteCallError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Takes all keys out.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn clear(&self) -> Result<(), RemoteCallError> {
+        self.call("clear", ())
+    }
+
+    /// Its keys and values, in its order.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn items(&self) -> Result<Vec<(K, V)>, RemoteCallError> {
+        self.call("items", ())
+    }
+
+    /// Its keys, in its order.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn keys(&self) -> Result<Vec<K>, RemoteCallError> {
+        self.call("keys", ())
+    }
+
+    /// Its values, in its order.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn values(&self) -> Result<Vec<V>, RemoteCallError> {
+        self.call("values", ())
+    }
+
+    /// A copy of all of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`RemoteProxy::call`].
+    pub fn copy(&self) -> Result<PyValue, RemoteCallError> {
+        self.call("copy", ())
+    }
+}
