@@ -39,7 +39,7 @@ use std::marker::PhantomData;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// So whoever passes a function to this library has to make sure that it captures no such token. Make the token in the
+/// So the caller that passes a function to this library has to make sure that it captures no such token. Make the token in the
 /// process that uses it: in the task, or in [`PoolBuilder::state`](crate::PoolBuilder::state).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot run in another process, since it captures something",

@@ -160,10 +160,11 @@ impl<T: Send + 'static> AsyncResult<T> {
 
     /// Calls `f` with the value once it is there, on a thread that this library keeps for such calls.
     ///
-    /// Callbacks should be quick, since they all run on that one thread; one that panics hurts nobody else. One may wait for
-    /// another result: if that has callbacks, these run before the wait ends. It must not wait for a thread that waits for
-    /// a callback. It is called before the result counts as [`AsyncResult::ready`], so that in it [`AsyncResult::get`] of
-    /// the same result is an error. If the call fails, it is not called.
+    /// Callbacks should be quick, since they all run on that one thread. A callback that panics does not affect other
+    /// results. A callback may wait for another result: if that has callbacks, these run before the wait ends. It
+    /// must not wait for a thread that waits for a callback. `f` is called before the result counts as
+    /// [`AsyncResult::ready`], so that [`AsyncResult::get`] of the same result is an error inside of it. If the call
+    /// fails, `f` is not called.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(1)?;

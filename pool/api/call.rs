@@ -290,8 +290,8 @@ where
 
     /// Hands all tasks to the pool and returns at once, with a handle to the results.
     ///
-    /// All items are read and serialised before this returns, since nobody would read them later; use [`Call::iter`] for
-    /// input that does not fit into memory.
+    /// This method reads and serialises all items before it returns, so that the call can go on without this thread;
+    /// use [`Call::iter`] for input that does not fit into memory.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;

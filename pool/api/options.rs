@@ -84,7 +84,8 @@ impl WorkerEnv {
         let bad = |text: &OsString| text.as_encoded_bytes().contains(&0);
         for (key, value) in &self.variables {
             if key.is_empty() || key.as_encoded_bytes().contains(&b'=') || bad(key) || bad(value) {
-                return Err(Error::invalid_argument(format!("{key:?} cannot be an environment variable, or not so")));
+                let text = "a name must not be empty or contain `=` or NUL, and a value must not contain NUL";
+                return Err(Error::invalid_argument(format!("invalid environment variable {key:?}: {text}")));
             }
         }
         let capture = self.output.map(Capture::start).transpose()?.map(Arc::new);

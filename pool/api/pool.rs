@@ -257,8 +257,8 @@ impl<S> Pool<S> {
     /// Calls `f` in a worker for each item and returns at once, with a handle to the results: `tasks(f,
     /// items).submit()`.
     ///
-    /// All items are read and serialised before this returns, since nobody would read them later; use [`Pool::imap`] for
-    /// input that does not fit into memory.
+    /// This method reads and serialises all items before it returns, so that the call can go on without this thread;
+    /// use [`Pool::imap`] for input that does not fit into memory.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -513,8 +513,8 @@ impl<S> Pool<S> {
     ///
     /// A task has the state for itself: a worker runs one task at a time. Which worker runs a task is the pool's affair.
     ///
-    /// After a panic in such a task the state is dropped and made again, since nobody knows what the panic has left. If it
-    /// cannot be made again the worker leaves, and another takes its place.
+    /// After a panic in such a task the worker drops the state and makes it again, since the panic may have left it
+    /// half changed. A worker that cannot make it again leaves, and another takes its place.
     pub fn on_state(&self) -> With<'_, S, OnState<S>>
     where
         S: 'static,
@@ -537,8 +537,8 @@ impl<S> Pool<S> {
 
     /// Changes the number of workers, and returns at once.
     ///
-    /// New workers take tasks as soon as they are ready. Workers that are too many leave after what they are at; what
-    /// waits for them goes to others. No task is lost or run twice.
+    /// New workers take tasks as soon as they are ready. Surplus workers finish their current task and leave; tasks
+    /// that wait at them go to other workers. No task is lost or run twice.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(1)?;

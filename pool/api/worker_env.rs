@@ -86,8 +86,8 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
-    /// Lines of different workers do not mix. If nobody takes what this process writes, the workers wait for at most a
-    /// second, and then lines are dropped and counted.
+    /// Lines of different workers do not mix. If the reader of this process's own output is slow, the workers wait
+    /// for at most a second; then lines are dropped and counted.
     pub fn capture_output(mut self, on: bool) -> Self {
         self.options.env.output = on.then(Handler::forward);
         self

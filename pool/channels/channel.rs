@@ -1,4 +1,4 @@
-//! [`channel`]: a queue whose ends know whether anybody is left at the other one.
+//! [`channel`]: a queue whose ends know whether a process is left at the other one.
 
 use super::core::{Core, Patience};
 use super::readiness::Readiness;
@@ -19,11 +19,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Makes a channel for at most so many values, `None` = as many as there is memory for.
+/// Makes a channel with room for `values` values; `None` means as many as there is memory for.
 ///
-/// It is a [`Queue`](crate::Queue) with two kinds of handles, whose ends notice each other: when the last [`Sender`] of all
-/// processes is gone, a [`Receiver`] gets what was sent and is then told, and the other way round. So a consumer ends when
-/// its producers do, also if these were killed, and nobody has to send a last value that says so.
+/// A channel is a [`Queue`](crate::Queue) with two kinds of handles, whose ends notice each other: when the last
+/// [`Sender`] of all processes is gone, a [`Receiver`] gets what was sent and then [`GetError::is_disconnected`], and
+/// the other way round. So a consumer ends when its producers do, also if these were killed, and no producer has to
+/// send a last value that says so.
 ///
 /// ```
 /// use multiproc::{Process, Sender, channel};

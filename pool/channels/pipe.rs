@@ -34,7 +34,7 @@ const ROOM: usize = 1024;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// Each direction has room for 1024 messages; whoever sends more waits.
+/// Each direction has room for 1024 messages; a sender that finds no room waits.
 ///
 /// # Panics
 ///

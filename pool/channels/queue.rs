@@ -29,11 +29,11 @@ use std::time::Duration;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// - An item is in shared memory when `put` returns: whoever gets is not delayed, and the process may exit at once. No
+/// - An item is in shared memory when `put` returns: another process can get it at once, and this one may exit at once. No
 ///   thread works behind the scenes, and there is nothing to flush, so `join` before `get` is no deadlock.
-/// - Whoever puts first is first: items come in the order in which they were put, of all processes together.
-/// - What is put is serialised at once: a value that refuses is an error of `put`, and what is changed later is not changed
-///   in the queue. Handles (locks, values, queues …) may be in items.
+/// - Items come in the order in which they were put, of all processes together.
+/// - `put` serialises the value at once: a value that refuses is an error of `put`, and later changes of the value do not
+///   reach the queue. Handles (locks, values, queues …) may be in items.
 /// - [`Queue::len`], [`Queue::is_empty`] and [`Queue::is_full`] are exact.
 ///
 /// An item of up to 48 bytes lies in the queue itself, a larger one in a block of its own.
@@ -279,8 +279,9 @@ impl<T> Queue<T> {
         Inlet::new(self.core.place(), None)
     }
 
-    /// Closes the queue for all: nobody can put any more, and whoever gets takes what is there and is then told: Python's
-    /// `shutdown()`. All who wait wake up. A queue need not be closed; it goes with its last handle.
+    /// Closes the queue for all processes: nothing can be put any more, and getters take what is there and then get
+    /// [`GetError::is_closed`](crate::GetError::is_closed). Python's `shutdown()`. All waiters wake up. A queue need
+    /// not be closed; it goes with its last handle.
     ///
     /// ```
     /// let queue = multiproc::Queue::new();

@@ -11,9 +11,9 @@ use std::sync::Arc;
 /// will be: for `poll(2)`, `epoll(7)`, and the runtimes that are built on them.
 ///
 /// [`Queue::readiness`](crate::Queue::readiness), [`Receiver::readiness`](crate::Receiver::readiness) and
-/// [`Connection::readiness`](crate::Connection::readiness) make one. A queue itself is memory, and takes no descriptor; this
-/// takes one, and the first one in a process starts a thread that sleeps at all queues of which somebody wants to be told.
-/// [`wait`](crate::wait) needs no `Readiness`.
+/// [`Connection::readiness`](crate::Connection::readiness) make one. A queue itself is memory, and takes no
+/// descriptor; a `Readiness` takes one, and the first one in a process starts a thread that sleeps at all queues with
+/// a `Readiness`. [`wait`](crate::wait) needs no `Readiness`.
 ///
 /// The descriptor stays readable until [`Readiness::is_ready`] says that nothing is there. It does not keep its end of the
 /// channel: when the last [`Receiver`](crate::Receiver) is dropped the senders are told.

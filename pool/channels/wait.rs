@@ -42,7 +42,7 @@ mod sealed {
 /// What [`wait`] waits for.
 ///
 /// - [`Queue`], [`JoinableQueue`], [`SimpleQueue`], [`Receiver`] and [`Connection`] are ready when something can be taken,
-///   and when nothing ever will be: they were closed, or nobody is left at the other end.
+///   and when nothing ever will be: they were closed, or no process is left at the other end.
 /// - A [`Process`](crate::Process) or [`ProcessHandle`](crate::ProcessHandle) is ready when it has ended.
 /// - Whatever else has a descriptor ([`AsFd`]) is ready when that is readable: a socket, a listener, a pipe, a timer.
 ///
@@ -68,8 +68,8 @@ queues!(Queue JoinableQueue SimpleQueue Receiver Connection);
 /// Waits until at least one of `sources` is ready, or the timeout is over, and returns the places of those that are, in
 /// their order: Python's `multiprocessing.connection.wait`.
 ///
-/// `None` waits without limit, [`Duration::ZERO`] only looks. Nothing is taken: somebody else may be faster, so whoever shares
-/// a source goes on with the form that does not wait, such as [`Queue::try_get`].
+/// `None` waits without limit, [`Duration::ZERO`] only looks. Nothing is taken, so another thread or process may take
+/// it first: if a source is shared, go on with the form that does not wait, such as [`Queue::try_get`].
 ///
 /// ```
 /// use multiproc::{Connection, Process, pipe, wait};

@@ -123,7 +123,7 @@ impl fmt::Display for LockError {
                 "this thread holds the lock through the guard of a value or array: drop that before it waits for the condition"
             }
             LockKind::TooMany => {
-                "too many wait for the condition, or this thread has taken the lock too many times without giving it back"
+                "too many threads wait for the condition, or this thread has taken the lock too many times without giving it back"
             }
             LockKind::Damaged => "the bytes in shared memory are no value of this type: a process has written over them",
             LockKind::SharedMemory { text } => text,

@@ -173,7 +173,7 @@ impl fmt::Display for QueueKind {
         match self {
             QueueKind::Full => f.write_str("the queue is full"),
             QueueKind::Closed => f.write_str("the queue is closed"),
-            QueueKind::Disconnected => f.write_str("nobody is left at the other end"),
+            QueueKind::Disconnected => f.write_str("no process is left at the other end"),
             QueueKind::TooLong { len, most } => write!(f, "the message has {len} bytes, and {most} were allowed"),
             QueueKind::TooManyDone => f.write_str("task_done() called too many times"),
             QueueKind::Encode { text } => write!(f, "the value could not be serialised: {text}"),

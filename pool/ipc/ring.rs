@@ -174,7 +174,7 @@ impl Link for RingLink {
 
     fn hindrance(&self) -> Option<&'static str> {
         let head = self.memory.head();
-        (head.asleep().is_asleep() || head.blocked().is_asleep()).then_some("it waits for frames that it has")
+        (head.asleep().is_asleep() || head.blocked().is_asleep()).then_some("it waits for frames although it has some")
     }
 
     #[inline]

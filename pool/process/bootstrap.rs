@@ -224,7 +224,7 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
         signal::exit_now(code)
     });
     if let Err(error) = started {
-        let _ = control.send(&Reply::Refused(format!("no thread for user code: {error}")), &[]);
+        let _ = control.send(&Reply::Refused(format!("no thread could be started for user code: {error}")), &[]);
         signal::exit_now(1);
     }
     // The signals are for user code.

@@ -44,10 +44,10 @@ use std::time::Duration;
 ///   Handlers of `atexit(3)` are run, and what the standard streams hold is written.
 /// - A panic, or an `Err` of [`Process::try_spawn`], is exit code 1; what happened is written to the process's stderr,
 ///   and is the error of [`Process::join`].
-/// - Its stdin is empty; its stdout and stderr are this process's own. SIGINT and SIGTERM end it, whatever this process
-///   does with them.
+/// - The new process has an empty stdin, and the stdout and stderr of this process. SIGINT and SIGTERM end it, whatever
+///   this process does with them.
 /// - **Dropping the handle detaches**: the process goes on.
-/// - **When this process exits** (`main` returns, or panics, or somebody calls `exit`), it sends SIGTERM to its daemonic
+/// - **When this process exits** (`main` returns, or panics, or calls `exit`), it sends SIGTERM to its daemonic
 ///   children and SIGKILL a second later, and waits for all the others, however long they take.
 /// - **When this process is killed**, or aborts, all its children end at once.
 ///

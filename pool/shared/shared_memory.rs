@@ -48,11 +48,12 @@ use std::sync::Arc;
 ///
 /// # The life of a name
 ///
-/// The name belongs to the side that has *created* it: the memory is there as long as any process of this program has a
-/// handle that comes from `create`, and the last of them removes the name. What was opened by name never removes it. (In
-/// Python whoever has merely opened it removes it at its end, under the feet of all others.) After
-/// [`keep`](SharedMemory::keep) the name stays until somebody says [`unlink`](SharedMemory::unlink). Whoever has the memory
-/// open goes on using it after its name is gone, and the memory goes with the last of them.
+/// The name belongs to the program that has *created* it: the memory is there as long as any process of that program
+/// has a handle that comes from `create`, and the last of these handles removes the name. A handle that comes from
+/// `open` never removes it. (In Python a process that has merely opened the memory removes the name at its end,
+/// although others still use it.) After [`keep`](SharedMemory::keep) the name stays until a program calls
+/// [`unlink`](SharedMemory::unlink). Processes that have the memory open go on using it after its name is gone, and
+/// the memory goes with the last of them.
 ///
 /// # If a process dies
 ///

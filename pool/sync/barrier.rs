@@ -18,7 +18,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-/// A place where so many processes or threads wait for each other: Python's `multiprocessing.Barrier`.
+/// A place where a number of processes or threads wait for each other: Python's `multiprocessing.Barrier`.
 ///
 /// A handle, as [`Lock`](crate::Lock): clones, and what arrives in another process, are the same barrier.
 ///
@@ -35,8 +35,8 @@ use std::time::Duration;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// When all have come they go on together, and the barrier is ready for the next round. What a party wrote before
-/// [`Barrier::wait`] is seen by all behind it.
+/// When all parties have come they go on together, and the barrier is ready for the next round. What a party wrote
+/// before [`Barrier::wait`] is visible to all parties after it.
 ///
 /// # If a process dies
 ///

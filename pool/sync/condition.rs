@@ -38,10 +38,10 @@ use std::time::Duration;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// Its lock is an [`RLock`] of its own, or one that it was given; take it through the condition or directly.
-/// [`Condition::wait`] lets go of it entirely, however often this thread has taken it, and takes it again as often. A
-/// notification goes to those who have waited longest; it is not kept for those who come later. Nobody wakes up without
-/// having been notified. At most 960 threads wait for one condition.
+/// The lock of a condition is an [`RLock`] of its own, or a lock that it was given; take it through the condition or
+/// directly. [`Condition::wait`] lets go of the lock entirely, however often this thread has taken it, and takes it
+/// again as often. A notification goes to the waiters that have waited longest; it is not kept for those that come
+/// later. No waiter wakes up without a notification. At most 960 threads wait for one condition.
 ///
 /// # If a process dies
 ///
@@ -239,7 +239,8 @@ impl Condition {
     ///
     /// # Timeouts
     ///
-    /// Waits as long as nobody notifies, even if nobody is left who could; see [`Condition::wait_timeout`].
+    /// Waits until a notification comes, even if no process is left that could send one; see
+    /// [`Condition::wait_timeout`].
     pub fn wait(&self) -> Result<(), LockError> {
         self.wait_until(Deadline::NEVER).map(drop)
     }
@@ -387,7 +388,7 @@ enum Held<'a> {
 }
 
 impl ConditionGuard<'_> {
-    /// Returns whether a holder of the lock has died, and nobody has cleared that since.
+    /// Returns whether a holder of the lock has died since the poison was last cleared.
     pub fn is_poisoned(&self) -> bool {
         match &self.0 {
             Held::Lock(held) => held.is_poisoned(),

@@ -83,7 +83,7 @@ impl Event {
     ///
     /// # Timeouts
     ///
-    /// Waits as long as nobody raises the flag, even if nobody is left who could; see [`Event::wait_timeout`].
+    /// Waits until the flag is raised, even if no process is left that could raise it; see [`Event::wait_timeout`].
     pub fn wait(&self) {
         self.event.wait_until(Deadline::NEVER);
     }

@@ -34,9 +34,9 @@ use std::time::Duration;
 ///
 /// `let _ = lock.lock()?` releases at once; give the guard a name: `let _held = lock.lock()?`.
 ///
-/// Two ways to take it, which do not mix. The *guard* ([`Lock::lock`]) belongs to its thread; a thread that takes the lock
-/// again gets [`LockError::is_would_deadlock`]. *Raw* ([`Lock::acquire`]) it belongs to nobody: any thread of any
-/// process may [`Lock::release`] it, as in Python.
+/// There are two ways to take a lock, which do not mix. A *guard* ([`Lock::lock`]) belongs to its thread; a thread
+/// that takes the lock again gets [`LockError::is_would_deadlock`]. A lock that was taken *raw* ([`Lock::acquire`])
+/// belongs to no thread: any thread of any process may [`Lock::release`] it, as in Python.
 ///
 /// # If a process dies
 ///
@@ -167,7 +167,8 @@ impl Lock {
         Ok(code())
     }
 
-    /// Waits for the lock and takes it raw, until anybody calls [`Lock::release`]: Python's `acquire()`.
+    /// Waits for the lock and takes it raw, until any thread of any process calls [`Lock::release`]: Python's
+    /// `acquire()`.
     ///
     /// # Errors
     ///
@@ -217,7 +218,7 @@ impl Lock {
         self.word.locked()
     }
 
-    /// Returns whether a holder has died, and nobody has cleared that since.
+    /// Returns whether a holder has died since the poison was last cleared.
     pub fn is_poisoned(&self) -> bool {
         self.word.poisoned()
     }
@@ -308,7 +309,7 @@ impl<'a> LockGuard<'a> {
         self.lock.block().lend(false);
     }
 
-    /// Returns whether a holder has died and nobody has cleared that since, see [`Lock::lock_poisoned`]: before this
+    /// Returns whether a holder has died since the poison was last cleared, see [`Lock::lock_poisoned`]: before this
     /// guard was taken, or while it waited for a condition.
     pub fn is_poisoned(&self) -> bool {
         self.word.poisoned()

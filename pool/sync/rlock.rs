@@ -32,8 +32,9 @@ use std::time::Duration;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// It belongs to the thread that took it, also raw ([`RLock::acquire`]); nobody else can release it. It is free when all
-/// guards are dropped, in any order, and there were as many raw releases as raw acquisitions.
+/// The lock belongs to the thread that took it, also if it took it raw ([`RLock::acquire`]); no other thread can
+/// release it. It is free when all guards are dropped, in any order, and there were as many raw releases as raw
+/// acquisitions.
 ///
 /// # If a process dies
 ///
@@ -193,7 +194,7 @@ impl RLock {
         self.shared.owner().is_some()
     }
 
-    /// Returns whether a holder has died, and nobody has cleared that since.
+    /// Returns whether a holder has died since the poison was last cleared.
     pub fn is_poisoned(&self) -> bool {
         self.shared.poisoned()
     }
@@ -255,7 +256,7 @@ impl<'a> RLockGuard<'a> {
         RLockGuard { lock, shared: &lock.shared, here: PhantomData }
     }
 
-    /// Returns whether a holder has died and nobody has cleared that since, see [`RLock::lock_poisoned`].
+    /// Returns whether a holder has died since the poison was last cleared, see [`RLock::lock_poisoned`].
     pub fn is_poisoned(&self) -> bool {
         self.lock.is_poisoned()
     }

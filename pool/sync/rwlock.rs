@@ -35,7 +35,7 @@ use std::time::Duration;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// Readers go behind writers that wait, but not for ever, and the other way round: nobody starves.
+/// Readers queue behind writers that wait, but not for ever, and the other way round: neither starves.
 ///
 /// # If a process dies
 ///
@@ -88,7 +88,7 @@ impl RwLock {
         self.reading(here, outcome)?.ok_or(LockError::WOULD_DEADLOCK)
     }
 
-    /// Takes the lock for reading if nobody writes, or waits to; `None` when somebody does.
+    /// Takes the lock for reading if no thread writes or waits to write; returns `None` otherwise.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl RwLock {
         }
     }
 
-    /// Returns whether a writer has died, and nobody has cleared that since.
+    /// Returns whether a writer has died since the poison was last cleared.
     pub fn is_poisoned(&self) -> bool {
         self.shared.poisoned()
     }
@@ -250,7 +250,7 @@ impl<'a> RwLockWriteGuard<'a> {
         RwLockWriteGuard { lock, here: PhantomData }
     }
 
-    /// Returns whether a writer has died and nobody has cleared that since, see [`RwLock::write_poisoned`].
+    /// Returns whether a writer has died since the poison was last cleared, see [`RwLock::write_poisoned`].
     pub fn is_poisoned(&self) -> bool {
         self.lock.is_poisoned()
     }

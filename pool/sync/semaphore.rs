@@ -31,8 +31,9 @@ use std::time::Duration;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// Two ways to take a permit. Through a *guard* ([`Semaphore::permit`]) it is this process's until the guard is dropped.
-/// *Raw* ([`Semaphore::acquire`]) it is nobody's: any process may [`Semaphore::release`] one, as in Python.
+/// There are two ways to take a permit. Through a *guard* ([`Semaphore::permit`]) it belongs to this process until
+/// the guard is dropped. A permit that was taken *raw* ([`Semaphore::acquire`]) belongs to no process: any process
+/// may [`Semaphore::release`] one, as in Python.
 ///
 /// # If a process dies
 ///

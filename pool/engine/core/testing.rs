@@ -80,7 +80,7 @@ struct NoLauncher;
 
 impl Launcher for NoLauncher {
     fn launch(&self, _: usize, _: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
-        Err(Error::start("this pool has had all its workers"))
+        Err(Error::start("this pool has started as many workers as it can"))
     }
 }
 
