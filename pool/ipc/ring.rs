@@ -208,8 +208,10 @@ impl Link for RingLink {
 
     fn progress(&self) -> Progress {
         let (seq, step) = self.memory.head().progress();
-        // The whole number is within 2^31 of what was released.
-        let seq = self.released.wrapping_add(u64::from(seq.wrapping_sub(self.released as u32)));
+        // The whole number is within 2^31 of what was released; and below it, if the worker has finished a frame, and its answer
+        // was taken, before it says that it is at the next one.
+        let ahead = seq.wrapping_sub(self.released as u32) as i32;
+        let seq = self.released.saturating_add_signed(i64::from(ahead));
         Progress { seq, started: step.div_ceil(2), done: step / 2 }
     }
 
@@ -252,3 +254,5 @@ impl Link for RingLink {
 
 #[cfg(all(test, not(loom)))]
 mod fuzz;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,38 @@
+//! Both ends of a link in one process.
+
+use super::*;
+use crate::ipc::bell::Bell;
+use crate::ipc::link::WorkerLink;
+use crate::ipc::ring_worker::RingWorker;
+use crate::sys::{memory, socket};
+
+fn both_ends() -> (RingLink, RingWorker) {
+    let (ours, theirs) = socket::pair().unwrap();
+    let link = create(Control::new(Arc::new(ours)), ResultLimit::default()).unwrap();
+    let [shared, tasks] = link.files();
+    let bell = Bell::new(Arc::new(memory::create_mapped("test", Bell::LEN).unwrap().1), 1);
+    let control = Control::new(Arc::new(theirs));
+    let worker = RingWorker::new([&shared, &tasks], control, bell, ResultLimit::default()).unwrap();
+    (link, worker)
+}
+
+/// A worker that dies between two frames, when the answer of the first was taken: it has not begun the second.
+#[test]
+fn a_worker_is_at_its_last_frame_until_it_says_more() {
+    let (mut link, mut worker) = both_ends();
+    let frame = Frame { kind: FrameKind::Tasks, header: 0, first: 0, count: 1, skip: 0 };
+    for seq in 0..5 {
+        assert_eq!(link.send(&frame, &[7], &[]).unwrap(), Some(seq));
+    }
+    for seq in 0..3 {
+        assert_eq!(worker.next().unwrap().frame.count, 1);
+        worker.start(0);
+        worker.value(0, &[8], &[]).unwrap();
+        worker.finish(1, 1).unwrap();
+        assert_eq!(link.receive().unwrap().unwrap().seq, seq);
+        link.consumed();
+        link.release_below(seq + 1);
+        let Progress { seq: at, started, done } = link.progress();
+        assert_eq!((at, started, done), (seq, 1, 1));
+    }
+}
