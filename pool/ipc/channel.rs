@@ -173,9 +173,10 @@ impl ChannelLink {
     ///
     /// What has arrived is none.
     fn next_message(&mut self) -> io::Result<Option<Message>> {
-        for _ in 0..self.reads {
+        for reads in 0..self.reads {
             if let Some(message) = self.arrived.take()? {
-                if self.arrived.may_have_more() {
+                // If nothing was read for it, what the reactor has told was of something else that is there.
+                if reads == 0 || self.arrived.may_have_more() {
                     self.signals.changed.store(true, Relaxed);
                 }
                 return Ok(Some(message));
@@ -312,3 +313,6 @@ impl Link for ChannelLink {
 
     fn trim(&mut self) {}
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
