@@ -39,6 +39,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("pool/ipc/bell.rs", "promises that its memory consists of atomics"),
     ("pool/ipc/head.rs", "promises that it consists of atomics"),
     ("tests/common/descriptors.rs", "closes descriptors of the whole process"),
+    ("tests/common/evil.rs", "maims its own process, as broken code does"),
     ("tests/common/fork.rs", "forks, as foreign code does"),
     ("tests/common/seccomp.rs", "filters system calls"),
     ("tests/common/signals.rs", "ignores and handles signals, and handles exit"),

@@ -4,6 +4,7 @@
 
 pub(crate) mod alone;
 pub(crate) mod descriptors;
+pub(crate) mod evil;
 pub(crate) mod fork;
 pub(crate) mod journal;
 pub(crate) mod links;

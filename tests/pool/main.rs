@@ -9,6 +9,7 @@ mod errors;
 mod faults;
 mod forged;
 mod forks;
+mod hostile;
 mod insight;
 mod ipc_channel;
 mod later;
