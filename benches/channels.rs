@@ -1,4 +1,4 @@
-//! Queues and pipes beside Python's, crossbeam-channel between threads, and ipc-channel, taken in the same run.
+//! Queues, pipes and managers beside Python's, crossbeam-channel between threads, and ipc-channel, taken in the same run.
 //!
 //!     cargo bench --bench channels                 # all rows
 //!     cargo bench --bench channels -- queue_u64    # the rows whose name contains "queue_u64"
@@ -12,7 +12,7 @@ mod common;
 use common::{Row, runs};
 use crossbeam::channel;
 use multiproc::ipc_channel::ipc;
-use multiproc::{Connection, Process, Queue, RawValue, pipe};
+use multiproc::{Connection, DictProxy, Manager, Process, Queue, RawValue, pipe};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -139,6 +139,19 @@ fn ping_pong(asleep: bool) -> f64 {
     })
 }
 
+/// Microseconds for an operation on a map that another process holds.
+fn manager_dict(operation: fn(&DictProxy<String, u64>)) -> f64 {
+    const COUNT: usize = 20_000;
+    let manager = Manager::new().expect("a manager");
+    let dict = manager.dict((0..1000).map(|at| (at.to_string(), at))).expect("a map");
+    (0..1000).for_each(|_| operation(&dict));
+    runs(|| {
+        let start = Instant::now();
+        (0..COUNT).for_each(|_| operation(&dict));
+        start.elapsed().as_secs_f64() * 1e6 / COUNT as f64
+    })
+}
+
 const ITEMS: usize = 2_000_000;
 
 const ROWS: &[Row] = &[
@@ -151,6 +164,8 @@ const ROWS: &[Row] = &[
     ("queue_mebibytes", "GiB/s", mebibytes),
     ("pipe_round_trip", "us", || ping_pong(false)),
     ("pipe_round_trip_asleep", "us", || ping_pong(true)),
+    ("manager_dict_get", "us", || manager_dict(|dict| _ = black_box(dict.get("77".to_owned()).expect("get")))),
+    ("manager_dict_set", "us", || manager_dict(|dict| _ = dict.insert("77".to_owned(), 5).expect("set"))),
 ];
 
 const PYTHON: &str = r#"
@@ -191,7 +206,17 @@ def ping_pong(trips, pause):
         ours.close(); other.join()
         return taken * 1e6 / trips
     run(); return statistics.median(run() for _ in range(5))
+def manager_dict(operation):
+    manager = mp.Manager()
+    dict = manager.dict({str(at): at for at in range(1000)})
+    def run():
+        t = time.perf_counter()
+        for _ in range(5000): operation(dict)
+        return (time.perf_counter() - t) * 1e6 / 5000
+    run(); return statistics.median(run() for _ in range(5))
 rows = {
+    "manager_dict_get": lambda: manager_dict(lambda dict: dict.get("77")),
+    "manager_dict_set": lambda: manager_dict(lambda dict: dict.__setitem__("77", 5)),
     "pipe_round_trip": lambda: ping_pong(5000, 0),
     "pipe_round_trip_asleep": lambda: ping_pong(500, 0.0003),
     "queue_u64_1_1": lambda: queue(1, 1, 100000) / 1e6,

@@ -56,8 +56,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// # If a process dies
 ///
 /// A call that a dead process has begun comes to its end; one that waits for its object is not begun; the proxies of
-/// the process are given back. If the server dies, all calls end with
-/// [`ManagerError::is_gone`](crate::ManagerError::is_gone) within 100 ms, and the objects are lost.
+/// the process are given back, but for one that it was just taking or dropping, whose object stays until the server ends.
+/// If the server dies, all calls end with [`ManagerError::is_gone`](crate::ManagerError::is_gone) within 100 ms, and the
+/// objects are lost.
 pub struct Manager {
     handle: ManagerHandle,
     /// The server.
