@@ -262,6 +262,19 @@ impl<'a> Reader<'a> {
         self.at >= self.len()
     }
 
+    /// Whether the next bytes are these.
+    pub(crate) fn begins_with(&self, expected: &[u8]) -> bool {
+        let end = self.at.saturating_add(expected.len());
+        match self.bytes {
+            Bytes::Own(bytes) => bytes.get(self.at..end) == Some(expected),
+            Bytes::Shared(bytes) => bytes.slice(self.at, expected.len()).is_some_and(|part| {
+                let mut copy = vec![0; expected.len()];
+                part.read_into(&mut copy);
+                copy == expected
+            }),
+        }
+    }
+
     /// The position of the next `len` bytes, which are then read.
     #[inline]
     fn advance(&mut self, len: usize) -> Result<usize> {

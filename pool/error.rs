@@ -2,6 +2,7 @@
 //! [`RemoteError`] for errors of user code.
 
 mod barrier;
+mod collection;
 #[cfg(feature = "remote")]
 mod connection;
 mod exit;
@@ -17,6 +18,8 @@ mod remote_call;
 mod task;
 
 pub use barrier::BrokenBarrierError;
+pub use collection::CollectionError;
+pub(crate) use collection::CollectionKind;
 #[cfg(feature = "remote")]
 pub use connection::ConnectionError;
 #[cfg(feature = "remote")]
@@ -106,6 +109,9 @@ enum Kind {
     #[cfg(feature = "remote")]
     RemoteCall {
         source: RemoteCallError,
+    },
+    Collection {
+        source: CollectionError,
     },
     Manager {
         source: ManagerError,
@@ -214,6 +220,11 @@ impl Error {
     #[cold]
     fn of_remote_call(source: RemoteCallError) -> Error {
         Kind::RemoteCall { source }.into()
+    }
+
+    #[cold]
+    fn of_collection(source: CollectionError) -> Error {
+        Kind::Collection { source }.into()
     }
 
     #[cold]
@@ -342,6 +353,14 @@ impl Error {
         }
     }
 
+    /// Returns the failure of an operation on a shared map or list, if that is what this error is.
+    pub fn collection(&self) -> Option<&CollectionError> {
+        match &*self.kind {
+            Kind::Collection { source } => Some(source),
+            _ => None,
+        }
+    }
+
     /// Returns the failure of a call of a manager's object, if that is what this error is.
     pub fn manager(&self) -> Option<&ManagerError> {
         match &*self.kind {
@@ -431,6 +450,7 @@ impl fmt::Display for Error {
             Kind::Connection { source } => source.fmt(f),
             #[cfg(feature = "remote")]
             Kind::RemoteCall { source } => source.fmt(f),
+            Kind::Collection { source } => source.fmt(f),
             Kind::Manager { source } => source.fmt(f),
             Kind::Task { source } => source.fmt(f),
             Kind::Process { source } => source.fmt(f),

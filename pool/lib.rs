@@ -39,6 +39,7 @@
 //! | [`JoinableQueue`], [`OpenTask`] | tasks, and waiting until all are done |
 //! | [`pipe`], [`pipe_oneway`], [`Connection`] | two ends that send to each other |
 //! | [`channel`], [`Sender`], [`Receiver`], [`ReceiverIter`] | a queue that ends with its last sender |
+//! | [`SharedDict`], [`SharedList`] | a map and a list of values in shared memory |
 //! | [`Manager`], [`ManagerHandle`], [`Proxy`] | objects of any type in a process of their own, called from all others |
 //! | [`DictProxy`], [`ListProxy`], [`ValueProxy`], [`NamespaceProxy`] | those that Python's managers have |
 //! | `Listener`, `Client`, `RemoteConnection`, `Address`, `AuthKey`, `PyValue` (feature `remote`) | messages to and from other programs, also in Python |
@@ -46,7 +47,7 @@
 //! | `ManagerServer`, `Exposed`, `PyException` (feature `remote`) | objects of this program, for others that may be in Python |
 //! | [`Element`], [`Pod`], [`Integer`], [`bytemuck`] | what may be shared |
 //! | [`shared_memory_report`], [`SharedMemoryReport`] | what is in shared memory |
-//! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`PutError`], [`GetError`], [`ManagerError`], [`RemoteError`] | what can go wrong |
+//! | [`Error`], [`TaskError`], [`ProcessError`], [`LockError`], [`BrokenBarrierError`], [`PutError`], [`GetError`], [`CollectionError`], [`ManagerError`], [`RemoteError`] | what can go wrong |
 //! | [`Payload`], [`Args`], [`Portable`], [`Task`], [`call`] | what can travel, and what can be called |
 //! | [`Ipc`], [`ipc_channel`] | ends of ipc-channel in values of one's own that travel |
 //! | [`cpu_count`], [`init`] | how many CPUs there are; programs without the feature `auto` |
@@ -83,6 +84,7 @@ mod api;
 mod attached_fds;
 mod channels;
 mod codec;
+mod collections;
 #[cfg(feature = "remote")]
 mod connection;
 mod engine;
@@ -119,6 +121,8 @@ pub use crate::channels::readiness::Readiness;
 pub use crate::channels::simple::SimpleQueue;
 pub use crate::channels::wait::{Waitable, wait};
 pub use crate::codec::Payload;
+pub use crate::collections::dict::SharedDict;
+pub use crate::collections::list::SharedList;
 #[cfg(feature = "remote")]
 pub use crate::connection::{
     address::Address,
@@ -132,8 +136,8 @@ pub use crate::engine::call::progress::Progress;
 pub use crate::engine::core::stats::{PoolStats, WorkerStats};
 pub use crate::engine::watch::output::OutputLine;
 pub use crate::error::{
-    BrokenBarrierError, Error, GetError, LockError, ManagerError, ProcessError, PutError, RemoteError, Result,
-    TaskError,
+    BrokenBarrierError, CollectionError, Error, GetError, LockError, ManagerError, ProcessError, PutError, RemoteError,
+    Result, TaskError,
 };
 #[cfg(feature = "remote")]
 pub use crate::error::{ConnectionError, RemoteCallError};

@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["sync"],
     &["shared", "ipc", "connection"],
     &["channels"],
-    &["process"],
+    &["process", "collections"],
     &["managers"],
     &["engine"],
     &["api"],

@@ -22,9 +22,9 @@ const WORD: usize = 8;
 pub(super) const SMALLEST: usize = SMALL * WORD;
 
 /// The shared heap's books, for a queue that lies in this block behind so many bytes.
-pub(super) struct HeapBooks<'a> {
-    pub(super) block: &'a Block,
-    pub(super) front: usize,
+pub(crate) struct HeapBooks<'a> {
+    pub(crate) block: &'a Block,
+    pub(crate) front: usize,
 }
 
 impl Books for HeapBooks<'_> {
@@ -49,20 +49,20 @@ impl Books for HeapBooks<'_> {
 }
 
 /// A value that was serialised, or was not yet read.
-pub(super) enum Packed {
+pub(crate) enum Packed {
     Small([u64; SMALL], usize),
     Block(Block),
 }
 
 impl Packed {
-    pub(super) fn item(&self) -> Item<'_, Block> {
+    pub(crate) fn item(&self) -> Item<'_, Block> {
         match self {
             Packed::Small(words, len) => Item::Small(words, *len),
             Packed::Block(block) => Item::Block(block),
         }
     }
 
-    pub(super) fn of(item: Taken<'_, Block>) -> Packed {
+    pub(crate) fn of(item: Taken<'_, Block>) -> Packed {
         match item {
             Taken::Small(words, len) => {
                 let mut copy = [0; SMALL];
@@ -107,7 +107,7 @@ pub(super) fn pack<T: Payload>(value: &T, small: usize) -> Result<Packed, QueueK
 }
 
 /// Bytes, and what they refer to.
-pub(super) fn pack_message(bytes: &[u8], pins: Pins, small: usize) -> Result<Packed, QueueKind> {
+pub(crate) fn pack_message(bytes: &[u8], pins: Pins, small: usize) -> Result<Packed, QueueKind> {
     if pins.is_empty() { pack_bytes(&[bytes], small) } else { in_block(&[bytes], pins) }
 }
 
@@ -164,7 +164,7 @@ pub(super) fn unpack<T: Payload>(item: Packed) -> Result<T, QueueKind> {
 }
 
 /// The bytes of an item, to be read where they are.
-pub(super) fn reader(item: &Packed) -> Result<Reader<'_>, QueueKind> {
+pub(crate) fn reader(item: &Packed) -> Result<Reader<'_>, QueueKind> {
     Ok(match item {
         Packed::Small(words, len) => {
             let bytes: &[u8] = bytemuck::cast_slice(words);

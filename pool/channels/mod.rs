@@ -4,7 +4,7 @@ pub(crate) mod channel;
 mod core;
 #[cfg(all(test, not(loom)))]
 mod fuzz;
-mod item;
+pub(crate) mod item;
 pub(crate) mod joinable;
 pub(crate) mod line;
 pub(crate) mod pipe;

@@ -37,6 +37,10 @@ pub(crate) enum Kind {
     Manager = 21,
     /// Stands for all proxies of an object that a manager holds.
     Object = 22,
+    /// The slots of a map, which hold its larger entries.
+    Dict = 23,
+    /// The slots of a list, which hold its larger entries.
+    List = 24,
 }
 
 impl Kind {
@@ -45,7 +49,7 @@ impl Kind {
 
     /// Whether blocks of this kind may hold other blocks, see [`held`](crate::heap::held).
     pub(crate) fn holds(kind: u8) -> bool {
-        [Kind::Queue, Kind::Item].iter().any(|it| *it as u8 == kind)
+        [Kind::Queue, Kind::Item, Kind::Dict, Kind::List].iter().any(|it| *it as u8 == kind)
     }
 
     /// The kinds of blocks that must be opened to take a dead process off them.

@@ -104,7 +104,6 @@ impl Server {
                 Err(kind) => request::failure(&ManagerKind::Decode { text: kind.to_string() }),
             };
             original.end_forks();
-            drop(open);
             drop(asked);
             if let Err(kind) = line.answer(reply) {
                 // It cannot travel, or there is no memory for it; that can be said in few words.
@@ -112,6 +111,8 @@ impl Server {
                     return;
                 }
             }
+            // Not before the reply is sent: the server may end here.
+            drop(open);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::sync::algorithm::queue::{self, Queue, Shape};
 use crate::sync::algorithm::rlock::RLock;
 use crate::sync::algorithm::rwlock::RwLock;
 use crate::sync::algorithm::semaphore::Semaphore;
+use crate::sync::algorithm::store::{self, Store};
 use crate::sync::algorithm::tally::Tally;
 use crate::sync::algorithm::word::Word;
 use crate::sync::party::Here;
@@ -34,6 +35,8 @@ pub(crate) fn reclaim(kind: u8, memory: &Memory, index: u32, deadline: Deadline)
         memory.view::<RLock>(0).inspect(|lock| lock.reclaim(slot));
     } else if is_one_of(&[Kind::Queue]) {
         memory.view::<queue::Head>(0).inspect(|head| Queue::reclaim(head, slot));
+    } else if let Some(stores) = stores(kind).and_then(|count| memory.views::<store::Head>(0, count)) {
+        stores.iter().for_each(|head| Store::reclaim(head, slot));
     } else if is_one_of(&[Kind::Tally]) {
         memory.view::<Tally>(0).inspect(|tally| tally.reclaim(slot));
     } else if let Some(kind) = Kind::OPENED.iter().find(|it| **it as u8 == kind) {
@@ -51,6 +54,15 @@ pub(crate) fn reclaim(kind: u8, memory: &Memory, index: u32, deadline: Deadline)
     true
 }
 
+/// How many stores a block of this kind consists of; `None` = it does not.
+fn stores(kind: u8) -> Option<usize> {
+    match kind {
+        _ if kind == Kind::Dict as u8 => Some(store::dict::SHARDS),
+        _ if kind == Kind::List as u8 => Some(1),
+        _ => None,
+    }
+}
+
 /// What a block holds of other blocks.
 fn holdings(kind: u8, memory: &Memory, each: &mut dyn FnMut(u64)) {
     let len = memory.bytes().len();
@@ -60,6 +72,12 @@ fn holdings(kind: u8, memory: &Memory, each: &mut dyn FnMut(u64)) {
         // One that was never filled in holds nothing.
         let Some(shape) = Shape::read(head, words.len()) else { return };
         return Queue { head, words, shape: &shape }.held(each);
+    } else if let Some((count, heads)) = stores(kind).and_then(|count| Some((count, memory.views(0, count)?))) {
+        for (at, head) in heads.iter().enumerate() {
+            let words = store::words_in(len, count, at).and_then(|(start, len)| memory.views(start, len));
+            words.inspect(|words| Store { head, words, shape: store::Shape::of(words.len()) }.held(each));
+        }
+        return;
     } else if kind == Kind::Item as u8 {
         // Their number comes first.
         let count = memory.view::<AtomicU64>(0).map_or(0, |count| count.load(Ordering::Acquire));

@@ -8,6 +8,7 @@ use crate::sync::algorithm::queue;
 use crate::sync::algorithm::rlock::RLock;
 use crate::sync::algorithm::rwlock::RwLock;
 use crate::sync::algorithm::semaphore::Semaphore;
+use crate::sync::algorithm::store;
 use crate::sync::algorithm::tally::Tally;
 use crate::sync::algorithm::word::Word;
 use crate::sys::memory::Atomics;
@@ -41,6 +42,10 @@ unsafe impl Atomics for RLock {}
 // bytes in all (checked below), a multiple of the alignment.
 unsafe impl Atomics for queue::Head {}
 
+// SAFETY: repr(C): a pair of AtomicU32 and seven AtomicU64; so no padding, and 64 bytes in all (checked below), which is the
+// alignment.
+unsafe impl Atomics for store::Head {}
+
 // SAFETY: repr(C), AtomicU32 only.
 unsafe impl Atomics for Tally {}
 
@@ -55,4 +60,5 @@ const _: () = {
     assert!(size_of::<RwLock>() <= 4096);
     assert!(size_of::<queue::Head>() == 512);
     assert!(size_of::<Tally>() <= 4096);
+    assert!(size_of::<store::Head>() == 64);
 };

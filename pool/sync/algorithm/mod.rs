@@ -15,6 +15,7 @@ pub(crate) mod rlock;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
 pub(crate) mod sleepers;
+pub(crate) mod store;
 #[cfg(all(test, not(loom)))]
 mod stress;
 pub(crate) mod tally;
