@@ -6,6 +6,8 @@ pub(crate) mod address;
 pub(crate) mod auth;
 pub(crate) mod client;
 mod frame;
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 mod handshake;
 pub(crate) mod listener;
 pub(crate) mod remote;

@@ -113,7 +113,7 @@ impl RemoteConnection {
     }
 
     /// Receives the next value, as soon as it is there. Nothing of what the other end could make Python call is called; what
-    /// is read takes at most 64 times as much memory as the message, and 16 MiB.
+    /// is read takes at most 256 times as much memory as the message, and 32 MiB.
     ///
     /// # Errors
     ///

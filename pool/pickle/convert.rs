@@ -26,8 +26,8 @@ impl PyValue {
 
     /// Reads what Python's `pickle.dumps` has written, with any of its protocols.
     ///
-    /// Nothing is called, whatever the bytes say. What is read takes at most 64 times as much memory as the bytes, and 16
-    /// MiB.
+    /// Nothing is called, whatever the bytes say. Reading takes at most 256 times as much memory as the bytes, and 32 MiB: a
+    /// byte can be a whole value, and a pickle can hold one object more than once.
     ///
     /// # Errors
     ///

@@ -3,6 +3,8 @@
 mod convert;
 mod de;
 pub(crate) mod failure;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod fuzz;
 mod raw_text;
 pub(crate) mod read;
 mod ser;

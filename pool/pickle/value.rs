@@ -110,13 +110,9 @@ impl PyValue {
 
 /// The same number in as few bytes as will do: the highest are dropped while they only repeat the sign.
 fn shortest(bytes: &[u8]) -> &[u8] {
-    let mut bytes = bytes;
-    while let [.., second, first] = bytes
-        && (*first == 0 && *second < 0x80 || *first == 0xff && *second >= 0x80)
-    {
-        bytes = &bytes[..bytes.len() - 1];
-    }
-    bytes
+    let repeats = |pair: &[u8]| matches!(*pair, [second, first] if first == if second < 0x80 { 0 } else { 0xff });
+    let spare = bytes.windows(2).rev().take_while(|pair| repeats(pair)).count();
+    &bytes[..bytes.len() - spare]
 }
 
 /// A number of at most 16 bytes.

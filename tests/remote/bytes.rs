@@ -1,7 +1,7 @@
 //! Messages between two ends that both behave.
 
 use crate::common::watchdog::watchdog;
-use multiproc::{Address, AuthKey, Client, Listener, RemoteConnection};
+use multiproc::{Address, AuthKey, Client, Listener, Queue, RemoteConnection, wait};
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
@@ -144,4 +144,22 @@ fn readiness_is_told_through_the_descriptors() {
     assert!(!ready(server.as_fd()));
     drop(client);
     assert!(ready(server.as_fd()));
+}
+
+#[test]
+fn a_wait_over_listeners_connections_and_queues() {
+    let _watchdog = watchdog(60);
+    let (queue, soon) = (Queue::<u8>::new(), Duration::from_secs(20));
+    let listener = Listener::bind(("localhost", 0), AuthKey::none()).unwrap();
+    assert!(wait(&[&listener, &queue], Duration::ZERO).unwrap().is_empty());
+    let client = Client::connect(listener.address(), AuthKey::none()).unwrap();
+    assert_eq!(wait(&[&queue, &listener], soon).unwrap(), [1]);
+    let server = listener.accept().unwrap();
+    assert!(wait(&[&listener, &server, &client], Duration::ZERO).unwrap().is_empty());
+    client.send(&1).unwrap();
+    queue.put(1).unwrap();
+    assert_eq!(wait(&[&client, &server, &queue], soon).unwrap(), [1, 2]);
+    drop(server);
+    assert_eq!(wait(&[&listener, &client], soon).unwrap(), [1]);
+    assert!(client.recv::<u8>().unwrap_err().is_disconnected());
 }

@@ -6,6 +6,8 @@ mod create;
 pub(crate) mod dict;
 pub(crate) mod exception;
 pub(crate) mod exposed;
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 pub(crate) mod list;
 pub(crate) mod locks;
 pub(crate) mod manager;
