@@ -8,8 +8,8 @@ use crate::heap::kind::Kind;
 use crate::heap::scope::Pins;
 use crate::heap::tree;
 use crate::sync::algorithm::queue::{Head, Item, Queue, Refusal, Shape, Taken, Wait};
-use crate::sync::party::Here;
 use crate::sync::reclaim;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::time::Deadline;
 use serde::de::Error as _;
@@ -107,22 +107,22 @@ impl<T: Payload> Core<T> {
 
     #[inline]
     fn put_one(&self, value: &T, patience: Patience, is_over: &dyn Fn() -> bool) -> Result<(), QueueKind> {
-        let here = Here::new().map_err(no_part)?;
+        let caller = ThisThread::new().map_err(no_part)?;
         let (_, refusal) = if item::number(value).is_some() {
-            self.put_numbers(&here, std::slice::from_ref(value), patience.wait(is_over))
+            self.put_numbers(&caller, std::slice::from_ref(value), patience.wait(is_over))
         } else {
             let packed = item::pack(value, self.place.shape.small())?;
-            self.queue().put(&here, &self.books(), 1, |_| packed.item(), patience.wait(is_over))
+            self.queue().put(&caller, &self.books(), 1, |_| packed.item(), patience.wait(is_over))
         };
         refusal.map_or(Ok(()), |refusal| Err(kind_of(refusal)))
     }
 
     /// Puts values that are numbers.
     #[inline]
-    fn put_numbers(&self, here: &Here, values: &[T], wait: Wait<'_>) -> (usize, Option<Refusal>) {
+    fn put_numbers(&self, caller: &ThisThread, values: &[T], wait: Wait<'_>) -> (usize, Option<Refusal>) {
         // All values of a type are, or none.
         let number = |at: usize| item::number(&values[at]).unwrap_or(Item::Number([0; 2], 0));
-        self.queue().put(here, &self.books(), values.len(), number, wait)
+        self.queue().put(caller, &self.books(), values.len(), number, wait)
     }
 
     /// Puts all values, and gives those back that it could not put.
@@ -132,12 +132,12 @@ impl<T: Payload> Core<T> {
         patience: Patience,
         is_over: &dyn Fn() -> bool,
     ) -> Result<(), PutError<Vec<T>>> {
-        let here = match Here::new() {
-            Ok(here) => here,
+        let caller = match ThisThread::new() {
+            Ok(caller) => caller,
             Err(error) => return Err(PutError::new(no_part(error), values)),
         };
         let (done, refusal) = if values.first().is_some_and(|value| item::number(value).is_some()) {
-            self.put_numbers(&here, &values, patience.wait(is_over))
+            self.put_numbers(&caller, &values, patience.wait(is_over))
         } else {
             // All are serialised before the first is put, so that none is if one refuses.
             let items: Result<Vec<_>, _> =
@@ -145,7 +145,7 @@ impl<T: Payload> Core<T> {
             match items {
                 Ok(items) => {
                     let item = |at: usize| items[at].item();
-                    self.queue().put(&here, &self.books(), items.len(), item, patience.wait(is_over))
+                    self.queue().put(&caller, &self.books(), items.len(), item, patience.wait(is_over))
                 }
                 Err(kind) => return Err(PutError::new(kind, values)),
             }
@@ -212,9 +212,9 @@ impl<T: Payload> Core<T> {
         patience: Patience,
         is_over: &dyn Fn() -> bool,
     ) -> Result<(), QueueKind> {
-        let here = Here::new().map_err(no_part)?;
+        let caller = ThisThread::new().map_err(no_part)?;
         let packed = item::pack_message(bytes, pins, self.place.shape.small())?;
-        let (_, refusal) = self.queue().put(&here, &self.books(), 1, |_| packed.item(), patience.wait(is_over));
+        let (_, refusal) = self.queue().put(&caller, &self.books(), 1, |_| packed.item(), patience.wait(is_over));
         refusal.map_or(Ok(()), |refusal| Err(kind_of(refusal)))
     }
 
@@ -242,7 +242,7 @@ impl<T: Payload> Core<T> {
 
     /// Waits for an item, or the end; whether there is either.
     pub(super) fn poll(&self, patience: Patience, is_over: &dyn Fn() -> bool) -> Result<bool, Error> {
-        Here::new()?;
+        ThisThread::new()?;
         Ok(self.queue().poll(patience.wait(is_over)))
     }
 
@@ -255,8 +255,8 @@ impl<T: Payload> Core<T> {
         before: impl Fn(usize),
         out: impl FnMut(Taken<'_, Block>),
     ) -> Result<usize, GetError> {
-        let here = Here::new()?;
-        match self.queue().take(&here, &self.books(), most, &before, out, patience.wait(is_over)) {
+        let caller = ThisThread::new()?;
+        match self.queue().take(&caller, &self.books(), most, &before, out, patience.wait(is_over)) {
             Ok(count) => Ok(count),
             Err(Refusal::TimedOut) => Ok(0),
             Err(refusal) => Err(GetError::new(kind_of(refusal))),
@@ -284,8 +284,8 @@ impl<T> Core<T> {
     }
 
     pub(super) fn close(&self) -> Result<(), Error> {
-        let here = Here::new()?;
-        self.queue().close(&here, &HeapBooks { block: self.place.head.block(), front: FRONT });
+        let caller = ThisThread::new()?;
+        self.queue().close(&caller, &HeapBooks { block: self.place.head.block(), front: FRONT });
         Ok(())
     }
 

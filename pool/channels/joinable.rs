@@ -9,9 +9,9 @@ use crate::error::{Error, GetError, PutError, QueueKind};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::sync::algorithm::tally::Tally;
-use crate::sync::algorithm::word::Parties;
+use crate::sync::algorithm::word::Caller;
 use crate::sync::handle::{expect, make, read_block};
-use crate::sync::party::Here;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -172,7 +172,7 @@ impl<T: Payload> JoinableQueue<T> {
     }
 
     fn take(&self, patience: Patience) -> Result<Option<OpenTask<'_, T>>, GetError> {
-        let slot = Here::new()?.me().slot();
+        let slot = ThisThread::new()?.me().slot();
         let value = self.core.get(patience, &never, |items| self.tally.take(slot, items));
         if value.as_ref().is_err_and(GetError::is_decode) {
             self.tally.done(slot);
@@ -188,7 +188,7 @@ impl<T> JoinableQueue<T> {
     ///
     /// [`GetError::is_too_many_done`]: there is none.
     pub fn task_done(&self) -> Result<(), GetError> {
-        Here::new()?;
+        ThisThread::new()?;
         self.tally.done_by_somebody().then_some(()).ok_or_else(|| GetError::new(QueueKind::TooManyDone))
     }
 
@@ -203,7 +203,7 @@ impl<T> JoinableQueue<T> {
     /// Waits as long as a living process holds the guard of a task, or nobody takes what is in the queue; see
     /// [`JoinableQueue::join_timeout`].
     pub fn join(&self) -> Result<(), Error> {
-        self.tally.join_until(&Here::new()?, || self.core.put_so_far(), Deadline::NEVER);
+        self.tally.join_until(&ThisThread::new()?, || self.core.put_so_far(), Deadline::NEVER);
         Ok(())
     }
 
@@ -213,7 +213,7 @@ impl<T> JoinableQueue<T> {
     ///
     /// See [`JoinableQueue::join`].
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, Error> {
-        Ok(self.tally.join_until(&Here::new()?, || self.core.put_so_far(), Deadline::after(timeout)))
+        Ok(self.tally.join_until(&ThisThread::new()?, || self.core.put_so_far(), Deadline::after(timeout)))
     }
 
     /// Returns how many tasks wait to be taken: the exact number, at one moment.
@@ -290,8 +290,8 @@ impl<T> OpenTask<'_, T> {
     fn end(&mut self, end: fn(&Tally, u16)) -> T {
         let value = self.value.take();
         // In a fork it is the other process's.
-        if let Ok(here) = Here::new() {
-            end(self.tally, here.me().slot());
+        if let Ok(caller) = ThisThread::new() {
+            end(self.tally, caller.me().slot());
         }
         value.unwrap_or_else(|| unreachable!("a guard ends once"))
     }

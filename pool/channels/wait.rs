@@ -9,7 +9,7 @@ use super::watcher::{Bell, Inlet, Watch};
 use crate::error::Error;
 use crate::sync::algorithm::sleepers::Sleepers;
 use crate::sync::algorithm::word::Spin;
-use crate::sync::party::Here;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::futex::Slices;
 use crate::sys::poll::{self, Interest, Waker};
 use crate::sys::time::Deadline;
@@ -117,7 +117,7 @@ pub fn wait(sources: &[&dyn Waitable], timeout: impl Into<Option<Duration>>) -> 
         }
     }
     if !inlets.is_empty() {
-        Here::new()?;
+        ThisThread::new()?;
     }
     let mut bells = None;
     loop {

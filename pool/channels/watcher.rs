@@ -13,7 +13,7 @@ use super::core::Place;
 use crate::error::Error;
 use crate::heap::held;
 use crate::sync::algorithm::sleepers::Sleepers;
-use crate::sync::party::Here;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::atomic::{AtomicU32, Ordering};
 use crate::sys::fork::fork_generation;
 use crate::sys::futex::{self, Slices};
@@ -95,7 +95,7 @@ impl Watch {
     ///
     /// This process has no part in shared memory.
     pub(super) fn new(inlet: Inlet, bell: Bell) -> Result<Watch, Error> {
-        Here::new()?;
+        ThisThread::new()?;
         Ok(Watch { wish: Arc::new(Wish { inlet, bell }), generation: fork_generation() })
     }
 
@@ -114,7 +114,7 @@ impl Watch {
     ///
     /// The thread for it cannot be started, or this process is a fork.
     pub(super) fn arm(&self) -> Result<(), Error> {
-        Here::new()?;
+        ThisThread::new()?;
         let watcher = Watcher::running()?;
         let mut wishes = watcher.wishes.lock();
         if !wishes.iter().any(|wish| Arc::ptr_eq(wish, &self.wish)) {

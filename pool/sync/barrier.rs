@@ -7,7 +7,7 @@ use crate::identity::{Callable, Entry, FnRef};
 use crate::portable::Portable;
 use crate::sync::algorithm::barrier::{self, Broken, MOST_PROCESSES};
 use crate::sync::handle::{expect, make, read};
-use crate::sync::party::Here;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::any::conjure;
 use crate::sys::time::Deadline;
 use serde::de::Error as _;
@@ -183,7 +183,7 @@ impl Barrier {
 
     fn wait_until(&self, deadline: Deadline) -> Result<usize, BrokenBarrierError> {
         let action = self.action.map(Entry::call);
-        let waited = self.shared.wait_until(&Here::new()?, deadline, action);
+        let waited = self.shared.wait_until(&ThisThread::new()?, deadline, action);
         waited.map(|index| index as usize).map_err(|Broken| BrokenBarrierError::BROKEN)
     }
 
@@ -193,7 +193,7 @@ impl Barrier {
     ///
     /// [`BrokenBarrierError::is_shared_memory`] in a process that was forked from one that uses the shared memory.
     pub fn abort(&self) -> Result<(), BrokenBarrierError> {
-        self.shared.abort(&Here::new()?);
+        self.shared.abort(&ThisThread::new()?);
         Ok(())
     }
 
@@ -203,14 +203,14 @@ impl Barrier {
     ///
     /// See [`Barrier::abort`].
     pub fn reset(&self) -> Result<(), BrokenBarrierError> {
-        self.shared.reset(&Here::new()?);
+        self.shared.reset(&ThisThread::new()?);
         Ok(())
     }
 
     /// Returns whether the barrier is broken.
     pub fn broken(&self) -> bool {
         // For a process that has no part in it, it is.
-        Here::new().map_or(true, |here| self.shared.broken(&here))
+        ThisThread::new().map_or(true, |caller| self.shared.broken(&caller))
     }
 
     /// Returns how many parties wait, at this moment.

@@ -4,11 +4,11 @@ use crate::error::{Error, LockError};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::sync::algorithm::condition::{self, Monitor, NotWaited};
-use crate::sync::algorithm::word::{NotReleased, Outcome, Parties};
+use crate::sync::algorithm::word::{Caller, NotReleased, Outcome};
 use crate::sync::handle::{expect, make, read};
 use crate::sync::lock::{Lock, LockGuard};
-use crate::sync::party::Here;
 use crate::sync::rlock::{RLock, RLockGuard};
+use crate::sync::this_thread::ThisThread;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -63,24 +63,24 @@ enum Guarding {
 }
 
 impl Monitor for Guarding {
-    fn holds(&self, parties: &impl Parties) -> bool {
+    fn holds(&self, caller: &impl Caller) -> bool {
         match self {
-            Guarding::Lock(lock) => lock.word().holds(parties),
-            Guarding::RLock(lock) => lock.algorithm().holds(parties),
+            Guarding::Lock(lock) => lock.word().holds(caller),
+            Guarding::RLock(lock) => lock.algorithm().holds(caller),
         }
     }
 
-    fn let_go(&self, parties: &impl Parties) -> Result<u32, NotReleased> {
+    fn let_go(&self, caller: &impl Caller) -> Result<u32, NotReleased> {
         match self {
-            Guarding::Lock(lock) => lock.word().let_go(parties),
-            Guarding::RLock(lock) => lock.algorithm().let_go(parties),
+            Guarding::Lock(lock) => lock.word().let_go(caller),
+            Guarding::RLock(lock) => lock.algorithm().let_go(caller),
         }
     }
 
-    fn take_again(&self, parties: &impl Parties, before: u32) -> Outcome {
+    fn take_again(&self, caller: &impl Caller, before: u32) -> Outcome {
         match self {
-            Guarding::Lock(lock) => lock.word().take_again(parties, before),
-            Guarding::RLock(lock) => lock.algorithm().take_again(parties, before),
+            Guarding::Lock(lock) => lock.word().take_again(caller, before),
+            Guarding::RLock(lock) => lock.algorithm().take_again(caller, before),
         }
     }
 }
@@ -299,18 +299,18 @@ impl Condition {
     }
 
     fn wait_until(&self, deadline: Deadline) -> Result<bool, LockError> {
-        let here = Here::new()?;
+        let caller = ThisThread::new()?;
         if let Guarding::Lock(lock) = &self.lock {
             // Who lends what the lock protects relies on it being held: by this thread, so that nobody else can begin
             // to lend meanwhile. Threads that share their number with others could.
-            if !here.is_unique() {
+            if !caller.is_unique() {
                 return Err(LockError::TOO_MANY);
             }
-            if lock.word().owner() == Some(here.me()) && lock.block().is_lent() {
+            if lock.word().owner() == Some(caller.me()) && lock.block().is_lent() {
                 return Err(LockError::LENT);
             }
         }
-        let waited = self.shared.wait_until(&here, &self.lock, deadline).map_err(|error| match error {
+        let waited = self.shared.wait_until(&caller, &self.lock, deadline).map_err(|error| match error {
             NotWaited::NotHeld => LockError::NOT_INSIDE,
             NotWaited::TooMany => LockError::TOO_MANY,
         })?;
@@ -329,7 +329,7 @@ impl Condition {
     ///
     /// [`LockError::is_not_held`] when this thread does not hold the lock.
     pub fn notify(&self, count: usize) -> Result<usize, LockError> {
-        self.shared.notify(&Here::new()?, &self.lock, count).map_err(|_| LockError::NOT_INSIDE)
+        self.shared.notify(&ThisThread::new()?, &self.lock, count).map_err(|_| LockError::NOT_INSIDE)
     }
 
     /// Wakes all waiters, and returns how many it woke.

@@ -3,8 +3,8 @@
 use crate::error::{Error, LockError};
 use crate::heap::block::{Block, Shared};
 use crate::heap::kind::Kind;
-use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties, Word};
-use crate::sync::party::{Here, pid_of};
+use crate::sync::algorithm::word::{Caller, NotReleased, Outcome, Owner, Word};
+use crate::sync::this_thread::{ThisThread, pid_of};
 use crate::sys::time::Deadline;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -100,7 +100,7 @@ impl Lock {
     /// Waits as long as a living process holds the lock; see [`Lock::lock_timeout`].
     #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>, LockError> {
-        match self.word.lock(&Here::new()?) {
+        match self.word.lock(&ThisThread::new()?) {
             Outcome::Acquired => Ok(LockGuard::new(self)),
             // Without a time limit there is no third way to end.
             other => self.guard(other)?.ok_or(LockError::WOULD_DEADLOCK),
@@ -113,7 +113,7 @@ impl Lock {
     ///
     /// [`LockError::is_owner_died`], as [`Lock::lock`].
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>, LockError> {
-        self.guard(self.word.try_lock(&Here::new()?))
+        self.guard(self.word.try_lock(&ThisThread::new()?))
     }
 
     /// Waits for the lock for at most `timeout`; `None` when it was held all the time.
@@ -131,7 +131,7 @@ impl Lock {
     ///
     /// See [`Lock::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard<'_>>, LockError> {
-        self.guard(self.word.lock_until(&Here::new()?, Deadline::after(timeout)))
+        self.guard(self.word.lock_until(&ThisThread::new()?, Deadline::after(timeout)))
     }
 
     /// Waits for the lock and takes it even if a holder has died: to repair what the lock protects.
@@ -150,8 +150,8 @@ impl Lock {
     ///
     /// [`LockError::is_would_deadlock`], as [`Lock::lock`].
     pub fn lock_poisoned(&self) -> Result<LockGuard<'_>, LockError> {
-        let here = Here::new()?;
-        match self.word.lock(&here) {
+        let caller = ThisThread::new()?;
+        match self.word.lock(&caller) {
             Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(LockGuard::new(self)),
             _ => Err(LockError::WOULD_DEADLOCK),
         }
@@ -179,7 +179,7 @@ impl Lock {
     ///
     /// Waits as long as a living process holds the lock, also this one; see [`Lock::acquire_timeout`].
     pub fn acquire(&self) -> Result<(), LockError> {
-        self.held(self.word.acquire_until(&Here::new()?, Deadline::NEVER)).map(drop)
+        self.held(self.word.acquire_until(&ThisThread::new()?, Deadline::NEVER)).map(drop)
     }
 
     /// Takes the lock raw if it is free, and returns whether it did: Python's `acquire(block=False)`.
@@ -188,7 +188,7 @@ impl Lock {
     ///
     /// [`LockError::is_owner_died`].
     pub fn try_acquire(&self) -> Result<bool, LockError> {
-        self.held(self.word.try_acquire(&Here::new()?))
+        self.held(self.word.try_acquire(&ThisThread::new()?))
     }
 
     /// Waits for the lock for at most `timeout` and takes it raw. Returns whether it did: Python's
@@ -198,7 +198,7 @@ impl Lock {
     ///
     /// See [`Lock::acquire`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
-        self.held(self.word.acquire_until(&Here::new()?, Deadline::after(timeout)))
+        self.held(self.word.acquire_until(&ThisThread::new()?, Deadline::after(timeout)))
     }
 
     /// Releases the lock that this or another process has acquired raw: Python's `release()`.
@@ -249,7 +249,7 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             None => f.write_str("None"),
-            Some(owner) if Here::new().is_ok_and(|here| here.me() == owner) => f.write_str("this thread"),
+            Some(owner) if ThisThread::new().is_ok_and(|caller| caller.me() == owner) => f.write_str("this thread"),
             Some(owner) => write!(f, "process {}", pid_of(owner)),
         }
     }
@@ -300,7 +300,7 @@ impl<'a> LockGuard<'a> {
     /// Whether this process holds the lock, and is not a fork that has a copy of the guard.
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
-        Here::known().is_some()
+        ThisThread::known().is_some()
     }
 
     /// See [`LockGuard::lend`].
@@ -317,9 +317,9 @@ impl<'a> LockGuard<'a> {
 
     /// Says that what the lock protects is sound again: [`Lock::lock`] works as before from now on.
     pub fn clear_poison(&self) {
-        if let Some(here) = Here::known() {
+        if let Some(caller) = ThisThread::known() {
             // This thread holds it, so it cannot be refused.
-            let _ = self.word.clear_poison(here.me());
+            let _ = self.word.clear_poison(caller.me());
         }
     }
 }
@@ -334,9 +334,9 @@ impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         // A fork that has a copy of the guard is not known. It does not hold the lock.
-        if let Some(here) = Here::known() {
+        if let Some(caller) = ThisThread::known() {
             // Only memory that somebody has written over could refuse.
-            let _ = self.word.unlock(here.me());
+            let _ = self.word.unlock(caller.me());
         }
     }
 }

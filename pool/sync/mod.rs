@@ -8,10 +8,10 @@ pub(crate) mod condition;
 pub(crate) mod event;
 pub(crate) mod handle;
 pub(crate) mod lock;
-pub(crate) mod party;
 pub(crate) mod reclaim;
 pub(crate) mod rlock;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
 #[allow(unsafe_code)]
 pub(crate) mod slice;
+pub(crate) mod this_thread;

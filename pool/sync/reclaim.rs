@@ -14,7 +14,7 @@ use crate::sync::algorithm::semaphore::Semaphore;
 use crate::sync::algorithm::store::{self, Store};
 use crate::sync::algorithm::tally::Tally;
 use crate::sync::algorithm::word::Word;
-use crate::sync::party::Here;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::time::Deadline;
 
@@ -41,12 +41,12 @@ pub(crate) fn reclaim(kind: u8, memory: &Memory, index: u32, deadline: Deadline)
         memory.view::<Tally>(0).inspect(|tally| tally.reclaim(slot));
     } else if let Some(kind) = Kind::OPENED.iter().find(|it| **it as u8 == kind) {
         // Whoever releases what a dead process held has a slot itself.
-        let Ok(here) = Here::new() else { return false };
+        let Ok(caller) = ThisThread::new() else { return false };
         let done = match kind {
-            Kind::RwLock => memory.view::<RwLock>(0).map(|lock| lock.reclaim(&here, slot, deadline).is_some()),
-            Kind::Condition => memory.view::<Condition>(0).map(|it| it.reclaim(&here, deadline).is_some()),
-            Kind::Barrier => memory.view::<Barrier>(0).map(|barrier| barrier.reclaim(&here, deadline).is_some()),
-            _ => memory.view::<Semaphore>(0).map(|semaphore| semaphore.reclaim(&here, slot, deadline).is_some()),
+            Kind::RwLock => memory.view::<RwLock>(0).map(|lock| lock.reclaim(&caller, slot, deadline).is_some()),
+            Kind::Condition => memory.view::<Condition>(0).map(|it| it.reclaim(&caller, deadline).is_some()),
+            Kind::Barrier => memory.view::<Barrier>(0).map(|barrier| barrier.reclaim(&caller, deadline).is_some()),
+            _ => memory.view::<Semaphore>(0).map(|semaphore| semaphore.reclaim(&caller, slot, deadline).is_some()),
         };
         // A block that is too small for what it should be has nothing to be taken off.
         return done.unwrap_or(true);

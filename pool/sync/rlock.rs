@@ -4,10 +4,10 @@ use crate::error::{Error, LockError};
 use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::sync::algorithm::rlock;
-use crate::sync::algorithm::word::{NotReleased, Outcome, Parties};
+use crate::sync::algorithm::word::{Caller, NotReleased, Outcome};
 use crate::sync::handle::{expect, make, read};
 use crate::sync::lock::Holder;
-use crate::sync::party::Here;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -83,8 +83,8 @@ impl RLock {
     /// Waits as long as another thread of a living process holds the lock; see [`RLock::lock_timeout`].
     #[inline]
     pub fn lock(&self) -> Result<RLockGuard<'_>, LockError> {
-        let here = Here::new()?;
-        let outcome = self.shared.lock_until(&here, Deadline::NEVER);
+        let caller = ThisThread::new()?;
+        let outcome = self.shared.lock_until(&caller, Deadline::NEVER);
         self.guard(outcome)?.ok_or(LockError::TOO_MANY)
     }
 
@@ -94,8 +94,8 @@ impl RLock {
     ///
     /// [`LockError::is_owner_died`], as [`RLock::lock`].
     pub fn try_lock(&self) -> Result<Option<RLockGuard<'_>>, LockError> {
-        let here = Here::new()?;
-        let outcome = self.shared.try_lock(&here);
+        let caller = ThisThread::new()?;
+        let outcome = self.shared.try_lock(&caller);
         self.guard(outcome)
     }
 
@@ -105,8 +105,8 @@ impl RLock {
     ///
     /// See [`RLock::lock`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<RLockGuard<'_>>, LockError> {
-        let here = Here::new()?;
-        let outcome = self.shared.lock_until(&here, Deadline::after(timeout));
+        let caller = ThisThread::new()?;
+        let outcome = self.shared.lock_until(&caller, Deadline::after(timeout));
         self.guard(outcome)
     }
 
@@ -117,8 +117,8 @@ impl RLock {
     ///
     /// [`LockError::is_too_many`], as [`RLock::lock`].
     pub fn lock_poisoned(&self) -> Result<RLockGuard<'_>, LockError> {
-        let here = Here::new()?;
-        match self.shared.lock_until(&here, Deadline::NEVER) {
+        let caller = ThisThread::new()?;
+        match self.shared.lock_until(&caller, Deadline::NEVER) {
             Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(RLockGuard::new(self)),
             _ => Err(LockError::TOO_MANY),
         }
@@ -145,9 +145,9 @@ impl RLock {
     /// See [`RLock::lock`] and [`RLock::acquire_timeout`].
     #[inline]
     pub fn acquire(&self) -> Result<(), LockError> {
-        let here = Here::new()?;
-        let outcome = self.shared.acquire_until(&here, Deadline::NEVER);
-        let taken = self.held(here, outcome)?;
+        let caller = ThisThread::new()?;
+        let outcome = self.shared.acquire_until(&caller, Deadline::NEVER);
+        let taken = self.held(caller, outcome)?;
         if taken { Ok(()) } else { Err(LockError::TOO_MANY) }
     }
 
@@ -157,9 +157,9 @@ impl RLock {
     ///
     /// [`LockError::is_owner_died`].
     pub fn try_acquire(&self) -> Result<bool, LockError> {
-        let here = Here::new()?;
-        let outcome = self.shared.try_acquire(&here);
-        self.held(here, outcome)
+        let caller = ThisThread::new()?;
+        let outcome = self.shared.try_acquire(&caller);
+        self.held(caller, outcome)
     }
 
     /// Waits for the lock for at most `timeout` and takes it raw. Returns whether it did: Python's
@@ -169,9 +169,9 @@ impl RLock {
     ///
     /// See [`RLock::lock`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
-        let here = Here::new()?;
-        let outcome = self.shared.acquire_until(&here, Deadline::after(timeout));
-        self.held(here, outcome)
+        let caller = ThisThread::new()?;
+        let outcome = self.shared.acquire_until(&caller, Deadline::after(timeout));
+        self.held(caller, outcome)
     }
 
     /// Releases the lock once that this thread has acquired raw: Python's `release()`.
@@ -181,10 +181,10 @@ impl RLock {
     /// [`LockError::is_not_held`] when this thread has not acquired it raw, or not as often.
     #[inline]
     pub fn release(&self) -> Result<(), LockError> {
-        let here = Here::new()?;
-        self.shared.release(&here).map_err(|error| match error {
+        let caller = ThisThread::new()?;
+        self.shared.release(&caller).map_err(|error| match error {
             NotReleased::Free => LockError::NOT_HELD,
-            NotReleased::NotYours if self.shared.is_held_by(&here) => LockError::HELD_BY_GUARD,
+            NotReleased::NotYours if self.shared.is_held_by(&caller) => LockError::HELD_BY_GUARD,
             NotReleased::NotYours => LockError::NOT_OWNER,
         })
     }
@@ -205,9 +205,9 @@ impl RLock {
     }
 
     #[inline]
-    fn held(&self, here: Here, outcome: Outcome) -> Result<bool, LockError> {
+    fn held(&self, caller: ThisThread, outcome: Outcome) -> Result<bool, LockError> {
         // A raw lock that this thread has just got can be released.
-        outcome.into_held(|| _ = self.shared.release(&here))
+        outcome.into_held(|| _ = self.shared.release(&caller))
     }
 }
 
@@ -263,9 +263,9 @@ impl<'a> RLockGuard<'a> {
 
     /// Says that what the lock protects is sound again: [`RLock::lock`] works as before from now on.
     pub fn clear_poison(&self) {
-        if let Some(here) = Here::known() {
+        if let Some(caller) = ThisThread::known() {
             // This thread holds it, so it cannot be refused.
-            let _ = self.shared.clear_poison(here.me());
+            let _ = self.shared.clear_poison(caller.me());
         }
     }
 }
@@ -274,9 +274,9 @@ impl Drop for RLockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         // A fork that has a copy of the guard is not known. It does not hold the lock.
-        if let Some(here) = Here::known() {
+        if let Some(caller) = ThisThread::known() {
             // Only memory that somebody has written over could refuse.
-            let _ = self.shared.unlock(&here);
+            let _ = self.shared.unlock(&caller);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::sync::algorithm::rwlock;
 use crate::sync::algorithm::word::Outcome;
 use crate::sync::handle::{expect, make, read};
 use crate::sync::lock::Holder;
-use crate::sync::party::Here;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
@@ -83,9 +83,9 @@ impl RwLock {
     ///
     /// Waits as long as a living process writes; see [`RwLock::read_timeout`].
     pub fn read(&self) -> Result<RwLockReadGuard<'_>, LockError> {
-        let here = Here::new()?;
-        let outcome = self.shared.read_until(&here, Deadline::NEVER);
-        self.reading(here, outcome)?.ok_or(LockError::WOULD_DEADLOCK)
+        let caller = ThisThread::new()?;
+        let outcome = self.shared.read_until(&caller, Deadline::NEVER);
+        self.reading(caller, outcome)?.ok_or(LockError::WOULD_DEADLOCK)
     }
 
     /// Takes the lock for reading if no thread writes or waits to write; returns `None` otherwise.
@@ -94,9 +94,9 @@ impl RwLock {
     ///
     /// [`LockError::is_owner_died`], as [`RwLock::read`].
     pub fn try_read(&self) -> Result<Option<RwLockReadGuard<'_>>, LockError> {
-        let here = Here::new()?;
-        let outcome = self.shared.try_read(&here);
-        self.reading(here, outcome)
+        let caller = ThisThread::new()?;
+        let outcome = self.shared.try_read(&caller);
+        self.reading(caller, outcome)
     }
 
     /// Waits for the lock for at most `timeout` and takes it for reading; `None` when it could not be had.
@@ -105,9 +105,9 @@ impl RwLock {
     ///
     /// See [`RwLock::read`].
     pub fn read_timeout(&self, timeout: Duration) -> Result<Option<RwLockReadGuard<'_>>, LockError> {
-        let here = Here::new()?;
-        let outcome = self.shared.read_until(&here, Deadline::after(timeout));
-        self.reading(here, outcome)
+        let caller = ThisThread::new()?;
+        let outcome = self.shared.read_until(&caller, Deadline::after(timeout));
+        self.reading(caller, outcome)
     }
 
     /// Waits for the lock and takes it for writing until the guard is dropped.
@@ -130,7 +130,7 @@ impl RwLock {
     ///
     /// [`LockError::is_owner_died`], as [`RwLock::write`].
     pub fn try_write(&self) -> Result<Option<RwLockWriteGuard<'_>>, LockError> {
-        let outcome = self.shared.try_write(&Here::new()?);
+        let outcome = self.shared.try_write(&ThisThread::new()?);
         self.writing(outcome)
     }
 
@@ -145,7 +145,7 @@ impl RwLock {
 
     fn write_until(&self, deadline: Deadline) -> Result<Option<RwLockWriteGuard<'_>>, LockError> {
         self.check_not_reading()?;
-        let outcome = self.shared.write_until(&Here::new()?, deadline);
+        let outcome = self.shared.write_until(&ThisThread::new()?, deadline);
         self.writing(outcome)
     }
 
@@ -156,7 +156,7 @@ impl RwLock {
     /// [`LockError::is_would_deadlock`], as [`RwLock::write`].
     pub fn write_poisoned(&self) -> Result<RwLockWriteGuard<'_>, LockError> {
         self.check_not_reading()?;
-        match self.shared.write_until(&Here::new()?, Deadline::NEVER) {
+        match self.shared.write_until(&ThisThread::new()?, Deadline::NEVER) {
             Outcome::Acquired | Outcome::AcquiredPoisoned => Ok(RwLockWriteGuard::new(self)),
             _ => Err(LockError::WOULD_DEADLOCK),
         }
@@ -177,9 +177,9 @@ impl RwLock {
         if reads.unwrap_or(false) { Err(LockError::WOULD_DEADLOCK) } else { Ok(()) }
     }
 
-    fn reading(&self, here: Here, outcome: Outcome) -> Result<Option<RwLockReadGuard<'_>>, LockError> {
+    fn reading(&self, caller: ThisThread, outcome: Outcome) -> Result<Option<RwLockReadGuard<'_>>, LockError> {
         // This thread has just got the lock, so it can give it back.
-        if !outcome.into_held(|| _ = self.shared.unlock_read(&here))? {
+        if !outcome.into_held(|| _ = self.shared.unlock_read(&caller))? {
             return Ok(None);
         }
         let _ = READS.try_with(|reads| reads.borrow_mut().push(self.identity()));
@@ -229,9 +229,9 @@ impl Drop for RwLockReadGuard<'_> {
             }
         });
         // In a fork it is the other process's.
-        if let Ok(here) = Here::new() {
+        if let Ok(caller) = ThisThread::new() {
             // Only memory that somebody has written over could refuse.
-            let _ = self.lock.shared.unlock_read(&here);
+            let _ = self.lock.shared.unlock_read(&caller);
         }
     }
 }
@@ -257,9 +257,9 @@ impl<'a> RwLockWriteGuard<'a> {
 
     /// Says that what the lock protects is sound again: [`RwLock::read`] and [`RwLock::write`] work as before.
     pub fn clear_poison(&self) {
-        if let Ok(here) = Here::new() {
+        if let Ok(caller) = ThisThread::new() {
             // This thread holds it, so it cannot be refused.
-            let _ = self.lock.shared.clear_poison(&here);
+            let _ = self.lock.shared.clear_poison(&caller);
         }
     }
 }
@@ -267,9 +267,9 @@ impl<'a> RwLockWriteGuard<'a> {
 impl Drop for RwLockWriteGuard<'_> {
     fn drop(&mut self) {
         // In a fork it is the other process's.
-        if let Ok(here) = Here::new() {
+        if let Ok(caller) = ThisThread::new() {
             // Only memory that somebody has written over could refuse.
-            let _ = self.lock.shared.unlock_write(&here);
+            let _ = self.lock.shared.unlock_write(&caller);
         }
     }
 }

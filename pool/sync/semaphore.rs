@@ -5,7 +5,7 @@ use crate::heap::block::Shared;
 use crate::heap::kind::Kind;
 use crate::sync::algorithm::semaphore::{self, Hold, MAX_COUNT};
 use crate::sync::handle::{expect, make, read};
-use crate::sync::party::Here;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -85,7 +85,7 @@ impl Semaphore {
     /// Waits as long as living processes hold all permits, or raw ones are not released; see
     /// [`Semaphore::permit_timeout`].
     pub fn permit(&self) -> Result<Permit<'_>, LockError> {
-        self.shared.acquire_until(&Here::new()?, Hold::Guard, Deadline::NEVER);
+        self.shared.acquire_until(&ThisThread::new()?, Hold::Guard, Deadline::NEVER);
         Ok(Permit { semaphore: self })
     }
 
@@ -95,7 +95,7 @@ impl Semaphore {
     ///
     /// See [`Semaphore::permit`].
     pub fn try_permit(&self) -> Result<Option<Permit<'_>>, LockError> {
-        let outcome = self.shared.try_acquire(&Here::new()?, Hold::Guard);
+        let outcome = self.shared.try_acquire(&ThisThread::new()?, Hold::Guard);
         Ok(outcome.is_acquired().then(|| Permit { semaphore: self }))
     }
 
@@ -105,7 +105,7 @@ impl Semaphore {
     ///
     /// See [`Semaphore::permit`].
     pub fn permit_timeout(&self, timeout: Duration) -> Result<Option<Permit<'_>>, LockError> {
-        let outcome = self.shared.acquire_until(&Here::new()?, Hold::Guard, Deadline::after(timeout));
+        let outcome = self.shared.acquire_until(&ThisThread::new()?, Hold::Guard, Deadline::after(timeout));
         Ok(outcome.is_acquired().then(|| Permit { semaphore: self }))
     }
 
@@ -129,7 +129,7 @@ impl Semaphore {
     ///
     /// Waits as long as there is no permit; see [`Semaphore::acquire_timeout`].
     pub fn acquire(&self) -> Result<(), LockError> {
-        self.shared.acquire_until(&Here::new()?, Hold::Raw, Deadline::NEVER);
+        self.shared.acquire_until(&ThisThread::new()?, Hold::Raw, Deadline::NEVER);
         Ok(())
     }
 
@@ -139,7 +139,7 @@ impl Semaphore {
     ///
     /// See [`Semaphore::permit`].
     pub fn try_acquire(&self) -> Result<bool, LockError> {
-        Ok(self.shared.try_acquire(&Here::new()?, Hold::Raw).is_acquired())
+        Ok(self.shared.try_acquire(&ThisThread::new()?, Hold::Raw).is_acquired())
     }
 
     /// Waits for a permit for at most `timeout` and takes it raw. Returns whether it did: Python's
@@ -149,7 +149,7 @@ impl Semaphore {
     ///
     /// See [`Semaphore::permit`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, LockError> {
-        Ok(self.shared.acquire_until(&Here::new()?, Hold::Raw, Deadline::after(timeout)).is_acquired())
+        Ok(self.shared.acquire_until(&ThisThread::new()?, Hold::Raw, Deadline::after(timeout)).is_acquired())
     }
 
     /// Adds `permits` permits, whoever has acquired them, and wakes as many waiters: Python's `release()` is
@@ -159,7 +159,7 @@ impl Semaphore {
     ///
     /// [`LockError::is_not_held`] when it would have more than 2,147,483,647 permits; none is added then.
     pub fn release(&self, permits: u32) -> Result<(), LockError> {
-        self.shared.release_many(&Here::new()?, permits).map_err(|_| LockError::FULL)
+        self.shared.release_many(&ThisThread::new()?, permits).map_err(|_| LockError::FULL)
     }
 
     /// Returns how many permits are free, at this moment.
@@ -202,9 +202,9 @@ pub struct Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         // In a fork it is the other process's.
-        if let Ok(here) = Here::new() {
+        if let Ok(caller) = ThisThread::new() {
             // Only memory that somebody has written over could refuse.
-            let _ = self.semaphore.shared.release(&here, Hold::Guard);
+            let _ = self.semaphore.shared.release(&caller, Hold::Guard);
         }
     }
 }

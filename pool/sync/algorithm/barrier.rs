@@ -17,7 +17,7 @@
 
 use crate::sync::algorithm::cells::{Cells, Line, Open, even, with_grace};
 use crate::sync::algorithm::waiters::{End, Ended, Entry, MOST, Waiters};
-use crate::sync::algorithm::word::Parties;
+use crate::sync::algorithm::word::Caller;
 use crate::sys::atomic::Ordering;
 use crate::sys::futex::Slices;
 use crate::sys::time::Deadline;
@@ -85,38 +85,38 @@ impl Barrier {
     /// meanwhile, the barrier breaks.
     pub(crate) fn wait_until(
         &self,
-        parties: &impl Parties,
+        caller: &impl Caller,
         deadline: Deadline,
         action: Option<impl FnOnce()>,
     ) -> Result<u32, Broken> {
-        let entry = match self.arrive(parties, deadline, action.is_some())? {
+        let entry = match self.arrive(caller, deadline, action.is_some())? {
             Arrived::Last(index) => return Ok(index),
             Arrived::Waits(entry) => entry,
             Arrived::Acts(entry) => {
-                let undo = BreakUnlessDone { barrier: self, parties, entry };
+                let undo = BreakUnlessDone { barrier: self, caller, entry };
                 if let Some(action) = action {
                     action();
                 }
                 std::mem::forget(undo);
-                self.acted(parties, deadline, entry);
+                self.acted(caller, deadline, entry);
                 entry
             }
         };
         let mut slices = Slices::new(deadline);
-        let ended = entry.wait(&self.cells, &mut slices, || _ = self.sweep(parties, with_grace(Some(deadline))));
-        let end = ended.unwrap_or_else(|| self.give_up(parties, with_grace(Some(deadline)), entry));
+        let ended = entry.wait(&self.cells, &mut slices, || _ = self.sweep(caller, with_grace(Some(deadline))));
+        let end = ended.unwrap_or_else(|| self.give_up(caller, with_grace(Some(deadline)), entry));
         entry.leave(&self.cells);
         if end == End::Granted { Ok(entry.order()) } else { Err(Broken) }
     }
 
-    fn arrive(&self, parties: &impl Parties, deadline: Deadline, acts: bool) -> Result<Arrived, Broken> {
+    fn arrive(&self, caller: &impl Caller, deadline: Deadline, acts: bool) -> Result<Arrived, Broken> {
         let mut slices = Slices::new(deadline);
         loop {
-            let Some((mut open, mut ended)) = self.open(parties, || with_grace(Some(deadline))) else {
+            let Some((mut open, mut ended)) = self.open(caller, || with_grace(Some(deadline))) else {
                 self.break_later();
                 return Err(Broken);
             };
-            self.see_to_the_dead(&mut open, parties, &mut ended);
+            self.see_to_the_dead(&mut open, caller, &mut ended);
             if open.get(PHASE) == BROKEN {
                 self.close(open, &ended);
                 return Err(Broken);
@@ -129,7 +129,7 @@ impl Barrier {
                     self.close(open, &ended);
                     return Ok(Arrived::Last(index));
                 }
-                if let Some(entry) = LIST.join(&mut open, parties.me().slot(), index) {
+                if let Some(entry) = LIST.join(&mut open, caller.me().slot(), index) {
                     if is_last {
                         open.set(PHASE, ACTING);
                     }
@@ -140,16 +140,16 @@ impl Barrier {
             let turn = open.line_up(DOOR);
             self.close(open, &ended);
             if !slices.sleep(self.cells.number(DOOR.turn), turn) {
-                self.break_until(parties, with_grace(Some(deadline)));
+                self.break_until(caller, with_grace(Some(deadline)));
                 return Err(Broken);
             }
         }
     }
 
     /// The action has been run: all go on, unless the barrier was broken or reset meanwhile.
-    fn acted(&self, parties: &impl Parties, deadline: Deadline, entry: Entry) {
+    fn acted(&self, caller: &impl Caller, deadline: Deadline, entry: Entry) {
         // Then it waits like the others, and gives up.
-        let Some((mut open, mut ended)) = self.open(parties, || with_grace(Some(deadline))) else { return };
+        let Some((mut open, mut ended)) = self.open(caller, || with_grace(Some(deadline))) else { return };
         if entry.ended(&self.cells).is_none() {
             self.end(&mut open, GRANT, FILLING, &mut ended);
         }
@@ -157,8 +157,8 @@ impl Barrier {
     }
 
     /// The deadline has passed: the barrier breaks, unless the round has ended meanwhile.
-    fn give_up(&self, parties: &impl Parties, deadline: Deadline, entry: Entry) -> End {
-        let Some((mut open, mut ended)) = self.open(parties, || deadline) else {
+    fn give_up(&self, caller: &impl Caller, deadline: Deadline, entry: Entry) -> End {
+        let Some((mut open, mut ended)) = self.open(caller, || deadline) else {
             let end = entry.give_up(&self.cells);
             if end.is_none() {
                 self.break_later();
@@ -174,8 +174,8 @@ impl Barrier {
     }
 
     /// Opens the cells, and completes what a killed party has begun. `None` = they could not be opened.
-    fn open(&self, parties: &impl Parties, deadline: impl FnOnce() -> Deadline) -> Option<(Open<'_, CELLS>, Ended)> {
-        let mut open = self.cells.open_until(parties, deadline)?;
+    fn open(&self, caller: &impl Caller, deadline: impl FnOnce() -> Deadline) -> Option<(Open<'_, CELLS>, Ended)> {
+        let mut open = self.cells.open_until(caller, deadline)?;
         let mut ended = Ended::nobody();
         if open.get(OUTCOME) != 0 {
             self.mark(&mut open, &mut ended);
@@ -192,8 +192,8 @@ impl Barrier {
         self.cells.number(GIVEN_UP).store(1, Ordering::Release);
     }
 
-    fn break_until(&self, parties: &impl Parties, deadline: Deadline) {
-        if self.end_now(parties, deadline, BROKEN).is_none() {
+    fn break_until(&self, caller: &impl Caller, deadline: Deadline) {
+        if self.end_now(caller, deadline, BROKEN).is_none() {
             self.break_later();
         }
     }
@@ -222,8 +222,8 @@ impl Barrier {
     }
 
     /// A party that died waiting breaks the barrier; one that died afterwards only leaves its entry.
-    fn see_to_the_dead(&self, open: &mut Open<'_, CELLS>, parties: &impl Parties, ended: &mut Ended) {
-        while let Some(dead) = LIST.dead(open, parties) {
+    fn see_to_the_dead(&self, open: &mut Open<'_, CELLS>, caller: &impl Caller, ended: &mut Ended) {
+        while let Some(dead) = LIST.dead(open, caller) {
             if dead.waits() {
                 self.end(open, REFUSE, BROKEN, ended);
             }
@@ -232,38 +232,38 @@ impl Barrier {
     }
 
     #[cold]
-    fn sweep(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
-        let (mut open, mut ended) = self.open(parties, || deadline)?;
-        self.see_to_the_dead(&mut open, parties, &mut ended);
+    fn sweep(&self, caller: &impl Caller, deadline: Deadline) -> Option<()> {
+        let (mut open, mut ended) = self.open(caller, || deadline)?;
+        self.see_to_the_dead(&mut open, caller, &mut ended);
         self.close(open, &ended);
         Some(())
     }
 
     /// For whoever clears up after a dead process, before its slot has a new owner. `None` = the cells could not be opened.
-    pub(crate) fn reclaim(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
-        self.sweep(parties, deadline)
+    pub(crate) fn reclaim(&self, caller: &impl Caller, deadline: Deadline) -> Option<()> {
+        self.sweep(caller, deadline)
     }
 
     /// Breaks the barrier.
-    pub(crate) fn abort(&self, parties: &impl Parties) {
-        self.break_until(parties, with_grace(None));
+    pub(crate) fn abort(&self, caller: &impl Caller) {
+        self.break_until(caller, with_grace(None));
     }
 
     /// Makes the barrier as new; who waits gets [`Broken`].
-    pub(crate) fn reset(&self, parties: &impl Parties) {
-        self.end_now(parties, Deadline::NEVER, FILLING);
+    pub(crate) fn reset(&self, caller: &impl Caller) {
+        self.end_now(caller, Deadline::NEVER, FILLING);
     }
 
-    fn end_now(&self, parties: &impl Parties, deadline: Deadline, phase: u32) -> Option<()> {
-        let (mut open, mut ended) = self.open(parties, || deadline)?;
+    fn end_now(&self, caller: &impl Caller, deadline: Deadline, phase: u32) -> Option<()> {
+        let (mut open, mut ended) = self.open(caller, || deadline)?;
         self.end(&mut open, REFUSE, phase, &mut ended);
         self.close(open, &ended);
         Some(())
     }
 
     /// Whether it is broken.
-    pub(crate) fn broken(&self, parties: &impl Parties) -> bool {
-        let _ = self.sweep(parties, with_grace(None));
+    pub(crate) fn broken(&self, caller: &impl Caller) -> bool {
+        let _ = self.sweep(caller, with_grace(None));
         self.cells.peek(PHASE) == BROKEN || self.cells.peek(GIVEN_UP) != 0
     }
 
@@ -282,15 +282,15 @@ impl Barrier {
 }
 
 /// Breaks the barrier when the action panics.
-struct BreakUnlessDone<'a, P: Parties> {
+struct BreakUnlessDone<'a, P: Caller> {
     barrier: &'a Barrier,
-    parties: &'a P,
+    caller: &'a P,
     entry: Entry,
 }
 
-impl<P: Parties> Drop for BreakUnlessDone<'_, P> {
+impl<P: Caller> Drop for BreakUnlessDone<'_, P> {
     fn drop(&mut self) {
-        self.barrier.give_up(self.parties, with_grace(None), self.entry);
+        self.barrier.give_up(self.caller, with_grace(None), self.entry);
         self.entry.leave(&self.barrier.cells);
     }
 }

@@ -18,7 +18,7 @@
 //! is killed has made some first part of them. Who takes over sees that part, since its look at the death was Acquire
 //! (`// SYNC: death`).
 
-use crate::sync::algorithm::word::{NotReleased, Outcome, Owner, Parties, Word, kill};
+use crate::sync::algorithm::word::{Caller, NotReleased, Outcome, Owner, Word, kill};
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::futex;
 use crate::sys::time::Deadline;
@@ -105,9 +105,9 @@ impl<const N: usize> Cells<N> {
 
     /// Opens the cells for the calling thread alone, which does not have them open.
     #[inline]
-    pub(crate) fn open(&self, parties: &impl Parties) -> Open<'_, N> {
+    pub(crate) fn open(&self, caller: &impl Caller) -> Open<'_, N> {
         loop {
-            if let Some(open) = self.open_until(parties, || Deadline::NEVER) {
+            if let Some(open) = self.open_until(caller, || Deadline::NEVER) {
                 return open;
             }
         }
@@ -116,14 +116,10 @@ impl<const N: usize> Cells<N> {
     /// Opens the cells for the calling thread alone, which does not have them open; `None` = somebody else had them open until
     /// the deadline, see [`with_grace`]. The deadline is only asked for if somebody else has them open.
     #[inline]
-    pub(crate) fn open_until(
-        &self,
-        parties: &impl Parties,
-        deadline: impl FnOnce() -> Deadline,
-    ) -> Option<Open<'_, N>> {
+    pub(crate) fn open_until(&self, caller: &impl Caller, deadline: impl FnOnce() -> Deadline) -> Option<Open<'_, N>> {
         const { assert!(N % 2 == 0, "an odd number of cells would need padding") }
-        let me = parties.me();
-        match self.word.open_until(parties, deadline) {
+        let me = caller.me();
+        match self.word.open_until(caller, deadline) {
             Outcome::Acquired => {}
             Outcome::AcquiredPoisoned => self.recover(me),
             // There is nothing else that it says.

@@ -15,7 +15,7 @@
 use crate::sync::algorithm::cells::{Cells, Open, even, with_grace};
 use crate::sync::algorithm::rlock::RLock;
 use crate::sync::algorithm::waiters::{End, Ended, Entry, MOST, Waiters};
-use crate::sync::algorithm::word::{NotReleased, Outcome, Parties, Word};
+use crate::sync::algorithm::word::{Caller, NotReleased, Outcome, Word};
 use crate::sys::futex::Slices;
 use crate::sys::time::Deadline;
 use std::fmt;
@@ -34,42 +34,42 @@ pub(crate) struct Condition {
 /// The lock that a condition belongs to.
 pub(crate) trait Monitor {
     /// Whether this thread holds it, or its process holds it raw.
-    fn holds(&self, parties: &impl Parties) -> bool;
+    fn holds(&self, caller: &impl Caller) -> bool;
 
     /// Gives it back entirely; the answer is for [`Monitor::take_again`].
-    fn let_go(&self, parties: &impl Parties) -> Result<u32, NotReleased>;
+    fn let_go(&self, caller: &impl Caller) -> Result<u32, NotReleased>;
 
     /// Takes it as it was.
-    fn take_again(&self, parties: &impl Parties, before: u32) -> Outcome;
+    fn take_again(&self, caller: &impl Caller, before: u32) -> Outcome;
 }
 
 impl Monitor for Word {
-    fn holds(&self, parties: &impl Parties) -> bool {
-        let me = parties.me();
+    fn holds(&self, caller: &impl Caller) -> bool {
+        let me = caller.me();
         self.owner().is_some_and(|owner| owner == me || owner.is_raw_of(me))
     }
 
-    fn let_go(&self, parties: &impl Parties) -> Result<u32, NotReleased> {
+    fn let_go(&self, caller: &impl Caller) -> Result<u32, NotReleased> {
         let raw = self.owner().is_some_and(|owner| owner.thread() == 0);
-        if raw { self.release() } else { self.unlock(parties.me()) }.map(|()| raw.into())
+        if raw { self.release() } else { self.unlock(caller.me()) }.map(|()| raw.into())
     }
 
-    fn take_again(&self, parties: &impl Parties, raw: u32) -> Outcome {
-        if raw != 0 { self.acquire_until(parties, Deadline::NEVER) } else { self.lock(parties) }
+    fn take_again(&self, caller: &impl Caller, raw: u32) -> Outcome {
+        if raw != 0 { self.acquire_until(caller, Deadline::NEVER) } else { self.lock(caller) }
     }
 }
 
 impl Monitor for RLock {
-    fn holds(&self, parties: &impl Parties) -> bool {
-        self.is_held_by(parties)
+    fn holds(&self, caller: &impl Caller) -> bool {
+        self.is_held_by(caller)
     }
 
-    fn let_go(&self, parties: &impl Parties) -> Result<u32, NotReleased> {
-        self.unlock_all(parties)
+    fn let_go(&self, caller: &impl Caller) -> Result<u32, NotReleased> {
+        self.unlock_all(caller)
     }
 
-    fn take_again(&self, parties: &impl Parties, depth: u32) -> Outcome {
-        self.lock_again(parties, depth)
+    fn take_again(&self, caller: &impl Caller, depth: u32) -> Outcome {
+        self.lock_again(caller, depth)
     }
 }
 
@@ -102,22 +102,22 @@ impl Condition {
     /// long that takes.
     pub(crate) fn wait_until(
         &self,
-        parties: &impl Parties,
+        caller: &impl Caller,
         lock: &impl Monitor,
         deadline: Deadline,
     ) -> Result<Waited, NotWaited> {
-        if !lock.holds(parties) {
+        if !lock.holds(caller) {
             return Err(NotWaited::NotHeld);
         }
         // It holds the lock all the time.
         let in_vain = Waited { notified: false, lock: Outcome::Acquired };
-        let Some(joined) = self.join(parties, deadline) else { return Ok(in_vain) };
+        let Some(joined) = self.join(caller, deadline) else { return Ok(in_vain) };
         let entry = joined.ok_or(NotWaited::TooMany)?;
-        let Ok(before) = lock.let_go(parties) else {
+        let Ok(before) = lock.let_go(caller) else {
             self.give_up(entry);
             return Err(NotWaited::NotHeld);
         };
-        let ended = entry.wait(&self.cells, &mut Slices::new(deadline), || self.sweep(parties, deadline));
+        let ended = entry.wait(&self.cells, &mut Slices::new(deadline), || self.sweep(caller, deadline));
         let notified = match ended {
             Some(_) => {
                 entry.leave(&self.cells);
@@ -125,13 +125,13 @@ impl Condition {
             }
             None => self.give_up(entry),
         };
-        Ok(Waited { notified, lock: lock.take_again(parties, before) })
+        Ok(Waited { notified, lock: lock.take_again(caller, before) })
     }
 
     /// An entry for the calling thread, if there is room. `None` = the cells could not be opened.
-    fn join(&self, parties: &impl Parties, deadline: Deadline) -> Option<Option<Entry>> {
-        let slot = parties.me().slot();
-        let mut open = self.cells.open_until(parties, || with_grace(Some(deadline)))?;
+    fn join(&self, caller: &impl Caller, deadline: Deadline) -> Option<Option<Entry>> {
+        let slot = caller.me().slot();
+        let mut open = self.cells.open_until(caller, || with_grace(Some(deadline)))?;
         let next = open.get(NEXT);
         let entry = LIST.join(&mut open, slot, next);
         if entry.is_some() {
@@ -139,7 +139,7 @@ impl Condition {
             open.commit();
             return Some(entry);
         }
-        let ended = self.see_to_the_dead(&mut open, parties);
+        let ended = self.see_to_the_dead(&mut open, caller);
         let entry = LIST.join(&mut open, slot, next);
         open.set(NEXT, next.wrapping_add(1));
         open.commit();
@@ -161,31 +161,26 @@ impl Condition {
     /// # Errors
     ///
     /// The calling thread does not hold the lock.
-    pub(crate) fn notify(
-        &self,
-        parties: &impl Parties,
-        lock: &impl Monitor,
-        count: usize,
-    ) -> Result<usize, NotReleased> {
-        if !lock.holds(parties) {
+    pub(crate) fn notify(&self, caller: &impl Caller, lock: &impl Monitor, count: usize) -> Result<usize, NotReleased> {
+        if !lock.holds(caller) {
             return Err(NotReleased::NotYours);
         }
-        let mut open = self.cells.open(parties);
+        let mut open = self.cells.open(caller);
         let mut ended = Ended::nobody();
-        let notified = self.grant(&mut open, parties, count, &mut ended);
+        let notified = self.grant(&mut open, caller, count, &mut ended);
         open.commit();
         LIST.wake(&self.cells, &ended);
         Ok(notified)
     }
 
     /// Grants the entries of those who have waited longest.
-    fn grant(&self, open: &mut Open<'_, CELLS>, parties: &impl Parties, count: usize, ended: &mut Ended) -> usize {
+    fn grant(&self, open: &mut Open<'_, CELLS>, caller: &impl Caller, count: usize, ended: &mut Ended) -> usize {
         let next = open.get(NEXT);
         let mut granted = 0;
         while granted < count {
             let waiting = LIST.entries(open).filter(|entry| entry.waits());
             let Some(first) = waiting.max_by_key(|entry| entry.age(next)) else { break };
-            if first.is_dead(parties) {
+            if first.is_dead(caller) {
                 LIST.reclaim(open, first);
             } else if LIST.end(open, first, End::Granted, ended) {
                 granted += 1;
@@ -195,13 +190,13 @@ impl Condition {
     }
 
     /// Takes away what the dead have left; notifications that were theirs go to others.
-    fn see_to_the_dead(&self, open: &mut Open<'_, CELLS>, parties: &impl Parties) -> Ended {
+    fn see_to_the_dead(&self, open: &mut Open<'_, CELLS>, caller: &impl Caller) -> Ended {
         let mut ended = Ended::nobody();
-        while let Some(dead) = LIST.dead(open, parties) {
+        while let Some(dead) = LIST.dead(open, caller) {
             // First hand on, then take away: if this thread is killed in between, one too many is notified, not one
             // too few.
             if dead.is_granted() {
-                self.grant(open, parties, 1, &mut ended);
+                self.grant(open, caller, 1, &mut ended);
             }
             LIST.reclaim(open, dead);
         }
@@ -209,18 +204,18 @@ impl Condition {
     }
 
     #[cold]
-    fn sweep(&self, parties: &impl Parties, deadline: Deadline) {
-        if LIST.peek(&self.cells).any(|entry| entry.is_dead(parties)) {
+    fn sweep(&self, caller: &impl Caller, deadline: Deadline) {
+        if LIST.peek(&self.cells).any(|entry| entry.is_dead(caller)) {
             // If it could not be done, it is tried again after the next slice.
-            self.reclaim(parties, with_grace(Some(deadline)));
+            self.reclaim(caller, with_grace(Some(deadline)));
         }
     }
 
     /// For whoever clears up after a dead process, before its slot has a new owner. It opens the cells in any case: the
     /// dead one may have had them open, without any entry. `None` = they could not be opened.
-    pub(crate) fn reclaim(&self, parties: &impl Parties, deadline: Deadline) -> Option<()> {
-        let mut open = self.cells.open_until(parties, || deadline)?;
-        let ended = self.see_to_the_dead(&mut open, parties);
+    pub(crate) fn reclaim(&self, caller: &impl Caller, deadline: Deadline) -> Option<()> {
+        let mut open = self.cells.open_until(caller, || deadline)?;
+        let ended = self.see_to_the_dead(&mut open, caller);
         open.commit();
         LIST.wake(&self.cells, &ended);
         Some(())

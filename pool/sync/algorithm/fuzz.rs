@@ -8,7 +8,7 @@ use crate::sync::algorithm::rwlock::RwLock;
 use crate::sync::algorithm::semaphore::{Hold, Semaphore};
 use crate::sync::algorithm::tally::Tally;
 use crate::sync::algorithm::testing::{Crowd, Party};
-use crate::sync::algorithm::word::{MAX_SLOTS, Parties, Word};
+use crate::sync::algorithm::word::{Caller, MAX_SLOTS, Word};
 use crate::sys::fuzz::{Random, fuzz, within};
 use crate::sys::memory::{self, Mapping};
 use crate::sys::time::Deadline;

@@ -25,7 +25,7 @@
 //! (`// SYNC: death`).
 
 use crate::sync::algorithm::sleepers::Sleepers;
-use crate::sync::algorithm::word::{Outcome, Owner, Parties, Word, kill};
+use crate::sync::algorithm::word::{Caller, Outcome, Owner, Word, kill};
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::time::Deadline;
 use Ordering::{Acquire, Relaxed, Release};
@@ -161,13 +161,13 @@ impl<'a> Queue<'a> {
     fn lock<B: Books>(
         self,
         end: &'a End,
-        parties: &impl Parties,
+        caller: &impl Caller,
         books: &B,
         is_put: bool,
         deadline: impl FnOnce() -> Deadline,
     ) -> Option<Held<'a>> {
-        let me = parties.me();
-        match end.lock.open_until(parties, deadline) {
+        let me = caller.me();
+        match end.lock.open_until(caller, deadline) {
             Outcome::Acquired => {}
             Outcome::AcquiredPoisoned => recover(end, me, books, is_put),
             // A thread never locks an end that it has locked, so there is nothing else that it says.
@@ -178,9 +178,9 @@ impl<'a> Queue<'a> {
     }
 
     /// Nobody puts any more; who takes gets what is there, and is then told.
-    pub(crate) fn close<B: Books>(self, parties: &impl Parties, books: &B) {
+    pub(crate) fn close<B: Books>(self, caller: &impl Caller, books: &B) {
         let held = loop {
-            if let Some(held) = self.lock(&self.head.put, parties, books, true, || Deadline::NEVER) {
+            if let Some(held) = self.lock(&self.head.put, caller, books, true, || Deadline::NEVER) {
                 break held;
             }
         };

@@ -7,7 +7,7 @@ use crate::sync::algorithm::rlock::RLock;
 use crate::sync::algorithm::rwlock::RwLock;
 use crate::sync::algorithm::semaphore::{Hold, Semaphore};
 use crate::sync::algorithm::testing::{Party, kill};
-use crate::sync::algorithm::word::{NotReleased, Outcome, Parties, Word};
+use crate::sync::algorithm::word::{Caller, NotReleased, Outcome, Word};
 use crate::sys::time::Deadline;
 use std::sync::mpsc::channel;
 use std::time::Duration;

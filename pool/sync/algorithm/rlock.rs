@@ -11,7 +11,7 @@
 //!
 //! That of the lock word; depth and stamp are only changed under it, and believed by nobody but their author.
 
-use crate::sync::algorithm::word::{MAX_THREAD, NotReleased, Outcome, Owner, Parties, Word, kill};
+use crate::sync::algorithm::word::{Caller, MAX_THREAD, NotReleased, Outcome, Owner, Word, kill};
 use crate::sys::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sys::time::Deadline;
 use std::fmt;
@@ -56,58 +56,58 @@ impl RLock {
     /// Who takes it once more is not told of poison again. More than 65535 times in a row are refused as
     /// [`Outcome::Busy`].
     #[inline]
-    pub(crate) fn lock_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(self.word.lock_until(parties, deadline), parties, GUARD, deadline)
+    pub(crate) fn lock_until(&self, caller: &impl Caller, deadline: Deadline) -> Outcome {
+        self.enter(self.word.lock_until(caller, deadline), caller, GUARD, deadline)
     }
 
     /// Like [`RLock::lock_until`], without waiting.
-    pub(crate) fn try_lock(&self, parties: &impl Parties) -> Outcome {
-        self.enter(self.word.try_lock(parties), parties, GUARD, Deadline::NEVER)
+    pub(crate) fn try_lock(&self, caller: &impl Caller) -> Outcome {
+        self.enter(self.word.try_lock(caller), caller, GUARD, Deadline::NEVER)
     }
 
     /// Like [`RLock::lock_until`], but raw.
     #[inline]
-    pub(crate) fn acquire_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(self.word.lock_until(parties, deadline), parties, RAW, deadline)
+    pub(crate) fn acquire_until(&self, caller: &impl Caller, deadline: Deadline) -> Outcome {
+        self.enter(self.word.lock_until(caller, deadline), caller, RAW, deadline)
     }
 
     /// Like [`RLock::acquire_until`], without waiting.
-    pub(crate) fn try_acquire(&self, parties: &impl Parties) -> Outcome {
-        self.enter(self.word.try_lock(parties), parties, RAW, Deadline::NEVER)
+    pub(crate) fn try_acquire(&self, caller: &impl Caller) -> Outcome {
+        self.enter(self.word.try_lock(caller), caller, RAW, Deadline::NEVER)
     }
 
     /// The calling thread has tried to take the word, or waited for it until the deadline, with this outcome.
     #[inline]
-    fn enter(&self, outcome: Outcome, parties: &impl Parties, how: Field, deadline: Deadline) -> Outcome {
+    fn enter(&self, outcome: Outcome, caller: &impl Caller, how: Field, deadline: Deadline) -> Outcome {
         if outcome == Outcome::Acquired {
-            self.set_depth(parties, how.one());
+            self.set_depth(caller, how.one());
             return Outcome::Acquired;
         }
-        self.enter_otherwise(outcome, *parties, how, deadline)
+        self.enter_otherwise(outcome, *caller, how, deadline)
     }
 
     #[inline(never)]
-    fn enter_otherwise(&self, outcome: Outcome, parties: impl Parties, how: Field, deadline: Deadline) -> Outcome {
+    fn enter_otherwise(&self, outcome: Outcome, caller: impl Caller, how: Field, deadline: Deadline) -> Outcome {
         if outcome.is_acquired() {
-            self.set_depth(&parties, how.one());
+            self.set_depth(&caller, how.one());
             return outcome;
         }
         // The last number may be that of several threads. One that has just taken the word, and did not write its stamp yet,
         // may find that of another there.
-        let shares_number = parties.me().thread() == MAX_THREAD;
-        match self.depth_of(&parties) {
+        let shares_number = caller.me().thread() == MAX_THREAD;
+        match self.depth_of(&caller) {
             Some(depth) if !shares_number => {
                 if how.of(depth) == MOST {
                     return Outcome::Busy;
                 }
-                self.set_depth(&parties, depth + how.one());
+                self.set_depth(&caller, depth + how.one());
                 Outcome::Acquired
             }
             // It is held by a thread that had the number before, and has ended.
             None if outcome == Outcome::WouldDeadlock && !shares_number => {
-                let outcome = self.word.open_until(&parties, || deadline);
+                let outcome = self.word.open_until(&caller, || deadline);
                 if outcome.is_acquired() {
-                    self.set_depth(&parties, how.one());
+                    self.set_depth(&caller, how.one());
                 }
                 outcome
             }
@@ -116,21 +116,21 @@ impl RLock {
     }
 
     #[inline]
-    fn set_depth(&self, parties: &impl Parties, depth: u32) {
-        self.depth.store(stamped(parties, depth), Relaxed);
+    fn set_depth(&self, caller: &impl Caller, depth: u32) {
+        self.depth.store(stamped(caller, depth), Relaxed);
         kill::point();
     }
 
     /// How deep the calling thread is in, if it holds the lock.
-    fn depth_of(&self, parties: &impl Parties) -> Option<u32> {
+    fn depth_of(&self, caller: &impl Caller) -> Option<u32> {
         let depth = self.depth.load(Relaxed);
-        let is_held = self.word.owner() == Some(parties.me()) && depth >> 32 == u64::from(parties.stamp());
+        let is_held = self.word.owner() == Some(caller.me()) && depth >> 32 == u64::from(caller.stamp());
         is_held.then_some(depth as u32)
     }
 
     /// Whether the calling thread holds it.
-    pub(crate) fn is_held_by(&self, parties: &impl Parties) -> bool {
-        self.depth_of(parties).is_some()
+    pub(crate) fn is_held_by(&self, caller: &impl Caller) -> bool {
+        self.depth_of(caller).is_some()
     }
 
     /// Gives it back once, for a guard.
@@ -139,8 +139,8 @@ impl RLock {
     ///
     /// The calling thread does not hold it through a guard.
     #[inline]
-    pub(crate) fn unlock(&self, parties: &impl Parties) -> Result<(), NotReleased> {
-        self.give_back(parties, GUARD)
+    pub(crate) fn unlock(&self, caller: &impl Caller) -> Result<(), NotReleased> {
+        self.give_back(caller, GUARD)
     }
 
     /// Gives it back once, raw.
@@ -149,26 +149,26 @@ impl RLock {
     ///
     /// The calling thread does not hold it raw.
     #[inline]
-    pub(crate) fn release(&self, parties: &impl Parties) -> Result<(), NotReleased> {
-        self.give_back(parties, RAW)
+    pub(crate) fn release(&self, caller: &impl Caller) -> Result<(), NotReleased> {
+        self.give_back(caller, RAW)
     }
 
     #[inline]
-    fn give_back(&self, parties: &impl Parties, how: Field) -> Result<(), NotReleased> {
-        if self.depth.load(Relaxed) == stamped(parties, how.one()) {
+    fn give_back(&self, caller: &impl Caller, how: Field) -> Result<(), NotReleased> {
+        if self.depth.load(Relaxed) == stamped(caller, how.one()) {
             // Unless it has given the lock back already, which the word knows.
-            return self.word.unlock(parties.me());
+            return self.word.unlock(caller.me());
         }
-        self.leave(*parties, how)
+        self.leave(*caller, how)
     }
 
     #[inline(never)]
-    fn leave(&self, parties: impl Parties, how: Field) -> Result<(), NotReleased> {
-        let depth = self.depth_of(&parties).ok_or_else(|| self.not_released())?;
+    fn leave(&self, caller: impl Caller, how: Field) -> Result<(), NotReleased> {
+        let depth = self.depth_of(&caller).ok_or_else(|| self.not_released())?;
         if how.of(depth) == 0 {
             return Err(NotReleased::NotYours);
         }
-        self.set_depth(&parties, depth - how.one());
+        self.set_depth(&caller, depth - how.one());
         Ok(())
     }
 
@@ -178,16 +178,16 @@ impl RLock {
     }
 
     /// Gives it back as often as it was taken; how often that was.
-    pub(crate) fn unlock_all(&self, parties: &impl Parties) -> Result<u32, NotReleased> {
-        let depth = self.depth_of(parties).ok_or_else(|| self.not_released())?;
-        self.word.unlock(parties.me()).map(|()| depth)
+    pub(crate) fn unlock_all(&self, caller: &impl Caller) -> Result<u32, NotReleased> {
+        let depth = self.depth_of(caller).ok_or_else(|| self.not_released())?;
+        self.word.unlock(caller.me()).map(|()| depth)
     }
 
     /// Takes it as often as it was taken before [`RLock::unlock_all`]; the calling thread does not hold it.
-    pub(crate) fn lock_again(&self, parties: &impl Parties, depth: u32) -> Outcome {
-        let outcome = self.word.open_until(parties, || Deadline::NEVER);
+    pub(crate) fn lock_again(&self, caller: &impl Caller, depth: u32) -> Outcome {
+        let outcome = self.word.open_until(caller, || Deadline::NEVER);
         if outcome.is_acquired() {
-            self.set_depth(parties, depth);
+            self.set_depth(caller, depth);
         }
         outcome
     }
@@ -216,8 +216,8 @@ impl RLock {
 
 /// A depth with the stamp of the calling thread.
 #[inline]
-fn stamped(parties: &impl Parties, depth: u32) -> u64 {
-    u64::from(parties.stamp()) << 32 | u64::from(depth)
+fn stamped(caller: &impl Caller, depth: u32) -> u64 {
+    u64::from(caller.stamp()) << 32 | u64::from(depth)
 }
 
 impl fmt::Debug for RLock {

@@ -18,7 +18,7 @@
 //! That of the cells: a writer gives back and the next to come takes with the cells open.
 
 use crate::sync::algorithm::cells::{Cells, Line, Open, even, with_grace};
-use crate::sync::algorithm::word::{MAX_SLOTS, NotReleased, Outcome, Owner, Parties, Spin};
+use crate::sync::algorithm::word::{Caller, MAX_SLOTS, NotReleased, Outcome, Owner, Spin};
 use crate::sys::futex::Slices;
 use crate::sys::time::{Deadline, millis};
 use std::fmt;
@@ -79,34 +79,34 @@ impl RwLock {
     }
 
     /// Takes the lock for reading.
-    pub(crate) fn read_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(parties, Some(deadline), READ)
+    pub(crate) fn read_until(&self, caller: &impl Caller, deadline: Deadline) -> Outcome {
+        self.enter(caller, Some(deadline), READ)
     }
 
     /// Like [`RwLock::read_until`], without waiting.
-    pub(crate) fn try_read(&self, parties: &impl Parties) -> Outcome {
-        self.enter(parties, None, READ)
+    pub(crate) fn try_read(&self, caller: &impl Caller) -> Outcome {
+        self.enter(caller, None, READ)
     }
 
     /// Takes the lock for writing.
-    pub(crate) fn write_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        self.enter(parties, Some(deadline), WRITE)
+    pub(crate) fn write_until(&self, caller: &impl Caller, deadline: Deadline) -> Outcome {
+        self.enter(caller, Some(deadline), WRITE)
     }
 
     /// Like [`RwLock::write_until`], without waiting.
-    pub(crate) fn try_write(&self, parties: &impl Parties) -> Outcome {
-        self.enter(parties, None, WRITE)
+    pub(crate) fn try_write(&self, caller: &impl Caller) -> Outcome {
+        self.enter(caller, None, WRITE)
     }
 
     /// `line` says for what; no deadline = without waiting.
-    fn enter(&self, parties: &impl Parties, deadline: Option<Deadline>, line: Line) -> Outcome {
-        let me = parties.me();
+    fn enter(&self, caller: &impl Caller, deadline: Option<Deadline>, line: Line) -> Outcome {
+        let me = caller.me();
         let writes = line.mark == WRITE.mark;
         let mut slices = Slices::new(deadline.unwrap_or(Deadline::NEVER));
         let mut spin = Spin::new();
         let mut patience = Patience { none: deadline.is_none(), ..Patience::default() };
         loop {
-            let Some(mut open) = self.cells.open_until(parties, || with_grace(deadline)) else {
+            let Some(mut open) = self.cells.open_until(caller, || with_grace(deadline)) else {
                 // Its last wake-up may have been meant for one of several.
                 if patience.slept {
                     self.cells.wake(line, 1);
@@ -146,14 +146,14 @@ impl RwLock {
                 drop(open);
             }
             // After lining up, so that whoever takes the dead off the count here wakes the others in the line, too.
-            if self.sweep(parties, deadline) {
+            if self.sweep(caller, deadline) {
                 continue;
             }
             if deadline.is_none() {
                 return Outcome::Busy;
             }
             if !slices.sleep(self.cells.number(line.turn), turn) {
-                self.give_up(parties, deadline, writes);
+                self.give_up(caller, deadline, writes);
                 return Outcome::TimedOut;
             }
             patience.slept = true;
@@ -207,9 +207,9 @@ impl RwLock {
     }
 
     /// The deadline has passed. Others may have stayed behind on account of this thread, or been passed over.
-    fn give_up(&self, parties: &impl Parties, deadline: Option<Deadline>, writes: bool) {
+    fn give_up(&self, caller: &impl Caller, deadline: Option<Deadline>, writes: bool) {
         // Otherwise that costs them a slice.
-        let Some(mut open) = self.cells.open_until(parties, || with_grace(deadline)) else { return };
+        let Some(mut open) = self.cells.open_until(caller, || with_grace(deadline)) else { return };
         if !writes {
             open.set(READERS_TURN, 0);
         }
@@ -233,9 +233,9 @@ impl RwLock {
     /// # Errors
     ///
     /// This process has no readers.
-    pub(crate) fn unlock_read(&self, parties: &impl Parties) -> Result<(), NotReleased> {
-        let mut open = self.cells.open(parties);
-        let own = READERS_OF + usize::from(parties.me().slot());
+    pub(crate) fn unlock_read(&self, caller: &impl Caller) -> Result<(), NotReleased> {
+        let mut open = self.cells.open(caller);
+        let own = READERS_OF + usize::from(caller.me().slot());
         if open.get(own) == 0 {
             return Err(NotReleased::NotYours);
         }
@@ -250,11 +250,11 @@ impl RwLock {
     }
 
     /// Gives back what the calling thread holds for writing.
-    pub(crate) fn unlock_write(&self, parties: &impl Parties) -> Result<(), NotReleased> {
-        let open = self.cells.open(parties);
+    pub(crate) fn unlock_write(&self, caller: &impl Caller) -> Result<(), NotReleased> {
+        let open = self.cells.open(caller);
         match Owner::from_bits(open.get(WRITER)) {
             None => Err(NotReleased::Free),
-            Some(owner) if owner != parties.me() => Err(NotReleased::NotYours),
+            Some(owner) if owner != caller.me() => Err(NotReleased::NotYours),
             Some(_) => {
                 self.end_writing(open);
                 Ok(())
@@ -283,11 +283,11 @@ impl RwLock {
 
     /// Takes a dead process off: its readers, and its writer, which leaves poison; whether there were any. For whoever
     /// clears up after it, before the slot has a new owner. `None` = the cells could not be opened.
-    pub(crate) fn reclaim(&self, parties: &impl Parties, slot: u16, deadline: Deadline) -> Option<bool> {
-        let mut open = self.cells.open_until(parties, || deadline)?;
+    pub(crate) fn reclaim(&self, caller: &impl Caller, slot: u16, deadline: Deadline) -> Option<bool> {
+        let mut open = self.cells.open_until(caller, || deadline)?;
         // Asked with the cells open: somebody may have cleared up in between, and the slot have a new owner.
         // SYNC: death
-        if !parties.is_dead(slot) {
+        if !caller.is_dead(slot) {
             return Some(false);
         }
         let own = READERS_OF + usize::from(slot);
@@ -308,11 +308,11 @@ impl RwLock {
 
     /// Looks for dead holders; whether there were any.
     #[cold]
-    fn sweep(&self, parties: &impl Parties, deadline: Option<Deadline>) -> bool {
+    fn sweep(&self, caller: &impl Caller, deadline: Option<Deadline>) -> bool {
         // SYNC: death
-        let is_dead = |slot: u16| (1..=MAX_SLOTS as u16).contains(&slot) && parties.is_dead(slot);
+        let is_dead = |slot: u16| (1..=MAX_SLOTS as u16).contains(&slot) && caller.is_dead(slot);
         if let Some(writer) = Owner::from_bits(self.cells.peek(WRITER)) {
-            return is_dead(writer.slot()) && self.reclaim(parties, writer.slot(), with_grace(deadline)) == Some(true);
+            return is_dead(writer.slot()) && self.reclaim(caller, writer.slot(), with_grace(deadline)) == Some(true);
         }
         if self.cells.peek(READERS) == 0 {
             return false;
@@ -320,16 +320,16 @@ impl RwLock {
         let mut found = false;
         for slot in 1..=MAX_SLOTS as u16 {
             if self.cells.peek(READERS_OF + usize::from(slot)) != 0 && is_dead(slot) {
-                found |= self.reclaim(parties, slot, with_grace(deadline)) == Some(true);
+                found |= self.reclaim(caller, slot, with_grace(deadline)) == Some(true);
             }
         }
         found
     }
 
     /// Declares the data sound again; only the thread that writes can.
-    pub(crate) fn clear_poison(&self, parties: &impl Parties) -> Result<(), NotReleased> {
-        let mut open = self.cells.open(parties);
-        if open.get(WRITER) != parties.me().bits() {
+    pub(crate) fn clear_poison(&self, caller: &impl Caller) -> Result<(), NotReleased> {
+        let mut open = self.cells.open(caller);
+        if open.get(WRITER) != caller.me().bits() {
             return Err(NotReleased::NotYours);
         }
         open.set(POISON, 0);

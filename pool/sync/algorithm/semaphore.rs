@@ -11,7 +11,7 @@
 //! That of the cells: what a process wrote before it released a permit is seen by whoever opens the cells later.
 
 use crate::sync::algorithm::cells::{Cells, Line, Open, even, with_grace};
-use crate::sync::algorithm::word::{MAX_SLOTS, NotReleased, Outcome, Parties, Spin};
+use crate::sync::algorithm::word::{Caller, MAX_SLOTS, NotReleased, Outcome, Spin};
 use crate::sys::futex::Slices;
 use crate::sys::time::Deadline;
 use std::fmt;
@@ -59,13 +59,13 @@ impl Semaphore {
     }
 
     /// Takes a permit; waits for one until the deadline.
-    pub(crate) fn acquire_until(&self, parties: &impl Parties, hold: Hold, deadline: Deadline) -> Outcome {
+    pub(crate) fn acquire_until(&self, caller: &impl Caller, hold: Hold, deadline: Deadline) -> Outcome {
         let mut slices = Slices::new(deadline);
         let mut spin = Spin::new();
         let mut slept = false;
         loop {
             while self.value() == 0 && spin.once() {}
-            let Some(mut open) = self.cells.open_until(parties, || with_grace(Some(deadline))) else {
+            let Some(mut open) = self.cells.open_until(caller, || with_grace(Some(deadline))) else {
                 // Its last wake-up may have been meant for one of several.
                 if slept {
                     self.cells.wake(LINE, 1);
@@ -76,13 +76,13 @@ impl Semaphore {
                 open.woken(LINE);
             }
             if open.get(COUNT) > 0 {
-                self.take(open, parties, hold, slept);
+                self.take(open, caller, hold, slept);
                 return Outcome::Acquired;
             }
             let turn = open.line_up(LINE);
             open.commit();
             // After lining up, so that whoever returns permits here wakes the others in the line, too.
-            if self.sweep(parties, Some(deadline)) {
+            if self.sweep(caller, Some(deadline)) {
                 continue;
             }
             if !slices.sleep(self.cells.number(LINE.turn), turn) {
@@ -93,26 +93,26 @@ impl Semaphore {
     }
 
     /// Takes a permit if there is one.
-    pub(crate) fn try_acquire(&self, parties: &impl Parties, hold: Hold) -> Outcome {
+    pub(crate) fn try_acquire(&self, caller: &impl Caller, hold: Hold) -> Outcome {
         loop {
             // Somebody was stopped in the middle of a change: nobody can say whether there is one.
-            let Some(open) = self.cells.open_until(parties, || with_grace(None)) else { return Outcome::Busy };
+            let Some(open) = self.cells.open_until(caller, || with_grace(None)) else { return Outcome::Busy };
             if open.get(COUNT) > 0 {
-                self.take(open, parties, hold, false);
+                self.take(open, caller, hold, false);
                 return Outcome::Acquired;
             }
             drop(open);
-            if !self.sweep(parties, None) {
+            if !self.sweep(caller, None) {
                 return Outcome::Busy;
             }
         }
     }
 
-    fn take(&self, mut open: Open<'_, CELLS>, parties: &impl Parties, hold: Hold, slept: bool) {
+    fn take(&self, mut open: Open<'_, CELLS>, caller: &impl Caller, hold: Hold, slept: bool) {
         open.add(COUNT, -1);
         if hold == Hold::Guard {
             open.add(HELD, 1);
-            open.add(HELD_BY + usize::from(parties.me().slot()), 1);
+            open.add(HELD_BY + usize::from(caller.me().slot()), 1);
         }
         // Of several releases in a row only the first has woken somebody: this thread, which wakes the next.
         let call = slept && open.get(COUNT) > 0 && open.call(LINE);
@@ -128,12 +128,12 @@ impl Semaphore {
     ///
     /// Through a guard: this process holds none. Raw: there would be more than the bound allows, those counted that
     /// guards hold.
-    pub(crate) fn release(&self, parties: &impl Parties, hold: Hold) -> Result<(), NotReleased> {
+    pub(crate) fn release(&self, caller: &impl Caller, hold: Hold) -> Result<(), NotReleased> {
         if hold == Hold::Raw {
-            return self.release_many(parties, 1);
+            return self.release_many(caller, 1);
         }
-        let mut open = self.cells.open(parties);
-        let own = HELD_BY + usize::from(parties.me().slot());
+        let mut open = self.cells.open(caller);
+        let own = HELD_BY + usize::from(caller.me().slot());
         if open.get(own) == 0 {
             return Err(NotReleased::NotYours);
         }
@@ -148,8 +148,8 @@ impl Semaphore {
     /// # Errors
     ///
     /// There would be more than the bound allows, those counted that guards hold.
-    pub(crate) fn release_many(&self, parties: &impl Parties, count: u32) -> Result<(), NotReleased> {
-        let open = self.cells.open(parties);
+    pub(crate) fn release_many(&self, caller: &impl Caller, count: u32) -> Result<(), NotReleased> {
+        let open = self.cells.open(caller);
         let all = [open.get(COUNT), open.get(HELD), count].iter().try_fold(0_u32, |sum, it| sum.checked_add(*it));
         if all.is_none_or(|all| all > open.get(BOUND)) {
             return Err(NotReleased::Free);
@@ -171,13 +171,13 @@ impl Semaphore {
 
     /// Returns the permits that the dead process of this slot holds; whether there were any. For whoever clears up after
     /// it, before the slot has a new owner. `None` = the cells could not be opened.
-    pub(crate) fn reclaim(&self, parties: &impl Parties, slot: u16, deadline: Deadline) -> Option<bool> {
-        let mut open = self.cells.open_until(parties, || deadline)?;
+    pub(crate) fn reclaim(&self, caller: &impl Caller, slot: u16, deadline: Deadline) -> Option<bool> {
+        let mut open = self.cells.open_until(caller, || deadline)?;
         let own = HELD_BY + usize::from(slot);
         let held = open.get(own);
         // Asked once more, as somebody else may have cleared up in between, and the slot have a new owner.
         // SYNC: death
-        if held == 0 || !parties.is_dead(slot) {
+        if held == 0 || !caller.is_dead(slot) {
             return Some(false);
         }
         open.set(own, 0);
@@ -194,14 +194,14 @@ impl Semaphore {
 
     /// Looks for dead holders; whether permits came back.
     #[cold]
-    fn sweep(&self, parties: &impl Parties, deadline: Option<Deadline>) -> bool {
+    fn sweep(&self, caller: &impl Caller, deadline: Option<Deadline>) -> bool {
         if self.cells.peek(HELD) == 0 {
             return false;
         }
         let mut found = false;
         for slot in 1..=MAX_SLOTS as u16 {
-            if self.cells.peek(HELD_BY + usize::from(slot)) != 0 && parties.is_dead(slot) {
-                found |= self.reclaim(parties, slot, with_grace(deadline)) == Some(true);
+            if self.cells.peek(HELD_BY + usize::from(slot)) != 0 && caller.is_dead(slot) {
+                found |= self.reclaim(caller, slot, with_grace(deadline)) == Some(true);
             }
         }
         found

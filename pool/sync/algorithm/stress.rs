@@ -6,7 +6,7 @@ use crate::sync::algorithm::rlock::RLock;
 use crate::sync::algorithm::rwlock::RwLock;
 use crate::sync::algorithm::semaphore::{Hold, Semaphore};
 use crate::sync::algorithm::testing::{Party, kill};
-use crate::sync::algorithm::word::{MAX_SLOTS, Outcome, Parties};
+use crate::sync::algorithm::word::{Caller, MAX_SLOTS, Outcome};
 use crate::sys::time::Deadline;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;

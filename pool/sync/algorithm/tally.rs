@@ -12,7 +12,7 @@
 //! has joined (`// SYNC: item done`).
 
 use crate::sync::algorithm::sleepers::Sleepers;
-use crate::sync::algorithm::word::{MAX_SLOTS, Parties, kill};
+use crate::sync::algorithm::word::{Caller, MAX_SLOTS, kill};
 use crate::sys::atomic::{AtomicU32, Ordering};
 use crate::sys::futex::Slices;
 use crate::sys::time::Deadline;
@@ -83,13 +83,13 @@ impl Tally {
     }
 
     /// Whether all is done. `put` says how many items were ever put and how many of these are in the queue.
-    fn is_done(&self, parties: &impl Parties, put: &impl Fn() -> (u64, u64)) -> bool {
+    fn is_done(&self, caller: &impl Caller, put: &impl Fn() -> (u64, u64)) -> bool {
         let before = put();
         if before.1 > 0 {
             return false;
         }
         // SYNC: item done
-        let is_open = |(slot, count): (u16, &AtomicU32)| count.load(Acquire) > 0 && !parties.is_dead(slot);
+        let is_open = |(slot, count): (u16, &AtomicU32)| count.load(Acquire) > 0 && !caller.is_dead(slot);
         if (1..).zip(&self.counts).any(is_open) || self.nobodys.load(Acquire) > 0 {
             return false;
         }
@@ -98,14 +98,14 @@ impl Tally {
     }
 
     /// Waits until all is done; false = the deadline has passed.
-    pub(crate) fn join_until(&self, parties: &impl Parties, put: impl Fn() -> (u64, u64), deadline: Deadline) -> bool {
+    pub(crate) fn join_until(&self, caller: &impl Caller, put: impl Fn() -> (u64, u64), deadline: Deadline) -> bool {
         let mut slices = Slices::new(deadline);
         loop {
-            if self.is_done(parties, &put) {
+            if self.is_done(caller, &put) {
                 return true;
             }
             self.joiners.announce(&mut slices);
-            if self.is_done(parties, &put) {
+            if self.is_done(caller, &put) {
                 return true;
             }
             if !self.joiners.sleep(&mut slices) {

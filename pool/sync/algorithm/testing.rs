@@ -1,6 +1,6 @@
 //! What the tests and models of this folder share: a process table of flags, and threads that die at a given step.
 
-use crate::sync::algorithm::word::{MAX_SLOTS, Owner, Parties};
+use crate::sync::algorithm::word::{Caller, MAX_SLOTS, Owner};
 use crate::sys::atomic::{AtomicU32, Ordering};
 use std::array;
 
@@ -49,7 +49,7 @@ impl Party<'_> {
     }
 }
 
-impl Parties for Party<'_> {
+impl Caller for Party<'_> {
     fn me(&self) -> Owner {
         self.me
     }

@@ -12,7 +12,7 @@
 //! grants or refuses is Release (`// SYNC: waiter`).
 
 use crate::sync::algorithm::cells::{Cells, Open};
-use crate::sync::algorithm::word::{Parties, Spin, kill};
+use crate::sync::algorithm::word::{Caller, Spin, kill};
 use crate::sys::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sys::futex::{self, Slices};
 
@@ -119,8 +119,8 @@ impl Waiters {
     }
 
     /// An entry of somebody who has died.
-    pub(crate) fn dead<const N: usize>(self, open: &Open<'_, N>, parties: &impl Parties) -> Option<Entry> {
-        self.entries(open).find(|entry| entry.is_dead(parties))
+    pub(crate) fn dead<const N: usize>(self, open: &Open<'_, N>, caller: &impl Caller) -> Option<Entry> {
+        self.entries(open).find(|entry| entry.is_dead(caller))
     }
 
     /// The entries as they are at the moment, without opening the cells.
@@ -220,8 +220,8 @@ impl Entry {
     }
 
     /// Whether its process has died.
-    pub(crate) fn is_dead(self, parties: &impl Parties) -> bool {
+    pub(crate) fn is_dead(self, caller: &impl Caller) -> bool {
         // SYNC: death
-        parties.is_dead(self.slot())
+        caller.is_dead(self.slot())
     }
 }

@@ -133,12 +133,12 @@ impl fmt::Debug for Owner {
     }
 }
 
-/// Who takes part, and who of them is dead; the process table in real life.
+/// The calling thread, and whom it knows to be dead: in production by the process table.
 ///
 /// Before the slot of a dead process is given to another, everything that it can have held must be reclaimed (the methods of
 /// that name). A thread that has just found the holder of a lock dead may be about to take over from it; the generation in
 /// the word keeps it from taking the lock of who has the slot next.
-pub(crate) trait Parties: Copy {
+pub(crate) trait Caller: Copy {
     /// The calling thread; its number is not 0.
     fn me(&self) -> Owner;
 
@@ -201,56 +201,56 @@ impl Word {
 
     /// Takes the lock for the calling thread, which alone can give it back.
     #[inline]
-    pub(crate) fn lock(&self, parties: &impl Parties) -> Outcome {
-        self.lock_until(parties, Deadline::NEVER)
+    pub(crate) fn lock(&self, caller: &impl Caller) -> Outcome {
+        self.lock_until(caller, Deadline::NEVER)
     }
 
     /// Like [`Word::lock`], with a deadline. The holder itself gets [`Outcome::WouldDeadlock`] at once.
     #[inline]
-    pub(crate) fn lock_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        let me = parties.me();
+    pub(crate) fn lock_until(&self, caller: &impl Caller, deadline: Deadline) -> Outcome {
+        let me = caller.me();
         if self.enter(0, me) {
             return Outcome::Acquired;
         }
-        self.take(me, me, parties, deadline)
+        self.take(me, me, caller, deadline)
     }
 
     /// Like [`Word::lock_until`], for a thread that never asks for what it holds: if the word seems to be its own, it is that
     /// of another thread of its process that has the same number, and it waits.
     /// The deadline is only asked for if it has to wait.
     #[inline]
-    pub(crate) fn open_until(&self, parties: &impl Parties, deadline: impl FnOnce() -> Deadline) -> Outcome {
-        let me = parties.me();
+    pub(crate) fn open_until(&self, caller: &impl Caller, deadline: impl FnOnce() -> Deadline) -> Outcome {
+        let me = caller.me();
         if self.enter(0, me) {
             return Outcome::Acquired;
         }
-        self.take(NOBODY, me, parties, deadline())
+        self.take(NOBODY, me, caller, deadline())
     }
 
     /// Like [`Word::lock`], without waiting.
     #[inline]
-    pub(crate) fn try_lock(&self, parties: &impl Parties) -> Outcome {
-        let me = parties.me();
+    pub(crate) fn try_lock(&self, caller: &impl Caller) -> Outcome {
+        let me = caller.me();
         if self.enter(0, me) {
             return Outcome::Acquired;
         }
-        self.try_take(me, parties)
+        self.try_take(me, caller)
     }
 
     /// Takes the lock for everybody: any thread of any process may release it. It is held until somebody does, or until
     /// the process that acquired it dies.
     #[inline]
-    pub(crate) fn acquire_until(&self, parties: &impl Parties, deadline: Deadline) -> Outcome {
-        let me = parties.me();
+    pub(crate) fn acquire_until(&self, caller: &impl Caller, deadline: Deadline) -> Outcome {
+        let me = caller.me();
         if self.enter(0, me.raw()) {
             return Outcome::Acquired;
         }
-        self.take(me, me.raw(), parties, deadline)
+        self.take(me, me.raw(), caller, deadline)
     }
 
     /// Like [`Word::acquire_until`], without waiting.
-    pub(crate) fn try_acquire(&self, parties: &impl Parties) -> Outcome {
-        self.try_take(parties.me().raw(), parties)
+    pub(crate) fn try_acquire(&self, caller: &impl Caller) -> Outcome {
+        self.try_take(caller.me().raw(), caller)
     }
 
     /// Takes the word for `owner` if it still is what it was when it was seen `free`; poison stays.
@@ -266,7 +266,7 @@ impl Word {
 
     /// The whole acquire loop, for a thread `me` that enters itself as `owner`.
     #[cold]
-    fn take(&self, me: Owner, owner: Owner, parties: &impl Parties, deadline: Deadline) -> Outcome {
+    fn take(&self, me: Owner, owner: Owner, caller: &impl Caller, deadline: Deadline) -> Outcome {
         let mut slices = Slices::new(deadline);
         let mut spin = Spin::new();
         // Its last wake-up may have been meant for one of several.
@@ -290,7 +290,7 @@ impl Word {
             if self.asleep.load(Relaxed) == 0 && spin.once() {
                 continue;
             }
-            if dead_holder(word, parties) {
+            if dead_holder(word, caller) {
                 if self.take_over(word, owner) {
                     return Outcome::AcquiredPoisoned;
                 }
@@ -313,14 +313,14 @@ impl Word {
     }
 
     #[cold]
-    fn try_take(&self, owner: Owner, parties: &impl Parties) -> Outcome {
+    fn try_take(&self, owner: Owner, caller: &impl Caller) -> Outcome {
         loop {
             let word = self.holder.load(Relaxed);
             if word & OWNER == 0 {
                 if self.enter(word, owner) {
                     return acquired(word);
                 }
-            } else if !dead_holder(word, parties) {
+            } else if !dead_holder(word, caller) {
                 return Outcome::Busy;
             } else if self.take_over(word, owner) {
                 return Outcome::AcquiredPoisoned;
@@ -445,9 +445,9 @@ fn acquired(before: u32) -> Outcome {
     if before & POISON == 0 { Outcome::Acquired } else { Outcome::AcquiredPoisoned }
 }
 
-fn dead_holder(word: u32, parties: &impl Parties) -> bool {
+fn dead_holder(word: u32, caller: &impl Caller) -> bool {
     // SYNC: death
-    Owner::from_bits(word).is_some_and(|owner| parties.has_died(owner))
+    Owner::from_bits(word).is_some_and(|owner| caller.has_died(owner))
 }
 
 /// Looking again and again for a short time, with growing pauses.

@@ -1,7 +1,7 @@
 //! The end at which items are put.
 
 use super::{Books, Head, INLINE, Item, Queue, Refusal, Wait, halves};
-use crate::sync::algorithm::word::{Parties, kill};
+use crate::sync::algorithm::word::{Caller, kill};
 use crate::sys::atomic::{AtomicU64, Ordering};
 use Ordering::{Acquire, Relaxed, Release};
 use std::ops::Range;
@@ -12,7 +12,7 @@ impl<'a> Queue<'a> {
     #[inline]
     pub(crate) fn put<'i, B: Books>(
         self,
-        parties: &impl Parties,
+        caller: &impl Caller,
         books: &B,
         count: usize,
         item: impl Fn(usize) -> Item<'i, B::Block>,
@@ -26,7 +26,7 @@ impl<'a> Queue<'a> {
             if (wait.is_over)() {
                 return (done, Some(Refusal::Over));
             }
-            match self.put_some(parties, books, done..count, &item, &wait) {
+            match self.put_some(caller, books, done..count, &item, &wait) {
                 Ok(put) => done += put,
                 Err(refusal) => return (done, Some(refusal)),
             }
@@ -47,7 +47,7 @@ impl<'a> Queue<'a> {
     #[inline]
     fn put_some<'i, B: Books>(
         self,
-        parties: &impl Parties,
+        caller: &impl Caller,
         books: &B,
         items: Range<usize>,
         item: &impl Fn(usize) -> Item<'i, B::Block>,
@@ -60,7 +60,7 @@ impl<'a> Queue<'a> {
         if wait.answers {
             putters.mark();
         }
-        let Some(held) = self.lock(put, parties, books, true, || wait.for_the_lock()) else {
+        let Some(held) = self.lock(put, caller, books, true, || wait.for_the_lock()) else {
             if wait.answers {
                 putters.call(1);
             }

@@ -2,7 +2,7 @@
 
 use super::{Books, End, HOLDS, Head, INLINE, Queue, Refusal, Taken, Wait, halves};
 use crate::sync::algorithm::sleepers::Sleepers;
-use crate::sync::algorithm::word::{Parties, kill};
+use crate::sync::algorithm::word::{Caller, kill};
 use crate::sys::atomic::Ordering;
 use Ordering::{Acquire, Relaxed, Release};
 
@@ -12,7 +12,7 @@ impl<'a> Queue<'a> {
     #[inline]
     pub(crate) fn take<B: Books>(
         self,
-        parties: &impl Parties,
+        caller: &impl Caller,
         books: &B,
         most: usize,
         before: &impl Fn(usize),
@@ -20,14 +20,14 @@ impl<'a> Queue<'a> {
         mut wait: Wait<'_>,
     ) -> Result<usize, Refusal> {
         loop {
-            let count = self.take_some(parties, books, most, before, &mut out, &wait)?;
+            let count = self.take_some(caller, books, most, before, &mut out, &wait)?;
             if count > 0 || most == 0 {
                 return Ok(count);
             }
             // What was put before the end is there: only then it is over.
             for (has_ended, refusal) in [(self.is_closed(), Refusal::Closed), ((wait.is_over)(), Refusal::Over)] {
                 if has_ended {
-                    let count = self.take_some(parties, books, most, before, &mut out, &wait)?;
+                    let count = self.take_some(caller, books, most, before, &mut out, &wait)?;
                     return if count > 0 { Ok(count) } else { Err(refusal) };
                 }
             }
@@ -76,7 +76,7 @@ impl<'a> Queue<'a> {
     #[inline]
     fn take_some<B: Books>(
         self,
-        parties: &impl Parties,
+        caller: &impl Caller,
         books: &B,
         most: usize,
         before: &impl Fn(usize),
@@ -87,7 +87,7 @@ impl<'a> Queue<'a> {
         if wait.answers {
             takers.mark();
         }
-        let Some(held) = self.lock(take, parties, books, false, || wait.for_the_lock()) else {
+        let Some(held) = self.lock(take, caller, books, false, || wait.for_the_lock()) else {
             if wait.answers {
                 takers.call(1);
             }

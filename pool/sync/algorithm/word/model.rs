@@ -167,8 +167,8 @@ fn reclaiming_hands_on_what_the_dead_one_has_written() {
         let reclaims = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                let parties = shared.crowd.party(3, 1);
-                if parties.is_dead(1) {
+                let caller = shared.crowd.party(3, 1);
+                if caller.is_dead(1) {
                     shared.word.reclaim(1);
                 } else {
                     end_slices();

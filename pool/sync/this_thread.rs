@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::heap::tree;
 #[cfg(not(loom))]
 use crate::sync::algorithm::word::MAX_SLOTS;
-use crate::sync::algorithm::word::{MAX_THREAD, Owner, Parties};
+use crate::sync::algorithm::word::{Caller, MAX_THREAD, Owner};
 use crate::sys::fork::{set_thread_tag, thread_stamp, thread_tag};
 use crate::sys::thread_end::at_thread_end;
 use parking_lot::Mutex;
@@ -15,29 +15,29 @@ const _: () = assert!(crate::heap::geometry::MOST_PROCESSES as usize == MAX_SLOT
 
 /// Takes part in the synchronisation of the tree: the calling thread, and the process table.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Here {
+pub(crate) struct ThisThread {
     me: Owner,
 }
 
-impl Here {
+impl ThisThread {
     /// The calling thread.
     ///
     /// # Errors
     ///
     /// This process has no shared memory, or was forked from one that has.
     #[inline]
-    pub(crate) fn new() -> Result<Here, Error> {
-        Here::known().map_or_else(Here::first, Ok)
+    pub(crate) fn new() -> Result<ThisThread, Error> {
+        ThisThread::known().map_or_else(ThisThread::first, Ok)
     }
 
     /// The calling thread, if it has taken part before in this very process.
     #[inline]
-    pub(crate) fn known() -> Option<Here> {
-        Owner::from_bits(thread_tag()).map(|me| Here { me })
+    pub(crate) fn known() -> Option<ThisThread> {
+        Owner::from_bits(thread_tag()).map(|me| ThisThread { me })
     }
 
     #[cold]
-    fn first() -> Result<Here, Error> {
+    fn first() -> Result<ThisThread, Error> {
         // Refuses in a fork, whose threads must not pass for those of the process that it was forked from.
         let own = tree::own()?;
         let slot = u16::try_from(own.index + 1).unwrap_or(u16::MAX);
@@ -45,7 +45,7 @@ impl Here {
         at_thread_end(Numbers::give_back, number.into());
         let me = Owner::new(slot, own.generation as u8, number);
         set_thread_tag(me.bits(), stamp);
-        Ok(Here { me })
+        Ok(ThisThread { me })
     }
 
     /// Whether the number of the thread is surely its alone, see [`LAST`].
@@ -54,7 +54,7 @@ impl Here {
     }
 }
 
-impl Parties for Here {
+impl Caller for ThisThread {
     #[inline]
     fn me(&self) -> Owner {
         self.me
