@@ -6,8 +6,8 @@ use crate::heap::block::{Block, SharedSlice};
 use crate::heap::kind::Kind;
 use crate::heap::tree;
 use crate::sync::algorithm::store::{self, Entry, Head, Open, Reach, Refusal, Shape, Store};
-use crate::sync::party::Here;
 use crate::sync::reclaim;
+use crate::sync::this_thread::ThisThread;
 use crate::sys::atomic::AtomicU64;
 use crate::sys::time::Deadline;
 use serde::de::Error as _;
@@ -99,13 +99,13 @@ impl Core {
     /// [`CollectionError::is_shared_memory`].
     #[inline]
     pub(super) fn open<R: Reach>(&self, at: usize, deadline: Deadline) -> Result<Open<'_>, CollectionError> {
-        let here = Here::new()?;
+        let caller = ThisThread::new()?;
         if INSIDE.with_borrow(|inside| inside.contains(&self.block.identity())) {
             return Err(error(Refusal::WouldDeadlock));
         }
         let (head, words) = (&self.heads[at], &self.words[at]);
         let store = Store { head, words, shape: Shape::of(words.len()) };
-        store.open::<R, _>(&here, &self.books(), deadline).map_err(error)
+        store.open::<R, _>(&caller, &self.books(), deadline).map_err(error)
     }
 
     /// Runs user code while a store is locked: whatever of the same stores it asks for is refused.

@@ -18,7 +18,7 @@
 //! that what a dead holder has left is complete for who takes over, whose look at the death was Acquire (`// SYNC: death`).
 
 use crate::sync::algorithm::queue::{self, Books, Item};
-use crate::sync::algorithm::word::{Outcome, Owner, Parties, Word, kill};
+use crate::sync::algorithm::word::{Caller, Outcome, Owner, Word, kill};
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::time::Deadline;
 use Ordering::{Relaxed, Release};
@@ -185,12 +185,12 @@ impl<'a> Store<'a> {
     #[inline]
     pub(crate) fn open<R: Reach, B: Books>(
         self,
-        parties: &impl Parties,
+        caller: &impl Caller,
         books: &B,
         deadline: Deadline,
     ) -> Result<Open<'a>, Refusal> {
-        let me = parties.me();
-        let outcome = self.head.lock.lock_until(parties, deadline);
+        let me = caller.me();
+        let outcome = self.head.lock.lock_until(caller, deadline);
         let open = match outcome {
             Outcome::Acquired | Outcome::AcquiredPoisoned => Open { store: self, me },
             Outcome::TimedOut | Outcome::Busy => return Err(Refusal::TimedOut),
