@@ -44,13 +44,13 @@ impl RemoteCallError {
         RemoteCallError { inner: Box::new(Inner { kind, method: method.to_owned() }) }
     }
 
-    /// The name of the method, or of the type that was to be created.
+    /// Returns the name of the method, or of the type that was to be created.
     pub fn method(&self) -> &str {
         &self.inner.method
     }
 
-    /// What went wrong with the connection, if that is what this error is: the manager has ended, say, or does not have the
-    /// same key. Whether the method was called is not known then.
+    /// Returns what went wrong with the connection, if that is what this error is: the manager has ended, say, or does not
+    /// have the same key. Whether the method was called is not known then.
     pub fn connection(&self) -> Option<&ConnectionError> {
         match &self.inner.kind {
             RemoteCallKind::Connection { source } => Some(source),
@@ -58,12 +58,12 @@ impl RemoteCallError {
         }
     }
 
-    /// Whether the time limit of the proxy has passed. If the method was called, it goes on to its end.
+    /// Returns whether the time limit of the proxy has passed. If the method was called, it goes on to its end.
     pub fn is_timed_out(&self) -> bool {
         matches!(self.inner.kind, RemoteCallKind::TimedOut)
     }
 
-    /// The class of the exception that the method has raised, if it has: `"KeyError"`, `"queue.Empty"`.
+    /// Returns the class of the exception that the method has raised, if it has: `"KeyError"`, `"queue.Empty"`.
     pub fn exception(&self) -> Option<&str> {
         match &self.inner.kind {
             RemoteCallKind::Raised { class, .. } => Some(class.strip_prefix("builtins.").unwrap_or(class)),
@@ -71,7 +71,7 @@ impl RemoteCallError {
         }
     }
 
-    /// What the exception says, if the method has raised one.
+    /// Returns what the exception says, if the method has raised one.
     pub fn exception_text(&self) -> Option<&str> {
         match &self.inner.kind {
             RemoteCallKind::Raised { text, .. } => Some(text),
@@ -79,8 +79,8 @@ impl RemoteCallError {
         }
     }
 
-    /// The traceback that the manager sent, if it failed outside of the method: there is no such object or method, or the
-    /// result cannot be pickled. Python's `RemoteError`.
+    /// Returns the traceback that the manager sent, if it failed outside of the method: there is no such object or method,
+    /// or the result cannot be pickled. Python's `RemoteError`.
     pub fn traceback(&self) -> Option<&str> {
         match &self.inner.kind {
             RemoteCallKind::Failed { traceback } => Some(traceback),
@@ -88,12 +88,12 @@ impl RemoteCallError {
         }
     }
 
-    /// Whether the arguments could not be sent.
+    /// Returns whether the arguments could not be sent.
     pub fn is_encode(&self) -> bool {
         matches!(self.inner.kind, RemoteCallKind::Encode { .. })
     }
 
-    /// Whether the result is no plain value, or not of the type that was asked for.
+    /// Returns whether the result is no plain value, or not of the type that was asked for.
     pub fn is_decode(&self) -> bool {
         matches!(self.inner.kind, RemoteCallKind::Decode { .. })
     }

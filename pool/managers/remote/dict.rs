@@ -30,7 +30,7 @@ impl RemoteManager {
 }
 
 impl RemoteProxy {
-    /// The object as a dict, which it has to be.
+    /// Returns the object as a dict, which it has to be.
     pub fn into_dict<K, V>(self) -> RemoteDict<K, V> {
         self.into()
     }
@@ -50,7 +50,7 @@ where
     K: Serialize + DeserializeOwned + 'static,
     V: Serialize + DeserializeOwned + 'static,
 {
-    /// A copy of the value of a key.
+    /// Returns a copy of the value of a key; `None` if the dict has no such key.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ where
         self.call("__setitem__", (key, value))
     }
 
-    /// Takes a key out, and gives its value: `dict.pop(key)`.
+    /// Removes a key, and returns its value: `dict.pop(key)`.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ where
         found(self.call("pop", (key,)))
     }
 
-    /// The value of a key; first sets it, if it has none: `dict.setdefault(key, value)`.
+    /// Returns the value of a key, after setting it if the key has none: `dict.setdefault(key, value)`.
     ///
     /// # Errors
     ///
@@ -95,7 +95,7 @@ where
         self.call("update", (entries.into_iter().collect::<Vec<(K, V)>>(),))
     }
 
-    /// Whether it has a key.
+    /// Returns whether the dict has a key.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ where
         self.call("__contains__", (key,))
     }
 
-    /// How many keys it has.
+    /// Returns how many keys the dict has.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ where
         self.call("__len__", ())
     }
 
-    /// Whether it has no key.
+    /// Returns whether the dict has no key.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ where
         Ok(self.len()? == 0)
     }
 
-    /// Takes all keys out.
+    /// Removes all keys.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ where
         self.call("clear", ())
     }
 
-    /// Its keys and values, in its order.
+    /// Returns the keys and their values, in the order of the dict.
     ///
     /// # Errors
     ///
@@ -140,7 +140,7 @@ where
         self.call("items", ())
     }
 
-    /// Its keys, in its order.
+    /// Returns the keys, in the order of the dict.
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ where
         self.call("keys", ())
     }
 
-    /// Its values, in its order.
+    /// Returns the values, in the order of the dict.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ where
         self.call("values", ())
     }
 
-    /// A copy of all of it.
+    /// Returns a copy of the dict.
     ///
     /// # Errors
     ///

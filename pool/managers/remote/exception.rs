@@ -21,8 +21,8 @@ pub struct PyException {
 }
 
 impl PyException {
-    /// An exception of that class, which the caller has to know: a built-in one by its name, others with their module
-    /// before it.
+    /// Returns an exception of that class, which the caller has to know: a built-in one by its name, others with their
+    /// module before it.
     pub fn new(class: &str, args: impl IntoIterator<Item = PyValue>) -> PyException {
         let (module, name) = class.rsplit_once('.').unwrap_or(("builtins", class));
         PyException { module: module.to_owned(), name: name.to_owned(), args: args.into_iter().collect() }

@@ -105,7 +105,8 @@ impl<T, R> Callable<T, R> {
 }
 
 impl<T: Send + Sync + 'static> Exposed<T> {
-    /// A type whose objects `make` makes of the arguments, or whose only object it gives a handle to.
+    /// Returns a type whose objects `make` makes of the arguments. It may return a handle to an object that there is
+    /// already.
     pub fn new<A: DeserializeOwned, const N: usize>(
         parameters: [&'static str; N],
         make: impl Fn(A) -> T + Send + Sync + 'static,
@@ -113,7 +114,7 @@ impl<T: Send + Sync + 'static> Exposed<T> {
         Exposed::try_new(parameters, move |args| Ok(make(args)))
     }
 
-    /// The same, where making can fail.
+    /// Returns a type, as [`Exposed::new`]; `make` can raise an exception.
     pub fn try_new<A: DeserializeOwned, const N: usize>(
         parameters: [&'static str; N],
         make: impl Fn(A) -> Result<T, PyException> + Send + Sync + 'static,
@@ -122,7 +123,7 @@ impl<T: Send + Sync + 'static> Exposed<T> {
         Exposed { make, methods: BTreeMap::new() }
     }
 
-    /// A method, whose result is a plain value.
+    /// Adds a method, whose result is a plain value.
     pub fn method<A: DeserializeOwned, R: Serialize, const N: usize>(
         self,
         name: &str,
@@ -132,7 +133,7 @@ impl<T: Send + Sync + 'static> Exposed<T> {
         self.try_method(name, parameters, move |object, args| Ok(method(object, args)))
     }
 
-    /// A method that can raise an exception.
+    /// Adds a method that can raise an exception.
     pub fn try_method<A: DeserializeOwned, R: Serialize, const N: usize>(
         mut self,
         name: &str,
@@ -149,7 +150,8 @@ impl<T: Send + Sync + 'static> Exposed<T> {
 }
 
 impl Exposed<Queue<PyValue>> {
-    /// A queue that all who ask for the type share, with the methods of Python's `queue.Queue`: `put`, `get`, `put_nowait`,
+    /// Returns a type whose only object is this queue, which all clients share, with the methods of Python's `queue.Queue`:
+    /// `put`, `get`, `put_nowait`,
     /// `get_nowait`, `qsize`, `empty` and `full`.
     pub fn queue(queue: Queue<PyValue>) -> Exposed<Queue<PyValue>> {
         Exposed::new([], move |()| queue.clone())

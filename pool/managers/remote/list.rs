@@ -32,14 +32,14 @@ impl RemoteManager {
 }
 
 impl RemoteProxy {
-    /// The object as a list, which it has to be.
+    /// Returns the object as a list, which it has to be.
     pub fn into_list<T>(self) -> RemoteList<T> {
         self.into()
     }
 }
 
 impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
-    /// A copy of an item.
+    /// Returns a copy of an item.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
         self.call("insert", (at, item))
     }
 
-    /// Takes the last item; `None` if there is none.
+    /// Removes the last item and returns it; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
         }
     }
 
-    /// Takes the item at that place: `list.pop(at)`.
+    /// Removes the item at that place and returns it: `list.pop(at)`.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
         self.call("pop", (at,))
     }
 
-    /// How many items it has.
+    /// Returns how many items the list has.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
         self.call("__len__", ())
     }
 
-    /// Whether it has no items.
+    /// Returns whether the list has no items.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
         Ok(self.len()? == 0)
     }
 
-    /// Whether the item is in it.
+    /// Returns whether the item is in the list.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
         self.call("__contains__", (item,))
     }
 
-    /// Sorts it where it is.
+    /// Sorts the list in place.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
         self.call("sort", ())
     }
 
-    /// Turns it round where it is.
+    /// Reverses the list in place.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
         self.call("reverse", ())
     }
 
-    /// A copy of all of it.
+    /// Returns a copy of all items.
     ///
     /// # Errors
     ///

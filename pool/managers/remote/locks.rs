@@ -16,7 +16,7 @@ pub struct RemoteLock {
 remote_type!(RemoteLock);
 
 impl RemoteLock {
-    /// Locks it, as soon as it is free, and until the guard is dropped: `with lock:`.
+    /// Locks the lock, as soon as it is free, until the guard is dropped: `with lock:`.
     ///
     /// # Errors
     ///
@@ -30,7 +30,7 @@ impl RemoteLock {
         Ok(RemoteLockGuard { lock: self })
     }
 
-    /// Locks it, as soon as it is free.
+    /// Locks the lock, as soon as it is free.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl RemoteLock {
         self.call::<bool>("acquire", ()).map(drop)
     }
 
-    /// Locks it if it is free; whether it was.
+    /// Locks the lock if it is free. Returns whether it was.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl RemoteLock {
         self.call("acquire", (false,))
     }
 
-    /// Locks it, and waits for it for at most `timeout`; whether it is locked now.
+    /// Locks the lock, and waits for it for at most `timeout`. Returns whether this thread has it now.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl RemoteLock {
         self.call_patiently("acquire", (true, timeout.as_secs_f64()), Some(timeout))
     }
 
-    /// Unlocks it.
+    /// Unlocks the lock.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ pub struct RemoteEvent {
 remote_type!(RemoteEvent);
 
 impl RemoteEvent {
-    /// Sets it.
+    /// Sets the event.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl RemoteEvent {
         self.call("set", ())
     }
 
-    /// Takes it back.
+    /// Clears the event: who waits then waits until it is set again.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl RemoteEvent {
         self.call("clear", ())
     }
 
-    /// Whether it is set.
+    /// Returns whether the event is set.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl RemoteEvent {
         self.call("is_set", ())
     }
 
-    /// Waits until it is set.
+    /// Waits until the event is set.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl RemoteEvent {
         self.call::<bool>("wait", ()).map(drop)
     }
 
-    /// Waits until it is set, for at most `timeout`; whether it is.
+    /// Waits until the event is set, for at most `timeout`. Returns whether it is.
     ///
     /// # Errors
     ///

@@ -84,17 +84,17 @@ impl RemoteManager {
         RemoteManager::builder().connect(address, key)
     }
 
-    /// A manager with options.
+    /// Returns a builder for a manager with options.
     pub fn builder() -> RemoteManagerBuilder {
         RemoteManagerBuilder { client: Client::builder() }
     }
 
-    /// Where it serves.
+    /// Returns where the manager serves.
     pub fn address(&self) -> &Address {
         &self.inner.address
     }
 
-    /// How many objects it holds.
+    /// Returns how many objects the manager holds.
     ///
     /// # Errors
     ///
@@ -217,18 +217,18 @@ pub struct RemoteManagerBuilder {
 }
 
 impl RemoteManagerBuilder {
-    /// Whether HMAC-MD5 will do, see [`ClientBuilder::allow_md5`].
+    /// Sets whether HMAC-MD5 will do, see [`ClientBuilder::allow_md5`].
     pub fn allow_md5(self, allow: bool) -> RemoteManagerBuilder {
         RemoteManagerBuilder { client: self.client.allow_md5(allow) }
     }
 
-    /// How long the manager may take to accept a connection and to make an object. A minute if not set. For calls of
+    /// Sets how long the manager may take to accept a connection and to make an object. Default: 60 s. For calls of
     /// objects see [`RemoteProxy::with_timeout`](crate::RemoteProxy::with_timeout).
     pub fn timeout(self, timeout: Duration) -> RemoteManagerBuilder {
         RemoteManagerBuilder { client: self.client.timeout(timeout) }
     }
 
-    /// The most bytes of a result. 256 MiB if not set.
+    /// Sets the most bytes of a result. Default: 256 MiB.
     pub fn max_message(self, bytes: usize) -> RemoteManagerBuilder {
         RemoteManagerBuilder { client: self.client.max_message(bytes) }
     }

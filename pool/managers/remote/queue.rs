@@ -29,7 +29,7 @@ impl RemoteManager {
 }
 
 impl RemoteProxy {
-    /// The object as a queue, which it has to be.
+    /// Returns the object as a queue, which it has to be.
     pub fn into_queue<T>(self) -> RemoteQueue<T> {
         self.into()
     }
@@ -54,7 +54,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
         self.call("put", (item,))
     }
 
-    /// Puts an item if there is room; whether there was.
+    /// Puts an item if there is room. Returns whether there was.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
         Ok(unless("queue.Full", self.call("put", (item, false)))?.is_some_and(|()| true))
     }
 
-    /// Puts an item, and waits for room for at most `timeout`; whether there was any.
+    /// Puts an item, and waits for room for at most `timeout`. Returns whether there was any.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
         self.call("get", ())
     }
 
-    /// Takes the next item, if there is one.
+    /// Takes the next item, if there is one; else returns `None`.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
         unless("queue.Empty", self.call("get", (false,)))
     }
 
-    /// Takes the next item, and waits for it for at most `timeout`.
+    /// Takes the next item, and waits for it for at most `timeout`; `None` if none came.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
         unless("queue.Empty", self.call_patiently("get", (true, timeout.as_secs_f64()), Some(timeout)))
     }
 
-    /// How many items are in it.
+    /// Returns how many items are in the queue.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
         self.call("qsize", ())
     }
 
-    /// Whether nothing is in it.
+    /// Returns whether nothing is in the queue.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
         self.call("empty", ())
     }
 
-    /// Whether there is no room in it.
+    /// Returns whether there is no room in the queue.
     ///
     /// # Errors
     ///

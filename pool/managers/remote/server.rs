@@ -87,17 +87,17 @@ struct Clients {
 }
 
 impl ManagerServer {
-    /// A server for which types are registered, and then bound to an address.
+    /// Returns a builder, which types are registered with, and which is then bound to an address.
     pub fn builder() -> ManagerServerBuilder {
         ManagerServerBuilder { types: BTreeMap::new(), listener: Listener::builder() }
     }
 
-    /// Where it serves; with the port that was free if port 0 was asked for.
+    /// Returns where the server serves; with the port that was free if port 0 was asked for.
     pub fn address(&self) -> &Address {
         self.listener.address()
     }
 
-    /// A handle, to end it.
+    /// Returns a handle, to end the server.
     pub fn handle(&self) -> ManagerServerHandle {
         ManagerServerHandle { shared: Arc::clone(&self.shared) }
     }
@@ -284,7 +284,7 @@ impl ManagerServerHandle {
         self.shared.shut_down();
     }
 
-    /// How many objects the server holds.
+    /// Returns how many objects the server holds.
     pub fn number_of_objects(&self) -> usize {
         self.shared.objects.len()
     }
@@ -310,12 +310,12 @@ impl ManagerServerBuilder {
         self
     }
 
-    /// Whether HMAC-MD5 will do, see [`ListenerBuilder::allow_md5`].
+    /// Sets whether HMAC-MD5 will do, see [`ListenerBuilder::allow_md5`].
     pub fn allow_md5(self, allow: bool) -> ManagerServerBuilder {
         ManagerServerBuilder { listener: self.listener.allow_md5(allow), ..self }
     }
 
-    /// The most bytes of a request. 256 MiB if not set.
+    /// Sets the most bytes of a request. Default: 256 MiB.
     pub fn max_message(self, bytes: usize) -> ManagerServerBuilder {
         ManagerServerBuilder { listener: self.listener.max_message(bytes), ..self }
     }

@@ -18,7 +18,7 @@ pub struct RemoteValue<T> {
 remote_type!(RemoteValue<T>);
 
 impl<T: Serialize + DeserializeOwned + 'static> RemoteValue<T> {
-    /// A copy of it.
+    /// Returns a copy of the value.
     ///
     /// # Errors
     ///
@@ -27,7 +27,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteValue<T> {
         self.call("get", ())
     }
 
-    /// Sets it.
+    /// Sets the value.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ pub struct RemoteNamespace {
 remote_type!(RemoteNamespace);
 
 impl RemoteNamespace {
-    /// A copy of the value of a name: `namespace.name`.
+    /// Returns a copy of the value of a name: `namespace.name`.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl RemoteNamespace {
         self.call("__setattr__", (name.to_owned(), value))
     }
 
-    /// Takes a name away: `del namespace.name`.
+    /// Removes a name: `del namespace.name`.
     ///
     /// # Errors
     ///
