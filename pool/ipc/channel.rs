@@ -3,8 +3,9 @@
 //!
 //! One frame is under way at a time, so that nothing waits at a worker that could not be taken back, and neither side's
 //! sending can wait for the other's: the pool sends only to a worker that has answered everything, and never waits for room.
-//! What does not fit the stream is kept and sent later. The reactor rings the bell when something has arrived, or when there
-//! is room again; whoever drives the pool reads and writes.
+//! What does not fit the stream is kept, and sent by the reactor's thread when there is room. That thread also reads what
+//! arrives, and rings the bell when a message is whole. What comes behind that message stays in the stream until the pool has
+//! taken it, so a worker that sends without end waits.
 //!
 //! What the ring tells by a shared word travels here as a message in front of each task: it brings the value of the task
 //! before and says that the next one is started. So a worker that dies leaves the same exact account.
@@ -17,10 +18,11 @@ use crate::ipc::message::{self, Arrived, Message, Reader, damaged};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring::lost;
 use crate::sys::poll::Interest;
-use crate::sys::reactor::{Reactor, reactor};
+use crate::sys::reactor::reactor;
 use crate::sys::stream;
 use crate::sys::time::Deadline;
 use crate::sys::usage;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -49,43 +51,105 @@ pub(super) struct Said {
     pub(super) attached: usize,
 }
 
-/// What the reactor's thread and the pool tell each other of a link.
+/// What is under way in a stream.
 #[derive(Debug)]
-struct Signals {
-    /// It may be worth it to look into the stream.
+struct Traffic {
+    arrived: Reader,
+    /// What the pool has not taken yet: a message, or why there will be no more.
+    next: Option<io::Result<Message>>,
+    /// The worker has ended.
+    has_ended: bool,
+    /// Nothing more will arrive.
+    is_closed: bool,
+    /// What is to be sent, and how much of that was.
+    outgoing: Vec<u8>,
+    sent: usize,
+    /// The reactor waits for room.
+    waits_for_room: bool,
+}
+
+/// The stream, with what the pool and the reactor's thread do there, whoever comes first.
+#[derive(Debug)]
+struct Wire {
+    stream: Arc<OwnedFd>,
+    /// The same once more: the reactor watches either for one thing.
+    to_worker: Arc<OwnedFd>,
+    traffic: Mutex<Traffic>,
+    /// There may be something for the pool.
     changed: AtomicBool,
-    /// The reactor waits for room in the stream.
-    waits_for_room: AtomicBool,
     /// The pool has no use for the link any more.
     over: AtomicBool,
     bell: Bell,
 }
 
-impl Signals {
-    /// Has the pool look into the stream.
-    fn notify(&self) {
-        self.changed.store(true, Relaxed);
-        self.bell.ring();
+impl Wire {
+    /// Reads until a message is whole or there is nothing more now. Returns whether the pool should look.
+    fn pull(&self, traffic: &mut Traffic) -> bool {
+        for _ in 0..if traffic.has_ended { LAST_READS } else { READS } {
+            if traffic.next.is_some() || traffic.is_closed {
+                return true;
+            }
+            traffic.next = traffic.arrived.take().transpose();
+            if traffic.next.is_some() {
+                return true;
+            }
+            match traffic.arrived.read(self.stream.as_fd()) {
+                Ok(Arrived::Something) => {}
+                Ok(Arrived::Nothing) => return false,
+                // What is left of the last message is no message.
+                Ok(Arrived::End) => traffic.is_closed = true,
+                Err(error) => traffic.next = Some(Err(error)),
+            }
+        }
+        // There may be more.
+        true
+    }
+
+    /// Sends what there is room for. When there is room for the rest, the reactor's thread goes on.
+    ///
+    /// # Errors
+    ///
+    /// The worker is gone.
+    fn push(self: &Arc<Self>, traffic: &mut Traffic) -> io::Result<()> {
+        while traffic.sent < traffic.outgoing.len() {
+            let rest = IoSlice::new(&traffic.outgoing[traffic.sent..]);
+            match stream::send(self.to_worker.as_fd(), &[rest])? {
+                Some(len) => traffic.sent += len,
+                None if traffic.waits_for_room => return Ok(()),
+                None => {
+                    traffic.waits_for_room = true;
+                    let (wire, to_worker) = (Arc::clone(self), Arc::clone(&self.to_worker));
+                    reactor()?.watch(to_worker, Interest::Writable, Deadline::NEVER, move |_| {
+                        let mut traffic = wire.traffic.lock();
+                        traffic.waits_for_room = false;
+                        if wire.push(&mut traffic).is_err() {
+                            // Its end is told elsewhere. What it has said before counts.
+                            (traffic.outgoing, traffic.sent) = (Vec::new(), 0);
+                        }
+                    });
+                    return Ok(());
+                }
+            }
+        }
+        (traffic.outgoing, traffic.sent) = (Vec::new(), 0);
+        Ok(())
+    }
+
+    /// On the reactor's thread, when something has arrived. Returns whether there may be more.
+    fn hear(&self) -> bool {
+        if self.pull(&mut self.traffic.lock()) {
+            self.changed.store(true, Relaxed);
+            self.bell.ring();
+        }
+        !self.over.load(Relaxed)
     }
 }
 
 /// The pool's end.
 #[derive(Debug)]
 pub(crate) struct ChannelLink {
-    stream: Arc<OwnedFd>,
-    /// The same once more: the reactor watches either for one thing.
-    to_worker: Arc<OwnedFd>,
-    reactor: &'static Reactor,
-    signals: Arc<Signals>,
+    wire: Arc<Wire>,
     control: Control,
-    arrived: Reader,
-    /// How often the stream is read at once.
-    reads: usize,
-    /// Nothing more will arrive.
-    is_closed: bool,
-    /// What is to be sent, and how much of that was.
-    outgoing: Vec<u8>,
-    sent: usize,
     next_frame: u64,
     /// Payloads of frames that are under way, in case they have to go elsewhere.
     payloads: BTreeMap<u64, Vec<u8>>,
@@ -94,9 +158,9 @@ pub(crate) struct ChannelLink {
 
 impl Drop for ChannelLink {
     fn drop(&mut self) {
-        self.signals.over.store(true, Relaxed);
+        self.wire.over.store(true, Relaxed);
         // So that the reactor lets go of it, whoever has the other end.
-        stream::shut_down(self.stream.as_fd());
+        stream::shut_down(self.wire.stream.as_fd());
     }
 }
 
@@ -109,91 +173,49 @@ impl Drop for ChannelLink {
 pub(crate) fn create(bell: Bell, control: Control, limit: ResultLimit) -> io::Result<(ChannelLink, OwnedFd)> {
     let reactor = reactor()?;
     let (ours, theirs) = stream::pair()?;
-    let to_worker = Arc::new(ours.try_clone()?);
-    let stream = Arc::new(ours);
-    let [changed, waits_for_room, over] = [(); 3].map(|()| AtomicBool::new(false));
-    let signals = Arc::new(Signals { changed, waits_for_room, over, bell });
-    let told = Arc::clone(&signals);
-    reactor.watch_arrivals(Arc::clone(&stream), move || {
-        told.notify();
-        !told.over.load(Relaxed)
-    });
-    let link = ChannelLink {
-        stream,
-        to_worker,
-        reactor,
-        signals,
-        control,
+    let traffic = Traffic {
         arrived: Reader::new(Some(limit)),
-        reads: READS,
+        next: None,
+        has_ended: false,
         is_closed: false,
         outgoing: Vec::new(),
         sent: 0,
-        next_frame: 0,
-        payloads: BTreeMap::new(),
-        progress: Progress::default(),
+        waits_for_room: false,
     };
-    Ok((link, theirs))
+    let wire = Arc::new(Wire {
+        to_worker: Arc::new(ours.try_clone()?),
+        stream: Arc::new(ours),
+        traffic: Mutex::new(traffic),
+        changed: AtomicBool::new(false),
+        over: AtomicBool::new(false),
+        bell,
+    });
+    let heard = Arc::clone(&wire);
+    reactor.watch_arrivals(Arc::clone(&wire.stream), move || heard.hear());
+    Ok((ChannelLink { wire, control, next_frame: 0, payloads: BTreeMap::new(), progress: Progress::default() }, theirs))
 }
 
 impl ChannelLink {
-    /// Sends what there is room for. If that is not all, the pool hears of room for more.
-    ///
-    /// # Errors
-    ///
-    /// The worker is gone.
-    fn push(&mut self) -> io::Result<()> {
-        while self.sent < self.outgoing.len() {
-            match stream::send(self.to_worker.as_fd(), &[IoSlice::new(&self.outgoing[self.sent..])])? {
-                Some(len) => self.sent += len,
-                None => {
-                    if !self.signals.waits_for_room.swap(true, Relaxed) {
-                        let signals = Arc::clone(&self.signals);
-                        self.reactor.watch(
-                            Arc::clone(&self.to_worker),
-                            Interest::Writable,
-                            Deadline::NEVER,
-                            move |_| {
-                                signals.waits_for_room.store(false, Relaxed);
-                                signals.notify();
-                            },
-                        );
-                    }
-                    return Ok(());
-                }
-            }
-        }
-        (self.outgoing, self.sent) = (Vec::new(), 0);
-        Ok(())
-    }
-
     /// The next message, if it has arrived.
     ///
     /// # Errors
     ///
     /// What has arrived is none.
     fn next_message(&mut self) -> io::Result<Option<Message>> {
-        for reads in 0..self.reads {
-            if let Some(message) = self.arrived.take()? {
-                // If nothing was read for it, what the reactor has told was of something else that is there.
-                if reads == 0 || self.arrived.may_have_more() {
-                    self.signals.changed.store(true, Relaxed);
-                }
-                return Ok(Some(message));
-            }
-            if self.is_closed {
-                return Ok(None);
-            }
-            match self.arrived.read(self.stream.as_fd())? {
-                Arrived::Something => {}
-                Arrived::Nothing => return Ok(None),
-                // What is left of the last message is no message.
-                Arrived::End => self.is_closed = true,
-            }
+        // Before the look: what changes afterwards sets it once more.
+        if !self.wire.changed.swap(false, Relaxed) {
+            return Ok(None);
         }
-        // There may be more.
-        self.signals.changed.store(true, Relaxed);
-        Ok(None)
+        let mut traffic = self.wire.traffic.lock();
+        let mut may_be_more = self.wire.pull(&mut traffic);
+        let message = traffic.next.take();
+        if message.is_some() {
+            // The reactor's thread has left what is behind it, and does not come again for that.
+            may_be_more = self.wire.pull(&mut traffic);
+        }
+        let may_be_more = may_be_more && (traffic.next.is_some() || !traffic.is_closed);
+        self.wire.changed.fetch_or(may_be_more, Relaxed);
+        message.transpose()
     }
 
     /// Notes how far the worker has come.
@@ -223,8 +245,10 @@ impl Link for ChannelLink {
     fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> io::Result<Option<u64>> {
         let seq = self.next_frame;
         self.control.send_attached(seq, attached)?;
-        message::append(&mut self.outgoing, &(seq, frame, attached.len()), payload);
-        self.push()?;
+        let mut traffic = self.wire.traffic.lock();
+        message::append(&mut traffic.outgoing, &(seq, frame, attached.len()), payload);
+        self.wire.push(&mut traffic)?;
+        drop(traffic);
         if frame.kind == FrameKind::Tasks {
             self.payloads.insert(seq, payload.to_vec());
         }
@@ -239,7 +263,7 @@ impl Link for ChannelLink {
     fn flush(&mut self) {}
 
     fn has_answer(&self) -> bool {
-        self.signals.changed.load(Relaxed)
+        self.wire.changed.load(Relaxed)
     }
 
     fn is_awake(&self) -> bool {
@@ -247,18 +271,10 @@ impl Link for ChannelLink {
     }
 
     fn hindrance(&self) -> Option<&'static str> {
-        self.is_closed.then_some("it has closed its end of the link")
+        self.wire.traffic.lock().is_closed.then_some("it has closed its end of the link")
     }
 
     fn receive(&mut self) -> io::Result<Option<Answer>> {
-        // Before the look: what changes afterwards sets it once more.
-        if !self.signals.changed.swap(false, Relaxed) {
-            return Ok(None);
-        }
-        if self.push().is_err() {
-            // The worker is gone. What it has said before counts.
-            (self.outgoing, self.sent) = (Vec::new(), 0);
-        }
         loop {
             let Some(message) = self.next_message()? else { return Ok(None) };
             let said: Said = message.head()?;
@@ -286,8 +302,8 @@ impl Link for ChannelLink {
 
     fn ended(&mut self) {
         // All that it has sent is in the stream.
-        self.reads = LAST_READS;
-        self.signals.changed.store(true, Relaxed);
+        self.wire.traffic.lock().has_ended = true;
+        self.wire.changed.store(true, Relaxed);
     }
 
     fn salvage(&mut self) -> io::Result<Option<Answer>> {
@@ -314,5 +330,7 @@ impl Link for ChannelLink {
     fn trim(&mut self) {}
 }
 
+#[cfg(all(test, not(loom)))]
+mod fuzz;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -70,8 +70,6 @@ pub(super) struct Reader {
     buffer: Vec<u8>,
     /// What of the buffer was read and not taken yet.
     fresh: Range<usize>,
-    /// The last read has filled the buffer.
-    was_full: bool,
     prefix: Vec<u8>,
     head: Vec<u8>,
     payload: Vec<u8>,
@@ -85,7 +83,7 @@ impl Reader {
     pub(super) fn new(limit: Option<ResultLimit>) -> Reader {
         let (buffer, fresh) = (vec![0; AT_ONCE], 0..0);
         let [prefix, head, payload] = [(); 3].map(|()| Vec::new());
-        Reader { buffer, fresh, was_full: false, prefix, head, payload, lens: None, limit }
+        Reader { buffer, fresh, prefix, head, payload, lens: None, limit }
     }
 
     /// Reads once, when everything before was taken.
@@ -116,16 +114,10 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(Arrived::End),
             Ok(Some(len)) => {
                 self.fresh = 0..len;
-                self.was_full = len == self.buffer.len();
                 Ok(Arrived::Something)
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether there is more that was there already at the last read.
-    pub(super) fn may_have_more(&self) -> bool {
-        !self.fresh.is_empty() || self.was_full
     }
 
     /// Takes a message out of what was read; `None` when it is not whole yet, and then all of that is taken.
@@ -134,7 +126,7 @@ impl Reader {
     ///
     /// This is no message, or one that is too large, or there is no memory for it.
     pub(super) fn take(&mut self) -> io::Result<Option<Message>> {
-        let Reader { buffer, fresh, prefix, head, payload, lens, limit, .. } = self;
+        let Reader { buffer, fresh, prefix, head, payload, lens, limit } = self;
         let (head_len, payload_len) = match lens {
             Some(lens) => *lens,
             None => {

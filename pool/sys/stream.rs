@@ -135,10 +135,17 @@ pub(crate) fn connect(name: &Name, deadline: Deadline) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// So much may be under way in a [`pair`], where the system allows it (`net.core.wmem_max`).
+const ROOM: usize = 1 << 20;
+
 /// The two ends of a stream without a name.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
     let (a, b) = named("socketpair", pair)?;
+    for end in [&a, &b] {
+        // Less room is no harm.
+        let _ = sockopt::set_socket_send_buffer_size(end, ROOM);
+    }
     Ok((beyond_standard(a)?, beyond_standard(b)?))
 }
 

@@ -30,7 +30,8 @@ fn a_lower_limit_on_open_files_hides_no_death() {
         return;
     }
     let _watchdog = watchdog(60);
-    let pool = Pool::new(6).unwrap();
+    let pool = |link| Pool::builder().processes(6).link(link).build().unwrap();
+    let pools = [pool(LinkKind::Ring), pool(LinkKind::Channel)];
     let process = Process::builder().daemon(true).spawn(|| std::thread::sleep(Duration::from_secs(1000)), ()).unwrap();
     let before = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(3), ..before }).unwrap();
@@ -43,8 +44,10 @@ fn a_lower_limit_on_open_files_hides_no_death() {
     process.wait();
     assert!(eventually(Duration::from_secs(20), || active_children().is_empty()));
     // What was running is lost. Without descriptors there may be no other worker for the rest.
-    let results = pool.tasks(abort_at_5, 0..10).chunksize(1).each();
-    assert!(results[5].is_err(), "{results:?}");
+    for pool in &pools {
+        let results = pool.tasks(abort_at_5, 0..10).chunksize(1).each();
+        assert!(results[5].is_err(), "{results:?}");
+    }
     setrlimit(Resource::Nofile, before).unwrap();
 }
 
@@ -62,8 +65,9 @@ fn a_filter_may_refuse_to_poll() {
         ],
         libc::EPERM,
     );
-    let pool = Pool::new(2).unwrap();
-    deaths_are_noticed(&pool);
+    for link in [LinkKind::Ring, LinkKind::Channel] {
+        deaths_are_noticed(&Pool::builder().processes(2).link(link).build().unwrap());
+    }
     let process = Process::spawn(|| 5, ()).unwrap();
     assert!(process.wait_timeout(Duration::from_secs(30)));
     assert_eq!(process.join().unwrap(), 5);
@@ -94,9 +98,11 @@ fn a_thread_that_ends_without_its_process_is_noticed() {
     let _watchdog = watchdog(60);
     let error = Process::builder().daemon(true).spawn(end_thread, ()).unwrap().join().unwrap_err();
     assert!(error.is_lost() && error.exit_code() == Some(1), "{error}");
-    let pool = Pool::new(1).unwrap();
-    assert!(pool.apply(end_thread, ()).unwrap_err().task().unwrap().is_worker_lost());
-    assert_eq!(pool.apply(|| 5, ()).unwrap(), 5);
+    for link in [LinkKind::Ring, LinkKind::Channel] {
+        let pool = Pool::builder().processes(1).link(link).build().unwrap();
+        assert!(pool.apply(end_thread, ()).unwrap_err().task().unwrap().is_worker_lost());
+        assert_eq!(pool.apply(|| 5, ()).unwrap(), 5);
+    }
 }
 
 #[test]
@@ -112,9 +118,11 @@ fn a_filter_may_refuse_signals_by_descriptor() {
     process.wait();
     assert_eq!(process.exitcode(), Some(-15));
     process.kill();
-    let pool = Pool::new(1).unwrap();
-    let error = pool.task(sleep, ()).timeout(Duration::from_millis(100)).run().unwrap_err();
-    assert!(error.task().unwrap().is_timeout(), "{error}");
+    for link in [LinkKind::Ring, LinkKind::Channel] {
+        let pool = Pool::builder().processes(1).link(link).build().unwrap();
+        let error = pool.task(sleep, ()).timeout(Duration::from_millis(100)).run().unwrap_err();
+        assert!(error.task().unwrap().is_timeout(), "{error}");
+    }
 }
 
 /// Says which system call is refused: its number, and the error.
