@@ -296,6 +296,11 @@ impl<T> Queue<T> {
     /// # Errors
     ///
     /// [`Error::is_shared_memory`] in a process that was forked from one that uses the shared memory.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits for who is just putting a value, some nanoseconds. If that process was *stopped* meanwhile (`SIGSTOP`), it waits until
+    /// it goes on or dies.
     pub fn close(&self) -> Result<(), Error> {
         self.core.close()
     }

@@ -43,8 +43,15 @@ impl Head {
     }
 }
 
-// SAFETY: repr(C), AtomicU64 only, 96 of them: a multiple of the alignment.
+// SAFETY: repr(C), AtomicU64 only, 96 of them (checked below): a multiple of the alignment, so no padding.
 unsafe impl Atomics for Head {}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<Head>() == 96 * size_of::<AtomicU64>());
+    assert!(size_of::<Entry>() == 4 * size_of::<AtomicU64>());
+    assert!(size_of::<ProcessSlot>() == 128);
+};
 
 /// In an entry's link: what a dead process held of the block could not be released.
 pub(super) const WRITTEN_OFF: u64 = 1 << 48;

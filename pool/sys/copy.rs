@@ -1,11 +1,14 @@
 //! Bytes in and out of memory that another process may change at any moment.
 //!
 //! A Rust reference to such memory would promise the compiler what nobody can keep. These copies go through a function
-//! pointer that the optimiser cannot see through, so that to the compiler they are what a system call is: somebody
-//! else's work on raw memory. The bytes that arrive can be any mixture of old and new; they are never trusted.
+//! pointer that is read by a volatile load, whose outcome the compiler must not assume. So to it they are what a system
+//! call is: somebody else's work on raw memory. The bytes that arrive can be any mixture of old and new; they are never trusted.
+//!
+//! Words of eight bytes are read and written by atomics (`word`), also where other code copies the bytes around them. The memory
+//! model of Rust has no rule for accesses of different sizes that overlap; every processor that this library builds for does the
+//! smaller ones as parts of the larger.
 
 use std::collections::TryReserveError;
-use std::hint::black_box;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -139,8 +142,10 @@ impl<'a> SharedBytes<'a> {
 ///
 /// As `memcpy(3)`: `len` bytes mapped at both ends, not overlapping.
 unsafe fn opaque(to: *mut u8, from: *const u8, len: usize) {
-    let copy = black_box(libc::memcpy as Memcpy);
-    // SAFETY: forwarded to the caller.
+    static MEMCPY: Memcpy = libc::memcpy;
+    // SAFETY: a static that is never written.
+    let copy = unsafe { std::ptr::read_volatile(&raw const MEMCPY) };
+    // SAFETY: the pointer is that of `memcpy`; what it asks for is forwarded to the caller.
     unsafe { copy(to.cast(), from.cast(), len) };
 }
 

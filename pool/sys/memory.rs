@@ -6,6 +6,7 @@ use crate::sys::descriptor::beyond_standard;
 use crate::sys::refusal::named;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -98,7 +99,13 @@ pub(crate) fn create(name: &str, len: usize) -> io::Result<OwnedFd> {
     if size_limit().is_some_and(|limit| (len as u64) > limit) {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small"));
     }
-    let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Some systems allow only files that can never be executed (the sysctl vm.memfd_noexec); a kernel before 6.3 does not
+    // know them yet.
+    let file = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+        made => made,
+    };
     let file = beyond_standard(named("memfd_create", file)?)?;
     named("ftruncate", rustix::fs::ftruncate(&file, len as u64))?;
     named("fcntl(F_ADD_SEALS)", rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL))?;
@@ -290,6 +297,14 @@ mod tests {
         rustix::fs::ftruncate(&file, 4096).unwrap();
         assert_eq!(map(file.as_fd()).unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert!(map(std::fs::File::open("/dev/null").unwrap().as_fd()).is_err());
+    }
+
+    /// A kernel that knows such files may be told to allow no others.
+    #[test]
+    fn what_is_made_can_never_be_executed_where_the_kernel_knows_that() {
+        let file = create("test", 4096).unwrap();
+        let known = std::path::Path::new("/proc/sys/vm/memfd_noexec").exists();
+        assert_eq!(rustix::fs::fcntl_get_seals(&file).unwrap().contains(SealFlags::EXEC), known);
     }
 
     #[test]

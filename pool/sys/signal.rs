@@ -187,7 +187,9 @@ pub(crate) fn stack_limit() -> usize {
 /// The lowest address of the stack of the thread that runs tasks, and how far below it a fault still means overflow.
 static STACK_LOW: AtomicUsize = AtomicUsize::new(0);
 const GUARD: usize = 64 * 1024;
-const ALTERNATE_STACK: usize = 16 * 1024;
+
+/// What the handler of a fault needs beside what the kernel itself puts on its stack.
+const HANDLER: usize = 16 * 1024;
 
 /// Makes an overflow of the calling thread's stack say so on stderr before the process dies of SIGSEGV.
 ///
@@ -195,7 +197,9 @@ const ALTERNATE_STACK: usize = 16 * 1024;
 pub(crate) fn report_stack_overflow() {
     let Some(low) = stack::lowest() else { return };
     STACK_LOW.store(low, Relaxed);
-    let stack = Box::leak(vec![0u8; ALTERNATE_STACK].into_boxed_slice());
+    // The kernel puts all registers there, of which some processors have more than 10 KiB.
+    let registers = rustix::param::linux_minsigstksz().max(libc::MINSIGSTKSZ);
+    let stack = Box::leak(vec![0u8; HANDLER + registers].into_boxed_slice());
     let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
     // SAFETY: the memory was leaked just now: it is valid, exclusive and lives for ever.
     unsafe { libc::sigaltstack(&alternate, std::ptr::null_mut()) };

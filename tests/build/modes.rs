@@ -115,6 +115,19 @@ fn has_static_libc() -> bool {
     asked.is_ok_and(|it| it.stdout.contains(&b'/'))
 }
 
+/// Whether the linker that the compiler uses can fold identical functions: lld can, that of GNU cannot.
+fn folds_functions() -> bool {
+    let folder = std::env::temp_dir().join(format!("multiproc-icf-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut compiler = Command::new("rustc");
+    compiler.args(["-", "-o", "empty", "-C", "link-arg=-Wl,--icf=all"]).current_dir(&folder).stdin(Stdio::piped());
+    let mut running = start(&mut compiler);
+    running.child.stdin.take().unwrap().write_all(b"fn main() {}").unwrap();
+    let folds = running.end().status.success();
+    std::fs::remove_dir_all(folder).unwrap();
+    folds
+}
+
 /// The same objects, put together in other ways.
 #[test]
 fn other_ways_to_link() {
@@ -124,6 +137,12 @@ fn other_ways_to_link() {
     check("panic", "debug", &["--", "-C", "link-dead-code=yes"]);
     // No build id: the file itself tells builds apart.
     check("panic", "debug", &["--", "-C", "link-arg=-Wl,--build-id=none"]);
+    if folds_functions() {
+        // Functions with the same instructions are one.
+        check("panic", "debug", &["--", "-C", "link-arg=-Wl,--icf=all"]);
+    } else {
+        println!("skipped: this linker folds no functions");
+    }
     // Symbols that others may look up.
     check("panic", "debug", &["--", "-C", "link-arg=-rdynamic"]);
     if has_static_libc() {

@@ -38,6 +38,16 @@ pub(crate) fn go_on_in_both() -> Option<i32> {
     Some(end_of(child))
 }
 
+/// Whether the kernel fences the threads of this process for others that ask; `None` if it does not tell. `membarrier(2)`.
+#[allow(unsafe_code)]
+pub(crate) fn is_fenced() -> Option<bool> {
+    const GET_REGISTRATIONS: libc::c_int = 1 << 9;
+    const GLOBAL_EXPEDITED: libc::c_long = 1 << 2;
+    // SAFETY: this command only asks.
+    let registered = unsafe { libc::syscall(libc::SYS_membarrier, GET_REGISTRATIONS, 0, 0) };
+    (registered >= 0).then_some(registered & GLOBAL_EXPEDITED != 0)
+}
+
 /// Waits for a fork: its exit code, or minus the signal that has killed it.
 #[allow(unsafe_code)]
 fn end_of(child: i32) -> i32 {

@@ -4,7 +4,7 @@ use super::common::alone::{alone, is_program, program};
 use super::common::proc::eventually;
 use super::common::seccomp;
 use super::common::watchdog::watchdog;
-use multiproc::{LinkKind, Lock, Pool, Process, active_children};
+use multiproc::{LinkKind, Lock, Pool, Process, RawValue, active_children};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::Duration;
 
@@ -85,6 +85,47 @@ fn where_nothing_waits_for_descriptors_the_error_names_the_call() {
     assert!(error.to_string().contains("epoll_create1: "), "{error}");
     let error = Process::spawn(|| 5, ()).unwrap_err();
     assert!(error.to_string().contains("epoll_create1: "), "{error}");
+}
+
+/// Counts under the lock, slowly: who comes meanwhile falls asleep.
+fn count(lock: Lock, total: RawValue<u64>, rounds: u64) {
+    for _ in 0..rounds {
+        let held = lock.lock().unwrap();
+        let seen = total.get();
+        (0..100).for_each(|_| std::hint::spin_loop());
+        total.set(seen + 1);
+        drop(held);
+    }
+}
+
+/// This process was registered before `main`, and can have nobody fenced; the others cannot even register.
+#[test]
+fn where_the_kernel_fences_nobody_locks_work() {
+    if !alone("sandbox::where_the_kernel_fences_nobody_locks_work") {
+        return;
+    }
+    let _watchdog = watchdog(120);
+    seccomp::refuse(&[libc::SYS_membarrier], libc::EPERM);
+    let (lock, total) = (Lock::new(), RawValue::new(0));
+    let start = || Process::spawn(count, (lock.clone(), total.clone(), 5000)).unwrap();
+    let others = [start(), start()];
+    count(lock.clone(), total.clone(), 5000);
+    others.into_iter().for_each(|other| other.join().unwrap());
+    assert_eq!(total.get(), 15_000);
+}
+
+#[test]
+fn where_memory_files_are_refused_the_channel_link_works() {
+    if !alone("sandbox::where_memory_files_are_refused_the_channel_link_works") {
+        return;
+    }
+    let _watchdog = watchdog(120);
+    seccomp::refuse(&[libc::SYS_memfd_create], libc::ENOSYS);
+    let pool = Pool::builder().processes(2).link(LinkKind::Channel).build().unwrap();
+    deaths_are_noticed(&pool);
+    let lengths = pool.map(|len: usize| vec![7u8; len], [1, 10_000_000]).unwrap();
+    assert_eq!(lengths.iter().map(Vec::len).collect::<Vec<_>>(), [1, 10_000_000]);
+    assert_eq!(Process::spawn(|x: u64| x + 1, (1,)).unwrap().join().unwrap(), 2);
 }
 
 /// Ends the thread that runs this, and not its process.

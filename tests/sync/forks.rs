@@ -1,7 +1,7 @@
 //! Handles and guards in processes that foreign code has forked.
 
 use super::common::alone::alone;
-use super::common::fork::in_fork;
+use super::common::fork::{in_fork, is_fenced};
 use super::common::watchdog::watchdog;
 use multiproc::{Lock, RLock};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -59,4 +59,17 @@ fn a_fork_that_drops_its_copy_of_a_guard_releases_nothing() {
     assert!(lock.locked() && recursive.locked());
     drop(held);
     assert!(!lock.locked() && !recursive.locked());
+}
+
+/// A fork may hold the locks of its own that it makes, in memory that it shares with processes that it starts.
+#[test]
+fn a_fork_is_fenced_for_others_as_its_original() {
+    if !alone("forks::a_fork_is_fenced_for_others_as_its_original") {
+        return;
+    }
+    let _watchdog = watchdog(60);
+    drop(Lock::new());
+    let Some(fenced) = is_fenced() else { return println!("skipped: only Linux from 6.3 on tells") };
+    assert!(fenced);
+    assert_eq!(in_fork(false, || i32::from(is_fenced() != Some(true))), 0);
 }
