@@ -302,12 +302,14 @@ impl<T> Core<T> {
     /// Notes what stands for those who put and those who take; before anybody else knows of the queue.
     pub(super) fn name_ends(&self, ends: [u64; 2]) {
         for (place, end) in self.place.head.ends.iter().zip(ends) {
+            // SYNC: queue ends
             place.store(end, Ordering::Release);
         }
     }
 
     /// What stands for those who put and those who take.
     pub(super) fn ends(&self) -> [u64; 2] {
+        // SYNC: queue ends
         self.place.head.ends.each_ref().map(|end| end.load(Ordering::Acquire))
     }
 

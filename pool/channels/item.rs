@@ -144,6 +144,7 @@ fn in_block(parts: &[&[u8]], pins: Pins) -> Result<Packed, QueueKind> {
     let len = parts.iter().map(|part| part.len()).sum::<usize>();
     let item = Block::new(Kind::Item, front + len).map_err(no_memory)?;
     let words = item.memory().views::<AtomicU64>(0, 1 + blocks.len()).ok_or(QueueKind::Damaged)?;
+    // SYNC: item blocks
     words[0].store(blocks.len() as u64, Ordering::Release);
     for (place, block) in words[1..].iter().zip(&blocks) {
         held::hold(place, block).map_err(no_memory)?;
@@ -177,6 +178,7 @@ pub(crate) fn reader(item: &Packed) -> Result<Reader<'_>, QueueKind> {
 /// The bytes of an item in a block, behind the places.
 fn payload(block: &Block) -> Result<SharedBytes<'_>, QueueKind> {
     let bytes = block.memory().bytes();
+    // SYNC: item blocks
     let count = block.memory().view::<AtomicU64>(0).map_or(0, |count| count.load(Ordering::Acquire));
     let front = usize::try_from(count).ok().and_then(|count| count.checked_add(1)?.checked_mul(WORD));
     let payload = front.and_then(|front| bytes.slice(front, bytes.len().checked_sub(front)?));

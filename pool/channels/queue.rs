@@ -299,8 +299,8 @@ impl<T> Queue<T> {
     ///
     /// # Timeouts
     ///
-    /// Waits for who is just putting a value, some nanoseconds. If that process was *stopped* meanwhile (`SIGSTOP`), it waits until
-    /// it goes on or dies.
+    /// Waits for who is just putting a value, some nanoseconds. If that process was *stopped* meanwhile (`SIGSTOP`), it waits
+    /// until it goes on or dies.
     pub fn close(&self) -> Result<(), Error> {
         self.core.close()
     }

@@ -24,6 +24,7 @@ use Ordering::{Relaxed, Release};
 /// The tables are damaged.
 pub(crate) fn hold(place: &AtomicU64, block: &Block) -> Result<(), Error> {
     let (heap, (index, generation)) = (heap()?, block.key());
+    // SYNC: registry
     place.store(process_table::word(index, generation, INTENT), Release);
     match heap.file.table().upgrade(index, generation) {
         Ok(Some(_)) => {
@@ -52,12 +53,14 @@ pub(crate) fn open(word: u64) -> Result<Block, String> {
 pub(crate) fn leave(place: &AtomicU64) {
     let Ok(heap) = heap() else { return };
     if let Some((index, generation)) = process_table::held(place.load(Relaxed)) {
+        // SYNC: registry
         place.store(process_table::word(index, generation, LEAVING), Release);
         if let Ok(site) = heap.file.table().site(index) {
             // Memory that somebody has scribbled over: the block is lost, nothing else.
             let _ = release(&heap.file, &Site { generation, ..site });
         }
     }
+    // SYNC: registry
     place.store(0, Release);
 }
 

@@ -47,6 +47,7 @@ impl Name {
     /// Nothing is to be removed (any more).
     pub(crate) fn forget(&self) {
         if let Some(inode) = inode(self.0.memory()) {
+            // SYNC: name
             inode.store(0, Ordering::Release);
         }
     }

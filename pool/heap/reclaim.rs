@@ -63,6 +63,7 @@ fn release_slot(
             let word = place.load(Ordering::Acquire);
             if let Some((index, generation)) = process_table::held(word) {
                 let leaving = || {
+                    // SYNC: registry
                     place.store(process_table::word(index, generation, process_table::LEAVING), Ordering::Release);
                 };
                 if !release_one(file, reclaim, id.index, index, generation, deadline(), leaving) {

@@ -38,6 +38,7 @@ pub(super) fn remove(memory: &Memory) {
         let _ = shm::unlink(&name, id);
     }
     if let Some(inode) = inode(memory) {
+        // SYNC: name
         inode.store(0, Ordering::Release);
     }
 }

@@ -242,17 +242,20 @@ impl<'a> Table<'a> {
 
     /// How many entries were ever used.
     pub(super) fn used(&self) -> u32 {
+        // SYNC: block handed out
         self.head.entries.load(Acquire).min(self.entries.len() as u64) as u32
     }
 
     /// Whether that very block is held.
     pub(super) fn is_held(&self, index: u32, generation: u32) -> bool {
+        // SYNC: block handed out
         let state = self.entries.get(index as usize).map_or(0, |entry| entry.state.load(Acquire));
         state as u32 > 0 && (state >> 32) as u32 == generation
     }
 
     /// How many processes and places hold a block.
     pub(super) fn holders(&self, index: u32) -> u32 {
+        // SYNC: block handed out
         self.entries.get(index as usize).map_or(0, |entry| entry.state.load(Acquire) as u32)
     }
 
@@ -260,6 +263,7 @@ impl<'a> Table<'a> {
     pub(super) fn free_entries(&self) -> Option<Vec<u32>> {
         let mut all = Vec::new();
         for list in &self.head.free {
+            // SYNC: free list
             let mut next = list.load(Acquire) as u32;
             while let Some(index) = next.checked_sub(1) {
                 all.push(index);

@@ -78,16 +78,19 @@ impl ManagerHandle {
 
     /// Notes which process serves it.
     pub(super) fn is_served_by(&self, server: SlotId) {
+        // SYNC: manager served
         self.place.store(server.to_bits(), Ordering::Release);
     }
 
     /// Whether its server has ended.
     pub(super) fn is_gone(&self) -> bool {
+        // SYNC: manager served
         SlotId::from_bits(self.place.load(Ordering::Acquire)).is_none_or(tree::has_ended)
     }
 
     /// What a call ends with whose server has ended.
     pub(super) fn gone(&self) -> ManagerKind {
+        // SYNC: manager served
         let server = SlotId::from_bits(self.place.load(Ordering::Acquire));
         ManagerKind::Gone { pid: server.map_or(0, |server| tree::pid_of(server.index)) }
     }

@@ -137,6 +137,7 @@ impl<T: Integer> RawValue<T> {
 
     /// Replaces the value in one step, and returns the value before.
     pub fn swap(&self, value: T) -> T {
+        // SYNC: raw value
         from_word(self.first.swap(to_word(&value), AcqRel))
     }
 
@@ -146,6 +147,7 @@ impl<T: Integer> RawValue<T> {
     ///
     /// The value was not `current`: this is what it was.
     pub fn compare_exchange(&self, current: T, new: T) -> Result<T, T> {
+        // SYNC: raw value
         let outcome = self.first.compare_exchange(to_word(&current), to_word(&new), AcqRel, Acquire);
         outcome.map(from_word).map_err(from_word)
     }
@@ -154,6 +156,7 @@ impl<T: Integer> RawValue<T> {
     pub fn update(&self, change: impl Fn(T) -> T) -> T {
         let mut now = self.first.load(Relaxed);
         loop {
+            // SYNC: raw value
             match self.first.compare_exchange_weak(now, to_word(&change(from_word(now))), AcqRel, Relaxed) {
                 Ok(before) => return from_word(before),
                 Err(other) => now = other,

@@ -227,6 +227,7 @@ impl Cell<'_> {
     fn compare_exchange_weak(&self, now: u64, new: u64) -> Result<u64, u64> {
         macro_rules! exchange {
             ($it:expr) => {{
+                // SYNC: raw value
                 let outcome = $it.compare_exchange_weak(from_word(now), from_word(new), AcqRel, Relaxed);
                 outcome.map(|it| to_word(&it)).map_err(|it| to_word(&it))
             }};

@@ -80,10 +80,12 @@ fn holdings(kind: u8, memory: &Memory, each: &mut dyn FnMut(u64)) {
         return;
     } else if kind == Kind::Item as u8 {
         // Their number comes first.
+        // SYNC: item blocks
         let count = memory.view::<AtomicU64>(0).map_or(0, |count| count.load(Ordering::Acquire));
         memory.views::<AtomicU64>(8, usize::try_from(count).unwrap_or(usize::MAX))
     } else {
         None
     };
+    // SYNC: registry
     places.unwrap_or_default().iter().for_each(|place| each(place.load(Ordering::Acquire)));
 }

@@ -124,11 +124,13 @@ mod model {
     }
 
     pub(crate) fn has_ended(pid: u64) -> bool {
+        // SYNC: death
         ENDED.load(Ordering::Acquire) == pid
     }
 
     /// The process ends.
     pub(crate) fn ends(pid: u64) {
+        // SYNC: death
         ENDED.store(pid, Ordering::Release);
     }
 }

@@ -49,10 +49,12 @@ mod model {
 
         /// The thread that took it ends.
         pub(crate) fn orphan(&self) {
+            // SYNC: death
             self.0.store(1, Ordering::Release);
         }
 
         pub(crate) fn is_orphaned(&self) -> bool {
+            // SYNC: death
             self.0.load(Ordering::Acquire) != 0
         }
     }
@@ -141,6 +143,7 @@ mod kernel {
         /// Whether the thread that took it has ended; Acquire, so that whoever sees this sees all that this thread has done.
         #[inline]
         pub(crate) fn is_orphaned(&self) -> bool {
+            // SYNC: death
             let word = self.0[LOCK_WORD / 2].load(Acquire);
             let word =
                 if (LOCK_WORD % 2 == 0) == cfg!(target_endian = "little") { word as u32 } else { (word >> 32) as u32 };

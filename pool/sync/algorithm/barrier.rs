@@ -189,6 +189,7 @@ impl Barrier {
 
     /// Breaks the barrier without opening the cells.
     fn break_later(&self) {
+        // SYNC: cells number
         self.cells.number(GIVEN_UP).store(1, Ordering::Release);
     }
 

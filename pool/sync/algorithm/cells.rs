@@ -89,6 +89,7 @@ impl<const N: usize> Cells<N> {
     /// A number as it is at the moment, without opening the cells.
     #[inline]
     pub(crate) fn peek(&self, at: usize) -> u32 {
+        // SYNC: cells number
         self.numbers[at].load(Acquire)
     }
 
@@ -165,6 +166,7 @@ impl<const N: usize> Cells<N> {
     fn apply_while(&self, count: usize, mut goes_on: impl FnMut() -> bool) {
         if count == 1 {
             // One store needs no log.
+            // SYNC: cells number
             return self.logged(1).for_each(|(number, value)| number.store(value, Release));
         }
         if !goes_on() {
@@ -179,6 +181,7 @@ impl<const N: usize> Cells<N> {
             number.store(value, Release);
         }
         if goes_on() {
+            // SYNC: cells log
             self.pending.store(0, Release);
         }
     }
@@ -247,6 +250,7 @@ impl<const N: usize> Open<'_, N> {
     /// Changes a number at once, by itself.
     pub(crate) fn put(&mut self, at: usize, value: u32) {
         debug_assert!(self.count == 0, "the changes collected so far come first");
+        // SYNC: cells number
         self.cells.numbers[at].store(value, Release);
         kill::point();
     }
@@ -254,6 +258,7 @@ impl<const N: usize> Open<'_, N> {
     /// Changes a number at once, by itself, if it is what it was seen to be; whether it was.
     pub(crate) fn exchange(&mut self, at: usize, seen: u32, value: u32) -> bool {
         debug_assert!(self.count == 0, "the changes collected so far come first");
+        // SYNC: cells number
         let changed = self.cells.numbers[at].compare_exchange(seen, value, Release, Relaxed).is_ok();
         kill::point();
         changed

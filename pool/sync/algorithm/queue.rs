@@ -184,6 +184,7 @@ impl<'a> Queue<'a> {
                 break held;
             }
         };
+        // SYNC: queue closed
         self.head.put.closed.store(1, Release);
         kill::point();
         drop(held);
@@ -198,12 +199,14 @@ impl<'a> Queue<'a> {
 
     /// Whether it was closed. What was put before is seen by who sees this.
     pub(crate) fn is_closed(self) -> bool {
+        // SYNC: queue closed
         self.head.put.closed.load(Acquire) != 0
     }
 
     /// How many items are in it, exactly, at one moment of the call.
     #[inline]
     pub(crate) fn len(self) -> u64 {
+        // SYNC: queue item, queue room
         let mut taken = self.head.take.at.load(Acquire);
         loop {
             let put = self.head.put.at.load(Acquire);
@@ -217,6 +220,7 @@ impl<'a> Queue<'a> {
 
     /// How many items were ever put, and how many of these are in it.
     pub(crate) fn put_so_far(self) -> (u64, u64) {
+        // SYNC: queue item, queue room
         let taken = self.head.take.at.load(Acquire);
         let put = self.head.put.at.load(Acquire);
         (put, put.wrapping_sub(taken))
@@ -231,6 +235,7 @@ impl<'a> Queue<'a> {
     /// Calls `each` with all that the queue holds; while nobody uses it.
     pub(crate) fn held(self, each: &mut dyn FnMut(u64)) {
         let Head { put, take, .. } = self.head;
+        // SYNC: queue item, queue room
         let (from, to) = (take.at.load(Acquire), put.at.load(Acquire));
         // Bytes that somebody has written over may say anything.
         let count = Some(to.wrapping_sub(from)).filter(|count| *count <= self.shape.capacity).unwrap_or(0);
@@ -296,6 +301,7 @@ fn recover<B: Books>(end: &End, me: Owner, books: &B, is_put: bool) {
     if is_kept(end, is_put) {
         books.leave(&end.pending);
     }
+    // SYNC: queue pending
     end.pending.store(0, Release);
     kill::point();
     // A lock that is held can be cleared.

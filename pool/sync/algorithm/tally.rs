@@ -55,6 +55,7 @@ impl Tally {
 
     /// One that it has taken is nobody's from now on. Never counted too low in between.
     pub(crate) fn leave_open(&self, slot: u16) {
+        // SYNC: item done
         self.nobodys.fetch_add(1, Release);
         kill::point();
         self.take_off(self.count(slot));
@@ -77,6 +78,7 @@ impl Tally {
 
     /// What the dead process of this slot has taken is done; for whoever clears up after it, before the slot has a new owner.
     pub(crate) fn reclaim(&self, slot: u16) {
+        // SYNC: item done
         if self.count(slot).swap(0, Release) > 0 {
             self.joiners.call(i32::MAX as u32);
         }

@@ -332,6 +332,7 @@ impl Word {
     fn take_over(&self, dead: u32, owner: Owner) -> bool {
         // Who was woken last, and was to wake the next, may have been the one that died.
         self.mark();
+        // SYNC: lock word
         let taken = self.holder.compare_exchange(dead, owner.0 | POISON, Acquire, Relaxed).is_ok();
         kill::point();
         taken
@@ -395,6 +396,7 @@ impl Word {
     /// Frees the lock from a process that has died; for whoever clears up after it, before its slot has a new owner.
     pub(crate) fn reclaim(&self, slot: u16) {
         loop {
+            // SYNC: lock word
             let word = self.holder.load(Acquire);
             if Owner::from_bits(word).is_none_or(|owner| owner.slot() != slot) {
                 return;

@@ -117,6 +117,7 @@ impl<'a> Queue<'a> {
     #[cold]
     fn put_block<B: Books>(self, books: &B, at: u64, slot: &[AtomicU64], block: &B::Block) -> bool {
         let put = &self.head.put;
+        // SYNC: queue pending
         put.pending_at.store(at, Release);
         if !books.hold(&put.pending, block) {
             return false;
@@ -156,6 +157,7 @@ impl<'a> Queue<'a> {
         };
         self.words[self.shape.entry(at)].store(segment, Relaxed);
         kill::point();
+        // SYNC: lock word
         put.segments.store(u64::from(now.0) << 32 | u64::from(now.1), Release);
         kill::point();
     }

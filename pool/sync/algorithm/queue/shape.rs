@@ -89,12 +89,14 @@ impl Shape {
             self.discards.into(),
         ];
         for (place, word) in head.shape.iter().zip(words) {
+            // SYNC: queue shape
             place.store(word, Release);
         }
     }
 
     /// What stands in front of a queue that lies in so many words; `None` = that is none.
     pub(crate) fn read(head: &Head, words: usize) -> Option<Shape> {
+        // SYNC: queue shape
         let word = |at: usize| head.shape[at].load(Acquire);
         let size = |at: usize| usize::try_from(word(at)).ok().filter(|it| *it <= words);
         let segments = size(3)?;

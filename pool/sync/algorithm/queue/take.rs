@@ -165,12 +165,14 @@ impl<'a> Queue<'a> {
     ) -> Result<B::Block, Refusal> {
         let take = taking.take;
         taking.commit();
+        // SYNC: queue pending
         take.pending_at.store(taking.at, Release);
         take.pending.store(word, Release);
         kill::point();
         let block = books.open(word);
         if block.is_err() {
             // Nothing that the slot could hold.
+            // SYNC: queue pending
             take.pending.store(0, Release);
         }
         if block.as_ref().is_err_and(|refusal| *refusal == Refusal::Refused || taking.count > 0) {
