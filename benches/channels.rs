@@ -12,7 +12,7 @@ mod common;
 use common::{Row, runs};
 use crossbeam::channel;
 use multiproc::ipc_channel::ipc;
-use multiproc::{Connection, DictProxy, Manager, Process, Queue, RawValue, pipe};
+use multiproc::{Connection, DictProxy, Manager, Process, Queue, RawValue, SharedDict, pipe};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -152,6 +152,42 @@ fn manager_dict(operation: fn(&DictProxy<String, u64>)) -> f64 {
     })
 }
 
+/// Microseconds for an operation on a map in shared memory.
+fn shared_dict(operation: fn(&SharedDict<String, u64>)) -> f64 {
+    const COUNT: usize = 200_000;
+    let dict = SharedDict::new();
+    dict.extend((0..1000).map(|at| (at.to_string(), at))).expect("a map");
+    runs(|| {
+        let start = Instant::now();
+        (0..COUNT).for_each(|_| operation(&dict));
+        start.elapsed().as_secs_f64() * 1e6 / COUNT as f64
+    })
+}
+
+/// The same, while another process does so, too.
+fn shared_dict_between_two() -> f64 {
+    const COUNT: u64 = 200_000;
+    fn party(dict: SharedDict<u64, u64>, start: RawValue<u32>) {
+        start.fetch_add(1);
+        while start.get() < 2 {
+            std::hint::spin_loop();
+        }
+        (0..COUNT).for_each(|at| dict.update(&(at % 1000), |sum| *sum.get_or_insert(0) += 1).expect("update"));
+    }
+    runs(|| {
+        let (dict, start) = (SharedDict::new(), RawValue::new(0));
+        let other = Process::spawn(party, (dict.clone(), start.clone())).expect("a process");
+        while start.get() == 0 {
+            std::thread::yield_now();
+        }
+        let begun = Instant::now();
+        party(dict, start);
+        let taken = begun.elapsed();
+        other.join().expect("the other side");
+        taken.as_secs_f64() * 1e6 / COUNT as f64
+    })
+}
+
 const ITEMS: usize = 2_000_000;
 
 const ROWS: &[Row] = &[
@@ -166,6 +202,9 @@ const ROWS: &[Row] = &[
     ("pipe_round_trip_asleep", "us", || ping_pong(true)),
     ("manager_dict_get", "us", || manager_dict(|dict| _ = black_box(dict.get("77".to_owned()).expect("get")))),
     ("manager_dict_set", "us", || manager_dict(|dict| _ = dict.insert("77".to_owned(), 5).expect("set"))),
+    ("shared_dict_get", "us", || shared_dict(|dict| _ = black_box(dict.get("77").expect("get")))),
+    ("shared_dict_set", "us", || shared_dict(|dict| _ = dict.insert("77".to_owned(), 5).expect("set"))),
+    ("shared_dict_update_1_1", "us", shared_dict_between_two),
 ];
 
 const PYTHON: &str = r#"
@@ -216,6 +255,8 @@ def manager_dict(operation):
     run(); return statistics.median(run() for _ in range(5))
 rows = {
     "manager_dict_get": lambda: manager_dict(lambda dict: dict.get("77")),
+    "shared_dict_get": lambda: manager_dict(lambda dict: dict.get("77")),
+    "shared_dict_set": lambda: manager_dict(lambda dict: dict.__setitem__("77", 5)),
     "manager_dict_set": lambda: manager_dict(lambda dict: dict.__setitem__("77", 5)),
     "pipe_round_trip": lambda: ping_pong(5000, 0),
     "pipe_round_trip_asleep": lambda: ping_pong(500, 0.0003),

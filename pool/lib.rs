@@ -34,6 +34,7 @@
 //! | [`Event`], [`Condition`], [`ConditionGuard`], [`Barrier`] | waiting for others |
 //! | [`Value`], [`Array`] | data that processes share, with a lock; [`RawValue`], [`RawArray`] without |
 //! | [`SharedMemory`] | bytes that processes share, also with Python and C programs, by name |
+//! | [`SharedMemoryManager`] | such bytes whose names end with it |
 //! | [`ShareableList`], [`Item`] | a list of mixed values in it, as Python has it |
 //! | [`Queue`], [`SimpleQueue`] | values from process to process |
 //! | [`JoinableQueue`], [`OpenTask`] | tasks, and waiting until all are done |
@@ -181,6 +182,7 @@ pub use crate::shared::raw::{Integer, RawValue};
 pub use crate::shared::raw_array::RawArray;
 pub use crate::shared::shareable_list::ShareableList;
 pub use crate::shared::shared_memory::SharedMemory;
+pub use crate::shared::shared_memory_manager::SharedMemoryManager;
 pub use crate::shared::value::{Value, ValueGuard};
 pub use crate::sync::barrier::Barrier;
 pub use crate::sync::bounded::BoundedSemaphore;

@@ -215,6 +215,16 @@ fn manager_hello() {
 }
 
 #[test]
+fn crawler() {
+    // Each page but the last ones has the four links, of which those beyond the last page are none.
+    let out = printed_by("crawler", &["--pages", "60", "--crawlers", "3"]);
+    let links: usize = (0..60).map(|page| 2 + [2 * page + 1, 2 * page + 2].iter().filter(|it| **it < 60).count()).sum();
+    assert!(out.starts_with(&format!("60 pages with {links} links, ")), "{out}");
+    let shallow = printed_by("crawler", &["--pages", "60", "--depth", "1"]);
+    assert!(shallow.ends_with("the deepest at 1\n"), "{shallow}");
+}
+
+#[test]
 fn producer_consumer() {
     let out = printed_by("producer_consumer", &["--items", "10000", "--producers", "3", "--consumers", "2"]);
     assert!(out.starts_with("3 producers, 2 consumers: 9999 items, their sum is 49985001\n"), "{out}");

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod create;
 pub(crate) mod dict;
 pub(crate) mod handle;
+mod handles;
 pub(crate) mod list;
 pub(crate) mod manager;
 pub(crate) mod namespace;

@@ -7,4 +7,5 @@ pub(crate) mod raw;
 pub(crate) mod raw_array;
 pub(crate) mod shareable_list;
 pub(crate) mod shared_memory;
+pub(crate) mod shared_memory_manager;
 pub(crate) mod value;

@@ -13,6 +13,7 @@ mod beyond;
 mod connection;
 #[cfg(feature = "remote")]
 mod listener;
+mod managers;
 mod pool;
 mod pool_streams;
 mod pool_workers;

@@ -7,7 +7,7 @@
 use super::common::alone::{is_program, program};
 use super::common::proc::{eventually, send_signal};
 use super::common::watchdog::watchdog;
-use multiproc::{Item, Process, RawValue, ShareableList, SharedMemory};
+use multiproc::{Item, Process, RawValue, ShareableList, SharedMemory, SharedMemoryManager};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::process::Stdio;
@@ -126,4 +126,49 @@ fn name_of_a_process(signal: Signal) -> String {
     assert!(send_signal(process.pid(), signal));
     process.wait();
     name
+}
+
+#[test]
+fn test_shared_memory_shared_memory_manager_basics() {
+    let _watchdog = watchdog(60);
+    let manager = SharedMemoryManager::new();
+    let lists: Vec<ShareableList> = (0..2).map(|_| manager.shareable_list(0..5).unwrap()).collect();
+    let memory = manager.shared_memory(20).unwrap();
+    assert!(memory.size() >= 20);
+    let names = manager.names();
+    assert_eq!(names.len(), 3);
+    let opened = ShareableList::open(lists[0].shared_memory().name().unwrap()).unwrap();
+    assert_eq!(opened.get(3).unwrap(), Item::Int(3));
+    // The names stay although no handle is left but the manager's.
+    drop((lists, memory));
+    assert!(names.iter().all(|name| !is_gone(name)));
+    manager.shutdown();
+    assert!(names.iter().all(|name| is_gone(name)));
+    // Who has the memory open goes on using it.
+    assert_eq!(opened.len(), 5);
+    let name = {
+        let manager = SharedMemoryManager::new();
+        manager.shareable_list([1, 2]).unwrap();
+        manager.names().remove(0)
+    };
+    assert!(is_gone(&name));
+}
+
+#[test]
+fn test_shared_memory_shared_memory_manager_is_killed() {
+    let _watchdog = watchdog(60);
+    let make = |out: multiproc::Queue<Vec<String>>| {
+        let manager = SharedMemoryManager::new();
+        manager.shared_memory(10).unwrap();
+        manager.shareable_list(0..3).unwrap();
+        out.put(manager.names()).unwrap();
+        std::thread::sleep(Duration::from_secs(1000));
+    };
+    let out = multiproc::Queue::new();
+    let owner = Process::spawn(make, (out.clone(),)).unwrap();
+    let names = out.get().unwrap();
+    assert!(names.len() == 2 && names.iter().all(|name| !is_gone(name)));
+    send_signal(owner.pid(), Signal::KILL);
+    owner.wait();
+    assert!(eventually(SOON, || names.iter().all(|name| is_gone(name))));
 }
