@@ -152,6 +152,43 @@ fn queues_events_and_locks_wait_in_time() {
 }
 
 #[test]
+fn types_without_a_type_here_are_called_by_name() {
+    each(|minor, manager| {
+        let array = manager.create("Array", ("i".to_owned(), vec![1, 2, 3])).unwrap();
+        array.call::<()>("__setitem__", (0, 7)).unwrap();
+        assert_eq!((array.call::<i32>("__getitem__", (0,)).unwrap(), array.call::<u8>("__len__", ()).unwrap()), (7, 3));
+        // The array itself is no plain value.
+        assert!(array.value::<PyValue>().unwrap_err().to_string().contains("array"), "3.{minor}");
+
+        let barrier = manager.create("Barrier", (2,)).unwrap();
+        let other = barrier.clone();
+        let other = std::thread::spawn(move || other.call::<u8>("wait", ()).unwrap());
+        let places = [barrier.call::<u8>("wait", ()).unwrap(), other.join().unwrap()];
+        assert_eq!(places.iter().sum::<u8>(), 1);
+        assert_eq!(barrier.call::<u8>("__getattribute__", ("parties".to_owned(),)).unwrap(), 2);
+        barrier.call::<()>("abort", ()).unwrap();
+        assert_eq!(barrier.call::<u8>("wait", ()).unwrap_err().exception(), Some("threading.BrokenBarrierError"));
+
+        let condition = manager.create("Condition", ()).unwrap();
+        assert_eq!(condition.call::<()>("notify", ()).unwrap_err().exception(), Some("RuntimeError"));
+        assert!(condition.call::<bool>("acquire", ()).unwrap());
+        assert!(!condition.call::<bool>("wait", (0.01,)).unwrap());
+        condition.call::<()>("release", ()).unwrap();
+
+        let semaphore = multiproc::RemoteLock::from(manager.create("BoundedSemaphore", (1,)).unwrap());
+        assert_eq!(semaphore.release().unwrap_err().exception(), Some("ValueError"));
+
+        let tasks = manager.create("JoinableQueue", ()).unwrap().into_queue::<u8>();
+        tasks.put(1).unwrap();
+        let hasty = RemoteQueue::<u8>::from(tasks.with_timeout(Duration::from_millis(20)));
+        assert!(hasty.join().unwrap_err().is_timed_out());
+        tasks.get().unwrap();
+        tasks.task_done().unwrap();
+        tasks.join().unwrap();
+    });
+}
+
+#[test]
 fn methods_of_registered_types() {
     each(|minor, manager| {
         let maths = manager.create("Maths", ()).unwrap();

@@ -249,9 +249,14 @@ fn requests_that_are_none_are_errors_of_their_senders() {
         assert_eq!(kind, "#TRACEBACK", "{what}: {text}");
     }
     assert_eq!(answer(&request("dummy", vec![])).0, "#RETURN");
-    // One that sends half a request and goes, one that sends none, one with a length of 2^60.
-    let half = Client::connect(&serving.address, "abracadabra").unwrap();
-    drop(half);
+    // One that sends half a request and goes, one that says that it will send 2^60 bytes, one that sends none.
+    for raw in [&[0, 0, 0, 9, 1, 2][..], &[&[0xff; 4][..], &(1u64 << 60).to_be_bytes()].concat()] {
+        let client = Client::connect(&serving.address, "abracadabra").unwrap();
+        assert_eq!(rustix::io::write(&client, raw).unwrap(), raw.len());
+        if raw.len() > 6 {
+            assert!(client.recv_bytes(100).unwrap_err().is_disconnected());
+        }
+    }
     let _silent = Client::connect(&serving.address, "abracadabra").unwrap();
     // The others go on.
     assert_eq!(serving.client().create("Counter", (1,)).unwrap().call::<i64>("add", (1,)).unwrap(), 2);

@@ -18,7 +18,7 @@ impl RemoteManager {
     ///
     /// # Timeouts
     ///
-    /// After 60 s, see [`RemoteManagerBuilder::timeout`].
+    /// After 60 s, see [`RemoteManagerBuilder::timeout`](crate::RemoteManagerBuilder::timeout).
     pub fn create<A: Args + Serialize>(&self, typeid: &str, args: A) -> Result<RemoteProxy, RemoteCallError> {
         self.create_with(typeid, args, [])
     }

@@ -140,7 +140,8 @@ impl RemoteProxy {
     }
 
     /// Returns a proxy of the same object whose calls wait for at most `timeout`. When that has passed a call ends with
-    /// [`RemoteCallError::is_timed_out`]; if its method has begun by then it goes on to its end.
+    /// [`RemoteCallError::is_timed_out`]; if its method has begun by then it goes on to its end, and what it returns is lost: an item
+    /// that it takes from a queue, say.
     pub fn with_timeout(&self, timeout: Duration) -> RemoteProxy {
         RemoteProxy { timeout: Some(timeout), ..self.clone() }
     }
