@@ -60,6 +60,7 @@ impl Child {
             None => error,
         })?;
         let pid = i32::try_from(child.id()).unwrap_or(-1);
+        // Foreign code that waits for all children could have reaped it by now (docs/reliability.md, "What is not covered").
         match open_pidfd(pid) {
             Ok(pidfd) => Ok(Child { pid, pidfd: Arc::new(pidfd), exit: Mutex::new(None) }),
             Err(error) => {
