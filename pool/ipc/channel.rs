@@ -17,6 +17,7 @@ use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED
 use crate::ipc::message::{self, Arrived, Message, Reader, damaged};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring::lost;
+use crate::sys::descriptor::move_up;
 use crate::sys::poll::Interest;
 use crate::sys::reactor::reactor;
 use crate::sys::stream;
@@ -183,7 +184,7 @@ pub(crate) fn create(bell: Bell, control: Control, limit: ResultLimit) -> io::Re
         waits_for_room: false,
     };
     let wire = Arc::new(Wire {
-        to_worker: Arc::new(ours.try_clone()?),
+        to_worker: Arc::new(move_up(ours.as_fd())?),
         stream: Arc::new(ours),
         traffic: Mutex::new(traffic),
         changed: AtomicBool::new(false),

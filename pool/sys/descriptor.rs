@@ -1,6 +1,7 @@
 //! Where the descriptors of the library lie: behind those of standard input, output and error, which a program may have closed.
 //! What it prints must not go into a socket of ours, and what it opens in their place must get their numbers.
 
+use crate::sys::refusal::named;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -22,5 +23,5 @@ pub(crate) fn beyond_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
 ///
 /// There is no descriptor left.
 pub(crate) fn move_up(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(fd, FIRST)?)
+    named("fcntl(F_DUPFD_CLOEXEC)", rustix::io::fcntl_dupfd_cloexec(fd, FIRST))
 }
