@@ -19,6 +19,12 @@ fn example(name: &str, arguments: &[&str]) -> Output {
     Command::new(path).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
 }
 
+/// A port that nobody uses at the moment.
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
 fn printed_by(name: &str, arguments: &[&str]) -> String {
     let output = example(name, arguments);
     let [out, error] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
@@ -234,31 +240,38 @@ fn producer_consumer() {
 fn listener_client() {
     let expected = "2.25 None junk\nhello\n[42, 1729]\n";
     assert_eq!(printed_by("listener_client", &[]), expected);
-    // The other side in Python, on the default port as in the documentation, so one after the other.
-    let python = |program: &str| {
+    // The other side in Python.
+    let ports = [free_port(), free_port()];
+    let [ours, theirs] = ports.each_ref().map(String::as_str);
+    let python = |program: &str, port: &str| {
         let mut command = Command::new("python3");
-        command.args(["-c", &format!("import time; from array import array; {program}")]);
+        command.args([
+            "-c",
+            &format!("import sys, time; from array import array; port = int(sys.argv[1]); {program}"),
+            port,
+        ]);
         command.stdout(std::process::Stdio::piped()).spawn().ok()
     };
     // As the example waits for it, this waits for the example.
     let client = "from multiprocessing.connection import Client
 for _ in range(400):
-    try: conn = Client(('localhost', 6017), authkey=b'secret password'); break
+    try: conn = Client(('localhost', port), authkey=b'secret password'); break
     except ConnectionRefusedError: time.sleep(0.05)
 print(conn.recv(), conn.recv_bytes(), array('i', conn.recv_bytes()).tolist())";
-    let Some(client) = python(client) else { return };
-    assert_eq!(printed_by("listener_client", &["listen", "6017", "allow-md5"]), "listening at 127.0.0.1:6017\n");
+    let Some(client) = python(client, ours) else { return };
+    let expected_here = format!("listening at 127.0.0.1:{ours}\n");
+    assert_eq!(printed_by("listener_client", &["listen", ours, "allow-md5"]), expected_here);
     let printed = String::from_utf8(client.wait_with_output().unwrap().stdout).unwrap();
     assert_eq!(printed, "(2.25, None, 'junk') b'hello' [42, 1729]\n");
     let listener = "from multiprocessing.connection import Listener
-with Listener(('localhost', 6018), authkey=b'secret password') as listener:
+with Listener(('localhost', port), authkey=b'secret password') as listener:
     print('ready', flush=True)
     with listener.accept() as conn:
         conn.send([2.25, None, 'junk']); conn.send_bytes(b'hello'); conn.send_bytes(array('i', [42, 1729]))";
-    let mut listener = python(listener).unwrap();
+    let mut listener = python(listener, theirs).unwrap();
     let mut ready = [0; 6];
     std::io::Read::read_exact(listener.stdout.as_mut().unwrap(), &mut ready).unwrap();
-    assert_eq!(printed_by("listener_client", &["connect", "6018", "allow-md5"]), expected);
+    assert_eq!(printed_by("listener_client", &["connect", theirs, "allow-md5"]), expected);
     assert!(listener.wait().unwrap().success());
 }
 
@@ -294,24 +307,27 @@ fn remote_manager() {
         command.args(["-c", program]).args(arguments).stdout(std::process::Stdio::piped()).spawn().ok()
     };
     // The server here, the clients in Python.
-    let Some(putter) = python(QUEUE_CLIENT, &["6019", "from python"]) else { return };
-    let getter = python(QUEUE_CLIENT, &["6019", "get"]).unwrap();
-    let server = std::thread::spawn(|| example("remote_manager", &["serve", "6019", "allow-md5"]));
+    let ports = [free_port(), free_port()];
+    let [ours, theirs] = ports.each_ref().map(String::as_str);
+    let Some(putter) = python(QUEUE_CLIENT, &[ours, "from python"]) else { return };
+    let getter = python(QUEUE_CLIENT, &[ours, "get"]).unwrap();
+    let port = ours.to_owned();
+    let server = std::thread::spawn(move || example("remote_manager", &["serve", &port, "allow-md5"]));
     assert!(putter.wait_with_output().unwrap().status.success());
     assert_eq!(getter.wait_with_output().unwrap().stdout, b"from python\n");
     let stop = "import sys
 from multiprocessing.connection import Client
-conn = Client(('localhost', 6019), authkey=b'abracadabra')
+conn = Client(('localhost', int(sys.argv[1])), authkey=b'abracadabra')
 conn.send((None, 'shutdown', (), {})); print(conn.recv())";
-    assert_eq!(python(stop, &[]).unwrap().wait_with_output().unwrap().stdout, b"('#RETURN', None)\n");
+    assert_eq!(python(stop, &[ours]).unwrap().wait_with_output().unwrap().stdout, b"('#RETURN', None)\n");
     let output = server.join().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(output.stdout, b"serving at 127.0.0.1:6019\n");
+    assert_eq!(output.stdout, format!("serving at 127.0.0.1:{ours}\n").into_bytes());
     // The other way round.
-    let mut server = python(QUEUE_SERVER, &["6020"]).unwrap();
+    let mut server = python(QUEUE_SERVER, &[theirs]).unwrap();
     std::io::Read::read_exact(server.stdout.as_mut().unwrap(), &mut [0; 6]).unwrap();
-    assert_eq!(printed_by("remote_manager", &["put", "6020", "from rust", "allow-md5"]), "");
-    assert_eq!(printed_by("remote_manager", &["get", "6020", "allow-md5"]), "from rust\n");
+    assert_eq!(printed_by("remote_manager", &["put", theirs, "from rust", "allow-md5"]), "");
+    assert_eq!(printed_by("remote_manager", &["get", theirs, "allow-md5"]), "from rust\n");
     server.kill().unwrap();
     server.wait().unwrap();
 }

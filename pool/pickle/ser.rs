@@ -39,6 +39,14 @@ fn put_together(kind: &'static str, content: PyValue) -> Made {
     })
 }
 
+macro_rules! plain {
+    ($($method:ident($kind:ty))*) => {$(
+        fn $method(self, value: $kind) -> Made {
+            Ok(value.into())
+        }
+    )*};
+}
+
 impl ser::Serializer for Serializer {
     type Ok = PyValue;
     type Error = Failure;
@@ -50,44 +58,9 @@ impl ser::Serializer for Serializer {
     type SerializeStruct = Pairs;
     type SerializeStructVariant = Pairs;
 
-    fn serialize_bool(self, value: bool) -> Made {
-        Ok(value.into())
-    }
-
-    fn serialize_i8(self, number: i8) -> Made {
-        Ok(number.into())
-    }
-
-    fn serialize_i16(self, number: i16) -> Made {
-        Ok(number.into())
-    }
-
-    fn serialize_i32(self, number: i32) -> Made {
-        Ok(number.into())
-    }
-
-    fn serialize_i64(self, number: i64) -> Made {
-        Ok(number.into())
-    }
-
-    fn serialize_i128(self, number: i128) -> Made {
-        Ok(number.into())
-    }
-
-    fn serialize_u8(self, number: u8) -> Made {
-        Ok(number.into())
-    }
-
-    fn serialize_u16(self, number: u16) -> Made {
-        Ok(number.into())
-    }
-
-    fn serialize_u32(self, number: u32) -> Made {
-        Ok(number.into())
-    }
-
-    fn serialize_u64(self, number: u64) -> Made {
-        Ok(number.into())
+    plain! {
+        serialize_bool(bool) serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64) serialize_i128(i128)
+        serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64) serialize_f64(f64) serialize_str(&str)
     }
 
     fn serialize_u128(self, number: u128) -> Made {
@@ -99,16 +72,8 @@ impl ser::Serializer for Serializer {
         Ok(f64::from(number).into())
     }
 
-    fn serialize_f64(self, number: f64) -> Made {
-        Ok(number.into())
-    }
-
     fn serialize_char(self, letter: char) -> Made {
         Ok(letter.to_string().into())
-    }
-
-    fn serialize_str(self, text: &str) -> Made {
-        Ok(text.into())
     }
 
     fn serialize_bytes(self, bytes: &[u8]) -> Made {
@@ -214,57 +179,29 @@ impl Items {
     }
 }
 
-impl ser::SerializeSeq for Items {
-    type Ok = PyValue;
-    type Error = Failure;
+macro_rules! collect_items {
+    ($($part:ident: $method:ident),*) => {$(
+        impl ser::$part for Items {
+            type Ok = PyValue;
+            type Error = Failure;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        self.push(value)
-    }
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+                self.push(value)
+            }
 
-    fn end(self) -> Made {
-        self.finish()
-    }
+            fn end(self) -> Made {
+                self.finish()
+            }
+        }
+    )*};
 }
 
-impl ser::SerializeTuple for Items {
-    type Ok = PyValue;
-    type Error = Failure;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        self.push(value)
-    }
-
-    fn end(self) -> Made {
-        self.finish()
-    }
-}
-
-impl ser::SerializeTupleStruct for Items {
-    type Ok = PyValue;
-    type Error = Failure;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        self.push(value)
-    }
-
-    fn end(self) -> Made {
-        self.finish()
-    }
-}
-
-impl ser::SerializeTupleVariant for Items {
-    type Ok = PyValue;
-    type Error = Failure;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        self.push(value)
-    }
-
-    fn end(self) -> Made {
-        self.finish()
-    }
-}
+collect_items!(
+    SerializeSeq: serialize_element,
+    SerializeTuple: serialize_element,
+    SerializeTupleStruct: serialize_field,
+    SerializeTupleVariant: serialize_field
+);
 
 /// The keys and values of something.
 pub(super) struct Pairs {
@@ -309,28 +246,21 @@ impl ser::SerializeMap for Pairs {
     }
 }
 
-impl ser::SerializeStruct for Pairs {
-    type Ok = PyValue;
-    type Error = Failure;
+macro_rules! collect_fields {
+    ($($part:ident),*) => {$(
+        impl ser::$part for Pairs {
+            type Ok = PyValue;
+            type Error = Failure;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Failure> {
-        self.push(name.into(), value)
-    }
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Failure> {
+                self.push(name.into(), value)
+            }
 
-    fn end(self) -> Made {
-        self.finish()
-    }
+            fn end(self) -> Made {
+                self.finish()
+            }
+        }
+    )*};
 }
 
-impl ser::SerializeStructVariant for Pairs {
-    type Ok = PyValue;
-    type Error = Failure;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Failure> {
-        self.push(name.into(), value)
-    }
-
-    fn end(self) -> Made {
-        self.finish()
-    }
-}
+collect_fields!(SerializeStruct, SerializeStructVariant);
