@@ -9,6 +9,9 @@ use crate::error::TaskError;
 use crate::ipc::result_limit::ResultLimit;
 use std::time::Duration;
 
+/// The limit of a result is never below this many bytes, so that why one was refused can be told.
+const LEAST_RESULT: u64 = 512;
+
 impl<S> PoolBuilder<S> {
     /// Replaces each worker after `n` tasks: items, not chunks. Python's `maxtasksperchild`.
     ///
@@ -53,7 +56,7 @@ impl<S> PoolBuilder<S> {
     }
 
     /// Lets workers leave that have had nothing to do for `patience`, all but one. They come back when there is work
-    /// for them. [`Pool::processes`] does not change.
+    /// for them. [`Pool::processes`] does not change. A patience of less than a millisecond means a millisecond.
     ///
     /// ```
     /// use std::time::Duration;
@@ -92,7 +95,8 @@ impl<S> PoolBuilder<S> {
     /// Limits the result of each task, in bytes as they travel. The default is half of the memory that this process may use:
     /// of the machine's, or of its control group's.
     ///
-    /// A result beyond that fails its task with [`TaskError::is_encode`], and its worker lives on. The limit also holds against
+    /// A result beyond that fails its task with [`TaskError::is_encode`], and its worker lives on. Less than 512 bytes means 512:
+    /// that much the report of a failure takes. The limit also holds against
     /// a worker that lies: it cannot make this process take more memory than that for one result.
     ///
     /// ```
@@ -104,7 +108,7 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn max_result_bytes(mut self, bytes: u64) -> Self {
-        self.options.limits.result = ResultLimit(Some(bytes));
+        self.options.limits.result = ResultLimit(Some(bytes.max(LEAST_RESULT)));
         self
     }
 }

@@ -14,7 +14,12 @@ impl Deadline {
 
     /// `timeout` from now.
     pub(crate) fn after(timeout: Duration) -> Deadline {
-        Deadline(Instant::now().checked_add(timeout))
+        Deadline::since(Instant::now(), timeout)
+    }
+
+    /// `timeout` from `start`.
+    pub(crate) fn since(start: Instant, timeout: Duration) -> Deadline {
+        Deadline(start.checked_add(timeout))
     }
 
     /// At that instant.

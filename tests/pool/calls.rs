@@ -3,12 +3,12 @@
 use crate::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use multiproc::{Pool, Portable};
 use serde::{Deserialize, Serialize};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::CStr;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 
 fn square(x: u64) -> u64 {
     x * x
@@ -399,4 +399,34 @@ fn a_pool_uses_all_its_workers() {
         let seen: HashSet<i32> = pids.unwrap().into_iter().collect();
         assert_eq!(seen, pool.worker_pids().into_iter().collect());
     });
+}
+
+/// A pool that lives in a thread-local, and is used when that is destroyed: before or after those of the library.
+#[test]
+fn a_pool_may_be_used_while_a_thread_ends() {
+    struct Late(Pool, Sender<u64>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            let later = self.0.apply_async(|| 7, ()).unwrap().get().unwrap();
+            let sum = self.0.map(|x: u64| vec![x; 2], 0..3).unwrap().concat().iter().sum::<u64>();
+            self.1.send(later + sum + self.0.apply(|| 1, ()).unwrap()).unwrap();
+        }
+    }
+    thread_local! {
+        static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
+    }
+    for used_before in [true, false] {
+        on_each_link(60, |builder| {
+            let (tell, told) = channel();
+            let pool = builder().processes(1).build().unwrap();
+            let end = std::thread::spawn(move || {
+                if used_before {
+                    pool.map(|x: u64| vec![x], 0..3).unwrap();
+                }
+                LATE.set(Some(Late(pool, tell)));
+            });
+            end.join().unwrap();
+            assert_eq!(told.recv().unwrap(), 7 + 6 + 1);
+        });
+    }
 }

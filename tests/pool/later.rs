@@ -372,7 +372,7 @@ fn many_calls_may_wait_for_few_workers() {
 
 /// A chain of so many boxes.
 #[derive(Serialize, Deserialize)]
-struct Chain(Option<Box<Chain>>);
+pub(super) struct Chain(Option<Box<Chain>>);
 
 impl Drop for Chain {
     fn drop(&mut self) {
@@ -383,7 +383,7 @@ impl Drop for Chain {
     }
 }
 
-fn chain(links: u64) -> Chain {
+pub(super) fn chain(links: u64) -> Chain {
     (0..links).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))))
 }
 

@@ -19,6 +19,7 @@ mod limits;
 mod link;
 #[cfg(feature = "log")]
 mod logs;
+mod numbers;
 mod scheduling;
 mod seats;
 mod streams;

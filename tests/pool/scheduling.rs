@@ -82,6 +82,10 @@ fn a_long_task_among_short_ones_holds_nobody_up() {
     });
 }
 
+fn is_stopped(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ")
+}
+
 /// A worker that is stopped between two tasks: what it has not begun, be it its oldest frame, is run by another.
 #[test]
 fn what_a_stopped_worker_has_not_begun_is_run_by_others() {
@@ -90,6 +94,8 @@ fn what_a_stopped_worker_has_not_begun_is_run_by_others() {
         for round in 0..10 {
             let stopped = pool.worker_pids()[round % 2];
             assert!(send_signal(stopped, Signal::STOP));
+            // Not in the middle of a task of this call.
+            assert!(eventually(Duration::from_secs(20), || is_stopped(stopped)));
             let values = pool.tasks(|x: u64| x + 1, 0..500).chunksize(10).run().unwrap();
             assert_eq!(values, (1..=500).collect::<Vec<_>>());
             for x in 0..5 {
@@ -119,6 +125,7 @@ fn a_cancelled_task_takes_its_time_limit_along() {
     on_ring_pool(1, 60, |pool| {
         let worker = pool.worker_pids()[0];
         assert!(send_signal(worker, Signal::STOP));
+        assert!(eventually(Duration::from_secs(20), || is_stopped(worker)));
         let waits = pool.task(|| 1, ()).timeout(Duration::from_secs(10_000)).submit().unwrap();
         assert!(waits.cancel() && waits.get().unwrap_err().is_cancelled());
         assert!(send_signal(worker, Signal::CONT));

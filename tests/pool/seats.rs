@@ -1,6 +1,7 @@
 //! Who drives when: every thread that leaves the driver's seat leaves somebody in it if anything is under way.
 
 use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
+use super::common::proc::{eventually, is_alive};
 use multiproc::Pool;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
@@ -145,6 +146,28 @@ fn reading_a_result_may_wait_for_the_pool_that_it_comes_from() {
         ON_READ.set(Some((Arc::clone(&pool), Box::new(ending))));
         let results = pool.map_each(Acting, [1; 20]);
         assert!(results.iter().any(|it| it.as_ref().is_ok_and(|it| it.0 == 3)), "the end of the pool");
+    });
+}
+
+/// The last handle of a pool goes while a result is read on behalf of it: the wait for its workers is that of any thread.
+#[test]
+fn reading_a_result_may_drop_the_pool_that_it_comes_from() {
+    on_each_link(60, |builder| {
+        for _ in 0..5 {
+            let pool = Arc::new(builder().processes(2).build().unwrap());
+            let pids = pool.worker_pids();
+            let later = pool.tasks(Acting, [1; 20]).submit().unwrap();
+            let behind = pool.apply_async(sleep, (1,)).unwrap();
+            let callback = pool.apply_async(Acting, (1,)).unwrap().callback(|_| ());
+            assert!(eventually(SOON, || later.ready() && behind.ready() && callback.ready()));
+            ON_READ.set(Some((pool, Box::new(|_| 3))));
+            let results = later.get().unwrap();
+            assert_eq!(results.into_iter().map(|it| it.0).max(), Some(3));
+            assert!(eventually(SOON, || !pids.iter().any(|pid| is_alive(*pid))));
+            // What has no pool any more has an outcome all the same.
+            assert_eq!(behind.get().unwrap(), 1);
+            assert_eq!(callback.get().unwrap(), Acting(1));
+        }
     });
 }
 

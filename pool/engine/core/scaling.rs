@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How often the memory of a worker is looked at, at most.
 const WEIGH_EVERY: Duration = Duration::from_millis(1);
 
+/// An idle worker stays for this long at least.
+const LEAST_PATIENCE: Duration = Duration::from_millis(1);
+
 /// The most workers of a pool. Any machine runs out of descriptors before; far larger numbers are mistakes that would
 /// otherwise end in an allocation that fails.
 const MOST_WORKERS: usize = 1 << 16;
@@ -157,6 +160,8 @@ impl Core {
         let Some(patience) = self.workers.recycle().idle.filter(|_| matches!(self.phase, Phase::Running)) else {
             return Deadline::NEVER;
         };
+        // As often as that the workers are looked at.
+        let patience = patience.max(LEAST_PATIENCE);
         let stays = |worker: &WorkerSlot| match worker.state {
             State::Starting => true,
             State::Ready => worker.dismissed.is_none(),
@@ -173,17 +178,15 @@ impl Core {
             if !stays(worker) {
                 continue;
             }
-            // Who is busy now cannot have been idle for that long earlier than this.
-            let mut since = now;
-            if worker.state == State::Ready && worker.window.len() == 0 {
-                since = *worker.idle_since.get_or_insert(now);
-            }
-            if now - since >= patience {
+            let is_idle = worker.state == State::Ready && worker.window.len() == 0;
+            // Who is busy now cannot have been idle for that long earlier than if it were idle from now on.
+            let since = if is_idle { *worker.idle_since.get_or_insert(now) } else { now };
+            if is_idle && now - since >= patience {
                 self.dismiss(at, Dismissal::Idle);
                 self.workers[at].flush();
                 staying -= 1;
             } else {
-                next = next.earlier(Deadline::at(since + patience));
+                next = next.earlier(Deadline::since(since, patience));
             }
         }
         next
