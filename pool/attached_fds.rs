@@ -280,9 +280,11 @@ fn look_up(name: &'static str) -> Packing {
         types.swap(0, at);
         let known = &mut types[0];
         if known.carries {
+            // Its type tells that there are ends in it.
             return Packing::Pack;
         }
         if known.suspect {
+            // A value of this type had ends in it before, so each is looked at.
             return Packing::Look;
         }
         let packing = match known.left.checked_sub(1) {

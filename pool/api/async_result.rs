@@ -227,6 +227,7 @@ impl<T: Send + 'static> Shared<T> {
         let mut state = self.state.lock();
         loop {
             if state.result.is_some() || state.taken {
+                // There was a result: it is there, or somebody has taken it.
                 return true;
             }
             // Taken by the thread that runs callbacks, which may be this one, or by another one that waits.

@@ -117,6 +117,7 @@ impl Options {
             return Err(Error::invalid_argument("the name of a pool's workers cannot contain a NUL"));
         }
         if let Some(error) = self.refused {
+            // An option was refused when it was set; the builder could not say so.
             return Err(error);
         }
         let (cpus, variables, capture) = self.env.unpack()?;

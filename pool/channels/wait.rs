@@ -128,6 +128,7 @@ pub fn wait(sources: &[&dyn Waitable], timeout: impl Into<Option<Duration>>) -> 
         ready.extend(ready_descriptors(&descriptors, until)?);
         if !ready.is_empty() || sources.is_empty() || deadline.passed() {
             ready.sort_unstable();
+            // Something is ready, or the time is over.
             return Ok(ready);
         }
         if descriptors.is_empty() {

@@ -53,6 +53,7 @@ impl Reader {
                 None => 12,
             };
             match stream::receive(socket, &mut self.head[self.head_len..wanted])? {
+                // The time is over; what has come is kept for the next call.
                 None => return Ok(None),
                 Some(0) => return Err(self.ended(None)),
                 Some(got) => self.head_len += got,
@@ -70,6 +71,7 @@ impl Reader {
                 self.body.resize(room, 0);
             }
             match stream::receive(socket, &mut self.body[self.body_len..])? {
+                // The time is over; what has come is kept for the next call.
                 None => return Ok(None),
                 Some(0) => return Err(self.ended(Some(len))),
                 Some(got) => self.body_len += got,

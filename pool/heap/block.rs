@@ -64,6 +64,7 @@ impl Block {
         let mut places = heap.places.lock();
         known = places.blocks.get(&index).and_then(Weak::upgrade);
         if let Some(inner) = known.as_ref().filter(|it| it.site.generation == generation) {
+            // This process holds the block already, and one hold a process is enough.
             return Ok(Block(Arc::clone(inner)));
         }
         let damaged = |_| "the tables of the shared memory are damaged".to_owned();

@@ -79,6 +79,7 @@ fn release_slot(
         }
         drop(registry);
         if !done {
+            // A block is open elsewhere: the slot stays, and this is tried again.
             return false;
         }
         file.punch_registry(id.index);

@@ -67,6 +67,7 @@ pub fn shared_memory_report() -> Result<SharedMemoryReport, Error> {
     }
     let Some(free) = table.free_entries() else {
         report.damage.push("a list of free blocks is broken".to_owned());
+        // Which entries are free is not known, so the rest of the books cannot be compared.
         return Ok(report);
     };
     let mut unused = HashSet::new();

@@ -114,12 +114,14 @@ impl Link for RingLink {
         let seq = self.next_frame;
         let has_fds = !attached.is_empty();
         if seq - self.released >= SLOTS as u64 || has_fds && self.with_fds.len() >= MAX_WITH_FDS {
+            // No slot is free, or too many frames with descriptors are under way.
             return Ok(None);
         }
         let place = match Place::inline(payload) {
             Some(place) => place,
             None if payload.len() > self.arena.capacity() => {
                 if self.elsewhere.len() >= MAX_ELSEWHERE {
+                    // Too many payloads in files of their own are under way.
                     return Ok(None);
                 }
                 self.control.send_attached(seq, attached)?;
@@ -128,6 +130,7 @@ impl Link for RingLink {
                 Place::Elsewhere
             }
             None => {
+                // Without room in the data area the frame waits until older ones are released.
                 let Some(start) = self.arena.take(seq, payload.len()) else { return Ok(None) };
                 if !self.memory.task_data().write(start, payload) {
                     return Err(damaged("the ring is smaller than its data"));

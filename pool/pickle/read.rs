@@ -61,6 +61,7 @@ impl<'a> Machine<'a> {
     fn step(&mut self) -> Result<bool, Failure> {
         let [opcode] = self.array()?;
         match opcode {
+            // The end of the pickle.
             b'.' => return Ok(false),
             // The number of the protocol, and frames of which Python reads a whole at a time.
             0x80 => drop(self.array::<1>()?),

@@ -153,6 +153,7 @@ impl Start {
         };
         let (instructions, file) = match Parcel::pack(codec::to_bytes(&instructions)) {
             Ok(packed) => packed,
+            // There is no memory or file for the instructions: there is no child.
             Err(error) => return tell(impossible(error)),
         };
         let hello = Hello {
@@ -167,6 +168,7 @@ impl Start {
         options.variables.push((VARIABLE.into(), Mark::new(nonce).to_string().into()));
         let child = match Child::start("/proc/self/exe".as_ref(), self.socket, options) {
             Ok(child) => Arc::new(child),
+            // The program could not be executed: there is no child.
             Err(error) => return tell(impossible(error)),
         };
         let heap = heap.as_ref().ok().map(|it| &*it.fd);

@@ -70,6 +70,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(
     // Room for what is there, and no more: a new process pays for every fresh page.
     let mut bytes = match next_len(socket, wait) {
         Ok(len) => vec![0; len.min(MAX_LEN)],
+        // The other end has gone with bytes unread: an end like any other.
         Err(rustix::io::Errno::CONNRESET) => return Ok(None),
         Err(error) => return Err(refused("recvfrom", error)),
     };
@@ -100,6 +101,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a control message was cut short"));
     }
     if len == 0 && fds.is_empty() {
+        // Nothing at all: the other end has closed the socket.
         return Ok(None);
     }
     bytes.truncate(len);

@@ -68,6 +68,7 @@ impl Driver<'_> {
         if !hopes && core.rebalance() {
             core.workers.flush();
             engine.dispatched(core);
+            // There is work again, so nobody sleeps.
             return;
         }
         let mut spinner = core.seat.spinner;

@@ -173,6 +173,7 @@ impl Core {
         for at in (0..self.workers.len()).rev() {
             let worker = &mut self.workers[at];
             if staying <= 1 {
+                // The one worker that stays has no clock.
                 return Deadline::NEVER;
             }
             if !stays(worker) {

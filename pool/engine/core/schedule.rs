@@ -54,6 +54,7 @@ impl Core {
                         let rest = TaskRange { next: end, ..range.clone() };
                         self.queue.push_front(QueuedFrame { range: rest, bytes: bytes.to_vec() });
                     }
+                    // The frame has found its worker.
                     return true;
                 }
                 // A socket that broke: the worker is dying. It gets nothing more, and its end is on its way.

@@ -57,6 +57,7 @@ impl Driver<'_> {
     pub(super) fn take(&mut self, at: usize, answer: Answer) -> io::Result<()> {
         let Answer { seq, count, nanos, .. } = answer;
         let size = answer.payload.len();
+        // Not its frame: the worker lies, or answers twice.
         let Some(range) = self.core.workers[at].window.oldest(seq) else {
             return Err(wrong("an answer to a frame that it does not have"));
         };

@@ -178,6 +178,7 @@ impl Driver<'_> {
     /// Settles the frames of a dead worker.
     fn bury(&mut self, gone: WorkerSlot, exit: Exit, output: Option<String>) {
         let pid = gone.pid();
+        // Without a link it was never given a frame.
         let (Some(link), mut window) = (gone.link, gone.window) else { return };
         // It was told to end with the pool, so that its end is no news.
         let ending = match &self.core.phase {
@@ -276,6 +277,7 @@ impl Core {
             }
         }
         let Phase::Ending { kill_at, .. } = &mut self.phase else { return next };
+        // Workers that were told to end still have time.
         if !kill_at.passed() {
             return next.earlier(*kill_at);
         }

@@ -226,6 +226,7 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
                 link.start(at);
                 link.failure(at, &failure)?;
             }
+            // Without the context no task of the frame can run: each has failed.
             return Ok(());
         }
     };
@@ -253,6 +254,7 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
             Ok(())
         }));
         match outcome {
+            // All tasks of the frame have their answers, or the link has failed.
             Ok(done) => return done,
             Err(payload) => {
                 link.failure(at, &codec::to_bytes(&Failure::from(panic::describe(payload))))?;

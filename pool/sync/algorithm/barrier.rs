@@ -114,11 +114,13 @@ impl Barrier {
         loop {
             let Some((mut open, mut ended)) = self.open(caller, || with_grace(Some(deadline))) else {
                 self.break_later();
+                // The cells could not be opened in time: the round cannot be completed.
                 return Err(Broken);
             };
             self.see_to_the_dead(&mut open, caller, &mut ended);
             if open.get(PHASE) == BROKEN {
                 self.close(open, &ended);
+                // The barrier was broken before.
                 return Err(Broken);
             }
             if open.get(PHASE) == FILLING {
@@ -127,6 +129,7 @@ impl Barrier {
                 if is_last && !acts {
                     self.end(&mut open, GRANT, FILLING, &mut ended);
                     self.close(open, &ended);
+                    // The last party completes the round, and waits for nobody.
                     return Ok(Arrived::Last(index));
                 }
                 if let Some(entry) = LIST.join(&mut open, caller.me().slot(), index) {
@@ -134,6 +137,7 @@ impl Barrier {
                         open.set(PHASE, ACTING);
                     }
                     self.close(open, &ended);
+                    // The party is in the list, and will be woken.
                     return Ok(if is_last { Arrived::Acts(entry) } else { Arrived::Waits(entry) });
                 }
             }
@@ -141,6 +145,7 @@ impl Barrier {
             self.close(open, &ended);
             if !slices.sleep(self.cells.number(DOOR.turn), turn) {
                 self.break_until(caller, with_grace(Some(deadline)));
+                // The time was over before there was a place in the round.
                 return Err(Broken);
             }
         }

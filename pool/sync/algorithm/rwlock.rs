@@ -122,10 +122,12 @@ impl RwLock {
                 self.try_enter_reader(open, me, patience)
             };
             let mut open = match entered {
+                // It is in, without having waited.
                 Ok(outcome) => return outcome,
                 Err(open) => open,
             };
             if open.get(WRITER) == me.bits() {
+                // This thread writes already, and would wait for itself.
                 return if deadline.is_some() { Outcome::WouldDeadlock } else { Outcome::Busy };
             }
             let mut turn = open.get(line.turn);
@@ -150,10 +152,12 @@ impl RwLock {
                 continue;
             }
             if deadline.is_none() {
+                // The caller did not want to wait.
                 return Outcome::Busy;
             }
             if !slices.sleep(self.cells.number(line.turn), turn) {
                 self.give_up(caller, deadline, writes);
+                // It has left the line, so nobody waits for it.
                 return Outcome::TimedOut;
             }
             patience.slept = true;

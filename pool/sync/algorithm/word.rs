@@ -280,11 +280,13 @@ impl Word {
                     kill::point();
                 }
                 if self.enter(word, owner) {
+                    // The word was free.
                     return acquired(word);
                 }
                 continue;
             }
             if word & OWNER == me.0 {
+                // The caller holds it itself, and would wait for ever.
                 return Outcome::WouldDeadlock;
             }
             if self.asleep.load(Relaxed) == 0 && spin.once() {
@@ -292,6 +294,7 @@ impl Word {
             }
             if dead_holder(word, caller) {
                 if self.take_over(word, owner) {
+                    // The holder is dead, and the caller has taken its place.
                     return Outcome::AcquiredPoisoned;
                 }
                 continue;
@@ -306,6 +309,7 @@ impl Word {
                 continue;
             }
             if !slices.sleep(&self.asleep, ASLEEP) {
+                // The deadline has passed.
                 return Outcome::TimedOut;
             }
             slept = true;

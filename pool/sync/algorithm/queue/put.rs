@@ -67,6 +67,7 @@ impl<'a> Queue<'a> {
             return Err(Refusal::TimedOut);
         };
         if put.closed.load(Relaxed) != 0 {
+            // Nothing may be put any more.
             return Err(Refusal::Closed);
         }
         let start = put.at.load(Relaxed);
