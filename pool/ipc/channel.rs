@@ -261,14 +261,8 @@ impl Link for ChannelLink {
         self.next_frame
     }
 
-    fn flush(&mut self) {}
-
     fn has_answer(&self) -> bool {
         self.wire.changed.load(Relaxed)
-    }
-
-    fn is_awake(&self) -> bool {
-        true
     }
 
     fn hindrance(&self) -> Option<&'static str> {
@@ -299,25 +293,14 @@ impl Link for ChannelLink {
         }
     }
 
-    fn consumed(&mut self) {}
-
     fn ended(&mut self) {
         // All that it has sent is in the stream.
         self.wire.traffic.lock().has_ended = true;
         self.wire.changed.store(true, Relaxed);
     }
 
-    fn salvage(&mut self) -> io::Result<Option<Answer>> {
-        // Every value that was finished has arrived as an answer of its own.
-        Ok(None)
-    }
-
     fn progress(&self) -> Progress {
         self.progress
-    }
-
-    fn revoke(&mut self, _seq: u64) -> bool {
-        false
     }
 
     fn payload(&self, seq: u64) -> Vec<u8> {
@@ -327,8 +310,6 @@ impl Link for ChannelLink {
     fn release_below(&mut self, seq: u64) {
         self.payloads = self.payloads.split_off(&seq);
     }
-
-    fn trim(&mut self) {}
 }
 
 #[cfg(all(test, not(loom)))]

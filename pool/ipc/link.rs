@@ -175,6 +175,9 @@ pub(crate) struct Progress {
 }
 
 /// The pool's end of a link. Frames are numbered from 0 in the order in which they are sent.
+///
+/// The methods with a body are for links that keep something in memory that both sides map: frames that the worker has not
+/// taken yet, values that it has not handed over, a worker that sleeps. A link that sends everything as it comes has none.
 pub(crate) trait Link: Send + std::fmt::Debug {
     /// The most frames that may be under way at once.
     fn depth(&self) -> usize;
@@ -186,13 +189,15 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     fn sent(&self) -> u64;
 
     /// Makes sure that a sleeping worker notices what was sent.
-    fn flush(&mut self);
+    fn flush(&mut self) {}
 
     /// Whether [`Link::receive`] would give something.
     fn has_answer(&self) -> bool;
 
     /// Whether the worker is awake, so that a frame reaches it at once.
-    fn is_awake(&self) -> bool;
+    fn is_awake(&self) -> bool {
+        true
+    }
 
     /// Why no answer can come as things are, whatever the worker has been sent; `None` while one may come.
     fn hindrance(&self) -> Option<&'static str> {
@@ -207,19 +212,23 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     fn receive(&mut self) -> io::Result<Option<Answer>>;
 
     /// The last answer's payload was read: its room may be used again.
-    fn consumed(&mut self);
+    fn consumed(&mut self) {}
 
     /// The worker's process has ended: makes sure that all it has sent can be received. Never waits.
     fn ended(&mut self) {}
 
     /// What a dead worker had finished of a frame that it was still answering: with `Answer::count` as it claims.
-    fn salvage(&mut self) -> io::Result<Option<Answer>>;
+    fn salvage(&mut self) -> io::Result<Option<Answer>> {
+        Ok(None)
+    }
 
     /// How far the worker has come.
     fn progress(&self) -> Progress;
 
     /// Takes a frame back that the worker has not taken yet; false when it has.
-    fn revoke(&mut self, seq: u64) -> bool;
+    fn revoke(&mut self, _seq: u64) -> bool {
+        false
+    }
 
     /// The payload of a frame that was sent and not yet released.
     fn payload(&self, seq: u64) -> Vec<u8>;
@@ -228,7 +237,7 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     fn release_below(&mut self, seq: u64);
 
     /// Gives memory back that a burst has used, if nothing is under way.
-    fn trim(&mut self);
+    fn trim(&mut self) {}
 }
 
 /// A worker's end of a link.
