@@ -2,6 +2,7 @@
 
 use crate::api::options::Options;
 use crate::api::pool::Pool;
+use crate::api::thread_pool::ThreadPool;
 use crate::engine::worker::routines::{self, Nothing, Routine};
 use crate::error::{Error, Result};
 use crate::heap::scope::Pins;
@@ -58,6 +59,17 @@ impl Pool {
         pool.close();
         pool.join()?;
         Ok(result)
+    }
+}
+
+impl ThreadPool {
+    /// Starts a pool of `threads` threads; `None` means as many as [`cpu_count`](crate::cpu_count).
+    ///
+    /// # Errors
+    ///
+    /// See [`Pool::new`].
+    pub fn new(threads: impl Into<Option<usize>>) -> Result<ThreadPool> {
+        Pool::builder().processes(threads).build_threads()
     }
 }
 
@@ -275,12 +287,6 @@ impl<S> PoolBuilder<S> {
         self
     }
 
-    /// Makes the workers threads.
-    pub(super) fn on_threads(mut self) -> Self {
-        self.options.on_threads = true;
-        self
-    }
-
     /// Starts the workers and waits until each is ready.
     ///
     /// # Errors
@@ -288,5 +294,23 @@ impl<S> PoolBuilder<S> {
     /// See [`Pool::new`], and [`Error::is_initializer`].
     pub fn build(self) -> Result<Pool<S>> {
         self.options.start().map(Pool::of)
+    }
+
+    /// Starts the workers as threads of this process, and waits until each is ready; see [`ThreadPool`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(2).state(|| 0u64, ()).build_threads()?;
+    /// let sums = pool.on_state().tasks(|sum, x: u64| { *sum += x; *sum }, [1, 2, 3]).run()?;
+    /// assert!(sums.iter().all(|sum| (1..=6).contains(sum)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`PoolBuilder::build`]. [`Error::is_invalid_argument`] as well for an option that only processes can have: their
+    /// environment, CPUs, output, memory, and the kind of their link.
+    pub fn build_threads(mut self) -> Result<ThreadPool<S>> {
+        self.options.on_threads = true;
+        self.options.start().map(Pool::of).map(ThreadPool::of)
     }
 }

@@ -108,6 +108,23 @@ impl Options {
         }
     }
 
+    /// Refuses what only processes can have.
+    fn check_threads(&self) -> Result<()> {
+        let WorkerEnv { affinity, variables, output } = &self.env;
+        let given = [
+            ("link", self.link != LinkKind::default()),
+            ("env", !variables.is_empty()),
+            ("cpu_affinity", *affinity != CpuAffinity::default()),
+            ("capture_output", output.is_some()),
+            ("max_memory_per_child", self.recycle.memory.is_some()),
+            ("memory_limit", self.limits.memory.is_some()),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) => Err(Error::invalid_argument(format!("`{option}` needs workers that are processes"))),
+            None => Ok(()),
+        }
+    }
+
     /// Starts the workers and waits until each is ready.
     pub(super) fn start(self) -> Result<Arc<Engine>> {
         let host = Host::check()?;
@@ -119,6 +136,9 @@ impl Options {
         if let Some(error) = self.refused {
             // An option was refused when it was set; the builder could not say so.
             return Err(error);
+        }
+        if self.on_threads {
+            self.check_threads()?;
         }
         let (cpus, variables, capture) = self.env.unpack()?;
         let (file, memory) = match self.link {

@@ -1,7 +1,6 @@
 //! [`ThreadPool`]: the same calls on threads.
 
 use crate::api::pool::Pool;
-use crate::error::Result;
 use std::ops::Deref;
 
 /// A pool whose workers are threads of this process: Python's `ThreadPool`.
@@ -30,26 +29,23 @@ use std::ops::Deref;
 /// - [`Pool::worker_pids`] is empty.
 ///
 /// Arguments and results travel as bytes all the same, so that a program that runs on threads runs on processes.
+///
+/// [`PoolBuilder::build_threads`](crate::PoolBuilder::build_threads) makes one with options: an initializer, a state, a name.
 #[derive(Debug)]
-pub struct ThreadPool {
-    pool: Pool,
+pub struct ThreadPool<S = ()> {
+    pool: Pool<S>,
 }
 
-impl ThreadPool {
-    /// Starts a pool of `threads` threads; `None` means as many as [`cpu_count`](crate::cpu_count).
-    ///
-    /// # Errors
-    ///
-    /// See [`Pool::new`].
-    pub fn new(threads: impl Into<Option<usize>>) -> Result<ThreadPool> {
-        Ok(ThreadPool { pool: Pool::builder().processes(threads).on_threads().build()? })
+impl<S> ThreadPool<S> {
+    pub(super) fn of(pool: Pool<S>) -> ThreadPool<S> {
+        ThreadPool { pool }
     }
 }
 
-impl Deref for ThreadPool {
-    type Target = Pool;
+impl<S> Deref for ThreadPool<S> {
+    type Target = Pool<S>;
 
-    fn deref(&self) -> &Pool {
+    fn deref(&self) -> &Pool<S> {
         &self.pool
     }
 }

@@ -181,4 +181,5 @@ fn all_combinations_work_on_both_links() {
 fn all_combinations_work_on_threads() {
     let _watchdog = watchdog(120);
     all_combinations::<()>(&ThreadPool::new(2).unwrap());
+    all_combinations(&Pool::builder().processes(2).state(|base: u64| vec![base], (STATE,)).build_threads().unwrap());
 }

@@ -94,3 +94,60 @@ fn a_thread_may_use_its_own_pool_and_others() {
     let pool = ThreadPool::new(2).unwrap();
     assert_eq!(pool.map(nested, 0..6).unwrap(), (0..6).map(|x| 2 * x).collect::<Vec<_>>());
 }
+
+#[test]
+fn threads_have_initializers_states_and_finalizers() {
+    static READY: AtomicU32 = AtomicU32::new(0);
+    static LEFT: AtomicU32 = AtomicU32::new(0);
+    let _watchdog = watchdog(60);
+    let pool = Pool::builder()
+        .processes(2)
+        .name("counter")
+        .initializer(|n: u32| _ = READY.fetch_add(n, SeqCst), (10,))
+        .state(|start: u64| vec![start], (7,))
+        .finalizer(|| _ = LEFT.fetch_add(1, SeqCst), ())
+        .build_threads()
+        .unwrap();
+    assert_eq!(READY.load(SeqCst), 20);
+    let name = || std::thread::current().name().map(str::to_owned);
+    assert!(pool.apply(name, ()).unwrap().unwrap().starts_with("counter-"));
+    let grown = pool
+        .on_state()
+        .tasks(
+            |seen, x| {
+                seen.push(x);
+                seen.len()
+            },
+            0..10u64,
+        )
+        .run()
+        .unwrap();
+    assert!(grown.iter().all(|len| (2..=11).contains(len)));
+    // A state that was left half changed is made again.
+    pool.on_state().task(|seen: &mut Vec<u64>| seen[99], ()).run().unwrap_err();
+    pool.close();
+    pool.join().unwrap();
+    assert_eq!(LEFT.load(SeqCst), 2);
+    let error = Pool::builder().processes(1).initializer(|| Err::<(), _>("no"), ()).build_threads().unwrap_err();
+    assert!(error.is_initializer(), "{error}");
+}
+
+#[test]
+fn what_only_processes_can_have_is_refused() {
+    let builder = || Pool::builder().processes(1);
+    let refused = [
+        builder().env("A", "b").build_threads(),
+        builder().thread_env(1).build_threads(),
+        builder().cpu_affinity(true).build_threads(),
+        builder().capture_output(true).build_threads(),
+        builder().max_memory_per_child(1 << 20).build_threads(),
+        builder().memory_limit(1 << 20).build_threads(),
+        builder().link(multiproc::LinkKind::Channel).build_threads(),
+    ];
+    for error in refused.map(Result::unwrap_err) {
+        assert!(
+            error.is_invalid_argument() && error.to_string().ends_with("needs workers that are processes"),
+            "{error}"
+        );
+    }
+}
