@@ -280,7 +280,6 @@ impl Word {
                     kill::point();
                 }
                 if self.enter(word, owner) {
-                    // The word was free.
                     return acquired(word);
                 }
                 continue;
@@ -294,7 +293,6 @@ impl Word {
             }
             if dead_holder(word, caller) {
                 if self.take_over(word, owner) {
-                    // The holder is dead, and the caller has taken its place.
                     return Outcome::AcquiredPoisoned;
                 }
                 continue;
@@ -309,7 +307,6 @@ impl Word {
                 continue;
             }
             if !slices.sleep(&self.asleep, ASLEEP) {
-                // The deadline has passed.
                 return Outcome::TimedOut;
             }
             slept = true;
