@@ -11,7 +11,6 @@ use crate::managers::proxy::Proxy;
 use crate::managers::request::{self, Serve};
 use crate::portable::{Captures, Portable};
 use crate::process::args::{Args, Task};
-use crate::sys::time::Deadline;
 
 impl ManagerHandle {
     /// Makes an object in the server: calls `f` with `args` there, and returns a proxy of what it returns.
@@ -49,7 +48,7 @@ impl ManagerHandle {
         let no_memory = |error: Error| ManagerError::new(error.into(), entry.name());
         // It stands for all proxies of the object; so it is there before the object, and as long as it is held.
         let block = Block::new(Kind::Object, 8).map_err(no_memory)?;
-        self.ask::<(), A>(held::word_of(&block), entry, args, Deadline::NEVER)?;
+        self.ask::<(), A>(held::word_of(&block), entry, args, self.deadline())?;
         Ok(Proxy::new(self.clone(), block))
     }
 
@@ -69,7 +68,7 @@ impl ManagerHandle {
     ///
     /// See [`Proxy::call`].
     pub fn objects(&self) -> Result<Vec<String>, ManagerError> {
-        self.ask(0, request::list_entry(), &(), Deadline::NEVER)
+        self.ask(0, request::list_entry(), &(), self.deadline())
     }
 }
 

@@ -58,12 +58,41 @@ type Place = AtomicU64;
 pub struct ManagerHandle {
     place: Shared<Place>,
     door: Queue<Knock>,
+    timeout: Option<Duration>,
 }
 
 impl ManagerHandle {
     /// A manager without a server.
     pub(super) fn without_server() -> Result<ManagerHandle, Error> {
-        Ok(ManagerHandle { place: make(Kind::Manager)?, door: Queue::try_bounded(ROOM)? })
+        Ok(ManagerHandle { place: make(Kind::Manager)?, door: Queue::try_bounded(ROOM)?, timeout: None })
+    }
+
+    /// Returns a handle to the same manager by which objects are made within `timeout`, or not at all: see
+    /// [`ManagerError::is_timed_out`](crate::ManagerError::is_timed_out). Their proxies have the same time limit, see
+    /// [`Proxy::with_timeout`](crate::Proxy::with_timeout).
+    ///
+    /// ```
+    /// use multiproc::Manager;
+    /// use std::time::Duration;
+    ///
+    /// let manager = Manager::new()?;
+    /// let hasty = manager.with_timeout(Duration::from_millis(20));
+    /// let slow = || std::thread::sleep(Duration::from_millis(300));
+    /// assert!(hasty.create(slow, ()).unwrap_err().is_timed_out());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn with_timeout(&self, timeout: Duration) -> ManagerHandle {
+        ManagerHandle { timeout: Some(timeout), ..self.clone() }
+    }
+
+    /// The time limit of what is asked through it.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Until when what begins now may take.
+    pub(super) fn deadline(&self) -> Deadline {
+        self.timeout.map_or(Deadline::NEVER, Deadline::after)
     }
 
     /// Tells it from all others of the tree.
@@ -145,13 +174,13 @@ impl fmt::Debug for ManagerHandle {
 
 impl Serialize for ManagerHandle {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.place.block(), &self.door).serialize(serializer)
+        (self.place.block(), &self.door, self.timeout).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for ManagerHandle {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ManagerHandle, D::Error> {
-        let (block, door) = <(Block, Queue<Knock>)>::deserialize(deserializer)?;
-        Ok(ManagerHandle { place: read_block(block, Kind::Manager, "manager")?, door })
+        let (block, door, timeout) = <(Block, Queue<Knock>, Option<Duration>)>::deserialize(deserializer)?;
+        Ok(ManagerHandle { place: read_block(block, Kind::Manager, "manager")?, door, timeout })
     }
 }

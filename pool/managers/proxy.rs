@@ -159,7 +159,8 @@ impl<T: 'static> Proxy<T> {
 
 impl<T> Proxy<T> {
     pub(super) fn new(manager: ManagerHandle, stands_for: Block) -> Proxy<T> {
-        Proxy { share: Share { manager, stands_for: Some(stands_for) }, timeout: None, object: PhantomData }
+        let timeout = manager.timeout();
+        Proxy { share: Share { manager, stands_for: Some(stands_for) }, timeout, object: PhantomData }
     }
 
     /// Returns a proxy of the same object whose calls wait for at most `timeout`.

@@ -330,7 +330,7 @@ impl<'a> Open<'a> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl Head {
     /// In real life it is memory that was zero.
     pub(crate) fn new() -> Head {
