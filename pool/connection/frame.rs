@@ -152,7 +152,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// All of it.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn bytes(&self) -> Vec<u8> {
         [&self.head[..self.head_len], self.body].concat()
     }
