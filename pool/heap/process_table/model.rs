@@ -72,6 +72,23 @@ fn model_a_child_that_dies_at_any_step_leaves_no_row_taken() {
     }
 }
 
+/// The word that says that a process lives comes last.
+#[test]
+fn model_who_sees_a_process_sees_its_pid() {
+    check(|| {
+        let (processes, parent, _) = table(3);
+        let child = processes.reserve(parent).expect("a free index");
+        let moves_in = thread::spawn(move || {
+            let moved = processes.move_in_while(Some(child), Some(parent), CHILD, || true);
+            assert_eq!(moved.unwrap(), Some(child));
+        });
+        if standing_of(&processes, child).0 == Standing::Living(Some(parent)) {
+            assert_eq!(processes.slots[child.index as usize].pid.load(Relaxed), u64::from(CHILD));
+        }
+        moves_in.join().unwrap();
+    });
+}
+
 /// The parent has died. Its child that outlives it moves in while another process clears up: into the slot that was
 /// reserved, or into another one, but never into one that somebody else has.
 #[test]

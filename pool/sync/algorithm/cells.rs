@@ -393,6 +393,24 @@ mod model {
     use loom::sync::Arc;
     use loom::thread;
 
+    #[test]
+    fn who_sees_a_number_sees_what_came_before_it() {
+        check(2, || {
+            let shared = Arc::new((Crowd::new(), Cells::<2>::new(), AtomicU32::new(0)));
+            let author = {
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    shared.2.store(1, Relaxed);
+                    shared.1.open(&shared.0.party(1, 1)).put(0, 1);
+                })
+            };
+            if shared.1.peek(0) == 1 {
+                assert_eq!(shared.2.load(Relaxed), 1);
+            }
+            author.join().unwrap();
+        });
+    }
+
     /// The victim dies at each step of its commit in turn; two others come along.
     #[test]
     fn all_changes_of_a_victim_are_made_or_none() {
