@@ -213,19 +213,19 @@ impl ProcessBuilder {
             control: control.clone(),
             options: SpawnOptions::default(),
         };
-        let birth = Arc::new(Birth::default());
-        let told = Arc::clone(&birth);
+        let waiter = Arc::new(StartWaiter::default());
+        let told = Arc::clone(&waiter);
         let handle =
             move |child| ProcessHandle::new(child, control.clone(), name.clone(), function.name(), self.daemon);
         // What the arguments refer to is kept as long as the process lives.
         start.start(move |news| told.hear(news, &handle, &pins))?;
-        birth.wait()
+        waiter.wait()
     }
 }
 
 /// A process on its way into life: heard of on the reactor's thread, waited for by the one that starts it.
 #[derive(Default)]
-struct Birth {
+struct StartWaiter {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -238,7 +238,7 @@ struct State {
     outcome: Option<Result<ProcessHandle>>,
 }
 
-impl Birth {
+impl StartWaiter {
     fn hear(&self, news: News, make: &dyn Fn(Arc<crate::sys::child::Child>) -> ProcessHandle, pins: &Pins) {
         let mut state = self.state.lock();
         match news {
