@@ -4,7 +4,7 @@
 //! them ([`held`]); behind these come the bytes. So an item and all that it refers to is there as long as it lies in the
 //! queue, whatever becomes of the process that has put it there.
 
-use crate::codec::{self, Payload, Reader};
+use crate::codec::{self, CodecError, Payload, Reader};
 use crate::error::QueueKind;
 use crate::heap::block::Block;
 use crate::heap::held;
@@ -13,7 +13,9 @@ use crate::heap::scope::{self, Pin, Pins};
 use crate::sync::algorithm::queue::{Books, Item, Refusal, SMALL, Taken};
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::copy::SharedBytes;
+use crate::sys::file_part::FilePart;
 use Ordering::Relaxed;
+use std::io::ErrorKind;
 
 /// The length of a word and of a place.
 const WORD: usize = 8;
@@ -142,12 +144,23 @@ fn in_block(parts: &[&[u8]], pins: Pins) -> Result<Packed, QueueKind> {
     let no_memory = |error: crate::error::Error| QueueKind::SharedMemory { text: error.to_string() };
     let front = WORD * (1 + blocks.len());
     let len = parts.iter().map(|part| part.len()).sum::<usize>();
-    let item = Block::new(Kind::Item, front + len).map_err(no_memory)?;
+    let item = Block::to_be_filled(Kind::Item, front + len).map_err(no_memory)?;
     let words = item.memory().views::<AtomicU64>(0, 1 + blocks.len()).ok_or(QueueKind::Damaged)?;
+    // Before their number says that they are there.
+    words[1..].iter().for_each(|place| place.store(0, Relaxed));
     // SYNC: item blocks
     words[0].store(blocks.len() as u64, Ordering::Release);
     for (place, block) in words[1..].iter().zip(&blocks) {
         held::hold(place, block).map_err(no_memory)?;
+    }
+    let written = item.part().and_then(|part| part.behind(front)).map(|part| part.write(parts));
+    match written {
+        Some(Ok(())) => return Ok(Packed::Block(item)),
+        Some(Err(error)) if [ErrorKind::StorageFull, ErrorKind::OutOfMemory].contains(&error.kind()) => {
+            return Err(QueueKind::SharedMemory { text: error.to_string() });
+        }
+        // It is small, or a limit or filter of this process forbids to write files.
+        _ => {}
     }
     let mut at = front;
     for part in parts {
@@ -161,6 +174,11 @@ fn in_block(parts: &[&[u8]], pins: Pins) -> Result<Packed, QueueKind> {
 
 /// The value that an item is.
 pub(super) fn unpack<T: Payload>(item: Packed) -> Result<T, QueueKind> {
+    if let Packed::Block(block) = &item {
+        if let Some(value) = payload(block)?.1.and_then(codec::decode_file) {
+            return value.map_err(undecodable);
+        }
+    }
     decode(reader(&item)?)
 }
 
@@ -171,18 +189,19 @@ pub(crate) fn reader(item: &Packed) -> Result<Reader<'_>, QueueKind> {
             let bytes: &[u8] = bytemuck::cast_slice(words);
             Reader::new(&bytes[..(*len).min(SMALLEST)])
         }
-        Packed::Block(block) => Reader::shared(payload(block)?),
+        Packed::Block(block) => Reader::shared(payload(block)?.0),
     })
 }
 
-/// The bytes of an item in a block, behind the places.
-fn payload(block: &Block) -> Result<SharedBytes<'_>, QueueKind> {
+/// The bytes of an item in a block, behind the places: mapped, and where they lie in the file if they are many.
+fn payload(block: &Block) -> Result<(SharedBytes<'_>, Option<FilePart<'_>>), QueueKind> {
     let bytes = block.memory().bytes();
     // SYNC: item blocks
     let count = block.memory().view::<AtomicU64>(0).map_or(0, |count| count.load(Ordering::Acquire));
     let front = usize::try_from(count).ok().and_then(|count| count.checked_add(1)?.checked_mul(WORD));
-    let payload = front.and_then(|front| bytes.slice(front, bytes.len().checked_sub(front)?));
-    payload.filter(|_| block.kind() == Kind::Item as u8).ok_or(QueueKind::Damaged)
+    let front = front.filter(|_| block.kind() == Kind::Item as u8).ok_or(QueueKind::Damaged)?;
+    let mapped = bytes.len().checked_sub(front).and_then(|len| bytes.slice(front, len)).ok_or(QueueKind::Damaged)?;
+    Ok((mapped, block.part().and_then(|part| part.behind(front))))
 }
 
 /// The bytes of an item, if there are not too many.
@@ -193,13 +212,14 @@ pub(super) fn bytes(item: &Packed, most: usize) -> Result<Vec<u8>, QueueKind> {
             bytes[..(*len).min(SMALLEST)].to_vec()
         }
         Packed::Block(block) => {
-            let payload = payload(block)?;
-            if payload.len() > most {
-                return Err(QueueKind::TooLong { len: payload.len(), most });
+            let (mapped, part) = payload(block)?;
+            if mapped.len() > most {
+                return Err(QueueKind::TooLong { len: mapped.len(), most });
             }
-            let mut bytes = Vec::new();
-            payload.append_to(&mut bytes).map_err(|error| QueueKind::SharedMemory { text: error.to_string() })?;
-            bytes
+            match part.map(FilePart::to_vec) {
+                Some(Ok(bytes)) => bytes,
+                _ => mapped.to_vec().map_err(|error| QueueKind::SharedMemory { text: error.to_string() })?,
+            }
         }
     };
     if bytes.len() > most { Err(QueueKind::TooLong { len: bytes.len(), most }) } else { Ok(bytes) }
@@ -207,11 +227,11 @@ pub(super) fn bytes(item: &Packed, most: usize) -> Result<Vec<u8>, QueueKind> {
 
 #[inline]
 fn decode<T: Payload>(mut reader: Reader<'_>) -> Result<T, QueueKind> {
-    match codec::decode(&mut reader) {
-        Ok(value) if reader.is_empty() => Ok(value),
-        Ok(_) => Err(QueueKind::Decode { text: "it is a value of another type".to_owned() }),
-        Err(error) => Err(QueueKind::Decode { text: error.0 }),
-    }
+    codec::decode_whole(&mut reader).map_err(undecodable)
+}
+
+fn undecodable(error: CodecError) -> QueueKind {
+    QueueKind::Decode { text: error.0 }
 }
 
 /// How many bytes of an item of this type may lie in a slot: all of a number, so that a queue of numbers has small slots.

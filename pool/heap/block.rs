@@ -7,6 +7,7 @@ use crate::heap::kind::Kind;
 use crate::heap::memory::Memory;
 use crate::heap::table::GENERATION;
 use crate::heap::tree::heap;
+use crate::sys::file_part::FilePart;
 use crate::sys::memory::Atomics;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -23,8 +24,21 @@ impl Block {
     ///
     /// Shared memory is exhausted, or this process has none.
     pub(crate) fn new(kind: Kind, len: usize) -> Result<Block, Error> {
+        Block::make(kind, len, false)
+    }
+
+    /// A new block of `len` bytes, of which the first 8 are zero, and the others anything: for who writes all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Block::new`].
+    pub(crate) fn to_be_filled(kind: Kind, len: usize) -> Result<Block, Error> {
+        Block::make(kind, len, true)
+    }
+
+    fn make(kind: Kind, len: usize, need_not_be_zero: bool) -> Result<Block, Error> {
         let heap = heap()?;
-        let site = heap.allocate(len, kind as u8)?;
+        let site = heap.allocate(len, kind as u8, need_not_be_zero)?;
         let mut places = heap.places.lock();
         let place = match heap.announce(&mut places, site.index, site.generation) {
             Ok(place) => place,
@@ -40,9 +54,10 @@ impl Block {
                 return Err(Error::shared_memory(format!("shared memory could not be mapped: {error}")));
             }
         };
-        if !site.fresh && !site.is_large() {
-            // What another block has left there.
-            let _ = memory.bytes().write(0, &vec![0; len]);
+        if !site.is_zero {
+            // What another block has left there. Before the books say that this one is held: what it holds is released then.
+            let to_clear = if need_not_be_zero { len.min(8) } else { len };
+            let _ = memory.bytes().write(0, &vec![0; to_clear]);
         }
         heap.hold(place, site.index, site.generation);
         let inner = Arc::new(Inner { heap, site, place, memory, lent: AtomicBool::new(false) });
@@ -102,6 +117,11 @@ impl Block {
     #[inline]
     pub(crate) fn memory(&self) -> &Memory {
         &self.0.memory
+    }
+
+    /// Its part of the file, if it is so large that it pays not to map all of its pages.
+    pub(crate) fn part(&self) -> Option<FilePart<'_>> {
+        self.0.site.is_large().then(|| self.0.heap.file.part(&self.0.site))
     }
 
     /// Notes whether what the lock in this block protects is lent to somebody of this process as a reference or copy,

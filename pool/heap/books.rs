@@ -117,8 +117,8 @@ impl Heap {
     }
 
     /// Takes a block that nobody holds.
-    pub(super) fn allocate(&self, len: usize, kind: u8) -> Result<Site, Error> {
-        self.file.table().allocate(len as u64, kind).map_err(|refusal| match refusal {
+    pub(super) fn allocate(&self, len: usize, kind: u8, need_not_be_zero: bool) -> Result<Site, Error> {
+        self.file.table().allocate(len as u64, kind, need_not_be_zero).map_err(|refusal| match refusal {
             Refusal::Exhausted => exhausted(),
             Refusal::Damaged => Error::shared_memory("the tables of the shared memory are damaged"),
         })

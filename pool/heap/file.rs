@@ -4,6 +4,7 @@ use crate::heap::geometry::{Geometry, PAGE};
 use crate::heap::layout::Head;
 use crate::heap::process_table::ProcessTable;
 use crate::heap::table::{Site, Table};
+use crate::sys::file_part::FilePart;
 use crate::sys::life::Lives;
 use crate::sys::memory::{self, Mapping};
 use parking_lot::Mutex;
@@ -90,6 +91,11 @@ impl HeapFile {
         parts.kept.truncate(KEPT - 1);
         parts.kept.push_front((at, Arc::clone(&mapping)));
         Ok((mapping, (site.at - at) as usize))
+    }
+
+    /// The part of the file that a block takes.
+    pub(super) fn part(&self, site: &Site) -> FilePart<'static> {
+        FilePart::new(self.fd.as_fd(), site.at, site.len)
     }
 
     /// Gives the pages of a large block back to the system; it then reads as zero.

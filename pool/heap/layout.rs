@@ -24,11 +24,16 @@ pub(super) struct Head {
     pub(super) next_slot: AtomicU64,
     /// Who removes the names that are left when everybody else is gone, by slot and generation.
     pub(super) guardian: AtomicU64,
-    _pad: [AtomicU64; 2],
+    /// How many bytes the blocks have that lie in `kept`.
+    pub(super) kept_bytes: AtomicU64,
+    _pad: AtomicU64,
     /// The next block in the current span of each size.
     pub(super) cut: [AtomicU64; CLASSES],
     /// The free blocks of each size: tag in the upper half, entry + 1 in the lower.
     pub(super) free: [AtomicU64; CLASSES],
+    /// Free blocks that still have their pages.
+    pub(super) kept: [AtomicU64; CLASSES],
+    _end: [AtomicU64; 4],
 }
 
 #[cfg(all(test, loom))]
@@ -38,17 +43,18 @@ impl Head {
         fn words<const N: usize>() -> [AtomicU64; N] {
             std::array::from_fn(|_| AtomicU64::new(0))
         }
-        let [entries, data, span, used_slots, next_slot, guardian] = words();
-        Head { entries, data, span, used_slots, next_slot, guardian, _pad: words(), cut: words(), free: words() }
+        let [entries, data, span, used_slots, next_slot, guardian, kept_bytes, _pad] = words();
+        let (cut, free, kept, _end) = (words(), words(), words(), words());
+        Head { entries, data, span, used_slots, next_slot, guardian, kept_bytes, _pad, cut, free, kept, _end }
     }
 }
 
-// SAFETY: repr(C), AtomicU64 only, 96 of them (checked below): a multiple of the alignment, so no padding.
+// SAFETY: repr(C), AtomicU64 only, 144 of them (checked below): a multiple of the alignment, so no padding.
 unsafe impl Atomics for Head {}
 
 #[cfg(not(loom))]
 const _: () = {
-    assert!(size_of::<Head>() == 96 * size_of::<AtomicU64>());
+    assert!(size_of::<Head>() == 144 * size_of::<AtomicU64>());
     assert!(size_of::<Entry>() == 4 * size_of::<AtomicU64>());
     assert!(size_of::<ProcessSlot>() == 128);
 };

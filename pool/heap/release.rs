@@ -30,11 +30,21 @@ pub(super) fn release(file: &HeapFile, site: &Site) -> Result<(), Damaged> {
     }
     // What it held may be gone with it, and what that held. A list, since there is no end to how deep that may go.
     let mut gone = vec![*site];
+    let mut had_queue = false;
     while let Some(site) = gone.pop() {
         if Kind::holds(site.kind) {
             release_held(file, &site, &mut gone);
         }
         free(file, &site)?;
+        had_queue |= site.kind == Kind::Queue as u8;
+    }
+    if had_queue { give_pages_back(file) } else { Ok(()) }
+}
+
+/// Frees the blocks as all others are that have kept their pages for the next items: there may be no more of these.
+fn give_pages_back(file: &HeapFile) -> Result<(), Damaged> {
+    while let Some(site) = file.table().take_kept()? {
+        free_without_pages(file, &site)?;
     }
     Ok(())
 }
@@ -46,6 +56,13 @@ fn free(file: &HeapFile, site: &Site) -> Result<(), Damaged> {
             record::remove(&Memory::new(mapping, at, site.len as usize));
         }
     }
+    if site.is_large() && site.kind == Kind::Item as u8 && file.table().keep(site)? {
+        return Ok(());
+    }
+    free_without_pages(file, site)
+}
+
+fn free_without_pages(file: &HeapFile, site: &Site) -> Result<(), Damaged> {
     if site.is_large() && file.punch(site).is_err() {
         // It would come back with its old contents: rather never again.
         return Ok(());

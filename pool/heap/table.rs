@@ -2,7 +2,8 @@
 //!
 //! A block keeps its place and its size for ever; freed, it goes onto the free list of its size. Sizes are powers of two:
 //! for large blocks that wastes no memory but only room in a sparse file, since pages come when they are touched and go
-//! when a block is freed.
+//! when a block is freed. A page costs more to get and give back than to fill; so some large blocks in which items of queues
+//! lay keep theirs, for the next items.
 //!
 //! ## Memory ordering
 //!
@@ -14,8 +15,11 @@
 
 use crate::heap::geometry::{Geometry, LARGEST_SMALL, SPAN};
 use crate::heap::layout::{CLASSES, Entry, Head, SMALLEST, WRITTEN_OFF};
-use crate::sys::atomic::Ordering;
+use crate::sys::atomic::{AtomicU64, Ordering};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// How many bytes of free blocks keep their pages, of the whole tree.
+const MOST_KEPT: u64 = 32 << 20;
 
 /// Generations have this many bits.
 pub(super) const GENERATION: u32 = (1 << 30) - 1;
@@ -47,8 +51,8 @@ pub(super) struct Site {
     /// The room that it takes.
     pub(super) room: u64,
     pub(super) kind: u8,
-    /// Its memory is as zero as it came from the system.
-    pub(super) fresh: bool,
+    /// Its memory is zero. Otherwise it is what somebody has left there.
+    pub(super) is_zero: bool,
 }
 
 impl Site {
@@ -72,13 +76,11 @@ fn class_of(len: u64) -> Option<u32> {
 }
 
 impl<'a> Table<'a> {
-    /// Takes a free block of at least `len` bytes, held by the caller alone.
-    pub(super) fn allocate(&self, len: u64, kind: u8) -> Result<Site, Refusal> {
+    /// Takes a free block of at least `len` bytes, held by the caller alone: rather one that has its pages, if it need not
+    /// be zero.
+    pub(super) fn allocate(&self, len: u64, kind: u8, need_not_be_zero: bool) -> Result<Site, Refusal> {
         let class = class_of(len).ok_or(Refusal::Exhausted)?;
-        let (index, fresh) = match self.pop(class)? {
-            Some(index) => (index, false),
-            None => (self.cut(class)?, true),
-        };
+        let (index, is_zero) = self.find(class, need_not_be_zero)?;
         let entry = self.entry(index)?;
         entry.len.store(len, Relaxed);
         let link = u64::from(class) << 32 | u64::from(kind) << 40;
@@ -87,7 +89,24 @@ impl<'a> Table<'a> {
         // SYNC: block handed out
         entry.state.store(u64::from(generation) << 32 | 1, Release);
         let site = self.site(index)?;
-        Ok(Site { fresh, ..site })
+        Ok(Site { is_zero, ..site })
+    }
+
+    /// A free block, and whether it is zero.
+    fn find(&self, class: u32, need_not_be_zero: bool) -> Result<(u32, bool), Refusal> {
+        let kept = if need_not_be_zero { self.pop_kept(class)? } else { None };
+        if let Some(index) = kept {
+            return Ok((index, false));
+        }
+        if let Some(index) = self.pop(&self.head.free, class)? {
+            // Large ones have lost their pages when they were freed.
+            return Ok((index, 1 << class > LARGEST_SMALL));
+        }
+        match self.cut(class) {
+            Ok(index) => Ok((index, true)),
+            Err(Refusal::Exhausted) => Ok((self.pop_kept(class)?.ok_or(Refusal::Exhausted)?, false)),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// One process more holds the block; `None` when there is no such block any more.
@@ -142,9 +161,25 @@ impl<'a> Table<'a> {
 
     /// Puts a block that nobody holds onto its free list.
     pub(super) fn free(&self, index: u32) -> Result<(), Damaged> {
+        self.push(&self.head.free, index)
+    }
+
+    /// Puts a block that nobody holds aside with its pages, for the next who needs no zeros; false = there are
+    /// enough of these, and nothing was done.
+    pub(super) fn keep(&self, site: &Site) -> Result<bool, Damaged> {
+        let grow = |kept: u64| kept.checked_add(site.room).filter(|kept| *kept <= MOST_KEPT);
+        // Who is killed before the block lies there has lost its bytes of the limit, too, as well as the block.
+        if self.head.kept_bytes.fetch_update(Relaxed, Relaxed, grow).is_err() {
+            return Ok(false);
+        }
+        self.push(&self.head.kept, site.index)?;
+        Ok(true)
+    }
+
+    fn push(&self, lists: &[AtomicU64; CLASSES], index: u32) -> Result<(), Damaged> {
         let entry = self.entry(index)?;
         let class = self.site(index)?.room.ilog2();
-        let list = &self.head.free[(class - SMALLEST) as usize];
+        let list = &lists[(class - SMALLEST) as usize];
         let mut head = list.load(Relaxed);
         loop {
             entry.link.store(u64::from(class) << 32 | head & 0xffff_ffff, Relaxed);
@@ -157,8 +192,27 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn pop(&self, class: u32) -> Result<Option<u32>, Damaged> {
-        let list = &self.head.free[(class - SMALLEST) as usize];
+    /// Takes one of the blocks that were put aside with their pages.
+    pub(super) fn take_kept(&self) -> Result<Option<Site>, Damaged> {
+        for class in (SMALLEST..).take(CLASSES) {
+            if let Some(index) = self.pop_kept(class)? {
+                return self.site(index).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn pop_kept(&self, class: u32) -> Result<Option<u32>, Damaged> {
+        let found = self.pop(&self.head.kept, class)?;
+        if found.is_some() {
+            let shrink = |kept: u64| Some(kept.saturating_sub(1 << class));
+            let _ = self.head.kept_bytes.fetch_update(Relaxed, Relaxed, shrink);
+        }
+        Ok(found)
+    }
+
+    fn pop(&self, lists: &[AtomicU64; CLASSES], class: u32) -> Result<Option<u32>, Damaged> {
+        let list = &lists[(class - SMALLEST) as usize];
         // SYNC: free list
         let mut head = list.load(Acquire);
         while let Some(index) = (head as u32).checked_sub(1) {
@@ -237,7 +291,7 @@ impl<'a> Table<'a> {
             return Err(Damaged);
         }
         let generation = (entry.state.load(Relaxed) >> 32) as u32;
-        Ok(Site { index, generation, at, len, room, kind: (link >> 40) as u8, fresh: false })
+        Ok(Site { index, generation, at, len, room, kind: (link >> 40) as u8, is_zero: false })
     }
 
     /// How many entries were ever used.
@@ -262,7 +316,7 @@ impl<'a> Table<'a> {
     /// The entries on the free lists, for the checker; `None` when a list runs in circles.
     pub(super) fn free_entries(&self) -> Option<Vec<u32>> {
         let mut all = Vec::new();
-        for list in &self.head.free {
+        for list in self.head.free.iter().chain(&self.head.kept) {
             // SYNC: free list
             let mut next = list.load(Acquire) as u32;
             while let Some(index) = next.checked_sub(1) {

@@ -1,7 +1,8 @@
 //! Values that refuse, items of another type, forks.
 
+use super::common::seccomp::refuse;
 use super::common::watchdog::watchdog;
-use multiproc::{Error, GetError, Process, PutError, Queue, Value};
+use multiproc::{Error, GetError, Process, PutError, Queue, RawArray, Value, shared_memory_report};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Refuses to be written or read if it is odd.
@@ -116,4 +117,51 @@ fn a_process_that_is_told_of_nothing_ends_by_the_close() {
     queue.put_many(1..=100).unwrap();
     queue.close().unwrap();
     assert_eq!(other.join().unwrap(), (5050, true));
+}
+
+/// A limit on files, or a filter that forbids to write them, leaves the way by mapped memory.
+#[test]
+fn large_items_where_files_cannot_be_written() {
+    let _watchdog = watchdog(60);
+    let put = |queue: Queue<Vec<u32>>, is_limited: bool| {
+        if is_limited {
+            let limit = rustix::process::Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+            rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+        } else {
+            refuse(&[libc::SYS_pwritev, libc::SYS_pread64], libc::EPERM);
+        }
+        queue.put((0..1 << 18).collect()).unwrap();
+        queue.get().unwrap().len()
+    };
+    for is_limited in [true, false] {
+        let (queue, expected) = (Queue::new(), (0..1 << 18).collect::<Vec<u32>>());
+        queue.put(expected.clone()).unwrap();
+        let process = Process::spawn(put, (queue.clone(), is_limited)).unwrap();
+        assert_eq!(process.join().unwrap(), 1 << 18);
+        assert_eq!(queue.get().unwrap(), expected);
+    }
+}
+
+/// Items that take the memory of others find nothing of them.
+#[test]
+fn memory_is_used_again_for_items_of_all_kinds() {
+    let _watchdog = watchdog(60);
+    let (bytes, handles) = (Queue::<Vec<u8>>::new(), Queue::<(Vec<Value<u64>>, Vec<u16>)>::new());
+    let texts = Queue::<String>::new();
+    for round in 0..20_u64 {
+        bytes.put(vec![0xff; 200_000]).unwrap();
+        assert_eq!(bytes.get().unwrap(), vec![0xff; 200_000]);
+        let values = (0..round % 5).map(Value::new).collect();
+        handles.put((values, vec![round as u16; 90_000])).unwrap();
+        let (values, numbers) = handles.get().unwrap();
+        assert_eq!(numbers, vec![round as u16; 90_000]);
+        assert!(values.iter().zip(0..).all(|(value, number)| value.get().unwrap() == number));
+        texts.put("x".repeat(100_000 + round as usize)).unwrap();
+        assert_eq!(texts.get().unwrap().len(), 100_000 + round as usize);
+        // What is no item is zero.
+        let array = RawArray::<u64>::new(20_000);
+        assert!(array.read(..).iter().all(|it| *it == 0));
+        array.write(0, &[u64::MAX; 20_000]);
+    }
+    assert!(shared_memory_report().unwrap().damage.is_empty());
 }

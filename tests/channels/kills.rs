@@ -117,7 +117,8 @@ fn storm<T: Thing>(queue: &Queue<T>) {
     let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
     let start = Instant::now();
     let (mut killed_producers, mut killed_consumers, mut in_doubt) = (0, 0, Vec::new());
-    while start.elapsed() < limit() {
+    // On a busy machine it takes longer until some of both kinds were killed.
+    while start.elapsed() < limit() || killed_producers.min(killed_consumers) <= 2 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let victim = (random >> 33) as usize % crew.len();
         let before: u64 = account.put.read(..).iter().sum();
@@ -159,7 +160,6 @@ fn storm<T: Thing>(queue: &Queue<T>) {
     }
     println!("{all} items, {killed_producers} producers and {killed_consumers} consumers killed, {lost} items lost");
     assert!(lost <= killed_consumers, "{lost} items lost, {killed_consumers} consumers killed");
-    assert!(killed_producers > 2 && killed_consumers > 2);
     drop(account);
     let is_quiet = || {
         let report = shared_memory_report().unwrap();

@@ -43,7 +43,7 @@ impl Memory {
 
     /// A free block, if there is one: behind the entries of a model there are no more.
     fn take(&self) -> Option<Site> {
-        self.table().allocate(40, 7).ok()
+        self.table().allocate(40, 7, false).ok()
     }
 
     fn give(&self, site: Site) {
@@ -122,6 +122,28 @@ fn model_a_handle_does_not_open_what_has_come_after() {
             memory.give(newer);
         }
         thread.join().unwrap();
+        assert_eq!(memory.free_sorted(), [0]);
+    });
+}
+
+/// Those that are kept with their pages are found by who wants such a one, and by who finds no other.
+#[test]
+fn model_a_kept_block_goes_to_one() {
+    loom::model(|| {
+        let memory = Memory::new(1);
+        let site = memory.take().expect("free");
+        assert!(memory.table().release(site.index, site.generation).expect("held"));
+        assert!(memory.table().keep(&site).expect("a sound table"));
+        let other = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || memory.table().allocate(40, 7, true).ok())
+        };
+        let mine = memory.take();
+        let theirs = other.join().unwrap();
+        assert!(mine.is_some() != theirs.is_some());
+        mine.iter().chain(&theirs).for_each(|site| assert!(!site.is_zero));
+        assert_eq!(memory.head.kept_bytes.load(Relaxed), 0);
+        mine.into_iter().chain(theirs).for_each(|site| memory.give(site));
         assert_eq!(memory.free_sorted(), [0]);
     });
 }
