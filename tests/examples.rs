@@ -336,3 +336,17 @@ conn.send((None, 'shutdown', (), {})); print(conn.recv())";
 fn pipe_hello() {
     assert_eq!(printed_by("pipe_hello", &[]), "(42, None, \"hello\")\n");
 }
+
+#[test]
+fn pipeline() {
+    let out = printed_by("pipeline", &["--lines", "3000", "--workers", "3"]);
+    assert!(out.starts_with("3000 lines through 3 workers, in order; the last gives 10954219\n"), "{out}");
+}
+
+#[test]
+fn philosophers() {
+    let out = printed_by("philosophers", &["--philosophers", "4", "--meals", "50"]);
+    for way in ["LowerForkFirst", "Waiter", "PutBack"] {
+        assert!(out.contains(&format!("{way}: 4 philosophers have eaten 50 times each\n")), "{out}");
+    }
+}
