@@ -13,11 +13,9 @@ use crate::attached_fds::{self, Packing};
 use crate::heap::scope::{self, Pins};
 use crate::sys::any::{into_same_type, same_type, same_type_mut};
 use crate::sys::copy::SharedBytes;
-use crate::sys::file_part::FilePart;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
-use std::io;
 
 /// What can travel between processes: every type that implements serde's `Serialize` and `DeserializeOwned` and borrows
 /// nothing. Implemented for all of them.
@@ -441,37 +439,6 @@ fn decode_numbers<N: bytemuck::Pod, const SIZE: usize>(
     if whole < count as usize { Err(cut_short()) } else { Ok(()) }
 }
 
-/// Reads a value that is all there is in a part of a memory file; `None` where the system does not allow that.
-pub(crate) fn decode_file<T: DeserializeOwned + 'static>(part: FilePart<'_>) -> Option<Result<T>> {
-    let copied = |error: &io::Error| match error.kind() {
-        io::ErrorKind::OutOfMemory => Some(CodecError::no_memory(usize::try_from(part.len()).unwrap_or(usize::MAX))),
-        _ => None,
-    };
-    let prefix: [u8; PREFIX] = part.up_to(PREFIX)?.to_vec().ok()?.try_into().ok()?;
-    let body = part.behind(PREFIX)?;
-    if cfg!(target_endian = "little") && u64::from_le_bytes(prefix) == body.len() {
-        for_each_number!(N => {
-            if is_same::<T, Vec<N>>() && body.len() % size_of::<N>() as u64 == 0 {
-                return match body.to_vec::<N>() {
-                    Ok(numbers) => Some(same(numbers)),
-                    Err(error) => copied(&error).map(Err),
-                };
-            }
-        });
-    }
-    match part.to_vec::<u8>() {
-        Ok(bytes) => Some(decode_whole(&mut Reader::new(&bytes))),
-        Err(error) => copied(&error).map(Err),
-    }
-}
-
-/// Reads a value that is all there is.
-#[inline]
-pub(crate) fn decode_whole<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> Result<T> {
-    let value = decode(reader)?;
-    if reader.is_empty() { Ok(value) } else { Err(CodecError("it is a value of another type".to_owned())) }
-}
-
 /// Steps over a value without decoding it.
 #[inline]
 pub(crate) fn skip<T: ?Sized + 'static>(reader: &mut Reader<'_>) -> Result<()> {
@@ -528,4 +495,5 @@ mod read;
 mod serde_error;
 #[cfg(test)]
 mod tests;
+pub(crate) mod whole;
 mod write;

@@ -4,7 +4,7 @@
 //! them ([`held`]); behind these come the bytes. So an item and all that it refers to is there as long as it lies in the
 //! queue, whatever becomes of the process that has put it there.
 
-use crate::codec::{self, CodecError, Payload, Reader};
+use crate::codec::{self, CodecError, Payload, Reader, whole};
 use crate::error::QueueKind;
 use crate::heap::block::Block;
 use crate::heap::held;
@@ -175,7 +175,7 @@ fn in_block(parts: &[&[u8]], pins: Pins) -> Result<Packed, QueueKind> {
 /// The value that an item is.
 pub(super) fn unpack<T: Payload>(item: Packed) -> Result<T, QueueKind> {
     if let Packed::Block(block) = &item {
-        if let Some(value) = payload(block)?.1.and_then(codec::decode_file) {
+        if let Some(value) = payload(block)?.1.and_then(whole::decode_file) {
             return value.map_err(undecodable);
         }
     }
@@ -227,7 +227,7 @@ pub(super) fn bytes(item: &Packed, most: usize) -> Result<Vec<u8>, QueueKind> {
 
 #[inline]
 fn decode<T: Payload>(mut reader: Reader<'_>) -> Result<T, QueueKind> {
-    codec::decode_whole(&mut reader).map_err(undecodable)
+    whole::decode_whole(&mut reader).map_err(undecodable)
 }
 
 fn undecodable(error: CodecError) -> QueueKind {

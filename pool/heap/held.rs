@@ -4,12 +4,13 @@
 //! leave it. So a block that lies in a queue is counted as one that a process holds is, and what its writer does, or
 //! whether the writer lives, matters no longer. When the last process lets go of the holding block, what its places say
 //! is released with it. Where the places are is known to the layer above, which says so by
-//! [`Holdings`](crate::heap::release::Holdings).
+//! [`Holdings`](crate::heap::holdings::Holdings).
 //!
 //! A block that holds itself, or one that holds it, is never released, as with any counted reference.
 
 use crate::error::Error;
 use crate::heap::block::Block;
+use crate::heap::doubt;
 use crate::heap::process_table::{self, HELD, INTENT, LEAVING};
 use crate::heap::release::release;
 use crate::heap::table::Site;
@@ -59,6 +60,9 @@ pub(crate) fn leave(place: &AtomicU64) {
             // Memory that somebody has scribbled over: the block is lost, nothing else.
             let _ = release(&heap.file, &Site { generation, ..site });
         }
+    } else {
+        // Somebody was killed who was about to hold it, or to leave it.
+        doubt::note(&heap.file, place.load(Relaxed));
     }
     // SYNC: registry
     place.store(0, Release);
@@ -67,7 +71,15 @@ pub(crate) fn leave(place: &AtomicU64) {
 /// Whether a block, of which all that is known is what a place once said, still exists.
 pub(crate) fn is_held(word: u64) -> bool {
     let Some((index, generation)) = process_table::held(word) else { return false };
-    heap().is_ok_and(|heap| heap.file.table().is_held(index, generation))
+    heap().is_ok_and(|heap| {
+        let table = heap.file.table();
+        let is_there = || match table.doubts(index) {
+            (_, true) => false,
+            (true, false) => !doubt::is_gone(&heap.file, index, generation),
+            (false, false) => true,
+        };
+        table.is_held(index, generation) && is_there()
+    })
 }
 
 /// What a place would say that holds the block.

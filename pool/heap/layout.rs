@@ -62,6 +62,11 @@ const _: () = {
 /// In an entry's link: what a dead process held of the block could not be released.
 pub(super) const WRITTEN_OFF: u64 = 1 << 48;
 
+/// The same: its count may be too high, since a process was killed while it counted itself in or out; and it was found that
+/// nobody has it any more.
+pub(super) const DOUBTFUL: u64 = 1 << 49;
+pub(super) const GONE: u64 = 1 << 50;
+
 /// What is known of a block, apart from its payload.
 #[repr(C)]
 #[derive(Debug)]
@@ -70,7 +75,7 @@ pub(super) struct Entry {
     pub(super) state: AtomicU64,
     pub(super) at: AtomicU64,
     /// The next free one + 1 in the lower half, the size class in bits 32 to 39, the kind in bits 40 to 47, and
-    /// [`WRITTEN_OFF`].
+    /// [`WRITTEN_OFF`], [`DOUBTFUL`] and [`GONE`].
     pub(super) link: AtomicU64,
     /// How many bytes were asked for.
     pub(super) len: AtomicU64,

@@ -2,10 +2,12 @@
 
 pub(crate) mod block;
 mod books;
+mod doubt;
 mod file;
 pub(crate) mod geometry;
 pub(crate) mod guardian;
 pub(crate) mod held;
+pub(crate) mod holdings;
 pub(crate) mod kind;
 mod layout;
 pub(crate) mod memory;
@@ -13,7 +15,7 @@ pub(crate) mod name;
 pub(crate) mod process_table;
 pub(crate) mod reclaim;
 pub(crate) mod record;
-pub(crate) mod release;
+mod release;
 pub(crate) mod report;
 pub(crate) mod scope;
 mod table;

@@ -220,6 +220,22 @@ impl ProcessTable {
         self.used().filter(|(index, slot)| lives(slot) && !self.is_dead(*index, None)).map(|(index, _)| index).collect()
     }
 
+    /// The slots whose registries say something, with how many places of each were used.
+    pub(super) fn occupied(&self) -> impl Iterator<Item = (u32, u64)> {
+        let is_free = |slot: &ProcessSlot| matches!(slot.standing(), Some((Standing::Free, _)));
+        // SYNC: registry
+        self.used().filter(move |(_, slot)| !is_free(slot)).map(|(index, slot)| (index, slot.high.load(Acquire)))
+    }
+
+    /// Whether there is a process that lives although its parent has ended: most end with it.
+    pub(super) fn has_orphans(&self) -> bool {
+        let is_orphan = |slot: &ProcessSlot| match slot.standing() {
+            Some((Standing::Reserved(parent) | Standing::Living(Some(parent)), _)) => self.has_ended(parent),
+            _ => false,
+        };
+        self.used().any(|(_, slot)| is_orphan(slot))
+    }
+
     /// How many slots are free.
     pub(super) fn free(&self) -> usize {
         self.slots.iter().filter(|slot| matches!(slot.standing(), Some((Standing::Free, _)))).count()
@@ -278,7 +294,17 @@ pub(super) fn word(index: u32, generation: u32, state: u64) -> u64 {
 
 /// The block and generation that a place says is held.
 pub(super) fn held(word: u64) -> Option<(u32, u32)> {
-    (word & 3 == HELD).then_some(((word >> 32) as u32, (word as u32) >> 2))
+    named(word).filter(|_| word & 3 == HELD)
+}
+
+/// The block and generation that a place says is about to be held, or left: it may count as held.
+pub(super) fn unsettled(word: u64) -> Option<(u32, u32)> {
+    named(word).filter(|_| word & 3 != HELD)
+}
+
+/// The block and generation of which a place says anything.
+pub(super) fn named(word: u64) -> Option<(u32, u32)> {
+    (word & 3 != 0).then_some(((word >> 32) as u32, (word as u32) >> 2))
 }
 
 impl Geometry {

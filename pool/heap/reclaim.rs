@@ -1,5 +1,6 @@
 //! Releasing what dead processes held, and their slots of the process table.
 
+use crate::heap::doubt;
 use crate::heap::file::HeapFile;
 use crate::heap::memory::Memory;
 use crate::heap::process_table::{self, SlotId};
@@ -28,6 +29,29 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 /// After this time a block is written off that somebody has open and does not close: it was stopped in the middle of a change, or
 /// a process has written over the block.
 const WRITE_OFF: Duration = Duration::from_secs(1);
+
+/// How long the children of a process that has died are waited for, and how often somebody looks.
+const ORPHANS: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A child has ended, and perhaps children of its own that it had are about to: releases what all of them held.
+pub(super) fn release_family(file: &'static HeapFile, own: SlotId, child: SlotId) {
+    release_dead(file, own, Some(child));
+    if !file.processes().has_orphans() {
+        return;
+    }
+    // They end with their parent, but a moment later, and nobody else is told of it.
+    let deadline = Deadline::after(ORPHANS);
+    let follow = move || {
+        while file.processes().has_orphans() && !deadline.passed() {
+            std::thread::sleep(LOOK);
+            release_dead(file, own, None);
+        }
+    };
+    let builder = std::thread::Builder::new().name("multiproc-reclaim".to_owned()).stack_size(256 * 1024);
+    // If there is no thread, whoever next looks for a slot does it.
+    let _ = thread::spawn(builder, follow);
+}
 
 /// Releases what a child held that has ended, and what processes held that are dead and so are their parents.
 pub(super) fn release_dead(file: &'static HeapFile, own: SlotId, child: Option<SlotId>) {
@@ -75,6 +99,7 @@ fn release_slot(
                     let _ = file.table().write_off(index);
                 }
             }
+            doubt::note(file, word);
             place.store(0, Ordering::Relaxed);
         }
         drop(registry);

@@ -1,9 +1,9 @@
 //! What the heap holds, and whether its books are in order.
 
 use crate::error::Error;
+use crate::heap::holdings::held_by;
 use crate::heap::kind::Kind;
 use crate::heap::process_table::held;
-use crate::heap::release::held_by;
 use crate::heap::tree::heap;
 use std::collections::{HashMap, HashSet};
 

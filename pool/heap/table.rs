@@ -14,7 +14,7 @@
 //! come before its reuse.
 
 use crate::heap::geometry::{Geometry, LARGEST_SMALL, SPAN};
-use crate::heap::layout::{CLASSES, Entry, Head, SMALLEST, WRITTEN_OFF};
+use crate::heap::layout::{CLASSES, DOUBTFUL, Entry, GONE, Head, SMALLEST, WRITTEN_OFF};
 use crate::sys::atomic::{AtomicU64, Ordering};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -152,6 +152,25 @@ impl<'a> Table<'a> {
     pub(super) fn write_off(&self, index: u32) -> Result<(), Damaged> {
         self.entry(index)?.link.fetch_or(WRITTEN_OFF, Relaxed);
         Ok(())
+    }
+
+    /// Notes that the count of a block may be too high.
+    pub(super) fn doubt(&self, index: u32) -> Result<(), Damaged> {
+        self.entry(index)?.link.fetch_or(DOUBTFUL, Relaxed);
+        Ok(())
+    }
+
+    /// Notes that nobody has a block any more, whatever its count says.
+    pub(super) fn give_up(&self, index: u32) -> Result<(), Damaged> {
+        self.entry(index)?.link.fetch_or(GONE, Relaxed);
+        Ok(())
+    }
+
+    /// Whether the count of a block may be too high, and whether it was found that nobody has it any more.
+    #[inline]
+    pub(super) fn doubts(&self, index: u32) -> (bool, bool) {
+        let link = self.entries.get(index as usize).map_or(0, |entry| entry.link.load(Relaxed));
+        (link & DOUBTFUL != 0, link & GONE != 0)
     }
 
     /// Whether a block was written off.

@@ -5,7 +5,7 @@ use crate::heap::books::Heap;
 use crate::heap::file::HeapFile;
 use crate::heap::geometry::Geometry;
 use crate::heap::process_table::SlotId;
-use crate::heap::reclaim::release_dead;
+use crate::heap::reclaim::{release_dead, release_family};
 use crate::sys::atomic::Ordering;
 use crate::sys::fence;
 use crate::sys::fork::fork_generation;
@@ -118,7 +118,7 @@ fn open_here(origin: Origin) -> Result<&'static Heap, Error> {
 pub(crate) fn reclaim(child: SlotId) {
     // A fork has a copy of what its original will do.
     if let Some(heap) = HEAP.get().filter(|heap| heap.generation == fork_generation()) {
-        release_dead(&heap.file, heap.own, Some(child));
+        release_family(&heap.file, heap.own, child);
     }
 }
 

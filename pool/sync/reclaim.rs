@@ -1,10 +1,11 @@
 //! What becomes of what a dead process held before anybody waited for it: freed, before others get the dead one's slot
 //! and it would look as if they held it.
 
+use crate::heap::held;
+use crate::heap::holdings::on_release;
 use crate::heap::kind::Kind;
 use crate::heap::memory::Memory;
 use crate::heap::reclaim;
-use crate::heap::release;
 use crate::sync::algorithm::barrier::Barrier;
 use crate::sync::algorithm::condition::Condition;
 use crate::sync::algorithm::queue::{self, Queue, Shape};
@@ -21,7 +22,7 @@ use crate::sys::time::Deadline;
 /// Tells the heap who hears of deaths, and who knows what blocks hold; before there is anything to tell.
 pub(crate) fn take_part() {
     reclaim::on_death(reclaim);
-    release::on_release(holdings);
+    on_release(holdings);
 }
 
 /// A process has died that had a handle to this block: takes it off. Its index in the process table; returns `false` if
@@ -34,13 +35,14 @@ pub(crate) fn reclaim(kind: u8, memory: &Memory, index: u32, deadline: Deadline)
     } else if is_one_of(&[Kind::RLock]) {
         memory.view::<RLock>(0).inspect(|lock| lock.reclaim(slot));
     } else if is_one_of(&[Kind::Queue]) {
-        memory.view::<queue::Head>(0).inspect(|head| Queue::reclaim(head, slot));
+        // Whoever releases what a dead process held has a slot itself.
+        let Ok(caller) = ThisThread::new() else { return false };
+        memory.view::<queue::Head>(0).inspect(|head| Queue::reclaim(head, &caller, slot, held::leave));
     } else if let Some(stores) = stores(kind).and_then(|count| memory.views::<store::Head>(0, count)) {
         stores.iter().for_each(|head| Store::reclaim(head, slot));
     } else if is_one_of(&[Kind::Tally]) {
         memory.view::<Tally>(0).inspect(|tally| tally.reclaim(slot));
     } else if let Some(kind) = Kind::OPENED.iter().find(|it| **it as u8 == kind) {
-        // Whoever releases what a dead process held has a slot itself.
         let Ok(caller) = ThisThread::new() else { return false };
         let done = match kind {
             Kind::RwLock => memory.view::<RwLock>(0).map(|lock| lock.reclaim(&caller, slot, deadline).is_some()),

@@ -83,7 +83,7 @@ impl<'a> FilePart<'a> {
         let mut done = 0;
         while done < room.len() {
             match rustix::io::pread(self.file, &mut room[done..], self.at + done as u64) {
-                Ok((read, _)) if read.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(([], _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok((read, _)) => done += read.len(),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

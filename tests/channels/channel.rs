@@ -117,6 +117,34 @@ fn a_receiver_is_told_that_the_last_sender_was_killed() {
     assert!(taken < Duration::from_millis(100), "{taken:?}");
 }
 
+/// Its parent was killed, and nobody else is told that it has ended with it.
+#[test]
+fn a_receiver_is_told_that_the_last_sender_died_with_its_parent() {
+    let _watchdog = watchdog(60);
+    fn hold(sender: Sender<u64>) {
+        sender.send(1).unwrap();
+        std::thread::sleep(Duration::from_secs(1000));
+    }
+    fn start_one_that_holds(sender: Sender<u64>) {
+        Process::spawn(hold, (sender,)).unwrap().wait();
+    }
+    let taken = median(|| {
+        let (sender, receiver) = channel::<u64>(4);
+        let parent = Process::spawn(start_one_that_holds, (sender,)).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 1);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| receiver.recv_timeout(Duration::from_secs(20)).unwrap_err());
+            std::thread::sleep(Duration::from_millis(60));
+            let start = Instant::now();
+            kill(parent.pid());
+            assert!(waiter.join().unwrap().is_disconnected());
+            start.elapsed()
+        })
+    });
+    println!("after {taken:?}: a receiver, of the last sender, whose parent was killed");
+    assert!(taken < Duration::from_millis(100), "{taken:?}");
+}
+
 #[test]
 fn a_sender_is_told_that_the_last_receiver_was_killed() {
     let _watchdog = watchdog(60);

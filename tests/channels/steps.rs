@@ -3,7 +3,7 @@
 //! taken.
 
 use super::common::victim::at_every_step;
-use multiproc::{Queue, Value};
+use multiproc::{Connection, JoinableQueue, Queue, Receiver, Sender, Value, channel, pipe, wait};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -164,4 +164,210 @@ fn queue_closed() {
         assert!(queue.try_put(2).unwrap_err().is_closed());
     };
     at_every_step!("queue_closed", Queue<u64>, || Queue::bounded(8), work, no_help, check);
+}
+
+/// Whoever joins comes back, and the count is that of nobody: one more that is done is one too many.
+fn all_done(tasks: &JoinableQueue<u64>) {
+    while !tasks.is_empty() {
+        drop(tasks.get_timeout(LONG).unwrap().expect("getters hang"));
+    }
+    assert!(tasks.join_timeout(LONG).unwrap(), "who joins hangs");
+    assert!(tasks.task_done().unwrap_err().is_too_many_done());
+}
+
+#[test]
+fn task_put() {
+    fn work(tasks: &JoinableQueue<u64>) {
+        tasks.put(2).unwrap();
+    }
+    let make = || {
+        let tasks = JoinableQueue::bounded(8);
+        tasks.put(1).unwrap();
+        tasks
+    };
+    let check = |tasks: &JoinableQueue<u64>, lived: bool| {
+        assert!(tasks.len() == 2 || !lived && tasks.len() == 1);
+        assert!(!tasks.join_timeout(Duration::ZERO).unwrap());
+        all_done(tasks);
+    };
+    at_every_step!("task_put", JoinableQueue<u64>, make, work, no_help, check);
+}
+
+#[test]
+fn task_taken_and_done() {
+    fn work(tasks: &JoinableQueue<u64>) {
+        assert_eq!(tasks.get().unwrap().done(), 1);
+        assert_eq!(tasks.get().unwrap().leave_open(), 2);
+        tasks.task_done().unwrap();
+    }
+    let make = || {
+        let tasks = JoinableQueue::bounded(8);
+        tasks.put_many(1..=3).unwrap();
+        tasks
+    };
+    let check = |tasks: &JoinableQueue<u64>, lived: bool| {
+        let left = tasks.len();
+        assert!((1..=3).contains(&left) && (!lived || left == 1), "{left}");
+        while let Some(task) = tasks.try_get().unwrap() {
+            drop(task);
+        }
+        // One that was left open belongs to nobody: it stays open if who should have closed it died, as in Python.
+        if !tasks.join_timeout(Duration::from_millis(300)).unwrap() {
+            assert!(!lived);
+            tasks.task_done().unwrap();
+        }
+        all_done(tasks);
+    };
+    at_every_step!("task_taken_and_done", JoinableQueue<u64>, make, work, no_help, check);
+}
+
+#[test]
+fn tasks_joined() {
+    fn work(tasks: &JoinableQueue<u64>) {
+        tasks.join().unwrap();
+    }
+    let make = || {
+        let tasks = JoinableQueue::bounded(8);
+        tasks.put(1).unwrap();
+        tasks
+    };
+    let help = |tasks: &JoinableQueue<u64>| drop(tasks.get().unwrap());
+    let check = |tasks: &JoinableQueue<u64>, _: bool| all_done(tasks);
+    at_every_step!("tasks_joined", JoinableQueue<u64>, make, work, help, check);
+}
+
+type Ends = (Sender<u64>, Receiver<u64>);
+
+#[test]
+fn values_sent_and_received() {
+    fn work((sender, receiver): &Ends) {
+        sender.send(2).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 1);
+    }
+    let make = || {
+        let ends = channel(8);
+        ends.0.send(1).unwrap();
+        ends
+    };
+    let check = |(sender, receiver): &Ends, lived: bool| {
+        sender.send_timeout(3, LONG).expect("senders hang");
+        let mut values = Vec::new();
+        while values.last() != Some(&3) {
+            values.push(receiver.recv_timeout(LONG).unwrap().expect("receivers hang"));
+        }
+        assert!(values == [2, 3] || !lived && [&[1, 3][..], &[1, 2, 3]].contains(&&values[..]), "{values:?}");
+    };
+    at_every_step!("values_sent_and_received", Ends, make, work, no_help, check);
+}
+
+/// What the victim takes out of the queue is the last sender, or the last receiver.
+type LastOf<E, O> = (Queue<E>, O);
+
+#[test]
+fn last_sender_taken_used_and_dropped() {
+    fn work((kept, _): &LastOf<Sender<u64>, Receiver<u64>>) {
+        let sender = kept.get().unwrap();
+        sender.send(7).unwrap();
+    }
+    let make = || {
+        let ((sender, receiver), kept) = (channel(8), Queue::bounded(1));
+        kept.put(sender).unwrap();
+        (kept, receiver)
+    };
+    let check = |(kept, receiver): &LastOf<Sender<u64>, Receiver<u64>>, lived: bool| {
+        // It may be there still, and is dropped then. Otherwise nobody ever comes to that queue again.
+        drop((!kept.is_empty()).then(|| kept.get().unwrap()));
+        assert_eq!(wait(&[receiver], LONG).unwrap(), [0], "who waits hangs");
+        let values: Vec<u64> = receiver.iter().map(Result::unwrap).collect();
+        assert!(values == [7] || !lived && values.is_empty(), "{values:?}");
+        assert!(receiver.is_disconnected());
+    };
+    at_every_step!(
+        "last_sender_taken_used_and_dropped",
+        LastOf<Sender<u64>, Receiver<u64>>,
+        make,
+        work,
+        no_help,
+        check
+    );
+}
+
+#[test]
+fn last_receiver_taken_used_and_dropped() {
+    if !is_long() {
+        return;
+    }
+    fn work((kept, _): &LastOf<Receiver<u64>, Sender<u64>>) {
+        assert_eq!(kept.get().unwrap().recv().unwrap(), 7);
+    }
+    let make = || {
+        let ((sender, receiver), kept) = (channel(1), Queue::bounded(1));
+        sender.send(7).unwrap();
+        kept.put(receiver).unwrap();
+        (kept, sender)
+    };
+    let check = |(kept, sender): &LastOf<Receiver<u64>, Sender<u64>>, _: bool| {
+        drop((!kept.is_empty()).then(|| kept.get().unwrap()));
+        // There may be room for one until the last receiver is known to be gone.
+        let error = (0..3).find_map(|value| sender.send_timeout(value, LONG).err()).expect("it is not noticed");
+        assert!(error.is_disconnected(), "{error}");
+    };
+    at_every_step!(
+        "last_receiver_taken_used_and_dropped",
+        LastOf<Receiver<u64>, Sender<u64>>,
+        make,
+        work,
+        no_help,
+        check
+    );
+}
+
+type Pipe = (Connection<u64>, Connection<u64>);
+
+#[test]
+fn messages_through_a_pipe() {
+    fn work((a, b): &Pipe) {
+        a.send(2).unwrap();
+        assert_eq!(b.recv().unwrap(), 1);
+        b.send_bytes(b"bytes").unwrap();
+        assert_eq!(a.recv_bytes(5).unwrap(), b"bytes");
+    }
+    let make = || {
+        let pipe = pipe();
+        pipe.0.send(1).unwrap();
+        pipe
+    };
+    let check = |(a, b): &Pipe, lived: bool| {
+        a.send_timeout(3, LONG).expect("senders hang");
+        let mut values = Vec::new();
+        while values.last() != Some(&3) {
+            values.push(b.recv_timeout(LONG).unwrap().expect("receivers hang"));
+        }
+        assert!(values == [2, 3] || !lived && [&[1, 3][..], &[1, 2, 3]].contains(&&values[..]), "{values:?}");
+        // The other direction knows nothing of this one.
+        let is_there = a.poll(Duration::ZERO).unwrap();
+        assert!(!is_there || !lived && a.recv_bytes(5).unwrap() == b"bytes");
+        b.send_timeout(4, LONG).expect("senders hang");
+        assert_eq!(a.recv_timeout(LONG).unwrap(), Some(4));
+    };
+    at_every_step!("messages_through_a_pipe", Pipe, make, work, no_help, check);
+}
+
+#[test]
+fn one_of_two_queues_awaited() {
+    fn work((a, b): &(Queue<u64>, Queue<u64>)) {
+        assert_eq!(wait(&[a, b], None).unwrap(), [1]);
+    }
+    let make = || (Queue::bounded(8), Queue::bounded(8));
+    let help = |(_, b): &(Queue<u64>, Queue<u64>)| b.put(1).unwrap();
+    let check = |(a, b): &(Queue<u64>, Queue<u64>), lived: bool| {
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| wait(&[a, b], LONG).unwrap());
+            let place = usize::from(!b.is_empty());
+            [a, b][place].put(2).unwrap();
+            assert_eq!(waiter.join().unwrap(), [place], "who waits hangs");
+        });
+        assert!(b.len() == 2 || !lived && a.len() == 1 && b.is_empty());
+    };
+    at_every_step!("one_of_two_queues_awaited", (Queue<u64>, Queue<u64>), make, work, help, check);
 }

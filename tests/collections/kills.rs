@@ -74,8 +74,8 @@ fn a_map() {
     let kills = storm(&done, |who| Process::spawn(work, (map.clone(), done.clone(), who)).unwrap());
     for who in 0..CREW {
         let done = done.get(who);
-        // One that was killed between two of its steps has not done the one for a number that the next one does again.
-        for number in done.saturating_sub(100)..done {
+        // One that was killed at the end may have taken the one out that is 100 before its number, and not have counted that.
+        for number in done.saturating_sub(99)..done {
             assert_eq!(map.get(&(who, number)).unwrap().map(|text| text.len()), Some(number as usize % 90));
         }
     }

@@ -134,11 +134,12 @@ pub(crate) fn run_to(
         if marks.phase.get() == 3 {
             break false;
         }
-        if let Next::SystemCall(number @ (libc::SYS_futex | libc::SYS_membarrier)) = stepper.next() {
+        let next = stepper.next();
+        if let Next::SystemCall(number @ (libc::SYS_futex | libc::SYS_futex_waitv | libc::SYS_membarrier)) = next {
             if is_here() {
                 break true;
             }
-            if let Some(help) = help.take_if(|_| number == libc::SYS_futex) {
+            if let Some(help) = help.take_if(|_| number != libc::SYS_membarrier) {
                 help();
                 shared.has_changed();
             }
@@ -163,7 +164,7 @@ pub(crate) fn run_to(
 macro_rules! at_every_step {
     ($test:literal, $type:ty, $make:expr, $work:expr, $help:expr, $check:expr) => {{
         if $crate::common::alone::alone(concat!("steps::", $test)) {
-            let _watchdog = $crate::common::watchdog::watchdog(300);
+            let _watchdog = $crate::common::watchdog::watchdog(900);
             $crate::common::victim::pin(std::process::id());
             let mut taken = Vec::new();
             let (mut steps, mut lived) = (0, 0);

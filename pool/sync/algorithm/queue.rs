@@ -169,7 +169,7 @@ impl<'a> Queue<'a> {
         let me = caller.me();
         match end.lock.open_until(caller, deadline) {
             Outcome::Acquired => {}
-            Outcome::AcquiredPoisoned => recover(end, me, books, is_put),
+            Outcome::AcquiredPoisoned => recover(end, me, |place| books.leave(place), is_put),
             // A thread never locks an end that it has locked, so there is nothing else that it says.
             Outcome::TimedOut | Outcome::WouldDeadlock | Outcome::Busy => return None,
         }
@@ -226,10 +226,21 @@ impl<'a> Queue<'a> {
         (put, put.wrapping_sub(taken))
     }
 
-    /// Frees the ends from a process that has died; for whoever clears up after it, before its slot has a new owner.
-    pub(crate) fn reclaim(head: &Head, slot: u16) {
-        head.put.lock.reclaim(slot);
-        head.take.lock.reclaim(slot);
+    /// Frees the ends from a process that has died, and completes what it has begun there, by `leave`, which releases what a
+    /// place holds: nobody else may ever come to this queue. For whoever clears up after it, before its slot has a new owner.
+    pub(crate) fn reclaim(head: &Head, caller: &impl Caller, slot: u16, leave: impl Fn(&AtomicU64)) {
+        let me = caller.me();
+        for (end, is_put) in [(&head.put, true), (&head.take, false)] {
+            end.lock.reclaim(slot);
+            let outcome = end.lock.try_lock(caller);
+            if outcome == Outcome::AcquiredPoisoned {
+                recover(end, me, &leave, is_put);
+            }
+            // Otherwise somebody else has it, and has completed it before anything else.
+            if outcome.is_acquired() {
+                drop(Held { end, me });
+            }
+        }
     }
 
     /// Calls `each` with all that the queue holds; while nobody uses it.
@@ -297,9 +308,9 @@ fn is_kept(end: &End, is_put: bool) -> bool {
 
 /// Completes what a dead holder has begun.
 #[cold]
-fn recover<B: Books>(end: &End, me: Owner, books: &B, is_put: bool) {
+fn recover(end: &End, me: Owner, leave: impl Fn(&AtomicU64), is_put: bool) {
     if is_kept(end, is_put) {
-        books.leave(&end.pending);
+        leave(&end.pending);
     }
     // SYNC: queue pending
     end.pending.store(0, Release);

@@ -1,7 +1,7 @@
 //! Queues: order, bounds, ends, deaths.
 
 use super::testing::{Fixture, Thing, never, small};
-use super::{Head, Queue, Refusal, Shape, Wait};
+use super::{Books, Head, Queue, Refusal, Shape, Wait};
 use crate::sync::algorithm::testing::{Crowd, Party, kill};
 use crate::sys::time::Deadline;
 use std::sync::Mutex;
@@ -209,7 +209,7 @@ fn at_every_step(
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             if reclaimed && killed {
-                Queue::reclaim(queue.queue().head, kill::VICTIM);
+                Queue::reclaim(queue.queue().head, &survivor, kill::VICTIM, |place| queue.leave(place));
                 crowd.revive(kill::VICTIM);
             }
             let mut taken = queue.try_take(&survivor, 100).unwrap();
