@@ -50,6 +50,8 @@ impl Spinner {
                 self.fruitless += 1;
                 return false;
             }
+            // Other programs may have all CPUs: then the one that is waited for stands in line for this one.
+            std::thread::yield_now();
         }
     }
 
