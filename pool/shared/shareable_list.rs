@@ -324,12 +324,18 @@ impl Slots {
             return None;
         }
         let start = 16 + 8 * count;
-        let offsets = memory.get_many::<u64>(8, count + 1);
-        let starts = offsets.iter().map(|offset| usize::try_from(*offset).ok()?.checked_add(start));
-        let slots = Slots { starts: starts.collect::<Option<Vec<usize>>>()? };
-        let in_order = slots.starts.windows(2).all(|pair| pair[1].checked_sub(pair[0]).is_some_and(|len| len >= 8));
-        let end = slots.starts.last()?.checked_add(9 * count)?;
-        (slots.starts.first() == Some(&start) && in_order && end <= size).then_some(slots)
+        // One by one, no further than they make sense: there may be room for many and nothing there, which reads as zeros.
+        let mut starts = Vec::new();
+        for index in 0..=count {
+            let at = usize::try_from(memory.get::<u64>(8 + 8 * index)).ok()?.checked_add(start)?;
+            let is_right = match starts.last() {
+                None => at == start,
+                Some(last) => at.checked_sub(*last).is_some_and(|len| len >= 8),
+            };
+            is_right.then(|| starts.push(at))?;
+        }
+        let end = starts.last()?.checked_add(9 * count)?;
+        (end <= size).then_some(Slots { starts })
     }
 
     fn format(&self, index: usize) -> usize {

@@ -191,6 +191,19 @@ fn it_travels_to_tasks_and_back() {
     });
 }
 
+/// A file can be much longer than any memory, and hold next to nothing.
+#[test]
+fn a_list_of_which_nothing_is_there_costs_no_memory() {
+    let _watchdog = watchdog(60);
+    const SIZE: u64 = 1 << 40;
+    let memory = SharedMemory::create(None, 4096).unwrap();
+    let name = memory.name().unwrap();
+    std::fs::OpenOptions::new().write(true).open(format!("/dev/shm/{name}")).unwrap().set_len(SIZE).unwrap();
+    memory.set(0, SIZE / 17 - 1);
+    let error = ShareableList::open(name).unwrap_err();
+    assert_eq!(error.io_kind(), Some(ErrorKind::InvalidData), "{error}");
+}
+
 #[test]
 fn hostile_bytes_are_errors() {
     let _watchdog = watchdog(60);

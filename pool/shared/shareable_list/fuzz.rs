@@ -48,7 +48,10 @@ fn use_all(list: &ShareableList, random: &mut Random) {
     for at in 0..list.len() + 1 {
         let is_there = at < list.len();
         match list.get(at) {
-            Ok(item) => assert!(is_there && content(&item).is_none_or(|bytes| bytes.len() <= SIZE)),
+            Ok(item) => {
+                let (_, slot) = list.slot(at, "").unwrap();
+                assert!(content(&item).is_none_or(|bytes| bytes.len() <= slot), "an item that is longer than its slot");
+            }
             Err(error) => assert_eq!(error.is_invalid_argument(), !is_there),
         }
     }
@@ -62,6 +65,19 @@ fn use_all(list: &ShareableList, random: &mut Random) {
     }
 }
 
+/// Changes a few places of a list, and now and then the length in a format.
+fn spoil(bytes: &mut Vec<u8>, random: &mut Random) {
+    random.spoil(bytes);
+    let formats: Vec<usize> =
+        (1..bytes.len()).filter(|at| bytes[*at] == b's' && bytes[at - 1].is_ascii_digit()).collect();
+    if random.once_in(4) && !formats.is_empty() {
+        let at = *random.pick(&formats);
+        bytes[at - 1] = b'9';
+        let len = 2.min(bytes.len() - at);
+        bytes[at..at + len].copy_from_slice(&b"9s"[..len]);
+    }
+}
+
 #[test]
 fn a_list_of_python_is_read_whatever_has_become_of_it() {
     let memory = || SharedMemory::anonymous(SIZE).unwrap();
@@ -72,7 +88,7 @@ fn a_list_of_python_is_read_whatever_has_become_of_it() {
         // Before it is opened, or after that.
         let is_late = random.once_in(2);
         if !is_late {
-            random.spoil(&mut bytes);
+            spoil(&mut bytes, random);
         }
         bytes.resize(SIZE, 0);
         memory.write(0, &bytes);
@@ -82,7 +98,7 @@ fn a_list_of_python_is_read_whatever_has_become_of_it() {
         }
         let Ok(list) = list else { return };
         if is_late {
-            random.spoil(&mut bytes);
+            spoil(&mut bytes, random);
             bytes.resize(SIZE, 0);
             memory.write(0, &bytes);
         }
