@@ -38,6 +38,10 @@ fn ask() -> usize {
 
 /// The lowest address of this thread's stack, guard pages included. `pthread_getattr_np(3)`.
 pub(super) fn lowest() -> Option<usize> {
+    // Miri has its own stack.
+    if cfg!(miri) {
+        return None;
+    }
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: no arguments; names the calling thread.
     let own = unsafe { libc::pthread_self() };
