@@ -109,6 +109,19 @@ fn model_a_child_whose_parent_is_dead_has_a_row_of_its_own() {
     });
 }
 
+/// Who sees that a process lives sees what it has written into its slot before.
+#[test]
+fn model_who_sees_a_process_live_sees_its_number() {
+    check(|| {
+        let slots = Vec::leak(vec![ProcessSlot::new()]);
+        let processes = ProcessTable { slots, head: Box::leak(Box::new(Head::new())), lives: Lives, at: 0 };
+        let lives = thread::spawn(move || processes.move_in_while(None, None, CHILD, || true).unwrap().is_some());
+        let seen = processes.first();
+        assert!(seen.is_none_or(|pid| pid == CHILD as i32), "{seen:?}");
+        assert!(lives.join().unwrap());
+    });
+}
+
 /// Who was releasing a dead process's things dies over it: somebody else does it, and one alone.
 #[test]
 fn model_who_dies_releasing_is_replaced_by_one() {

@@ -380,9 +380,10 @@ impl Word {
         }
     }
 
-    /// Notes that somebody may sleep. An exchange, so that all changes of the mark are in one order.
+    /// Notes that somebody may sleep. What the mark was before does not matter, and nothing is ordered by it, so a store does:
+    /// all that ever changes a word is in one order.
     fn mark(&self) {
-        self.asleep.swap(ASLEEP, Relaxed);
+        self.asleep.store(ASLEEP, Relaxed);
     }
 
     #[cold]

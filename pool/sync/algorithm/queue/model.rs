@@ -1,12 +1,13 @@
 //! Models of the slot protocol, of the sleep, and of the end.
 
 use super::testing::{Fixture, Thing, never, small};
-use super::{Refusal, Shape, Wait};
+use super::{Item, Refusal, Shape, Taken, Wait};
 use crate::sync::algorithm::sleepers::Sleepers;
 use crate::sync::algorithm::testing::{Crowd, check};
 use crate::sys::atomic::{AtomicU32, Ordering};
 use crate::sys::futex::{Slices, end_deadlines, end_slices};
 use crate::sys::time::Deadline;
+use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 use std::time::Duration;
@@ -151,6 +152,37 @@ fn one_waits_at_two_queues_and_keeps_nothing_from_others() {
         // It may have looked too late for the one that was taken.
         other.put(&party, small(2)).unwrap();
         waiter.join().unwrap();
+    });
+}
+
+/// What is done to an item before it is put comes before all that is done with it by who takes it, and that comes before the
+/// next that is put in its place. The checker reports an access to the cell that is not ordered.
+#[test]
+fn an_item_and_its_place_are_handed_over() {
+    check(2, || {
+        let shared = Arc::new((Crowd::new(), Fixture::new(Shape::tiny(1, 0, 2, false)), UnsafeCell::new(())));
+        let putter = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let party = shared.0.party(1, 1);
+                // One by one: it may find room at its first look, without a wait that would order more than that look.
+                for number in 0..2 {
+                    let item = |_| {
+                        shared.2.with_mut(|_| ());
+                        Item::Number([number, 0], 8)
+                    };
+                    let wait = Wait::until(Deadline::NEVER, &never);
+                    assert_eq!(shared.1.queue().put(&party, &shared.1, 1, item, wait), (1, None));
+                }
+            })
+        };
+        let party = shared.0.party(2, 1);
+        for _ in 0..2 {
+            let out = |_: Taken<'_, u32>| shared.2.with(|_| ());
+            let wait = Wait::until(Deadline::NEVER, &never);
+            assert_eq!(shared.1.queue().take(&party, &shared.1, 1, &|_| (), out, wait), Ok(1));
+        }
+        putter.join().unwrap();
     });
 }
 
