@@ -11,7 +11,8 @@ use std::fmt;
 ///
 /// let manager = RemoteManager::connect(("localhost", 50000), "abracadabra")?;
 /// let ages = manager.create("get_ages", ())?; // a dict
-/// let error = ages.call::<u8>("__getitem__", ("nobody",)).unwrap_err();
+/// let age: Result<u8, _> = ages.call("__getitem__", ("nobody".to_owned(),));
+/// let error = age.unwrap_err();
 /// assert_eq!(error.exception(), Some("KeyError"));
 /// # Ok::<(), multiproc::Error>(())
 /// ```

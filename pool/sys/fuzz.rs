@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Most inputs are valid ones with a few places spoiled, made by the code that writes them in real life. The formats are
-//! lengths, tags and numbers, a few levels deep, so this reaches every branch of the code that reads them. A fuzzer that is
-//! led by coverage would find no other branch, and would cost a second toolchain and its dependencies.
+//! lengths, tags and numbers, a few levels deep, which is within reach of such changes; a fuzzer that is led by coverage would
+//! cost a second toolchain and its dependencies.
 
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;

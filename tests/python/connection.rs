@@ -131,6 +131,8 @@ fn test_ignore() {
         let received = connection.recv().unwrap();
         connection.send(received).unwrap();
         connection.send_bytes(&vec![b'x'; 4 << 20]).unwrap();
+        // Signals need somebody who is there: the message does not wait for its receiver, as it does in Python.
+        assert_eq!(connection.recv().unwrap(), b"end");
     };
     let (ours, theirs) = pipe();
     let process = Process::spawn(child, (theirs,)).unwrap();
@@ -146,6 +148,7 @@ fn test_ignore() {
     assert_eq!(ours.recv().unwrap(), b"1234");
     disturb();
     assert_eq!(ours.recv_bytes(usize::MAX).unwrap(), vec![b'x'; 4 << 20]);
+    ours.send(b"end".to_vec()).unwrap();
     process.join().unwrap();
 }
 
