@@ -380,10 +380,10 @@ impl Word {
         }
     }
 
-    /// Notes that somebody may sleep. What the mark was before does not matter, and nothing is ordered by it, so a store does:
-    /// all that ever changes a word is in one order.
+    /// Notes that somebody may sleep. An exchange, so that all changes of the mark are in one order: with a store, models of
+    /// what is built on this word find sleepers whom nobody wakes.
     fn mark(&self) {
-        self.asleep.store(ASLEEP, Relaxed);
+        self.asleep.swap(ASLEEP, Relaxed);
     }
 
     #[cold]
