@@ -328,6 +328,6 @@ mod fuzz;
 #[cfg(all(test, loom))]
 mod model;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -103,17 +103,23 @@ fn who_breaks_or_resets_during_the_action_has_the_last_word() {
     }
 }
 
-#[test]
-fn abort_lasts_until_reset() {
-    let crowd = Crowd::new();
-    let (barrier, main) = (barrier(5), crowd.party(9, 1));
+/// Sends four of five away who wait, by `end`; they get an error.
+fn four_are_sent_away(crowd: &Crowd, barrier: &Barrier, end: impl FnOnce()) {
     let wait = |slot| barrier.wait_until(&crowd.party(slot, 1), Deadline::NEVER, NO_ACTION);
     std::thread::scope(|scope| {
         let waiters: Vec<_> = (1..=4).map(|slot| scope.spawn(move || wait(slot))).collect();
         eventually(|| barrier.n_waiting() == 4);
-        barrier.abort(&main);
+        end();
         assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == Err(Broken)));
     });
+}
+
+#[test]
+fn abort_lasts_until_reset() {
+    let crowd = Crowd::new();
+    let (barrier, main) = (barrier(5), crowd.party(9, 1));
+    four_are_sent_away(&crowd, &barrier, || barrier.abort(&main));
+    let wait = |slot| barrier.wait_until(&crowd.party(slot, 1), Deadline::NEVER, NO_ACTION);
     assert_eq!((wait(1), barrier.broken(&main), barrier.n_waiting()), (Err(Broken), true, 0));
     barrier.reset(&main);
     assert!(!barrier.broken(&main));
@@ -124,13 +130,8 @@ fn abort_lasts_until_reset() {
 fn reset_sends_those_away_who_wait() {
     let crowd = Crowd::new();
     let (barrier, main) = (barrier(5), crowd.party(9, 1));
+    four_are_sent_away(&crowd, &barrier, || barrier.reset(&main));
     let wait = |slot| barrier.wait_until(&crowd.party(slot, 1), Deadline::NEVER, NO_ACTION);
-    std::thread::scope(|scope| {
-        let waiters: Vec<_> = (1..=4).map(|slot| scope.spawn(move || wait(slot))).collect();
-        eventually(|| barrier.n_waiting() == 4);
-        barrier.reset(&main);
-        assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == Err(Broken)));
-    });
     assert_eq!(all(5, |slot| wait(slot).is_ok()), [true; 5]);
 }
 

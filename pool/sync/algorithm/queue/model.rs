@@ -41,7 +41,7 @@ fn one_puts_and_one_takes() {
         let taker = take(&shared, 2, 2);
         let putter = put(&shared, 1, vec![small(1), Thing::Block(2)]);
         putter.join().unwrap();
-        assert_eq!((taker.join().unwrap(), shared.1.held()), (vec![1, 2], 0));
+        assert_eq!((taker.join().unwrap(), shared.1.memory.held()), (vec![1, 2], 0));
     });
 }
 
@@ -103,7 +103,7 @@ fn the_end_is_noticed_behind_the_last_item() {
                     let mut count = 0;
                     loop {
                         let wait = Wait::until(Deadline::NEVER, &is_over);
-                        match shared.1.queue().take(&shared.0.party(2, 1), &shared.1, 1, &|_| (), |_| (), wait) {
+                        match shared.1.queue().take(&shared.0.party(2, 1), &shared.1.memory, 1, &|_| (), |_| (), wait) {
                             Ok(taken) => count += taken,
                             Err(refusal) => return (count, refusal),
                         }
@@ -113,7 +113,7 @@ fn the_end_is_noticed_behind_the_last_item() {
             let party = shared.0.party(1, 1);
             shared.1.put(&party, small(1)).unwrap();
             if closes {
-                shared.1.queue().close(&party, &shared.1);
+                shared.1.queue().close(&party, &shared.1.memory);
             } else {
                 gone.store(1, Ordering::Release);
                 shared.1.queue().wake_all();
@@ -172,7 +172,7 @@ fn an_item_and_its_place_are_handed_over() {
                         Item::Number([number, 0], 8)
                     };
                     let wait = Wait::until(Deadline::NEVER, &never);
-                    assert_eq!(shared.1.queue().put(&party, &shared.1, 1, item, wait), (1, None));
+                    assert_eq!(shared.1.queue().put(&party, &shared.1.memory, 1, item, wait), (1, None));
                 }
             })
         };
@@ -180,7 +180,7 @@ fn an_item_and_its_place_are_handed_over() {
         for _ in 0..2 {
             let out = |_: Taken<'_, u32>| shared.2.with(|_| ());
             let wait = Wait::until(Deadline::NEVER, &never);
-            assert_eq!(shared.1.queue().take(&party, &shared.1, 1, &|_| (), out, wait), Ok(1));
+            assert_eq!(shared.1.queue().take(&party, &shared.1.memory, 1, &|_| (), out, wait), Ok(1));
         }
         putter.join().unwrap();
     });
@@ -195,14 +195,14 @@ fn the_lock_of_the_dead_is_taken_over() {
         std::mem::forget(shared.1.queue().lock(
             &shared.1.queue().head.put,
             &shared.0.party(1, 1),
-            &shared.1,
+            &shared.1.memory,
             true,
             || Deadline::NEVER,
         ));
         std::mem::forget(shared.1.queue().lock(
             &shared.1.queue().head.take,
             &shared.0.party(1, 1),
-            &shared.1,
+            &shared.1.memory,
             false,
             || Deadline::NEVER,
         ));

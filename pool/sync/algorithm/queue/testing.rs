@@ -1,4 +1,4 @@
-//! A queue on the heap of this process, and books of its blocks, for tests and models.
+//! A queue on the heap of this process, and books of its blocks, for tests and models; the books for those of stores, too.
 
 use super::{Books, Head, Item, Queue, Refusal, Shape, Taken, Wait};
 use crate::sync::algorithm::testing::Party;
@@ -10,16 +10,32 @@ use Ordering::{AcqRel, Acquire, Relaxed, Release};
 /// How many blocks there are.
 const BLOCKS: usize = if cfg!(loom) { 4 } else { 64 };
 
-/// A queue and all that belongs to it.
-pub(super) struct Fixture {
-    head: Head,
-    words: Vec<AtomicU64>,
-    shape: Shape,
+/// Words in which something lies, and books of the blocks that they hold.
+pub(in crate::sync::algorithm) struct Memory {
+    pub(in crate::sync::algorithm) words: Vec<AtomicU64>,
     /// How many places hold each block.
     counts: Vec<AtomicU32>,
 }
 
-impl Books for Fixture {
+impl Memory {
+    pub(in crate::sync::algorithm) fn new(words: usize, blocks: usize) -> Memory {
+        let words = (0..words).map(|_| AtomicU64::new(0)).collect();
+        Memory { words, counts: (0..blocks).map(|_| AtomicU32::new(0)).collect() }
+    }
+
+    /// How many places hold a block, of all blocks.
+    pub(in crate::sync::algorithm) fn held(&self) -> u32 {
+        self.counts.iter().map(|count| count.load(Acquire)).sum()
+    }
+
+    /// Writes over a word.
+    #[cfg(not(loom))]
+    pub(in crate::sync::algorithm) fn scribble(&self, at: usize, value: u64) {
+        self.words[at].store(value, Relaxed);
+    }
+}
+
+impl Books for Memory {
     type Block = u32;
 
     fn hold(&self, place: &AtomicU64, block: &u32) -> bool {
@@ -52,6 +68,13 @@ impl Books for Fixture {
     fn discard(&self, at: usize, len: usize) {
         self.words[at..at + len].iter().for_each(|word| word.store(0, Relaxed));
     }
+}
+
+/// A queue and all that belongs to it.
+pub(super) struct Fixture {
+    head: Head,
+    pub(super) memory: Memory,
+    shape: Shape,
 }
 
 /// An item that stands for a number.
@@ -89,13 +112,11 @@ pub(super) fn never() -> bool {
 
 impl Fixture {
     pub(super) fn new(shape: Shape) -> Fixture {
-        let words = (0..shape.words()).map(|_| AtomicU64::new(0)).collect();
-        let counts = (0..BLOCKS).map(|_| AtomicU32::new(0)).collect();
-        Fixture { head: Head::new(), words, shape, counts }
+        Fixture { head: Head::new(), memory: Memory::new(shape.words(), BLOCKS), shape }
     }
 
     pub(super) fn queue(&self) -> Queue<'_> {
-        Queue { head: &self.head, words: &self.words, shape: &self.shape }
+        Queue { head: &self.head, words: &self.memory.words, shape: &self.shape }
     }
 
     /// Puts one item, and waits for ever.
@@ -109,33 +130,29 @@ impl Fixture {
     }
 
     pub(super) fn put_all(&self, party: &Party<'_>, items: &[Thing], wait: Wait<'_>) -> (usize, Option<Refusal>) {
-        self.queue().put(party, self, items.len(), |at| items[at].item(), wait)
+        self.queue().put(party, &self.memory, items.len(), |at| items[at].item(), wait)
     }
 
     /// Takes one item, and waits until the deadline.
     pub(super) fn take(&self, party: &Party<'_>, deadline: Deadline) -> Result<u64, Refusal> {
         let mut number = 0;
         let out = |item: Taken<'_, u32>| number = self::number(item);
-        self.queue().take(party, self, 1, &|_| (), out, Wait::until(deadline, &never)).map(|_| number)
+        self.queue().take(party, &self.memory, 1, &|_| (), out, Wait::until(deadline, &never)).map(|_| number)
     }
 
     /// Takes what is there, up to so many.
     pub(super) fn try_take(&self, party: &Party<'_>, most: usize) -> Result<Vec<u64>, Refusal> {
         let mut numbers = Vec::new();
-        match self.queue().take(party, self, most, &|_| (), |item| numbers.push(number(item)), Wait::not(&never)) {
+        match self.queue().take(
+            party,
+            &self.memory,
+            most,
+            &|_| (),
+            |item| numbers.push(number(item)),
+            Wait::not(&never),
+        ) {
             Err(Refusal::TimedOut) => Ok(Vec::new()),
             taken => taken.map(|_| numbers),
         }
-    }
-
-    /// How many places hold a block, of all blocks.
-    pub(super) fn held(&self) -> u32 {
-        self.counts.iter().map(|count| count.load(Acquire)).sum()
-    }
-
-    /// Writes over a word.
-    #[cfg(not(loom))]
-    pub(super) fn scribble(&self, at: usize, value: u64) {
-        self.words[at].store(value, Relaxed);
     }
 }

@@ -44,7 +44,7 @@ fn items_come_in_order_through_all_segments() {
     }
     assert!(next.1 > 100);
     next.1 += queue.try_take(&party, 100).unwrap().len() as u64;
-    assert_eq!((next.0, queue.held()), (next.1, 0));
+    assert_eq!((next.0, queue.memory.held()), (next.1, 0));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn who_was_stopped_with_an_end_locked_holds_up_no_wait_that_has_a_limit() {
     assert_eq!(queue.try_put(&party, &[small(1)]), (1, None));
     let Head { put, take, .. } = queue.queue().head;
     for (end, is_put) in [(put, true), (take, false)] {
-        let held = queue.queue().lock(end, &stopped, &queue, is_put, soon);
+        let held = queue.queue().lock(end, &stopped, &queue.memory, is_put, soon);
         if is_put {
             assert_eq!(queue.try_put(&party, &[small(2)]), (0, Some(Refusal::TimedOut)));
             let wait = Wait::until(Deadline::after(Duration::from_millis(50)), &never);
@@ -78,11 +78,11 @@ fn many_are_put_and_taken_in_one_pass() {
     let queue = tiny(7, 5);
     let items: Vec<_> = (0..9).map(|it| if it % 4 == 1 { Thing::Block(it) } else { small(it.into()) }).collect();
     assert_eq!(queue.try_put(&party, &items), (7, Some(Refusal::TimedOut)));
-    assert_eq!(queue.held(), 2);
+    assert_eq!(queue.memory.held(), 2);
     assert_eq!(queue.try_take(&party, 3).unwrap(), [0, 1, 2]);
     assert_eq!(queue.try_put(&party, &items[7..]), (2, None));
     assert_eq!(queue.try_take(&party, 100).unwrap(), [3, 4, 5, 6, 7, 8]);
-    assert_eq!(queue.held(), 0);
+    assert_eq!(queue.memory.held(), 0);
     assert_eq!(queue.take(&party, at_once()), Err(Refusal::TimedOut));
 }
 
@@ -92,12 +92,12 @@ fn what_was_put_before_the_end_is_taken_first() {
     let party = crowd.party(1, 1);
     let queue = tiny(4, 4);
     queue.put(&party, small(1)).unwrap();
-    queue.queue().close(&party, &queue);
+    queue.queue().close(&party, &queue.memory);
     assert_eq!(queue.put(&party, small(2)), Err(Refusal::Closed));
     assert_eq!((queue.take(&party, soon()), queue.take(&party, soon())), (Ok(1), Err(Refusal::Closed)));
     let over = tiny(4, 4);
     over.put(&party, small(1)).unwrap();
-    let take = || over.queue().take(&party, &over, 1, &|_| (), |_| (), Wait::until(soon(), &|| true));
+    let take = || over.queue().take(&party, &over.memory, 1, &|_| (), |_| (), Wait::until(soon(), &|| true));
     assert_eq!((take(), take()), (Ok(1), Err(Refusal::Over)));
     let put = over.put_all(&party, &[small(2)], Wait::until(soon(), &|| true));
     assert_eq!(put, (0, Some(Refusal::Over)));
@@ -115,16 +115,16 @@ fn garbage_costs_one_item_or_an_error() {
     };
     for garbage in [1, 3, 0xff04, 900 << 8 | 4, u64::MAX, 7 << 32 | 2, u64::MAX << 32 | 2] {
         let queue = make();
-        queue.scribble(4, garbage);
+        queue.memory.scribble(4, garbage);
         assert_eq!(queue.try_take(&party, 9).unwrap(), [1], "{garbage:x}");
         assert_eq!(queue.try_take(&party, 9), Err(Refusal::Damaged));
         assert_eq!(queue.try_take(&party, 9).unwrap(), [3]);
     }
     let queue = make();
-    queue.scribble(4, 0);
+    queue.memory.scribble(4, 0);
     assert_eq!(queue.try_take(&party, 9).unwrap(), [1, 3]);
     let queue = make();
-    queue.scribble(0, 2);
+    queue.memory.scribble(0, 2);
     assert_eq!(queue.try_take(&party, 9), Err(Refusal::Damaged));
 }
 
@@ -135,7 +135,7 @@ fn what_lies_before_damage_is_taken_once() {
     let queue = tiny(7, 4);
     assert_eq!(queue.try_put(&party, &[small(1), small(2), small(3)]), (3, None));
     // Where the table says which segment the third lies in.
-    queue.scribble(1, 99);
+    queue.memory.scribble(1, 99);
     assert_eq!(queue.try_take(&party, 9).unwrap(), [1, 2]);
     assert_eq!(queue.try_take(&party, 9), Err(Refusal::Damaged));
 }
@@ -209,7 +209,7 @@ fn at_every_step(
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             if reclaimed && killed {
-                Queue::reclaim(queue.queue().head, &survivor, kill::VICTIM, |place| queue.leave(place));
+                Queue::reclaim(queue.queue().head, &survivor, kill::VICTIM, |place| queue.memory.leave(place));
                 crowd.revive(kill::VICTIM);
             }
             let mut taken = queue.try_take(&survivor, 100).unwrap();
@@ -217,7 +217,7 @@ fn at_every_step(
             taken.push(queue.take(&survivor, soon()).unwrap());
             assert_eq!(taken.pop(), Some(99), "{taken:?}");
             // A process that is killed between a count and what says so loses that one block.
-            assert!(queue.held() <= u32::from(killed), "{} blocks are held by nobody", queue.held());
+            assert!(queue.memory.held() <= u32::from(killed), "{} blocks are held by nobody", queue.memory.held());
             let _ = done.send(taken);
         });
         let taken = is_done.recv_timeout(Duration::from_secs(20)).expect("the survivor hangs or has panicked");
@@ -326,7 +326,7 @@ fn killed_at_every_step_while_it_waits_for_room() {
 
 #[test]
 fn killed_at_every_step_while_it_closes() {
-    let work: Work = |queue, party, _| queue.queue().close(party, queue);
+    let work: Work = |queue, party, _| queue.queue().close(party, &queue.memory);
     kill::at_every_step(
         || tiny(4, 4),
         |crowd, queue, victim| {
@@ -334,7 +334,7 @@ fn killed_at_every_step_while_it_closes() {
             let killed = victim.run(move |party| work(queue, party, &Mutex::new(Vec::new()))).wait();
             let put = queue.put(&survivor, small(1));
             assert!(put == Err(Refusal::Closed) || killed && put.is_ok(), "{put:?}");
-            queue.queue().close(&survivor, queue);
+            queue.queue().close(&survivor, &queue.memory);
             assert_eq!(queue.put(&survivor, small(2)), Err(Refusal::Closed));
             assert_eq!(queue.try_take(&survivor, 9), if put.is_ok() { Ok(vec![1]) } else { Err(Refusal::Closed) });
             killed
@@ -354,8 +354,8 @@ fn those_who_wait_are_told_of_the_end() {
             full.put_all(&crowd.party(3, 1), &[small(2)], wait)
         });
         std::thread::sleep(Duration::from_millis(5));
-        empty.queue().close(&crowd.party(1, 1), &empty);
-        full.queue().close(&crowd.party(1, 1), &full);
+        empty.queue().close(&crowd.party(1, 1), &empty.memory);
+        full.queue().close(&crowd.party(1, 1), &full.memory);
         assert_eq!(taker.join().unwrap(), Err(Refusal::Closed));
         assert_eq!(putter.join().unwrap(), (0, Some(Refusal::Closed)));
     });

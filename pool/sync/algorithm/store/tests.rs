@@ -14,7 +14,7 @@ use std::time::Duration;
 impl Fixture {
     fn put(&self, party: &Party<'_>, key: u32, number: u32) -> Result<(), Refusal> {
         let open = self.open::<Chains>(party);
-        self.entry(key, number, |entry| open.put(self, &entry, |_| Ok(true)))
+        self.entry(key, number, |entry| open.put(&self.memory, &entry, |_| Ok(true)))
     }
 
     fn get(&self, party: &Party<'_>, key: u32) -> Option<u32> {
@@ -23,7 +23,7 @@ impl Fixture {
     }
 
     fn take(&self, party: &Party<'_>, key: u32) -> bool {
-        self.open::<Chains>(party).take(self, key, |_| Ok(true)).unwrap()
+        self.open::<Chains>(party).take(&self.memory, key, |_| Ok(true)).unwrap()
     }
 
     fn all(&self, party: &Party<'_>) -> BTreeMap<u32, u32> {
@@ -46,7 +46,7 @@ impl Fixture {
             let item = if item { super::Item::Block(block) } else { super::Item::Number([(*number).into(), 0], 8) };
             super::Entry { tag: 0, item }
         });
-        open.append(self, &entries.collect::<Vec<_>>())
+        open.append(&self.memory, &entries.collect::<Vec<_>>())
     }
 
     fn row(&self, party: &Party<'_>) -> Vec<u32> {
@@ -72,16 +72,16 @@ fn a_map_does_what_a_map_does() {
             }
             8..15 => assert_eq!(map.take(&party, key), model.remove(&key).is_some()),
             _ if round % 50 == 0 => {
-                map.open::<Chains>(&party).clear_all(&map);
+                map.open::<Chains>(&party).clear_all(&map.memory);
                 model.clear();
             }
             _ => assert_eq!(map.get(&party, key), model.get(&key).copied()),
         }
     }
     assert_eq!(map.all(&party), model);
-    assert_eq!(map.held() as usize, model.values().filter(|number| *number % 2 == 1).count());
-    map.open::<Chains>(&party).clear_all(&map);
-    assert_eq!((map.all(&party).len(), map.held()), (0, 0));
+    assert_eq!(map.memory.held() as usize, model.values().filter(|number| *number % 2 == 1).count());
+    map.open::<Chains>(&party).clear_all(&map.memory);
+    assert_eq!((map.all(&party).len(), map.memory.held()), (0, 0));
 }
 
 #[test]
@@ -116,16 +116,16 @@ fn a_list_does_what_a_list_does() {
                 model.extend([number, number]);
             }
             3..6 if model.len() < 99 => {
-                list.entry(0, number, |entry| open.put_before(&list, at, entry)).unwrap();
+                list.entry(0, number, |entry| open.put_before(&list.memory, at, entry)).unwrap();
                 model.insert(at.min(model.len()), number);
             }
             6..10 => {
                 let end = at + (random >> 40) as usize % 4;
-                open.take_out(&list, at..end);
+                open.take_out(&list.memory, at..end);
                 model.drain(at.min(model.len())..end.min(model.len()));
             }
             10..15 => {
-                let replaced = list.entry(0, number, |entry| open.replace(&list, at, &entry)).unwrap();
+                let replaced = list.entry(0, number, |entry| open.replace(&list.memory, at, &entry)).unwrap();
                 assert_eq!(replaced, model.get_mut(at).map(|place| *place = number).is_some());
             }
             _ => assert_eq!(open.len(), model.len()),
@@ -133,12 +133,12 @@ fn a_list_does_what_a_list_does() {
     }
     assert!(!model.is_empty());
     assert_eq!(list.row(&party), model);
-    assert_eq!(list.held() as usize, model.iter().filter(|number| *number % 2 == 1).count());
+    assert_eq!(list.memory.held() as usize, model.iter().filter(|number| *number % 2 == 1).count());
     let all: Vec<u32> = (0..101).collect();
     assert_eq!(list.push(&party, &all), Err(Refusal::Full));
     assert_eq!(list.row(&party), model);
-    list.open::<Row>(&party).take_out(&list, 0..1000);
-    assert_eq!(list.held(), 0);
+    list.open::<Row>(&party).take_out(&list.memory, 0..1000);
+    assert_eq!(list.memory.held(), 0);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn who_has_it_locked_is_told_and_others_wait_as_long_as_they_say() {
     let map = Fixture::new(8, false);
     let open = map.open::<Chains>(&party);
     let again = |party: &Party<'_>| {
-        map.store().open::<Chains, _>(party, &map, Deadline::after(Duration::from_millis(10))).map(drop)
+        map.store().open::<Chains, _>(party, &map.memory, Deadline::after(Duration::from_millis(10))).map(drop)
     };
     assert_eq!(again(&party), Err(Refusal::WouldDeadlock));
     assert_eq!(again(&other), Err(Refusal::TimedOut));
@@ -169,13 +169,13 @@ fn garbage_is_an_error_and_no_endless_search() {
     for garbage in [1, 9, u64::MAX, u64::from(u32::MAX), 1 << 32] {
         for at in [0, 16, 24, 32] {
             let map = make();
-            map.scribble(at, garbage);
+            map.memory.scribble(at, garbage);
             let open = map.open::<Chains>(&party);
             let _ = open.find(800, |_| Ok(false)).map(|_| ());
             let _ = open.each(|_| Ok(()));
             drop(open);
             let _ = map.put(&party, 1, 1);
-            map.open::<Chains>(&party).clear_all(&map);
+            map.open::<Chains>(&party).clear_all(&map.memory);
         }
         for word in [&make().head.free, &make().head.used, &make().head.table] {
             word.store(garbage, std::sync::atomic::Ordering::Relaxed);
@@ -209,7 +209,7 @@ fn killed<T: PartialEq + std::fmt::Debug + 'static>(
         let place = states.iter().position(|state| *state == now);
         assert!(place.is_some(), "{now:?}");
         assert!(was_killed || now == states[states.len() - 1], "{now:?}");
-        let lost = fixture.held() - odd(&now);
+        let lost = fixture.memory.held() - odd(&now);
         assert!(lost <= u32::from(was_killed), "{lost} blocks lost");
         seen.borrow_mut().extend(place);
         was_killed
@@ -249,7 +249,7 @@ fn map_killed_at_every_step() {
         map.put(party, 16, 2).unwrap();
         assert!(map.take(party, 24));
         assert!(map.take(party, 64));
-        map.open::<Chains>(party).clear_all(map);
+        map.open::<Chains>(party).clear_all(&map.memory);
     };
     let look = |map: &Fixture, party: &Party<'_>| {
         let all = map.all(party);
@@ -281,10 +281,10 @@ fn list_killed_at_every_step() {
     let work = |list: &Fixture, party: &Party<'_>| {
         list.push(party, &[4, 5]).unwrap();
         let open = list.open::<Row>(party);
-        list.entry(0, 7, |entry| open.put_before(list, 1, entry)).unwrap();
-        list.entry(0, 9, |entry| open.replace(list, 0, &entry)).unwrap();
-        open.take_out(list, 1..3);
-        open.take_out(list, 3..4);
+        list.entry(0, 7, |entry| open.put_before(&list.memory, 1, entry)).unwrap();
+        list.entry(0, 9, |entry| open.replace(&list.memory, 0, &entry)).unwrap();
+        open.take_out(&list.memory, 1..3);
+        open.take_out(&list.memory, 3..4);
     };
     let look = |list: &Fixture, party: &Party<'_>| {
         let row = list.row(party);
