@@ -56,8 +56,10 @@ impl Block {
         };
         if !site.is_zero {
             // What another block has left there. Before the books say that this one is held: what it holds is released then.
-            let to_clear = if need_not_be_zero { len.min(8) } else { len };
-            let _ = memory.bytes().write(0, &vec![0; to_clear]);
+            let _ = match need_not_be_zero {
+                true => memory.bytes().write(0, &[0; 8][..len.min(8)]),
+                false => memory.bytes().write(0, &vec![0; len]),
+            };
         }
         heap.hold(place, site.index, site.generation);
         let inner = Arc::new(Inner { heap, site, place, memory, lent: AtomicBool::new(false) });

@@ -53,7 +53,8 @@ pub(crate) fn open(word: u64) -> Result<Block, String> {
 /// Releases what the place holds, if anything.
 pub(crate) fn leave(place: &AtomicU64) {
     let Ok(heap) = heap() else { return };
-    if let Some((index, generation)) = process_table::held(place.load(Relaxed)) {
+    let word = place.load(Relaxed);
+    if let Some((index, generation)) = process_table::held(word) {
         // SYNC: registry
         place.store(process_table::word(index, generation, LEAVING), Release);
         if let Ok(site) = heap.file.table().site(index) {
@@ -62,7 +63,7 @@ pub(crate) fn leave(place: &AtomicU64) {
         }
     } else {
         // Somebody was killed who was about to hold it, or to leave it.
-        doubt::note(&heap.file, place.load(Relaxed));
+        doubt::note(&heap.file, word);
     }
     // SYNC: registry
     place.store(0, Release);

@@ -104,6 +104,10 @@ impl ProcessSlot {
         Standing::from_bits(self.state.load(Acquire))
     }
 
+    fn is_free(&self) -> bool {
+        matches!(self.standing(), Some((Standing::Free, _)))
+    }
+
     fn change(&self, generation: u32, from: Standing, to: Standing) -> bool {
         let (from, to) = (from.to_bits(generation), to.to_bits(generation));
         // SYNC: process lives
@@ -222,23 +226,27 @@ impl ProcessTable {
 
     /// The slots whose registries say something, with how many places of each were used.
     pub(super) fn occupied(&self) -> impl Iterator<Item = (u32, u64)> {
-        let is_free = |slot: &ProcessSlot| matches!(slot.standing(), Some((Standing::Free, _)));
         // SYNC: registry
-        self.used().filter(move |(_, slot)| !is_free(slot)).map(|(index, slot)| (index, slot.high.load(Acquire)))
+        self.used().filter(|(_, slot)| !slot.is_free()).map(|(index, slot)| (index, slot.high.load(Acquire)))
     }
 
-    /// Whether there is a process that lives although its parent has ended: most end with it.
+    /// Whether there is a process that lives although its parent has ended, and that is about to end with it: all do but the
+    /// guardian.
     pub(super) fn has_orphans(&self) -> bool {
-        let is_orphan = |slot: &ProcessSlot| match slot.standing() {
-            Some((Standing::Reserved(parent) | Standing::Living(Some(parent)), _)) => self.has_ended(parent),
+        // SYNC: guardian
+        let guardian = SlotId::from_bits(self.head.guardian.load(Acquire));
+        let is_orphan = |index, slot: &ProcessSlot| match slot.standing() {
+            Some((Standing::Reserved(parent) | Standing::Living(Some(parent)), generation)) => {
+                guardian != Some(SlotId { index, generation }) && self.has_ended(parent)
+            }
             _ => false,
         };
-        self.used().any(|(_, slot)| is_orphan(slot))
+        self.used().any(|(index, slot)| is_orphan(index, slot))
     }
 
     /// How many slots are free.
     pub(super) fn free(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(slot.standing(), Some((Standing::Free, _)))).count()
+        self.slots.iter().filter(|slot| slot.is_free()).count()
     }
 
     /// The process id of the first process of the tree, as long as it lives.

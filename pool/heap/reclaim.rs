@@ -48,9 +48,8 @@ pub(super) fn release_family(file: &'static HeapFile, own: SlotId, child: SlotId
             release_dead(file, own, None);
         }
     };
-    let builder = std::thread::Builder::new().name("multiproc-reclaim".to_owned()).stack_size(256 * 1024);
     // If there is no thread, whoever next looks for a slot does it.
-    let _ = thread::spawn(builder, follow);
+    in_background(follow);
 }
 
 /// Releases what a child held that has ended, and what processes held that are dead and so are their parents.
@@ -62,10 +61,15 @@ pub(super) fn release_dead(file: &'static HeapFile, own: SlotId, child: Option<S
             continue;
         }
         let finish = move || _ = release_slot(file, reclaim, id, || Deadline::after(WRITE_OFF), true);
-        let builder = std::thread::Builder::new().name("multiproc-reclaim".to_owned()).stack_size(256 * 1024);
         // If there is no thread, the slot stays until this process has ended, and another one releases it.
-        let _ = thread::spawn(builder, finish);
+        in_background(finish);
     }
+}
+
+/// Does this on a thread of its own, if there can be one.
+fn in_background(work: impl FnOnce() + Send + 'static) {
+    let builder = std::thread::Builder::new().name("multiproc-reclaim".to_owned()).stack_size(256 * 1024);
+    let _ = thread::spawn(builder, work);
 }
 
 /// Releases what the dead holder of a slot held, and the slot; `false` = some of it could not be released until the deadline,

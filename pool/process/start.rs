@@ -221,22 +221,21 @@ impl Watcher {
 
     /// Passes on what the child has said.
     fn hear(&self) -> Heard {
-        while *self.shaking_hands.lock() {
-            match self.control.receive::<Reply>(false) {
-                Ok(Some((reply, _))) => {
-                    *self.shaking_hands.lock() = false;
-                    (self.tell)(News::Replied(reply));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
-                Ok(None) => return Heard::End,
-                // It says nonsense, or the system does not let us hear it.
-                Err(error) => {
-                    self.child.signal(ChildSignal::Kill);
-                    *self.shaking_hands.lock() = false;
-                    (self.tell)(News::Replied(Reply::Refused(format!("its answer could not be received: {error}"))));
-                }
-            }
+        if !*self.shaking_hands.lock() {
+            return Heard::All;
         }
+        let reply = match self.control.receive::<Reply>(false) {
+            Ok(Some((reply, _))) => reply,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
+            Ok(None) => return Heard::End,
+            // It says nonsense, or the system does not let us hear it.
+            Err(error) => {
+                self.child.signal(ChildSignal::Kill);
+                Reply::Refused(format!("its answer could not be received: {error}"))
+            }
+        };
+        *self.shaking_hands.lock() = false;
+        (self.tell)(News::Replied(reply));
         Heard::All
     }
 

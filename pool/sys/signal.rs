@@ -149,7 +149,8 @@ pub(crate) fn open_standard_descriptors() {
 pub(crate) fn close_standard_input() -> io::Result<()> {
     let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, 0.into());
     let nothing = null.or_else(|_| rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map(|(reader, _)| reader));
-    named("dup2", nothing.and_then(|nothing| rustix::stdio::dup2_stdin(&nothing)))
+    let nothing = named("pipe2", nothing)?;
+    named("dup2", rustix::stdio::dup2_stdin(&nothing))
 }
 
 /// The name that ps and top show for the calling thread, and for the process if it is the main thread (15 bytes).

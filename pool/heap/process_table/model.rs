@@ -18,7 +18,7 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
 fn table(count: usize) -> (ProcessTable, SlotId, SlotId) {
     let slots = Vec::leak((0..count).map(|_| ProcessSlot::new()).collect());
     let processes = ProcessTable { slots, head: Box::leak(Box::new(Head::new())), lives: Lives, at: 0 };
-    let live = |pid| processes.move_in_while(None, None, pid, || true).unwrap().expect("a free index");
+    let live = |pid| processes.move_in_while(None, None, pid, || true).unwrap().expect("a free slot");
     let (parent, other) = (live(1), live(2));
     (processes, parent, other)
 }
@@ -48,11 +48,11 @@ fn standing_of(processes: &ProcessTable, id: SlotId) -> (Standing, u32) {
 /// The parent knows that its child has ended, and finds the slot in whatever state it is, while another process clears up, too:
 /// one of them releases it, and it is free for the next.
 #[test]
-fn model_a_child_that_dies_at_any_step_leaves_no_row_taken() {
+fn model_a_child_that_dies_at_any_step_leaves_no_slot_taken() {
     for steps in 0..=3 {
         check(move || {
             let (processes, parent, other) = table(3);
-            let child = processes.reserve(parent).expect("a free index");
+            let child = processes.reserve(parent).expect("a free slot");
             assert!(processes.reserve(other).is_none());
             let clears = thread::spawn(move || {
                 let taken = processes.take_dead(other, None);
@@ -77,7 +77,7 @@ fn model_a_child_that_dies_at_any_step_leaves_no_row_taken() {
 fn model_who_sees_a_process_sees_its_pid() {
     check(|| {
         let (processes, parent, _) = table(3);
-        let child = processes.reserve(parent).expect("a free index");
+        let child = processes.reserve(parent).expect("a free slot");
         let moves_in = thread::spawn(move || {
             let moved = processes.move_in_while(Some(child), Some(parent), CHILD, || true);
             assert_eq!(moved.unwrap(), Some(child));
@@ -92,20 +92,35 @@ fn model_who_sees_a_process_sees_its_pid() {
 /// The parent has died. Its child that outlives it moves in while another process clears up: into the slot that was
 /// reserved, or into another one, but never into one that somebody else has.
 #[test]
-fn model_a_child_whose_parent_is_dead_has_a_row_of_its_own() {
+fn model_a_child_whose_parent_is_dead_has_a_slot_of_its_own() {
     check(|| {
         let (processes, parent, other) = table(4);
-        let child = processes.reserve(parent).expect("a free index");
+        let child = processes.reserve(parent).expect("a free slot");
         processes.slots[parent.index as usize].mark.orphan();
         let clears = thread::spawn(move || {
             processes.take_dead(other, None).iter().for_each(|id| processes.give_back(*id));
             processes.reserve(other)
         });
-        let own = processes.move_in_while(Some(child), Some(parent), CHILD, || true).unwrap().expect("a free index");
+        let own = processes.move_in_while(Some(child), Some(parent), CHILD, || true).unwrap().expect("a free slot");
         let reserved = clears.join().unwrap();
         assert_ne!(reserved, Some(own));
         assert_eq!(standing_of(&processes, own), (Standing::Living(Some(parent)), own.generation));
         assert!(!processes.has_ended(own) && !processes.is_dead(own.index, Some(own.generation as u8)));
+    });
+}
+
+/// The guardian lives on behind the process that has started it; whatever else has lost its parent is about to end.
+#[test]
+fn model_a_guardian_is_no_orphan() {
+    check(|| {
+        let (processes, parent, _) = table(3);
+        let own = processes.reserve(parent).expect("a free slot");
+        let own = processes.move_in_while(Some(own), Some(parent), CHILD, || true).unwrap().expect("its slot");
+        assert!(!processes.has_orphans());
+        processes.slots[parent.index as usize].mark.orphan();
+        assert!(processes.has_orphans());
+        processes.head.guardian.store(own.to_bits(), Release);
+        assert!(!processes.has_orphans());
     });
 }
 
@@ -127,10 +142,10 @@ fn model_who_sees_a_process_live_sees_its_number() {
 fn model_who_dies_releasing_is_replaced_by_one() {
     check(|| {
         let (processes, parent, other) = table(4);
-        let child = processes.reserve(parent).expect("a free index");
+        let child = processes.reserve(parent).expect("a free slot");
         live_and_die(processes, child, parent, 3);
         assert_eq!(processes.take_dead(parent, Some(child)), [child]);
-        let third = processes.move_in_while(None, Some(other), 3, || true).unwrap().expect("a free index");
+        let third = processes.move_in_while(None, Some(other), 3, || true).unwrap().expect("a free slot");
         processes.slots[parent.index as usize].mark.orphan();
         let clear = move |own| {
             let taken = processes.take_dead(own, None);
