@@ -111,7 +111,7 @@ impl<T: Payload> Core<T> {
         let (_, refusal) = if item::number(value).is_some() {
             self.put_numbers(&caller, std::slice::from_ref(value), patience.wait(is_over))
         } else {
-            let packed = item::pack(value, self.place.shape.small())?;
+            let packed = item::pack(&[], value, self.place.shape.small())?;
             self.queue().put(&caller, &self.books(), 1, |_| packed.item(), patience.wait(is_over))
         };
         refusal.map_or(Ok(()), |refusal| Err(kind_of(refusal)))
@@ -141,7 +141,7 @@ impl<T: Payload> Core<T> {
         } else {
             // All are serialised before the first is put, so that none is if one refuses.
             let items: Result<Vec<_>, _> =
-                values.iter().map(|value| item::pack(value, self.place.shape.small())).collect();
+                values.iter().map(|value| item::pack(&[], value, self.place.shape.small())).collect();
             match items {
                 Ok(items) => {
                     let item = |at: usize| items[at].item();
@@ -213,7 +213,7 @@ impl<T: Payload> Core<T> {
         is_over: &dyn Fn() -> bool,
     ) -> Result<(), QueueKind> {
         let caller = ThisThread::new().map_err(no_part)?;
-        let packed = item::pack_message(bytes, pins, self.place.shape.small())?;
+        let packed = item::pack_message(&[bytes], pins, self.place.shape.small())?;
         let (_, refusal) = self.queue().put(&caller, &self.books(), 1, |_| packed.item(), patience.wait(is_over));
         refusal.map_or(Ok(()), |refusal| Err(kind_of(refusal)))
     }

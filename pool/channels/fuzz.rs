@@ -4,8 +4,7 @@ use crate::channels::channel::{Receiver, Sender, channel};
 use crate::channels::joinable::JoinableQueue;
 use crate::channels::pipe::{Connection, pipe};
 use crate::channels::queue::Queue;
-use crate::codec::{self, Payload, Reader};
-use crate::heap::scope;
+use crate::codec::{self, Packed, Payload, Reader};
 use crate::shared::array::Array;
 use crate::shared::raw::RawValue;
 use crate::shared::raw_array::RawArray;
@@ -24,16 +23,12 @@ use crate::sys::fuzz::{fuzz_alone, within};
 
 /// A handle as bytes, with what it refers to, and how bytes are read as one of its type.
 struct Form {
-    bytes: Vec<u8>,
-    _pins: scope::Pins,
+    packed: Packed,
     read: fn(&[u8]),
 }
 
 fn form<T: Payload>(value: &T) -> Form {
-    let mut bytes = Vec::new();
-    let (written, pins) = scope::collect(|| codec::encode(value, &mut bytes));
-    written.unwrap();
-    Form { bytes, _pins: pins, read: read::<T> }
+    Form { packed: codec::pack(|out| codec::encode(value, out)).unwrap(), read: read::<T> }
 }
 
 fn read<T: Payload>(bytes: &[u8]) {
@@ -41,9 +36,7 @@ fn read<T: Payload>(bytes: &[u8]) {
     let read = within(64 * bytes.len() + 16 * 1024, &bytes, || codec::decode::<T>(&mut Reader::new(bytes)));
     let Ok(handle) = read else { return };
     // What was read is a handle of its kind: it travels on.
-    let mut again = Vec::new();
-    let (written, _pins) = scope::collect(|| codec::encode(&handle, &mut again));
-    written.unwrap();
+    codec::pack(|out| codec::encode(&handle, out)).unwrap();
 }
 
 fn forms() -> Vec<Form> {
@@ -78,9 +71,9 @@ fn forms() -> Vec<Form> {
 #[test]
 fn whatever_is_read_as_a_handle() {
     fuzz_alone(forms, |forms, random| {
-        let Form { bytes, read, .. } = random.pick(forms);
+        let Form { packed, read } = random.pick(forms);
         // Now and then a handle to something of another kind.
-        let mut bytes = if random.once_in(8) { random.pick(forms).bytes.clone() } else { bytes.clone() };
+        let mut bytes = if random.once_in(8) { random.pick(forms).packed.bytes.clone() } else { packed.bytes.clone() };
         random.spoil(&mut bytes);
         if let (true, Some((prefix, rest))) = (random.once_in(2), bytes.split_first_chunk_mut::<8>()) {
             *prefix = codec::prefix(rest.len());

@@ -9,7 +9,7 @@ use crate::error::QueueKind;
 use crate::heap::block::Block;
 use crate::heap::held;
 use crate::heap::kind::Kind;
-use crate::heap::scope::{self, Pin, Pins};
+use crate::heap::scope::{Pin, Pins};
 use crate::sync::algorithm::queue::{Books, Item, Refusal, SMALL, Taken};
 use crate::sys::atomic::{AtomicU64, Ordering};
 use crate::sys::copy::SharedBytes;
@@ -97,20 +97,21 @@ pub(super) fn read_number<T: Payload>(item: Taken<'_, Block>) -> Result<T, Queue
     }
 }
 
-/// A value as an item of a queue whose slots have room for so many bytes.
-pub(super) fn pack<T: Payload>(value: &T, small: usize) -> Result<Packed, QueueKind> {
-    if let Some(bytes) = codec::bulk(value) {
-        return pack_bytes(&[&codec::prefix(bytes.len()), bytes], small);
+/// A value, behind what is in `front`, as an item where slots have room for so many bytes.
+pub(crate) fn pack<T: Payload>(front: &[u8], value: &T, small: usize) -> Result<Packed, QueueKind> {
+    if let Some((number, len)) = codec::fixed(value) {
+        return pack_bytes(&[front, &number[..len]], small);
     }
-    let mut bytes = Vec::new();
-    let (written, pins) = scope::collect(|| codec::encode(value, &mut bytes));
-    written.map_err(|error| QueueKind::Encode { text: error.0 })?;
-    pack_message(&bytes, pins, small)
+    if let Some(bytes) = codec::bulk(value) {
+        return pack_bytes(&[front, &codec::prefix(bytes.len()), bytes], small);
+    }
+    let packed = codec::pack(|out| codec::encode(value, out)).map_err(|error| QueueKind::Encode { text: error.0 })?;
+    pack_message(&[front, &packed.bytes], packed.pins, small)
 }
 
 /// Bytes, and what they refer to.
-pub(crate) fn pack_message(bytes: &[u8], pins: Pins, small: usize) -> Result<Packed, QueueKind> {
-    if pins.is_empty() { pack_bytes(&[bytes], small) } else { in_block(&[bytes], pins) }
+pub(super) fn pack_message(parts: &[&[u8]], pins: Pins, small: usize) -> Result<Packed, QueueKind> {
+    if pins.is_empty() { pack_bytes(parts, small) } else { in_block(parts, pins) }
 }
 
 /// Bytes that stand for themselves.
@@ -173,7 +174,7 @@ fn in_block(parts: &[&[u8]], pins: Pins) -> Result<Packed, QueueKind> {
 }
 
 /// The value that an item is.
-pub(super) fn unpack<T: Payload>(item: Packed) -> Result<T, QueueKind> {
+pub(crate) fn unpack<T: Payload>(item: Packed) -> Result<T, QueueKind> {
     if let Packed::Block(block) = &item {
         if let Some(value) = payload(block)?.1.and_then(whole::decode_file) {
             return value.map_err(undecodable);

@@ -32,6 +32,12 @@ pub(crate) fn decode_file<T: DeserializeOwned + 'static>(part: FilePart<'_>) -> 
 /// Reads a value that is all there is.
 #[inline]
 pub(crate) fn decode_whole<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> Result<T> {
+    whole(reader, decode)
+}
+
+/// What `decode` reads must be all there is.
+#[inline]
+pub(crate) fn whole<R>(reader: &mut Reader<'_>, decode: impl FnOnce(&mut Reader<'_>) -> Result<R>) -> Result<R> {
     let value = decode(reader)?;
     if reader.is_empty() { Ok(value) } else { Err(CodecError("it is a value of another type".to_owned())) }
 }

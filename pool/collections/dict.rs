@@ -121,7 +121,7 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
     /// As [`SharedDict::get`]; and [`CollectionError::is_full`].
     pub fn insert(&self, key: K, value: V) -> Result<Option<V>, CollectionError> {
         let key = Key::new(&key)?;
-        let packed = entries::pack(key.bytes.clone(), &value)?;
+        let packed = entries::pack(&key.bytes, &value)?;
         let open = self.open(&key)?;
         let before = self.look(&open, &key)?;
         self.put(&open, &key, &packed)?;
@@ -186,7 +186,7 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
         let (packed, result) = self.core.inside(|| {
             let mut value = before.as_ref().map(entries::value_behind::<K, V>).transpose()?;
             let result = change(&mut value);
-            let packed = value.map(|value| entries::pack(key.bytes.clone(), &value)).transpose()?;
+            let packed = value.map(|value| entries::pack(&key.bytes, &value)).transpose()?;
             Ok::<_, CollectionError>((packed, result))
         })?;
         match packed {
@@ -224,7 +224,7 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
     pub fn extend(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<(), CollectionError> {
         entries.into_iter().try_for_each(|(key, value)| {
             let key = Key::new(&key)?;
-            let packed = entries::pack(key.bytes.clone(), &value)?;
+            let packed = entries::pack(&key.bytes, &value)?;
             self.put(&self.open(&key)?, &key, &packed)
         })
     }

@@ -1,10 +1,10 @@
 //! Keys and values as entries of a store: bytes, of a map first those of the key and then those of the value.
 
 use crate::channels::item::{self, Packed};
+use crate::codec::whole::whole;
 use crate::codec::{self, CodecError, Payload, Reader};
 use crate::error::{CollectionError, CollectionKind};
 use crate::heap::block::Block;
-use crate::heap::scope::Pins;
 use crate::sync::algorithm::queue::{self, Books, Taken};
 use crate::sync::algorithm::store::{Found, Refusal, SMALL};
 use crate::sys::atomic::{AtomicU64, Ordering::Relaxed};
@@ -55,17 +55,8 @@ fn begins_with(words: &[AtomicU64], bytes: &[u8]) -> bool {
 }
 
 /// A serialised entry: what is in front, and a value.
-pub(super) fn pack<V: Payload>(mut front: Vec<u8>, value: &V) -> Result<Packed, CollectionError> {
-    if let Some((number, len)) = codec::fixed(value) {
-        front.extend_from_slice(&number[..len]);
-        return Ok(item::pack_message(&front, Pins::new(), SMALLEST)?);
-    }
-    let packed = codec::pack(|out| {
-        out.append(&mut front);
-        codec::encode(value, out)
-    });
-    let packed = packed.map_err(encode)?;
-    Ok(item::pack_message(&packed.bytes, packed.pins, SMALLEST)?)
+pub(super) fn pack<V: Payload>(front: &[u8], value: &V) -> Result<Packed, CollectionError> {
+    Ok(item::pack(front, value, SMALLEST)?)
 }
 
 /// A copy of an entry, to be read when the store is not locked any more.
@@ -77,8 +68,8 @@ pub(super) fn copy<B: Books<Block = Block>>(found: Found<'_>, books: &B) -> Resu
 }
 
 /// The value of an entry of a list.
-pub(super) fn value<V: Payload>(entry: &Packed) -> Result<V, CollectionError> {
-    read(entry, codec::decode)
+pub(super) fn value<V: Payload>(entry: Packed) -> Result<V, CollectionError> {
+    Ok(item::unpack(entry)?)
 }
 
 /// The value of an entry of a map with keys of this type.
@@ -99,9 +90,7 @@ fn read<R>(
     decode: impl FnOnce(&mut Reader<'_>) -> Result<R, CodecError>,
 ) -> Result<R, CollectionError> {
     let mut reader = item::reader(entry)?;
-    let other_type = || CodecError("it is a value of another type".to_owned());
-    let value = decode(&mut reader).and_then(|value| reader.is_empty().then_some(value).ok_or_else(other_type));
-    value.map_err(|error| CollectionError::new(CollectionKind::Decode { text: error.0 }))
+    whole(&mut reader, decode).map_err(|error| CollectionError::new(CollectionKind::Decode { text: error.0 }))
 }
 
 #[cold]

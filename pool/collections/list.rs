@@ -74,7 +74,7 @@ impl<T: Payload> SharedList<T> {
     /// As [`SharedDict::get`](crate::SharedDict::get).
     pub fn get(&self, at: usize) -> Result<Option<T>, CollectionError> {
         let found = self.look(&self.open()?, at)?;
-        found.map(|entry| entries::value(&entry)).transpose()
+        found.map(entries::value).transpose()
     }
 
     /// Replaces an item; false = the list is not that long, and has not changed.
@@ -83,7 +83,7 @@ impl<T: Payload> SharedList<T> {
     ///
     /// As [`SharedDict::insert`](crate::SharedDict::insert).
     pub fn set(&self, at: usize, item: T) -> Result<bool, CollectionError> {
-        let packed = entries::pack(Vec::new(), &item)?;
+        let packed = entries::pack(&[], &item)?;
         self.open()?.replace(&self.core.books(), at, &entry(0, &packed)).map_err(error)
     }
 
@@ -112,9 +112,9 @@ impl<T: Payload> SharedList<T> {
         let Some(before) = self.look(&open, at)? else { return Ok(None) };
         // The user's `Deserialize`, `change`, and the user's `Serialize`.
         let (packed, result) = self.core.inside(|| {
-            let mut item = entries::value::<T>(&before)?;
+            let mut item = entries::value::<T>(before)?;
             let result = change(&mut item);
-            Ok::<_, CollectionError>((entries::pack(Vec::new(), &item)?, result))
+            Ok::<_, CollectionError>((entries::pack(&[], &item)?, result))
         })?;
         open.replace(&self.core.books(), at, &entry(0, &packed)).map_err(error)?;
         Ok(Some(result))
@@ -126,7 +126,7 @@ impl<T: Payload> SharedList<T> {
     ///
     /// As [`SharedDict::insert`](crate::SharedDict::insert).
     pub fn push(&self, item: T) -> Result<(), CollectionError> {
-        let packed = entries::pack(Vec::new(), &item)?;
+        let packed = entries::pack(&[], &item)?;
         self.open()?.append(&self.core.books(), &[entry(0, &packed)]).map_err(error)
     }
 
@@ -137,7 +137,7 @@ impl<T: Payload> SharedList<T> {
     /// As [`SharedDict::insert`](crate::SharedDict::insert): none was appended.
     pub fn extend(&self, items: impl IntoIterator<Item = T>) -> Result<(), CollectionError> {
         let packed: Result<Vec<Packed>, CollectionError> =
-            items.into_iter().map(|item| entries::pack(Vec::new(), &item)).collect();
+            items.into_iter().map(|item| entries::pack(&[], &item)).collect();
         let packed = packed?;
         let all: Vec<_> = packed.iter().map(|packed| entry(0, packed)).collect();
         self.open()?.append(&self.core.books(), &all).map_err(error)
@@ -160,7 +160,7 @@ impl<T: Payload> SharedList<T> {
     ///
     /// As [`SharedDict::insert`](crate::SharedDict::insert).
     pub fn insert(&self, at: usize, item: T) -> Result<(), CollectionError> {
-        let packed = entries::pack(Vec::new(), &item)?;
+        let packed = entries::pack(&[], &item)?;
         self.open()?.put_before(&self.core.books(), at, entry(0, &packed)).map_err(error)
     }
 
@@ -219,7 +219,7 @@ impl<T: Payload> SharedList<T> {
         let open = self.open()?;
         let all: Result<Vec<_>, _> = (0..open.len()).map(|at| self.look(&open, at)).collect();
         drop(open);
-        let items: Result<Vec<T>, _> = all?.iter().flatten().map(entries::value).collect();
+        let items: Result<Vec<T>, _> = all?.into_iter().flatten().map(entries::value).collect();
         Ok(items?.into_iter())
     }
 
@@ -236,7 +236,7 @@ impl<T: Payload> SharedList<T> {
         let Some(taken) = self.look(&open, at)? else { return Ok(None) };
         open.take_out(&self.core.books(), at..at + 1);
         drop(open);
-        entries::value(&taken).map(Some)
+        entries::value(taken).map(Some)
     }
 }
 
