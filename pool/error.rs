@@ -195,43 +195,6 @@ impl Error {
         Kind::SharedMemory { text: text.into() }.into()
     }
 
-    #[cold]
-    fn of_lock(source: LockError) -> Error {
-        Kind::Lock { source }.into()
-    }
-
-    #[cold]
-    fn of_barrier(source: BrokenBarrierError) -> Error {
-        Kind::Barrier { source }.into()
-    }
-
-    #[cold]
-    fn of_queue(source: GetError) -> Error {
-        Kind::Queue { source }.into()
-    }
-
-    #[cfg(feature = "remote")]
-    #[cold]
-    fn of_connection(source: ConnectionError) -> Error {
-        Kind::Connection { source }.into()
-    }
-
-    #[cfg(feature = "remote")]
-    #[cold]
-    fn of_remote_call(source: RemoteCallError) -> Error {
-        Kind::RemoteCall { source }.into()
-    }
-
-    #[cold]
-    fn of_collection(source: CollectionError) -> Error {
-        Kind::Collection { source }.into()
-    }
-
-    #[cold]
-    fn of_manager(source: ManagerError) -> Error {
-        Kind::Manager { source }.into()
-    }
-
     /// What a task's error is when this error has refused the whole call.
     pub(crate) fn refusal(&self) -> TaskKind {
         match &*self.kind {

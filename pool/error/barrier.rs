@@ -1,5 +1,6 @@
 //! [`BrokenBarrierError`].
 
+use super::Kind;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -41,7 +42,7 @@ impl From<BrokenBarrierError> for Error {
     fn from(source: BrokenBarrierError) -> Error {
         match source.cause {
             Some(text) => Error::shared_memory(text),
-            None => Error::of_barrier(source),
+            None => Kind::Barrier { source }.into(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! [`CollectionError`]: why an operation on a map or list in shared memory was not done.
 
-use super::QueueKind;
+use super::{Kind, QueueKind};
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -98,7 +98,7 @@ impl From<CollectionError> for Error {
     fn from(source: CollectionError) -> Error {
         match source.kind {
             CollectionKind::SharedMemory { text } => Error::shared_memory(text),
-            kind => Error::of_collection(CollectionError { kind }),
+            kind => Kind::Collection { source: CollectionError { kind } }.into(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! [`ConnectionError`].
 
+use super::Kind;
 use super::io_kind::IoKind;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
@@ -155,7 +156,7 @@ impl From<io::Error> for ConnectionError {
 impl From<ConnectionError> for Error {
     #[cold]
     fn from(source: ConnectionError) -> Error {
-        Error::of_connection(source)
+        Kind::Connection { source }.into()
     }
 }
 

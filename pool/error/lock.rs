@@ -1,5 +1,6 @@
 //! [`LockError`].
 
+use super::Kind;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -99,7 +100,7 @@ impl From<LockError> for Error {
     fn from(source: LockError) -> Error {
         match source.kind {
             LockKind::SharedMemory { text } => Error::shared_memory(text),
-            _ => Error::of_lock(source),
+            _ => Kind::Lock { source }.into(),
         }
     }
 }

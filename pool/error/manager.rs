@@ -1,6 +1,6 @@
 //! [`ManagerError`]: why a call of an object that a manager holds failed.
 
-use super::{Panic, RemoteError};
+use super::{Kind, Panic, RemoteError};
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -136,7 +136,7 @@ impl From<ManagerError> for Error {
     fn from(source: ManagerError) -> Error {
         match source.inner.kind {
             ManagerKind::SharedMemory { text } => Error::shared_memory(text),
-            _ => Error::of_manager(source),
+            _ => Kind::Manager { source }.into(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! [`PutError`] and [`GetError`].
 
+use super::Kind;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -156,7 +157,7 @@ impl From<GetError> for Error {
     fn from(source: GetError) -> Error {
         match source.kind {
             QueueKind::SharedMemory { text } => Error::shared_memory(text),
-            kind => Error::of_queue(GetError { kind }),
+            kind => Kind::Queue { source: GetError { kind } }.into(),
         }
     }
 }

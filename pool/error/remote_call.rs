@@ -1,5 +1,6 @@
 //! [`RemoteCallError`].
 
+use super::Kind;
 use crate::error::{ConnectionError, Error};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -103,7 +104,7 @@ impl RemoteCallError {
 impl From<RemoteCallError> for Error {
     #[cold]
     fn from(source: RemoteCallError) -> Error {
-        Error::of_remote_call(source)
+        Kind::RemoteCall { source }.into()
     }
 }
 
@@ -135,12 +136,4 @@ impl fmt::Debug for RemoteCallError {
     }
 }
 
-impl std::error::Error for RemoteCallError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.inner.kind {
-            // Its text is part of the text of this one.
-            RemoteCallKind::Connection { source } => source.source(),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for RemoteCallError {}
