@@ -13,10 +13,9 @@
 use crate::attached_fds::AttachedFds;
 use crate::ipc::bell::Bell;
 use crate::ipc::control::Control;
-use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress};
-use crate::ipc::message::{self, Arrived, Message, Reader, damaged};
+use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, damaged, lost};
+use crate::ipc::message::{self, Arrived, Message, Reader};
 use crate::ipc::result_limit::ResultLimit;
-use crate::ipc::ring::lost;
 use crate::sys::descriptor::move_up;
 use crate::sys::poll::Interest;
 use crate::sys::reactor::reactor;

@@ -167,6 +167,13 @@ impl Control {
         socket::send(self.socket.as_fd(), message, fds, Deadline::after(ROOM_WITHIN))
     }
 
+    /// Both ends of a control socket.
+    #[cfg(test)]
+    pub(crate) fn pair() -> (Control, Control) {
+        let (ours, theirs) = socket::pair().unwrap();
+        (Control::new(Arc::new(ours)), Control::new(Arc::new(theirs)))
+    }
+
     /// Sends any bytes as a message.
     #[cfg(test)]
     pub(crate) fn send_as_message(&self, bytes: &[u8], fds: &[OwnedFd]) {
@@ -246,14 +253,9 @@ impl Control {
 mod tests {
     use super::*;
 
-    fn pair() -> (Control, Control) {
-        let (a, b) = socket::pair().unwrap();
-        (Control::new(Arc::new(a)), Control::new(Arc::new(b)))
-    }
-
     #[test]
     fn large_bytes_arrive_whole() {
-        let (a, b) = pair();
+        let (a, b) = Control::pair();
         let bytes: Vec<u8> = (0..1_000_000u32).map(|it| it as u8).collect();
         a.send_bytes(1, &FileBytes::new(&bytes[..10], &bytes[10..]).unwrap()).unwrap();
         a.send_bytes(2, &FileBytes::new(&[], &[]).unwrap()).unwrap();
@@ -263,7 +265,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error() {
-        let (a, b) = pair();
+        let (a, b) = Control::pair();
         a.send(&5u64, &[]).unwrap();
         assert!(b.receive_bytes(0, None).is_err());
         a.send_marked(&[&MARK[..], &[0xff; 3]].concat(), &[]).unwrap();

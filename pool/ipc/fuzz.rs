@@ -14,7 +14,6 @@ use crate::sys::socket;
 use crate::sys::time::Deadline;
 use serde::de::DeserializeOwned;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 
 /// What a message may cost in memory, beyond its own length: the buffer of the message, which is as long as it is, and
 /// descriptors.
@@ -111,11 +110,7 @@ fn read(control: &Control, random: &mut Random, len: usize) {
 
 #[test]
 fn whatever_comes_on_a_control_socket() {
-    let pair = || {
-        let (ours, theirs) = socket::pair().unwrap();
-        (Control::new(Arc::new(ours)), Control::new(Arc::new(theirs)))
-    };
-    fuzz(pair, |(ours, theirs), random| {
+    fuzz(Control::pair, |(ours, theirs), random| {
         let (tracer, traced) = Tracer::new();
         let mut fds: Vec<OwnedFd> = (0..random.below(3)).map(|_| random.descriptor()).collect();
         fds.insert(random.below(fds.len() + 1), traced);

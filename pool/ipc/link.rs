@@ -1,7 +1,8 @@
 //! The link trait: ordered frames to and from one worker, whatever carries them.
 
 use crate::attached_fds::AttachedFds;
-use crate::codec::{CodecError, Reader};
+use crate::codec::{self, CodecError, Reader};
+use crate::error::Failure;
 use crate::heap::scope::Pins;
 use crate::sys::memory::Mapping;
 use crate::sys::time::Deadline;
@@ -172,6 +173,17 @@ pub(crate) struct Progress {
     pub(crate) started: u32,
     /// How many of them are finished and published.
     pub(crate) done: u32,
+}
+
+/// What came over a link cannot be what the other side means.
+pub(super) fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The failure of a task whose result this process had no descriptor or no room for: that is no fault of the worker.
+#[cold]
+pub(super) fn lost(error: &io::Error) -> Payload {
+    Payload::Own(codec::to_bytes(&Failure::Decode { text: format!("it could not be received: {error}") }))
 }
 
 /// The pool's end of a link. Frames are numbered from 0 in the order in which they are sent.

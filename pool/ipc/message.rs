@@ -3,6 +3,7 @@
 //! In front stand a mark and both lengths. The reader keeps what has arrived, and takes memory for that alone.
 
 use crate::codec::{self, CodecError};
+use crate::ipc::link::damaged;
 use crate::ipc::result_limit::ResultLimit;
 use crate::sys::stream;
 use serde::Serialize;
@@ -22,10 +23,6 @@ const MAX_HEAD: usize = 4096;
 
 /// So many bytes are read from the stream at once.
 const AT_ONCE: usize = 64 * 1024;
-
-pub(super) fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
 
 /// Adds a message to bytes that are to be sent.
 pub(super) fn append<T: Serialize>(to: &mut Vec<u8>, head: &T, payload: &[u8]) {

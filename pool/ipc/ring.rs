@@ -2,12 +2,10 @@
 //! `ring_memory`.
 
 use crate::attached_fds::AttachedFds;
-use crate::codec;
-use crate::error::Failure;
 use crate::ipc::arena::Arena;
 use crate::ipc::control::{Control, FileBytes};
 use crate::ipc::lane::{Found, Place, Record, SLOTS};
-use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress};
+use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, damaged, lost};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, Files, RingMemory};
 use crate::sys::usage;
@@ -21,10 +19,6 @@ const MAX_ELSEWHERE: usize = 16;
 
 /// The most frames with attached descriptors at once, for the same reason.
 const MAX_WITH_FDS: usize = 4;
-
-pub(super) fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
 
 /// The pool's end.
 #[derive(Debug)]
@@ -97,12 +91,6 @@ impl RingLink {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The failure of a task whose result this process had no descriptor or no room for: that is no fault of the worker.
-#[cold]
-pub(super) fn lost(error: &io::Error) -> Payload {
-    Payload::Own(codec::to_bytes(&Failure::Decode { text: format!("it could not be received: {error}") }))
 }
 
 impl Link for RingLink {

@@ -7,7 +7,7 @@
 
 use crate::ipc::head::Head;
 use crate::ipc::lane::{Claims, Slots, TaskLane};
-use crate::ipc::link::Payload;
+use crate::ipc::link::{Payload, damaged};
 use crate::sys::copy::SharedBytes;
 use crate::sys::memory::{self, Mapping};
 use std::io;
@@ -81,7 +81,7 @@ pub(super) fn create() -> io::Result<(Files, RingMemory)> {
 pub(super) fn open(shared: &OwnedFd, tasks: &OwnedFd) -> io::Result<RingMemory> {
     let (shared, tasks) = (memory::map(shared.as_fd())?, memory::map_for_reading(tasks.as_fd())?);
     if (shared.bytes().len(), tasks.bytes().len()) != (SHARED_LEN, TASKS_LEN) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the link has the wrong size"));
+        return Err(damaged("the link has the wrong size"));
     }
     Ok(RingMemory { shared: Arc::new(shared), tasks: Arc::new(tasks) })
 }

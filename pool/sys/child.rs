@@ -100,6 +100,14 @@ impl Child {
         }
     }
 
+    /// Tells it to end: by SIGTERM, or by SIGKILL if it is stopped, since it would take SIGTERM only when it goes on. Returns
+    /// whether that was SIGKILL.
+    pub(crate) fn tell_to_end(&self) -> bool {
+        let is_stopped = self.is_stopped();
+        self.signal(if is_stopped { ChildSignal::Kill } else { ChildSignal::Terminate });
+        is_stopped
+    }
+
     /// Sends a signal to the process id, which no other process can have as long as nobody has waited for this one.
     #[cold]
     fn signal_by_pid(&self, signal: Signal) {

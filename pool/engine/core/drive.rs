@@ -4,7 +4,7 @@
 //! on a quiet pool needs no hop between threads. Else it is the pool's background thread.
 
 use crate::engine::core::driver::Driver;
-use crate::engine::core::state::{Engine, Phase};
+use crate::engine::core::state::Engine;
 use crate::ipc::link::slice;
 use crate::sys::time::Deadline;
 use std::sync::Arc;
@@ -113,13 +113,7 @@ impl Engine {
             core.trim();
             let trim_at = if core.trim_at().passed() { Deadline::NEVER } else { core.trim_at() };
             let until = core.enforce(self.grace).earlier(trim_at).earlier(core.let_idle_go()).earlier(try_again_at);
-            let over = match core.phase {
-                Phase::Running => false,
-                // Workers that left since they were idle come back for what is under way.
-                Phase::Closing => core.queue.jobs().is_empty(),
-                Phase::Ending { .. } => true,
-            };
-            if over && core.workers.all_vacant() {
+            if !core.needs_workers() && core.workers.all_vacant() {
                 return;
             }
             let needed = core.seat.has_news() || core.is_busy();

@@ -191,7 +191,7 @@ impl Queue {
         }
     }
 
-    /// The submitted calls with tasks that were not handed in yet.
+    /// The submitted calls with tasks that were not handed in yet; and some that were retired meanwhile, which have none.
     pub(super) fn submitted(&self) -> impl Iterator<Item = &Arc<Job>> {
         self.submitted.iter()
     }

@@ -62,12 +62,8 @@ impl Engine {
         if core.workers.recycle().idle.is_none() {
             return;
         }
-        let open = match core.phase {
-            Phase::Running => core.workers.is_built(),
-            Phase::Closing => !core.queue.jobs().is_empty(),
-            Phase::Ending { .. } => false,
-        };
-        let wanted = open && core.is_work_waiting() && !core.workers.is_brisk();
+        let wanted =
+            core.needs_workers() && core.workers.is_built() && core.is_work_waiting() && !core.workers.is_brisk();
         if wanted && self.fill_up(core) {
             self.background.notify_one();
         }
@@ -77,13 +73,8 @@ impl Engine {
     pub(super) fn try_again(self: &Arc<Self>, core: &mut Core) -> Deadline {
         if core.workers.try_again_at().passed() {
             core.workers.end_pause();
-            let wanted = match core.phase {
-                Phase::Running => true,
-                Phase::Closing => !core.queue.jobs().is_empty(),
-                Phase::Ending { .. } => false,
-            };
             // A start that has failed already is news for whoever drives.
-            if wanted && self.fill_up(core) && core.seat.is_taken() {
+            if core.needs_workers() && self.fill_up(core) && core.seat.is_taken() {
                 self.bell.ring();
             }
         }

@@ -117,7 +117,7 @@ impl Core {
             let is_stopped = |worker: &WorkerSlot| worker.child.as_ref().is_some_and(|child| child.is_stopped());
             if worker.stopped {
                 worker.stopped = is_stopped(worker);
-            } else if worker.window.len() > 0 && is_stopped(worker) && self.workers.iter().any(WorkerSlot::is_idle) {
+            } else if worker.window.len() > 0 && self.workers.has_idle() && is_stopped(&self.workers[at]) {
                 // Even the oldest frame may be one that it has not begun.
                 self.workers[at].stopped = true;
                 let frames = self.workers[at].window.all();

@@ -43,9 +43,7 @@ impl Engine {
         for worker in core.workers.iter_mut().filter(|worker| worker.state != State::Vacant) {
             let before = std::mem::replace(&mut worker.state, State::Leaving);
             match &worker.child {
-                // A stopped process would take SIGTERM only when it goes on, for which nobody waits.
-                Some(child) if child.is_stopped() => child.signal(ChildSignal::Kill),
-                Some(child) => child.signal(ChildSignal::Terminate),
+                Some(child) => _ = child.tell_to_end(),
                 // What it is we know when it is heard of: a process is killed then, and a thread is told to leave.
                 None if before == State::Starting => {}
                 None => worker.send_away(),

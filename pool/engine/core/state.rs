@@ -158,6 +158,16 @@ impl Core {
         }
     }
 
+    /// Whether workers may be needed: the pool is open, or calls are under way.
+    pub(super) fn needs_workers(&self) -> bool {
+        match self.phase {
+            Phase::Running => true,
+            // Workers that left since they were idle come back for what is under way.
+            Phase::Closing => !self.queue.jobs().is_empty(),
+            Phase::Ending { .. } => false,
+        }
+    }
+
     /// Whether anything is under way or waits to be.
     #[inline]
     pub(super) fn is_busy(&self) -> bool {

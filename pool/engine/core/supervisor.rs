@@ -255,15 +255,8 @@ impl Core {
             match (worker.limit, &mut worker.overdue) {
                 (Some((_, until)), None) if until.passed() => {
                     worker.state = State::Leaving;
-                    // A stopped process would take SIGTERM only when it goes on. If it has not even begun the task,
-                    // that goes elsewhere.
-                    if child.is_stopped() {
-                        child.signal(ChildSignal::Kill);
-                        worker.overdue = Some(Deadline::NEVER);
-                        continue;
-                    }
-                    child.signal(ChildSignal::Terminate);
-                    let kill_at = Deadline::after(grace);
+                    // If it is stopped and has not even begun the task, that goes elsewhere.
+                    let kill_at = if child.tell_to_end() { Deadline::NEVER } else { Deadline::after(grace) };
                     worker.overdue = Some(kill_at);
                     next = next.earlier(kill_at);
                 }

@@ -47,31 +47,19 @@ impl Link for Told {
     fn sent(&self) -> u64 {
         self.sent
     }
-    fn flush(&mut self) {}
     fn has_answer(&self) -> bool {
         !self.answers.is_empty()
-    }
-    fn is_awake(&self) -> bool {
-        true
     }
     fn receive(&mut self) -> io::Result<Option<Answer>> {
         Ok(self.answers.pop_front())
     }
-    fn consumed(&mut self) {}
-    fn salvage(&mut self) -> io::Result<Option<Answer>> {
-        Ok(None)
-    }
     fn progress(&self) -> Progress {
         self.progress
-    }
-    fn revoke(&mut self, _: u64) -> bool {
-        false
     }
     fn payload(&self, _: u64) -> Vec<u8> {
         Vec::new()
     }
     fn release_below(&mut self, _: u64) {}
-    fn trim(&mut self) {}
 }
 
 /// Starts nothing.

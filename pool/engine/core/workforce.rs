@@ -210,9 +210,14 @@ impl Workforce {
         candidates.min_by_key(|(_, worker)| key(worker)).map(|(at, _)| at)
     }
 
+    /// Whether a worker has nothing to do, and would get frames.
+    pub(super) fn has_idle(&self) -> bool {
+        self.slots.iter().any(WorkerSlot::is_idle)
+    }
+
     /// The place of the worker with the most frames, if an idle one could take some of them.
     pub(super) fn overloaded(&self) -> Option<usize> {
-        if !self.slots.iter().any(|it| it.state == State::Ready && it.window.len() == 0) {
+        if !self.has_idle() {
             return None;
         }
         let loaded = self.slots.iter().enumerate().filter(|(_, it)| it.window.len() > 1);
@@ -254,5 +259,26 @@ impl Workforce {
     #[inline]
     pub(super) fn flush(&mut self) {
         self.slots.iter_mut().for_each(WorkerSlot::flush);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::core::ledger::{InFlight, TaskRange};
+
+    #[test]
+    fn a_stopped_worker_takes_nothing_off_a_busy_one() {
+        let mut workforce = Workforce::new(2, RecyclePolicy::default());
+        for at in [0, 1] {
+            workforce[at] = WorkerSlot::new(1, State::Ready);
+        }
+        for seq in 0..3 {
+            let range = TaskRange { job: None, first: seq, count: 1, next: 0, pins: None };
+            workforce[0].window.push(InFlight { seq, range: Some(range) });
+        }
+        assert_eq!(workforce.overloaded(), Some(0));
+        workforce[1].stopped = true;
+        assert_eq!(workforce.overloaded(), None);
     }
 }

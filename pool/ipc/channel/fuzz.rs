@@ -3,7 +3,7 @@
 use super::*;
 use crate::ipc::bell::Bell;
 use crate::sys::fuzz::{Random, fuzz, within};
-use crate::sys::{memory, socket};
+use crate::sys::memory;
 
 /// The most bytes of a result.
 const LIMIT: u64 = 100_000;
@@ -19,10 +19,10 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Fixture {
-        let (ours, theirs) = socket::pair().unwrap();
+        let (ours, control) = Control::pair();
         let bell = Bell::new(Arc::new(memory::private(Bell::LEN).unwrap()), 0);
-        let (link, worker) = create(bell, Control::new(Arc::new(ours)), ResultLimit(Some(LIMIT))).unwrap();
-        Fixture { link, worker, control: Control::new(Arc::new(theirs)), arrived: 0 }
+        let (link, worker) = create(bell, ours, ResultLimit(Some(LIMIT))).unwrap();
+        Fixture { link, worker, control, arrived: 0 }
     }
 
     /// The pool sends a frame, which the worker reads.

@@ -3,17 +3,17 @@
 use super::*;
 use crate::ipc::channel_worker::ChannelWorker;
 use crate::ipc::link::{FrameKind, WorkerLink};
-use crate::sys::{memory, socket};
+use crate::sys::memory;
 use std::time::Duration;
 
 /// What arrives while a message waits that was read with another one: the news of it must not be taken for news of that one.
 #[test]
 fn what_arrives_between_two_messages_is_read() {
-    let (ours, theirs) = socket::pair().unwrap();
+    let (ours, theirs) = Control::pair();
     let bell = Bell::new(Arc::new(memory::private(Bell::LEN).unwrap()), 0);
     let limit = ResultLimit::default();
-    let (mut link, stream) = create(bell.clone(), Control::new(Arc::new(ours)), limit).unwrap();
-    let mut worker = ChannelWorker::new(stream, Control::new(Arc::new(theirs)), limit);
+    let (mut link, stream) = create(bell.clone(), ours, limit).unwrap();
+    let mut worker = ChannelWorker::new(stream, theirs, limit);
     // Has the worker answer tasks, and waits until the pool was told.
     let answers = |worker: &mut ChannelWorker, tasks: std::ops::Range<u32>| {
         bell.prepare();

@@ -4,8 +4,8 @@ use super::*;
 use crate::ipc::control::FileBytes;
 use crate::ipc::lane::INLINE;
 use crate::sys::fuzz::{Random, fuzz, within};
+use crate::sys::memory;
 use crate::sys::memory::Mapping;
-use crate::sys::{memory, socket};
 use std::os::fd::AsFd;
 
 /// The pool's end of a link, and what a worker can do to it.
@@ -20,10 +20,10 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Fixture {
-        let (ours, theirs) = socket::pair().unwrap();
-        let link = create(Control::new(Arc::new(ours)), ResultLimit(Some(100_000))).unwrap();
+        let (ours, control) = Control::pair();
+        let link = create(ours, ResultLimit(Some(100_000))).unwrap();
         let worker = memory::map(link.files()[0].as_fd()).unwrap();
-        Fixture { link, worker, control: Control::new(Arc::new(theirs)), sent: BTreeMap::new() }
+        Fixture { link, worker, control, sent: BTreeMap::new() }
     }
 
     /// The pool sends a frame.

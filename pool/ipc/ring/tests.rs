@@ -4,14 +4,13 @@ use super::*;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::WorkerLink;
 use crate::ipc::ring_worker::RingWorker;
-use crate::sys::{memory, socket};
+use crate::sys::memory;
 
 fn both_ends() -> (RingLink, RingWorker) {
-    let (ours, theirs) = socket::pair().unwrap();
-    let link = create(Control::new(Arc::new(ours)), ResultLimit::default()).unwrap();
+    let (ours, control) = Control::pair();
+    let link = create(ours, ResultLimit::default()).unwrap();
     let [shared, tasks] = link.files();
     let bell = Bell::new(Arc::new(memory::create_mapped("test", Bell::LEN).unwrap().1), 1);
-    let control = Control::new(Arc::new(theirs));
     let worker = RingWorker::new([&shared, &tasks], control, bell, ResultLimit::default()).unwrap();
     (link, worker)
 }

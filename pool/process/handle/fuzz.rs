@@ -3,7 +3,6 @@
 use super::*;
 use crate::ipc::parcel::Parcel;
 use crate::sys::fuzz::{Random, Tracer, fuzz, within};
-use crate::sys::socket;
 use std::os::fd::OwnedFd;
 
 /// A value of two, as bytes.
@@ -38,8 +37,7 @@ fn whatever_a_process_says_at_its_end() {
     fuzz(
         || (),
         |(), random| {
-            let (ours, theirs) = socket::pair().unwrap();
-            let (control, theirs) = (Control::new(Arc::new(ours)), Control::new(Arc::new(theirs)));
+            let (control, theirs) = Control::pair();
             let (tracer, traced) = Tracer::new();
             let (report, file) = report(random);
             let mut bytes = codec::to_bytes(&report);
