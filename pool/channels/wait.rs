@@ -108,7 +108,7 @@ queues!(Queue JoinableQueue SimpleQueue Receiver Connection);
 ///
 /// If the process was the last one at the other end of a source, the source becomes ready within 100 ms.
 pub fn wait(sources: &[&dyn Waitable], timeout: impl Into<Option<Duration>>) -> Result<Vec<usize>, Error> {
-    let deadline = timeout.into().map_or(Deadline::NEVER, Deadline::after);
+    let deadline = Deadline::within(timeout.into());
     let (mut inlets, mut descriptors) = (Vec::new(), Vec::new());
     for (place, source) in sources.iter().enumerate() {
         match source.source() {

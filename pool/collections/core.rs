@@ -88,7 +88,7 @@ impl Core {
     /// Until when an operation that begins now may wait.
     #[inline]
     pub(super) fn deadline(&self) -> Deadline {
-        self.timeout.map_or(Deadline::NEVER, Deadline::after)
+        Deadline::within(self.timeout)
     }
 
     /// Locks a store.

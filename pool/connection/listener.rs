@@ -3,7 +3,7 @@
 use super::address::Address;
 use super::auth::{AuthKey, Secret};
 use super::handshake::{Handshake, Side};
-use super::remote::{MAX_MESSAGE, RemoteConnection};
+use super::remote::{MAX_MESSAGE, RemoteConnection, lock_by};
 use crate::error::{ConnectionError, Error};
 use crate::sys::epoll::Epoll;
 use crate::sys::poll::Interest;
@@ -146,11 +146,7 @@ impl Listener {
 
     fn accept_by(&self, deadline: Deadline) -> Result<Option<RemoteConnection>, ConnectionError> {
         // Who waits for the lock waits for another thread that accepts.
-        let pending = match deadline.instant() {
-            Some(instant) => self.pending.try_lock_until(instant),
-            None => Some(self.pending.lock()),
-        };
-        let Some(mut pending) = pending else { return Ok(None) };
+        let Some(mut pending) = lock_by(&self.pending, deadline) else { return Ok(None) };
         let mut ready = Vec::new();
         loop {
             let oldest = pending.clients.first_key_value().map(|(number, client)| (*number, client.deadline));

@@ -7,7 +7,7 @@ use crate::pickle::value::PyValue;
 use crate::sys::poll::{self, Interest};
 use crate::sys::stream;
 use crate::sys::time::Deadline;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -60,6 +60,14 @@ pub(super) const MAX_MESSAGE: usize = 256 << 20;
 struct Writer {
     /// Why the other end cannot find the next frame.
     out_of_step: Option<String>,
+}
+
+/// Locks a mutex; `None` = another thread had it locked until the deadline.
+pub(super) fn lock_by<T>(mutex: &Mutex<T>, deadline: Deadline) -> Option<MutexGuard<'_, T>> {
+    match deadline.instant() {
+        Some(instant) => mutex.try_lock_until(instant),
+        None => Some(mutex.lock()),
+    }
 }
 
 impl RemoteConnection {
@@ -165,11 +173,7 @@ impl RemoteConnection {
     }
 
     pub(crate) fn send_by(&self, bytes: &[u8], deadline: Deadline) -> Result<bool, ConnectionError> {
-        let writer = match deadline.instant() {
-            Some(instant) => self.writer.try_lock_until(instant),
-            None => Some(self.writer.lock()),
-        };
-        let Some(mut writer) = writer else { return Ok(false) };
+        let Some(mut writer) = lock_by(&self.writer, deadline) else { return Ok(false) };
         if let Some(text) = &writer.out_of_step {
             return Err(ConnectionError::new(ConnectionKind::OutOfStep { text: text.clone() }));
         }
@@ -226,11 +230,7 @@ impl RemoteConnection {
     }
 
     fn recv_by(&self, most: usize, deadline: Deadline) -> Result<Option<Vec<u8>>, ConnectionError> {
-        let reader = match deadline.instant() {
-            Some(instant) => self.reader.try_lock_until(instant),
-            None => Some(self.reader.lock()),
-        };
-        let Some(mut reader) = reader else { return Ok(None) };
+        let Some(mut reader) = lock_by(&self.reader, deadline) else { return Ok(None) };
         loop {
             match reader.read(self.as_fd(), most)? {
                 Some(message) => return Ok(Some(message)),

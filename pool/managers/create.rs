@@ -1,15 +1,13 @@
 //! Making objects in the server of a manager.
 
-use crate::codec::Payload;
 use crate::error::{Error, ManagerError};
 use crate::heap::block::Block;
 use crate::heap::held;
 use crate::heap::kind::Kind;
-use crate::identity::Entry;
 use crate::managers::handle::ManagerHandle;
 use crate::managers::proxy::Proxy;
-use crate::managers::request::{self, Serve};
-use crate::portable::{Captures, Portable};
+use crate::managers::request::{self};
+use crate::portable::Captures;
 use crate::process::args::{Args, Task};
 
 impl ManagerHandle {
@@ -36,19 +34,11 @@ impl ManagerHandle {
     {
         let () = Captures::<F>::NOTHING;
         let _ = f;
-        self.create_by(request::create_entry::<F, A>(), &args)
-    }
-
-    /// Makes an object by what this descriptor describes.
-    pub(super) fn create_by<T, A: Args>(
-        &self,
-        entry: &'static Entry<Serve>,
-        args: &A,
-    ) -> Result<Proxy<T>, ManagerError> {
+        let entry = request::create_entry::<F, A>();
         let no_memory = |error: Error| ManagerError::new(error.into(), entry.name());
         // It stands for all proxies of the object; so it is there before the object, and as long as it is held.
         let block = Block::new(Kind::Object, 8).map_err(no_memory)?;
-        self.ask::<(), A>(held::word_of(&block), entry, args, self.deadline())?;
+        self.ask::<(), A>(held::word_of(&block), entry, &args, self.deadline())?;
         Ok(Proxy::new(self.clone(), block))
     }
 
@@ -70,15 +60,4 @@ impl ManagerHandle {
     pub fn objects(&self) -> Result<Vec<String>, ManagerError> {
         self.ask(0, request::list_entry(), &(), self.deadline())
     }
-}
-
-/// Makes an object from one argument.
-pub(super) fn made<F, A, T>(manager: &ManagerHandle, f: F, argument: A) -> Result<Proxy<T>, ManagerError>
-where
-    F: Fn(A) -> T + Portable,
-    A: Payload,
-    T: Send + 'static,
-{
-    let _ = f;
-    manager.create_by(request::create_entry::<F, (A,)>(), &(argument,))
 }

@@ -2,7 +2,6 @@
 
 use crate::codec::Payload;
 use crate::error::ManagerError;
-use crate::managers::create::made;
 use crate::managers::handle::ManagerHandle;
 use crate::managers::proxy::{Proxy, typed_proxy};
 use crate::portable::{Captures, Portable};
@@ -47,7 +46,7 @@ impl ManagerHandle {
     {
         let entries: Vec<(K, V)> = entries.into_iter().collect();
         let make = |entries: Vec<(K, V)>| HashMap::from_iter(entries);
-        Ok(DictProxy { proxy: made(self, make, entries)? })
+        Ok(DictProxy { proxy: self.create(make, (entries,))? })
     }
 }
 

@@ -92,7 +92,7 @@ impl ManagerHandle {
 
     /// Until when what begins now may take.
     pub(super) fn deadline(&self) -> Deadline {
-        self.timeout.map_or(Deadline::NEVER, Deadline::after)
+        Deadline::within(self.timeout)
     }
 
     /// Tells it from all others of the tree.

@@ -2,7 +2,6 @@
 
 use crate::codec::Payload;
 use crate::error::ManagerError;
-use crate::managers::create::made;
 use crate::managers::handle::ManagerHandle;
 use crate::managers::proxy::{Proxy, typed_proxy};
 use crate::portable::{Captures, Portable};
@@ -40,7 +39,7 @@ impl ManagerHandle {
     /// See [`Proxy::call`].
     pub fn list<T: Payload + Send>(&self, items: impl IntoIterator<Item = T>) -> Result<ListProxy<T>, ManagerError> {
         let items: Vec<T> = items.into_iter().collect();
-        Ok(ListProxy { proxy: made(self, |items: Vec<T>| items, items)? })
+        Ok(ListProxy { proxy: self.create(|items: Vec<T>| items, (items,))? })
     }
 }
 

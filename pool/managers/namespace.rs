@@ -4,7 +4,6 @@ use crate::codec::Payload;
 use crate::error::ManagerError;
 use crate::managers::handle::ManagerHandle;
 use crate::managers::proxy::{Proxy, typed_proxy};
-use crate::managers::request;
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,13 +51,7 @@ impl ManagerHandle {
     ///
     /// See [`Proxy::call`].
     pub fn namespace(&self) -> Result<NamespaceProxy, ManagerError> {
-        fn make<F: Fn() -> Namespace + Copy + Send + 'static>(
-            manager: &ManagerHandle,
-            _: F,
-        ) -> Result<Proxy<Namespace>, ManagerError> {
-            manager.create_by(request::create_entry::<F, ()>(), &())
-        }
-        Ok(NamespaceProxy { proxy: make(self, Namespace::default)? })
+        Ok(NamespaceProxy { proxy: self.create(Namespace::default, ())? })
     }
 }
 

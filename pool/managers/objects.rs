@@ -121,11 +121,11 @@ impl Objects {
         std::mem::take(&mut *self.by_id.write()).into_values().collect()
     }
 
-    /// The number and type of each object that has a proxy.
-    pub(crate) fn list(&self) -> Vec<(u64, &'static str)> {
+    /// The type of each object that has a proxy.
+    pub(crate) fn list(&self) -> Vec<&'static str> {
         let by_id = self.by_id.read();
         let held = by_id.iter().filter(|(id, _)| held::is_held(**id));
-        held.map(|(id, object)| (*id, object.type_name())).collect()
+        held.map(|(_, object)| object.type_name()).collect()
     }
 }
 

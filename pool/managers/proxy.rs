@@ -197,7 +197,7 @@ impl<T> Proxy<T> {
     }
 
     fn deadline(&self) -> Deadline {
-        self.timeout.map_or(Deadline::NEVER, Deadline::after)
+        Deadline::within(self.timeout)
     }
 }
 

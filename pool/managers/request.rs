@@ -10,7 +10,6 @@ use crate::process::panic::{self, guarded};
 use crate::process::returns::Returns;
 use crate::sys::any::conjure;
 use std::any::type_name;
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// One request, where it is carried out.
@@ -31,15 +30,11 @@ impl Callable for Serve {
 
 /// The descriptor of a function that makes an object.
 pub(crate) fn create_entry<F: Task<A, Output: Send>, A: Args>() -> &'static Entry<Serve> {
-    struct Holder<F, A>(PhantomData<(F, A)>);
-    impl<F: Task<A, Output: Send>, A: Args> Holder<F, A> {
-        const ENTRY: &'static Entry<Serve> = &Entry::new(type_name::<F>, create::<F, A>);
-    }
-    Holder::<F, A>::ENTRY
+    const { &Entry::new(type_name::<F>, create::<F, A>) }
 }
 
 fn create<F: Task<A, Output: Send>, A: Args>(call: &Call<'_>, reader: &mut Reader<'_>) -> Result<Packed, ManagerKind> {
-    let args = A::decode(reader).map_err(|error| ManagerKind::Decode { text: error.0 })?;
+    let args = A::decode(reader).map_err(damaged)?;
     let object = Object::new(conjure::<F>().call(&(), &mut (), args));
     call.objects.insert(call.object, object);
     reply(&())
@@ -53,11 +48,7 @@ where
     T: 'static,
     J: Returns<F::Output>,
 {
-    struct Holder<F, A, T, J>(PhantomData<(F, A, T, J)>);
-    impl<F: Task<A, OnState<T>>, A: Args, T: 'static, J: Returns<F::Output>> Holder<F, A, T, J> {
-        const ENTRY: &'static Entry<Serve> = &Entry::new(type_name::<F>, call_object::<F, A, T, J>);
-    }
-    Holder::<F, A, T, J>::ENTRY
+    const { &Entry::new(type_name::<F>, call_object::<F, A, T, J>) }
 }
 
 fn call_object<F, A, T, J>(call: &Call<'_>, reader: &mut Reader<'_>) -> Result<Packed, ManagerKind>
@@ -68,7 +59,7 @@ where
     J: Returns<F::Output>,
 {
     // The user's `Deserialize` and `Serialize` run while nobody waits for the object because of them.
-    let args = A::decode(reader).map_err(|error| ManagerKind::Decode { text: error.0 })?;
+    let args = A::decode(reader).map_err(damaged)?;
     let object = call.objects.find(call.object)?;
     let returned = object.with(call.is_abandoned, |object: &mut T| conjure::<F>().call(&(), object, args))?;
     drop(object);
@@ -77,15 +68,11 @@ where
 
 /// The descriptor of a function that makes no object and is called on none.
 pub(crate) fn run_entry<F: Task<A, Output: Payload>, A: Args>() -> &'static Entry<Serve> {
-    struct Holder<F, A>(PhantomData<(F, A)>);
-    impl<F: Task<A, Output: Payload>, A: Args> Holder<F, A> {
-        const ENTRY: &'static Entry<Serve> = &Entry::new(type_name::<F>, run::<F, A>);
-    }
-    Holder::<F, A>::ENTRY
+    const { &Entry::new(type_name::<F>, run::<F, A>) }
 }
 
 fn run<F: Task<A, Output: Payload>, A: Args>(_: &Call<'_>, reader: &mut Reader<'_>) -> Result<Packed, ManagerKind> {
-    let args = A::decode(reader).map_err(|error| ManagerKind::Decode { text: error.0 })?;
+    let args = A::decode(reader).map_err(damaged)?;
     reply(&conjure::<F>().call(&(), &mut (), args))
 }
 
@@ -96,7 +83,7 @@ pub(crate) fn list_entry() -> &'static Entry<Serve> {
 }
 
 fn list(call: &Call<'_>, _: &mut Reader<'_>) -> Result<Packed, ManagerKind> {
-    let names = call.objects.list().into_iter().map(|(_, name)| name.to_owned());
+    let names = call.objects.list().into_iter().map(str::to_owned);
     reply(&names.collect::<Vec<String>>())
 }
 
@@ -130,7 +117,7 @@ fn try_carry_out(
     reader: &mut Reader<'_>,
     is_abandoned: &dyn Fn() -> bool,
 ) -> Result<Packed, ManagerKind> {
-    let mut word = || codec::decode(reader).map_err(|error| ManagerKind::Decode { text: error.0 });
+    let mut word = || codec::decode(reader).map_err(damaged);
     let (object, delta, signature) = (word()?, word()?, word()?);
     let entry = FnRef::Offset { delta, signature }.resolve::<Serve>();
     let entry = entry.map_err(|text| ManagerKind::Decode { text })?;
@@ -159,13 +146,17 @@ pub(crate) fn failure(kind: &ManagerKind) -> Packed {
     packed.unwrap_or_default()
 }
 
+#[cold]
+fn damaged(error: codec::CodecError) -> ManagerKind {
+    ManagerKind::Decode { text: error.0 }
+}
+
 /// Reads a reply.
 ///
 /// # Errors
 ///
 /// What it tells of, or that it is none of this type.
 pub(crate) fn read<R: Payload>(reader: &mut Reader<'_>) -> Result<R, ManagerKind> {
-    let damaged = |error: codec::CodecError| ManagerKind::Decode { text: error.0 };
     match codec::decode::<u8>(reader).map_err(damaged)? {
         DONE => panic::decode(reader).map_err(damaged),
         _ => Err(codec::decode(reader).unwrap_or_else(damaged)),

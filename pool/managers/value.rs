@@ -2,7 +2,6 @@
 
 use crate::codec::Payload;
 use crate::error::ManagerError;
-use crate::managers::create::made;
 use crate::managers::handle::ManagerHandle;
 use crate::managers::proxy::{Proxy, typed_proxy};
 use crate::portable::{Captures, Portable};
@@ -37,7 +36,7 @@ impl ManagerHandle {
     ///
     /// See [`Proxy::call`].
     pub fn value<T: Payload + Send>(&self, value: T) -> Result<ValueProxy<T>, ManagerError> {
-        Ok(ValueProxy { proxy: made(self, |value: T| value, value)? })
+        Ok(ValueProxy { proxy: self.create(|value: T| value, (value,))? })
     }
 }
 

@@ -16,17 +16,14 @@ impl IntoDeserializer<'_, Failure> for Deserializer {
     }
 }
 
-fn sequence<'de, V: Visitor<'de>>(items: Vec<PyValue>, visitor: V) -> Result<V::Value, Failure> {
-    let mut items: SeqDeserializer<_, Failure> = SeqDeserializer::new(items.into_iter().map(Deserializer));
+fn sequence<'de, T, V>(items: impl Iterator<Item = T>, visitor: V) -> Result<V::Value, Failure>
+where
+    T: IntoDeserializer<'de, Failure>,
+    V: Visitor<'de>,
+{
+    let mut items: SeqDeserializer<_, Failure> = SeqDeserializer::new(items);
     let value = visitor.visit_seq(&mut items)?;
     items.end()?;
-    Ok(value)
-}
-
-fn bytes_as_sequence<'de, V: Visitor<'de>>(bytes: Vec<u8>, visitor: V) -> Result<V::Value, Failure> {
-    let mut bytes: SeqDeserializer<_, Failure> = SeqDeserializer::new(bytes.into_iter());
-    let value = visitor.visit_seq(&mut bytes)?;
-    bytes.end()?;
     Ok(value)
 }
 
@@ -59,7 +56,7 @@ impl<'de> de::Deserializer<'de> for Deserializer {
             PyValue::Str(text) => visitor.visit_string(text),
             PyValue::Bytes(bytes) | PyValue::ByteArray(bytes) => visitor.visit_byte_buf(bytes),
             PyValue::List(items) | PyValue::Tuple(items) | PyValue::Set(items) | PyValue::FrozenSet(items) => {
-                sequence(items, visitor)
+                sequence(items.into_iter().map(Deserializer), visitor)
             }
             PyValue::Dict(items) => {
                 let items = items.into_iter().map(|(key, value)| (Deserializer(key), Deserializer(value)));
@@ -81,7 +78,7 @@ impl<'de> de::Deserializer<'de> for Deserializer {
     // Bytes are a list of numbers to serde.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         match self.0 {
-            PyValue::Bytes(bytes) | PyValue::ByteArray(bytes) => bytes_as_sequence(bytes, visitor),
+            PyValue::Bytes(bytes) | PyValue::ByteArray(bytes) => sequence(bytes.into_iter(), visitor),
             _ => self.deserialize_any(visitor),
         }
     }

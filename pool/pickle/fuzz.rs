@@ -5,7 +5,7 @@ use super::value::PyValue;
 use crate::sys::fuzz::{Random, fuzz, within};
 
 /// What a pickle may cost in memory: the tree, what calls copy, and the value; see [`PyValue::from_pickle`].
-fn worth(pickle: &[u8]) -> usize {
+pub(crate) fn worth(pickle: &[u8]) -> usize {
     (32 << 20) + 256 * pickle.len() + 4096
 }
 

@@ -123,7 +123,7 @@ impl<'a> Machine<'a> {
             b'2' => self.top().map(|id| self.stack.push(id))?,
             0x94 => {
                 let number = u32::try_from(self.memo.dense.len() + self.memo.sparse.len()).map_err(|_| too_many())?;
-                self.top().map(|id| self.memo.put(number, id))?;
+                self.remember(number)?;
             }
             b'q' => self.array().map(|[number]| u32::from(number)).and_then(|number| self.remember(number))?,
             b'r' => self.array().map(u32::from_le_bytes).and_then(|number| self.remember(number))?,

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use std::any::type_name;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -60,11 +59,7 @@ impl Callable for Run {
 
 /// The descriptor of a function that is called with the arguments `A`; `J` says what its return value means.
 pub(crate) fn function_entry<F: Task<A>, A: Args, J: Returns<F::Output>>() -> &'static Entry<Run> {
-    struct Holder<F, A, J>(PhantomData<(F, A, J)>);
-    impl<F: Task<A>, A: Args, J: Returns<F::Output>> Holder<F, A, J> {
-        const ENTRY: &'static Entry<Run> = &Entry::new(type_name::<F>, run::<F, A, J>);
-    }
-    Holder::<F, A, J>::ENTRY
+    const { &Entry::new(type_name::<F>, run::<F, A, J>) }
 }
 
 fn run<F: Task<A>, A: Args, J: Returns<F::Output>>(reader: &mut Reader<'_>) -> Result<Packed, Failure> {

@@ -15,7 +15,6 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::any::type_name;
 use std::fmt;
-use std::marker::PhantomData;
 use std::time::Duration;
 
 /// A place where a number of processes or threads wait for each other: Python's `multiprocessing.Barrier`.
@@ -58,11 +57,7 @@ impl Callable for Action {
 }
 
 fn entry<F: Fn() + Portable>() -> &'static Entry<Action> {
-    struct Holder<F>(PhantomData<F>);
-    impl<F: Fn() + Portable> Holder<F> {
-        const ENTRY: &'static Entry<Action> = &Entry::new(type_name::<F>, run::<F>);
-    }
-    Holder::<F>::ENTRY
+    const { &Entry::new(type_name::<F>, run::<F>) }
 }
 
 fn run<F: Fn() + Portable>() {
@@ -158,7 +153,7 @@ impl Barrier {
     ///
     /// Waits as long as parties are missing, unless the barrier has a [timeout](Barrier::with_timeout).
     pub fn wait(&self) -> Result<usize, BrokenBarrierError> {
-        self.wait_until(self.timeout.map_or(Deadline::NEVER, Deadline::after))
+        self.wait_until(Deadline::within(self.timeout))
     }
 
     /// Like [`Barrier::wait`], for at most `timeout`; if it passes, the barrier breaks for all.

@@ -17,6 +17,11 @@ impl Deadline {
         Deadline::since(Instant::now(), timeout)
     }
 
+    /// `timeout` from now, if there is one.
+    pub(crate) fn within(timeout: Option<Duration>) -> Deadline {
+        timeout.map_or(Deadline::NEVER, Deadline::after)
+    }
+
     /// `timeout` from `start`.
     pub(crate) fn since(start: Instant, timeout: Duration) -> Deadline {
         Deadline(start.checked_add(timeout))

@@ -13,7 +13,6 @@ use crate::sys::child::own_pid;
 use serde::{Deserialize, Serialize};
 use std::any::{Any, type_name};
 use std::error::Error as StdError;
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -148,11 +147,7 @@ impl<R: Completion> Keeps<R> for Nothing {
 
 /// The descriptor of a function for a routine; `J` says what its return value means.
 pub(crate) fn entry<F: Task<A>, A: Args, J: Keeps<F::Output>>() -> &'static Entry<Call> {
-    struct Holder<F, A, J>(PhantomData<(F, A, J)>);
-    impl<F: Task<A>, A: Args, J: Keeps<F::Output>> Holder<F, A, J> {
-        const ENTRY: &'static Entry<Call> = &Entry::new(type_name::<F>, call::<F, A, J>);
-    }
-    Holder::<F, A, J>::ENTRY
+    const { &Entry::new(type_name::<F>, call::<F, A, J>) }
 }
 
 fn call<F: Task<A>, A: Args, J: Keeps<F::Output>>(reader: &mut Reader<'_>) -> Result<Box<dyn Any>, Failure> {

@@ -147,11 +147,7 @@ where
 
 /// The descriptor by which a worker finds [`run`] for a shape, and for what its function's return value means.
 pub(crate) fn entry<K: Shape, J: Returns<K::Output>>() -> &'static Entry<Run> {
-    struct Holder<K, J>(PhantomData<(K, J)>);
-    impl<K: Shape, J: Returns<K::Output>> Holder<K, J> {
-        const ENTRY: &'static Entry<Run> = &Entry::new(K::name, run::<K, J>);
-    }
-    Holder::<K, J>::ENTRY
+    const { &Entry::new(K::name, run::<K, J>) }
 }
 
 /// Runs the tasks of one frame in a worker.

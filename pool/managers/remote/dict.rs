@@ -1,7 +1,7 @@
 //! [`RemoteDict`]: a dict that a manager of another program holds.
 
 use super::manager::RemoteManager;
-use super::proxy::{RemoteProxy, remote_type};
+use super::proxy::{RemoteProxy, remote_type, unless};
 use crate::error::RemoteCallError;
 use crate::pickle::value::PyValue;
 use serde::{Serialize, de::DeserializeOwned};
@@ -36,15 +36,6 @@ impl RemoteProxy {
     }
 }
 
-/// `None` instead of a `KeyError`.
-fn found<R>(result: Result<R, RemoteCallError>) -> Result<Option<R>, RemoteCallError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.exception() == Some("KeyError") => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 impl<K, V> RemoteDict<K, V>
 where
     K: Serialize + DeserializeOwned + 'static,
@@ -56,7 +47,7 @@ where
     ///
     /// As [`RemoteProxy::call`].
     pub fn get(&self, key: K) -> Result<Option<V>, RemoteCallError> {
-        found(self.call("__getitem__", (key,)))
+        unless("KeyError", self.call("__getitem__", (key,)))
     }
 
     /// Sets the value of a key: `dict[key] = value`.
@@ -74,7 +65,7 @@ where
     ///
     /// As [`RemoteProxy::call`].
     pub fn remove(&self, key: K) -> Result<Option<V>, RemoteCallError> {
-        found(self.call("pop", (key,)))
+        unless("KeyError", self.call("pop", (key,)))
     }
 
     /// Returns the value of a key, after setting it if the key has none: `dict.setdefault(key, value)`.

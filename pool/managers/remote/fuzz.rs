@@ -1,7 +1,7 @@
 //! Requests and answers as they are sent, and spoiled: each is one or an error.
 
 use super::wire::{self, Answer, Request};
-use crate::pickle::fuzz::value;
+use crate::pickle::fuzz::{value, worth};
 use crate::pickle::value::PyValue;
 use crate::sys::fuzz::{Random, fuzz, within};
 
@@ -31,7 +31,7 @@ fn a_message_is_a_request_or_an_answer_or_an_error() {
         |(), random| {
             let mut bytes = message(random);
             random.spoil(&mut bytes);
-            within((32 << 20) + 256 * bytes.len() + 4096, &bytes, || {
+            within(worth(&bytes), &bytes, || {
                 // What is read can be written again, and is the same then.
                 if let Ok(request) = Request::read(&bytes) {
                     let shown = format!("{request:?}");

@@ -1,7 +1,7 @@
 //! [`RemoteList`]: a list that a manager of another program holds.
 
 use super::manager::RemoteManager;
-use super::proxy::{RemoteProxy, remote_type};
+use super::proxy::{RemoteProxy, remote_type, unless};
 use crate::error::RemoteCallError;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
@@ -90,11 +90,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
     ///
     /// As [`RemoteProxy::call`].
     pub fn pop(&self) -> Result<Option<T>, RemoteCallError> {
-        match self.call("pop", ()) {
-            Ok(item) => Ok(Some(item)),
-            Err(error) if error.exception() == Some("IndexError") => Ok(None),
-            Err(error) => Err(error),
-        }
+        unless("IndexError", self.call("pop", ()))
     }
 
     /// Removes the item at that place and returns it: `list.pop(at)`.

@@ -54,7 +54,7 @@ impl RemoteLock {
     ///
     /// As [`RemoteProxy::call`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<bool, RemoteCallError> {
-        self.call_patiently("acquire", (true, timeout.as_secs_f64()), Some(timeout))
+        self.call_patiently("acquire", (true, timeout.as_secs_f64()), timeout)
     }
 
     /// Unlocks the lock.
@@ -133,7 +133,7 @@ impl RemoteEvent {
     ///
     /// As [`RemoteProxy::call`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, RemoteCallError> {
-        self.call_patiently("wait", (timeout.as_secs_f64(),), Some(timeout))
+        self.call_patiently("wait", (timeout.as_secs_f64(),), timeout)
     }
 }
 

@@ -136,10 +136,7 @@ impl RemoteManager {
         let message = request.write().map_err(|failure| encode(&failure, method))?;
         let deadline = Deadline::after(timeout);
         let connection = self.open(method, timeout)?;
-        match ask(&connection, &message, method, deadline)? {
-            Answer::Returned(value) => Ok(value),
-            other => Err(refusal(other, method)),
-        }
+        returned(ask(&connection, &message, method, deadline)?, method)
     }
 
     fn open(&self, method: &str, timeout: Duration) -> Result<RemoteConnection, RemoteCallError> {
@@ -173,10 +170,8 @@ impl RemoteManager {
         let name = std::thread::current().name().unwrap_or("a thread").to_owned();
         let request = Request::of_server("accept_connection", vec![name.into()]);
         let message = request.write().map_err(|failure| encode(&failure, method))?;
-        match ask(&connection, &message, method, Deadline::after(timeout))? {
-            Answer::Returned(_) => Ok(connection),
-            other => Err(refusal(other, method)),
-        }
+        returned(ask(&connection, &message, method, Deadline::after(timeout))?, method)?;
+        Ok(connection)
     }
 
     fn take_held(&self) -> Option<RemoteConnection> {
@@ -248,10 +243,8 @@ impl RemoteManagerBuilder {
         // Here, and not at the first call, it shows whether the key is right.
         let connection = inner.client.connect(&inner.address, &inner.key)?;
         let message = Request::of_server("dummy", vec![]).write().map_err(|failure| encode(&failure, "dummy"))?;
-        match ask(&connection, &message, "dummy", Deadline::after(timeout))? {
-            Answer::Returned(_) => Ok(RemoteManager { inner: Arc::new(inner) }),
-            other => Err(refusal(other, "dummy").into()),
-        }
+        returned(ask(&connection, &message, "dummy", Deadline::after(timeout))?, "dummy")?;
+        Ok(RemoteManager { inner: Arc::new(inner) })
     }
 }
 
@@ -266,16 +259,15 @@ fn ask(
     if !connection.send_by(message, deadline).map_err(|error| broken(error, method))? {
         return Err(too_late());
     }
-    loop {
-        let answer = connection.recv_value_by(deadline).map_err(|error| broken(error, method))?;
-        match answer {
-            Some(bytes) => {
-                return Answer::read(&bytes)
-                    .map_err(|failure| decode(ConnectionError::decode(failure.to_string()), method));
-            }
-            None if deadline.passed() => return Err(too_late()),
-            None => {}
-        }
+    let answer = connection.recv_value_by(deadline).map_err(|error| broken(error, method))?.ok_or_else(too_late)?;
+    Answer::read(&answer).map_err(|failure| decode(ConnectionError::decode(failure.to_string()), method))
+}
+
+/// The value that an answer is.
+pub(super) fn returned(answer: Answer, method: &str) -> Result<PyValue, RemoteCallError> {
+    match answer {
+        Answer::Returned(value) => Ok(value),
+        other => Err(refusal(other, method)),
     }
 }
 

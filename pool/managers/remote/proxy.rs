@@ -1,6 +1,6 @@
 //! [`RemoteProxy`]: an object that a manager of another program holds.
 
-use super::manager::{RemoteManager, decode, refusal, tuple};
+use super::manager::{RemoteManager, decode, refusal, returned, tuple};
 use super::wire::{Answer, Created, Request};
 use crate::error::RemoteCallError;
 use crate::pickle::value::PyValue;
@@ -42,6 +42,15 @@ struct Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.manager.let_go(&self.created.ident);
+    }
+}
+
+/// `None` = the method has raised this exception.
+pub(super) fn unless<R>(exception: &str, result: Result<R, RemoteCallError>) -> Result<Option<R>, RemoteCallError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.exception() == Some(exception) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -89,10 +98,8 @@ impl RemoteProxy {
         kwargs: impl IntoIterator<Item = (&'static str, PyValue)>,
     ) -> Result<R, RemoteCallError> {
         let kwargs = kwargs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        match self.ask(method, tuple(&args, method)?, kwargs, self.deadline())? {
-            Answer::Returned(value) => value.extract().map_err(|error| decode(error, method)),
-            other => Err(refusal(other, method)),
-        }
+        let answer = self.ask(method, tuple(&args, method)?, kwargs, self.deadline())?;
+        returned(answer, method)?.extract().map_err(|error| decode(error, method))
     }
 
     /// Calls a method whose result stays with the manager as an object: Python's iterator of a dict, say.
@@ -112,13 +119,11 @@ impl RemoteProxy {
         &self,
         method: &str,
         args: impl Args + Serialize,
-        patience: Option<Duration>,
+        patience: Duration,
     ) -> Result<R, RemoteCallError> {
-        let own = patience.map_or(Deadline::NEVER, |patience| Deadline::after(patience.saturating_add(SLACK)));
-        match self.ask(method, tuple(&args, method)?, Vec::new(), self.deadline().earlier(own))? {
-            Answer::Returned(value) => value.extract().map_err(|error| decode(error, method)),
-            other => Err(refusal(other, method)),
-        }
+        let deadline = self.deadline().earlier(Deadline::after(patience.saturating_add(SLACK)));
+        let answer = self.ask(method, tuple(&args, method)?, Vec::new(), deadline)?;
+        returned(answer, method)?.extract().map_err(|error| decode(error, method))
     }
 
     /// Returns a copy of the object as a whole, if it is a plain value (a list, a dict): Python's `proxy._getvalue()`.
@@ -162,7 +167,7 @@ impl RemoteProxy {
     }
 
     fn deadline(&self) -> Deadline {
-        self.timeout.map_or(Deadline::NEVER, Deadline::after)
+        Deadline::within(self.timeout)
     }
 
     fn ask(

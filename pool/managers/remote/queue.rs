@@ -1,7 +1,7 @@
 //! [`RemoteQueue`]: a queue that a manager of another program holds.
 
 use super::manager::RemoteManager;
-use super::proxy::{RemoteProxy, remote_type};
+use super::proxy::{RemoteProxy, remote_type, unless};
 use crate::error::RemoteCallError;
 use serde::{Serialize, de::DeserializeOwned};
 use std::marker::PhantomData;
@@ -35,15 +35,6 @@ impl RemoteProxy {
     }
 }
 
-/// What a method says by this exception.
-fn unless<R>(exception: &str, result: Result<R, RemoteCallError>) -> Result<Option<R>, RemoteCallError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.exception() == Some(exception) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
     /// Puts an item, as soon as there is room.
     ///
@@ -69,7 +60,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
     ///
     /// As [`RemoteProxy::call`].
     pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<bool, RemoteCallError> {
-        let put = self.call_patiently("put", (item, true, timeout.as_secs_f64()), Some(timeout));
+        let put = self.call_patiently("put", (item, true, timeout.as_secs_f64()), timeout);
         Ok(unless("queue.Full", put)?.is_some_and(|()| true))
     }
 
@@ -97,7 +88,7 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteQueue<T> {
     ///
     /// As [`RemoteQueue::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Option<T>, RemoteCallError> {
-        unless("queue.Empty", self.call_patiently("get", (true, timeout.as_secs_f64()), Some(timeout)))
+        unless("queue.Empty", self.call_patiently("get", (true, timeout.as_secs_f64()), timeout))
     }
 
     /// Returns how many items are in the queue.

@@ -188,8 +188,14 @@ impl Shared {
         match &*request.name {
             "dummy" | "shutdown" => Ok(PyValue::None),
             "create" => self.create(request),
-            "incref" => Ok(self.objects.count(&object(&request.args)?).map(|()| PyValue::None)?),
-            "decref" => Ok(self.objects.discount(&object(&request.args)?).map(|()| PyValue::None)?),
+            "incref" => {
+                self.objects.count(&object(&request.args)?)?;
+                Ok(PyValue::None)
+            }
+            "decref" => {
+                self.objects.discount(&object(&request.args)?)?;
+                Ok(PyValue::None)
+            }
             "get_methods" => Ok(PyValue::Tuple(self.objects.get(&object(&request.args)?)?.methods())),
             "number_of_objects" => Ok((self.objects.len() as u64).into()),
             "debug_info" => Ok(self.objects.describe()),
