@@ -21,6 +21,7 @@
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
 //! | [`PoolBuilder::state`], [`Pool::on_state`] | data of each worker that its tasks change |
 //! | [`Pool::resize`] | more or fewer workers |
+//! | [`worker_number`], [`PoolBuilder::env_each`] | which worker this is, and an environment for each |
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
 //! | [`Call::progress`], [`Progress`] | how far a call has come; `Call::progress_bar` with the feature `indicatif` |
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`JobStats`], [`SlowTask`] | what a pool, its workers and its calls have done so far |
@@ -136,6 +137,7 @@ pub use crate::engine::call::job_stats::{JobStats, SlowTask};
 pub use crate::engine::call::progress::Progress;
 pub use crate::engine::core::stats::{PoolStats, WorkerStats};
 pub use crate::engine::watch::output::OutputLine;
+pub use crate::engine::worker::number::worker_number;
 pub use crate::error::{
     BrokenBarrierError, CollectionError, Error, GetError, LockError, ManagerError, ProcessError, PutError, RemoteError,
     Result, TaskError,

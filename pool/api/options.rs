@@ -5,7 +5,7 @@ use crate::engine::core::scaling::check_count;
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::workforce::RecyclePolicy;
 use crate::engine::launch::launcher::Launcher;
-use crate::engine::launch::spawn::{Spawn, no_ring};
+use crate::engine::launch::spawn::{EnvEach, Environment, Spawn, Variables, no_ring};
 use crate::engine::launch::threads::Threads;
 use crate::engine::watch::output::{Capture, Handler};
 use crate::engine::watch::trace::Trace;
@@ -20,7 +20,6 @@ use crate::sys::cpu::cpu_count;
 use crate::sys::fork::fork_generation;
 use crate::sys::memory;
 use parking_lot::{Condvar, Mutex};
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,12 +66,13 @@ impl Default for Options {
 #[derive(Debug, Default)]
 pub(super) struct WorkerEnv {
     pub(super) affinity: CpuAffinity,
-    pub(super) variables: Vec<(OsString, OsString)>,
+    pub(super) variables: Variables,
+    pub(super) each: Option<EnvEach>,
     pub(super) output: Option<Handler>,
 }
 
-/// The CPUs, the variables, and what reads the output.
-type Unpacked = (Vec<usize>, Vec<(OsString, OsString)>, Option<Arc<Capture>>);
+/// The CPUs, the environment, and what reads the output.
+type Unpacked = (Vec<usize>, Environment, Option<Arc<Capture>>);
 
 impl WorkerEnv {
     /// Makes of the options what a launcher needs.
@@ -81,15 +81,9 @@ impl WorkerEnv {
     ///
     /// There is no such CPU, a variable that no environment can have, or no descriptor left.
     fn unpack(self) -> Result<Unpacked> {
-        let bad = |text: &OsString| text.as_encoded_bytes().contains(&0);
-        for (key, value) in &self.variables {
-            if key.is_empty() || key.as_encoded_bytes().contains(&b'=') || bad(key) || bad(value) {
-                let text = "a name must not be empty or contain `=` or NUL, and a value must not contain NUL";
-                return Err(Error::invalid_argument(format!("invalid environment variable {key:?}: {text}")));
-            }
-        }
+        let environment = Environment::new(self.variables, self.each)?;
         let capture = self.output.map(Capture::start).transpose()?.map(Arc::new);
-        Ok((self.affinity.cpus()?, self.variables, capture))
+        Ok((self.affinity.cpus()?, environment, capture))
     }
 }
 
@@ -110,10 +104,11 @@ impl Options {
 
     /// Refuses what only processes can have.
     fn check_threads(&self) -> Result<()> {
-        let WorkerEnv { affinity, variables, output } = &self.env;
+        let WorkerEnv { affinity, variables, each, output } = &self.env;
         let given = [
             ("link", self.link != LinkKind::default()),
             ("env", !variables.is_empty()),
+            ("env_each", each.is_some()),
             ("cpu_affinity", *affinity != CpuAffinity::default()),
             ("capture_output", output.is_some()),
             ("max_memory_per_child", self.recycle.memory.is_some()),
@@ -140,7 +135,7 @@ impl Options {
         if self.on_threads {
             self.check_threads()?;
         }
-        let (cpus, variables, capture) = self.env.unpack()?;
+        let (cpus, env, capture) = self.env.unpack()?;
         let (file, memory) = match self.link {
             LinkKind::Ring => {
                 let (file, memory) =
@@ -164,10 +159,11 @@ impl Options {
                 pins,
                 limits: self.limits,
                 cpus,
-                variables,
+                env,
                 capture: capture.clone(),
             })
         };
+        launcher.prepare(processes)?;
         let trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
         let core = Core::new(processes, self.recycle, trace);
         let engine = Arc::new(Engine {

@@ -2,7 +2,10 @@
 
 use crate::api::affinity::CpuAffinity;
 use crate::api::builder::PoolBuilder;
+use crate::engine::launch::spawn::EnvEach;
 use crate::engine::watch::output::{Handler, OutputLine};
+#[cfg(doc)]
+use crate::engine::worker::number::worker_number;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::TaskError;
@@ -33,6 +36,37 @@ impl<S> PoolBuilder<S> {
     /// A name or a value that no environment can have is [`Error::is_invalid_argument`] of [`PoolBuilder::build`].
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.options.env.variables.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets environment variables of each worker by its number, which counts from 0 and is [`worker_number`] in the worker:
+    /// for what every worker must have for itself, such as a GPU.
+    ///
+    /// ```
+    /// use multiproc::{Pool, worker_number};
+    ///
+    /// let gpu = |number: usize| [("CUDA_VISIBLE_DEVICES", number.to_string())];
+    /// let pool = Pool::builder().processes(2).env_each(gpu).build()?;
+    /// let look = |_: u32| (std::env::var("CUDA_VISIBLE_DEVICES").unwrap(), worker_number().unwrap());
+    /// assert!(pool.map(look, 0..8)?.iter().all(|(gpu, number)| *gpu == number.to_string()));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// `f` is called once for each number, by [`PoolBuilder::build`] or by the [`Pool::resize`](crate::Pool::resize) that
+    /// first needs the number. A worker that replaces another one has the same variables. They count before those of
+    /// [`PoolBuilder::env`].
+    ///
+    /// A name or a value that no environment can have is [`Error::is_invalid_argument`] of `build` or `resize`, and a panic
+    /// of `f` comes out of them.
+    pub fn env_each<F, I, K, V>(mut self, f: F) -> Self
+    where
+        F: Fn(usize) -> I + Send + Sync + 'static,
+        I: IntoIterator<Item = (K, V)>,
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let each = move |number| f(number).into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        self.options.env.each = Some(EnvEach(Box::new(each)));
         self
     }
 

@@ -4,7 +4,7 @@ use crate::common::alone::{alone, is_program, program};
 use crate::common::links::on_each_link;
 use crate::common::proc::{eventually, holdings};
 use crate::common::watchdog::watchdog;
-use multiproc::{OutputLine, Pool, PoolBuilder};
+use multiproc::{OutputLine, Pool, PoolBuilder, worker_number};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -222,4 +222,75 @@ fn reading_output_leaves_nothing_behind() {
     let before = holdings();
     (0..5).for_each(|_| round());
     assert!(eventually(Duration::from_secs(10), || holdings() == before), "{before:?} {:?}", holdings());
+}
+
+/// The number of the worker, what `env_each` has set, and the process.
+fn place(_: u32) -> (usize, String, u32) {
+    (worker_number().unwrap(), std::env::var("PLACE").unwrap(), std::process::id())
+}
+
+#[test]
+fn a_number_belongs_to_a_place_and_passes_to_the_replacement() {
+    on_each_link(60, |builder| {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let ask = Arc::clone(&asked);
+        let each = move |number: usize| {
+            ask.lock().unwrap().push(number);
+            [("PLACE", format!("place {number}")), ("COMMON", "mine".to_owned())]
+        };
+        let pool = builder().processes(2).env("COMMON", "all").env_each(each).build().unwrap();
+        assert_eq!(*asked.lock().unwrap(), [0, 1]);
+        assert_eq!(pool.apply(|| std::env::var("COMMON").unwrap(), ()).unwrap(), "mine");
+        let mut pids: [Vec<u32>; 3] = Default::default();
+        for round in 0..30 {
+            if round == 20 {
+                pool.resize(3).unwrap();
+                assert_eq!(*asked.lock().unwrap(), [0, 1, 2]);
+            }
+            for (number, name, pid) in pool.map(place, 0..8).unwrap() {
+                assert_eq!(name, format!("place {number}"));
+                if pids[number].last() != Some(&pid) {
+                    pids[number].push(pid);
+                }
+            }
+            // Kills whoever takes it: the next worker at that place has the number.
+            assert!(pool.apply(|| -> () { std::process::abort() }, ()).unwrap_err().task().unwrap().is_worker_lost());
+        }
+        let all: std::collections::HashSet<u32> = pids.iter().flatten().copied().collect();
+        assert_eq!(all.len(), pids.iter().map(Vec::len).sum::<usize>(), "a process had two numbers: {pids:?}");
+        assert!(pids[0].len() + pids[1].len() > 2, "{pids:?}");
+        assert_eq!(worker_number(), None);
+    });
+}
+
+#[test]
+fn a_number_is_there_in_routines_and_on_threads_and_nowhere_else() {
+    let _watchdog = watchdog(60);
+    let pool = Pool::builder().processes(2).state(|| worker_number().unwrap(), ()).build().unwrap();
+    let look = |made: &mut usize, _: u32| {
+        let there = std::thread::spawn(worker_number).join().unwrap();
+        let inner = Pool::new(1).unwrap().apply(worker_number, ()).unwrap();
+        let process = multiproc::Process::spawn(worker_number, ()).unwrap().join().unwrap();
+        (*made, worker_number(), there, inner, process)
+    };
+    for (made, own, there, inner, process) in pool.on_state().tasks(look, 0..6).run().unwrap() {
+        assert_eq!((own, there, inner, process), (Some(made), Some(made), Some(0), None));
+    }
+    let threads = Pool::builder().processes(2).state(worker_number, ()).build_threads().unwrap();
+    for (made, own) in threads.on_state().tasks(|made, _: u32| (*made, worker_number()), 0..6).run().unwrap() {
+        assert!(made == own && own.is_some_and(|number| number < 2));
+    }
+}
+
+#[test]
+fn variables_of_each_that_make_no_sense_are_refused_where_they_are_needed() {
+    let _watchdog = watchdog(60);
+    let wrong = |number: usize| [(if number < 2 { "FINE" } else { "A=B" }, "x")];
+    let error = Pool::builder().processes(3).env_each(wrong).build().unwrap_err();
+    assert!(error.is_invalid_argument(), "{error}");
+    let pool = Pool::builder().processes(2).env_each(wrong).build().unwrap();
+    assert!(pool.resize(3).unwrap_err().is_invalid_argument());
+    assert_eq!((pool.processes(), pool.apply(|| 1, ()).unwrap()), (2, 1));
+    let error = Pool::builder().env_each(wrong).build_threads().unwrap_err();
+    assert!(error.is_invalid_argument() && error.to_string().contains("env_each"), "{error}");
 }

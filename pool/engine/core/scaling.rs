@@ -36,6 +36,7 @@ impl Engine {
     pub(crate) fn resize(self: &Arc<Self>, workers: usize) -> Result<(), Error> {
         check_count(workers)?;
         self.check_generation()?;
+        self.launcher.prepare(workers)?;
         let mut core = self.core.lock();
         core.check_open()?;
         core.workers.set_target(workers);

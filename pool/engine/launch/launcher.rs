@@ -7,6 +7,17 @@ use crate::process::start::News;
 
 /// Makes worker processes, wherever they are to run.
 pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
+    /// Makes what workers of the places below `workers` need that only code of the user's can tell. Called before a place is
+    /// launched for the first time, without any lock.
+    ///
+    /// # Errors
+    ///
+    /// What the user's code has told makes no sense.
+    fn prepare(&self, workers: usize) -> Result<(), Error> {
+        let _ = workers;
+        Ok(())
+    }
+
     /// Starts a worker for a place and gives the pool's ends of it; `tell` hears what becomes of it, on another
     /// thread. The worker takes frames from the moment it is ready.
     ///

@@ -14,7 +14,9 @@ use crate::ipc::{channel, ring};
 use crate::process::role::Host;
 use crate::process::start::{News, Start, control_pair};
 use crate::sys::child::SpawnOptions;
+use parking_lot::Mutex;
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -36,12 +38,83 @@ pub(crate) struct Spawn {
     pub(crate) limits: Limits,
     /// Workers are pinned to these CPUs, in turn.
     pub(crate) cpus: Vec<usize>,
-    /// Environment variables of workers.
-    pub(crate) variables: Vec<(OsString, OsString)>,
+    pub(crate) env: Environment,
     pub(crate) capture: Option<Arc<Capture>>,
 }
 
+/// The environment variables of workers.
+#[derive(Debug, Default)]
+pub(crate) struct Environment {
+    common: Variables,
+    each: Option<EnvEach>,
+    /// What `each` has told of the places, from the first on.
+    told: Mutex<Vec<Variables>>,
+}
+
+/// Variables with their values; later ones count before earlier ones of the same name.
+pub(crate) type Variables = Vec<(OsString, OsString)>;
+
+/// Tells the variables of the worker with a number.
+pub(crate) struct EnvEach(pub(crate) Box<dyn Fn(usize) -> Variables + Send + Sync>);
+
+impl fmt::Debug for EnvEach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EnvEach(..)")
+    }
+}
+
+impl Environment {
+    /// # Errors
+    ///
+    /// No environment can have one of the `common` variables.
+    pub(crate) fn new(common: Variables, each: Option<EnvEach>) -> Result<Environment, Error> {
+        check(&common)?;
+        Ok(Environment { common, each, told: Mutex::default() })
+    }
+
+    /// Asks the user's function for the variables of the places below `workers`, as far as it was not asked before.
+    fn prepare(&self, workers: usize) -> Result<(), Error> {
+        let Some(EnvEach(each)) = &self.each else { return Ok(()) };
+        loop {
+            let place = self.told.lock().len();
+            if place >= workers {
+                return Ok(());
+            }
+            // Without the lock: the function may ask for more workers itself.
+            let variables = each(place);
+            check(&variables)?;
+            let mut told = self.told.lock();
+            if told.len() == place {
+                told.push(variables);
+            }
+        }
+    }
+
+    /// The variables of the worker at a place.
+    fn of(&self, place: usize) -> Variables {
+        let mut variables = self.common.clone();
+        variables.extend(self.told.lock().get(place).into_iter().flatten().cloned());
+        variables
+    }
+}
+
+/// Refuses variables that no environment can have.
+fn check(variables: &Variables) -> Result<(), Error> {
+    let bad = |text: &OsString| text.as_encoded_bytes().contains(&0);
+    for (key, value) in variables {
+        if key.is_empty() || key.as_encoded_bytes().contains(&b'=') || bad(key) || bad(value) {
+            let text = "a name must not be empty or contain `=` or NUL, and a value must not contain NUL";
+            return Err(Error::invalid_argument(format!("invalid environment variable {key:?}: {text}")));
+        }
+    }
+    Ok(())
+}
+
 impl Launcher for Spawn {
+    fn prepare(&self, workers: usize) -> Result<(), Error> {
+        self.env.prepare(workers)
+    }
+
     fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
         let (control, socket) = control_pair()?;
         let party = u32::try_from(place + 1).unwrap_or(u32::MAX);
@@ -72,7 +145,7 @@ impl Launcher for Spawn {
             attached: self.routines.attached(),
             socket,
             control,
-            options: SpawnOptions { variables: self.variables.clone(), output },
+            options: SpawnOptions { variables: self.env.of(place), output },
         };
         start.start(tell)?;
         Ok(Launched { link, output: captured })

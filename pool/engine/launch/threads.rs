@@ -4,6 +4,7 @@
 use crate::engine::launch::launcher::{Launched, Launcher};
 use crate::engine::worker::kept_state::Keeper;
 use crate::engine::worker::main_loop;
+use crate::engine::worker::number;
 use crate::engine::worker::routines::Routines;
 use crate::error::Error;
 use crate::error::Exit;
@@ -47,6 +48,7 @@ impl Launcher for Threads {
         let routines = self.routines.clone();
         let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, place + 1));
         thread.spawn(move || {
+            number::set_of_thread(place);
             // A panic of user code that nobody has foreseen must not keep the pool waiting for this thread.
             let code = panic::contain(|| live(&mut WorkerEnd::ring(end), &routines, &*tell)).unwrap_or(1);
             tell(News::Exited(Exit::Code(code), HeldByChild::nothing()));

@@ -4,6 +4,7 @@ use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::engine::watch::logs::{self, Level};
 use crate::engine::worker::kept_state::Keeper;
+use crate::engine::worker::number;
 use crate::engine::worker::routines::Routines;
 use crate::engine::worker::work::{Context, Invocation, Run};
 use crate::error::Failure;
@@ -149,6 +150,8 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, Lo
         _ => return Err(damaged()),
     };
     setup.limits.apply()?;
+    // The pool itself is the first party of the bell.
+    number::set_of_process(setup.party.saturating_sub(1) as usize);
     setup.routines.load(childhood.attached);
     Ok((link, setup.routines, log))
 }

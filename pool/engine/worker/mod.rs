@@ -2,5 +2,6 @@
 
 pub(crate) mod kept_state;
 pub(crate) mod main_loop;
+pub(crate) mod number;
 pub(crate) mod routines;
 pub(crate) mod work;
