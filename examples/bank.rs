@@ -149,8 +149,9 @@ fn main() -> multiproc::Result<()> {
         .map(|number| Process::try_spawn(work, (bank.clone(), number, transfers, with_locks)))
         .collect::<Result<_, _>>()?;
     for process in processes {
-        if let Err(error) = process.join() {
-            println!("{error}");
+        process.wait();
+        if let Some(code) = process.exitcode().filter(|code| *code != 0) {
+            println!("{} ended with exit code {code}", process.name());
         }
     }
     println!("half transfers undone: {}", bank.repairs.get());

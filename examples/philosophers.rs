@@ -73,7 +73,7 @@ fn main() -> multiproc::Result<()> {
         assert_eq!(table.meals.read(..), vec![meals as u64; philosophers], "somebody went hungry");
         assert!(table.forks.iter().all(Queue::is_full), "a fork is gone");
         println!("{way:?}: {philosophers} philosophers have eaten {meals} times each");
-        println!("{:?}", start.elapsed());
+        println!("{:.1?}", start.elapsed());
     }
     Ok(())
 }

@@ -85,7 +85,7 @@ fn main() -> Result<()> {
     let parsed = |number| text(number).split(' ').map(|word| word.parse().unwrap_or(0)).collect::<Vec<_>>();
     assert!(sums.iter().copied().eq((0..lines).map(|number| compute(&parsed(number)))), "the order is lost");
     println!("{} lines through {workers} workers, in order; the last gives {}", sums.len(), sums[sums.len() - 1]);
-    println!("{:?}", start.elapsed());
+    println!("{:.1?}", start.elapsed());
     Ok(())
 }
 

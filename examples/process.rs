@@ -17,11 +17,11 @@ fn give_up() {
 fn main() -> multiproc::Result<()> {
     let process = Process::spawn(greet, ("bob".to_owned(),))?;
     process.wait();
-    println!("{} ended with exit code {:?}", process.name(), process.exitcode());
+    println!("{} ended with exit code {}", process.name(), process.exitcode().unwrap_or_default());
     println!("its result: {}", process.join()?);
 
     let process = Process::spawn(give_up, ())?;
     process.wait();
-    println!("{} ended with exit code {:?}", process.name(), process.exitcode());
+    println!("{} ended with exit code {}", process.name(), process.exitcode().unwrap_or_default());
     Ok(())
 }

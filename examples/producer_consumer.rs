@@ -49,7 +49,7 @@ fn main() -> multiproc::Result<()> {
     assert_eq!((count, sum), (all, all * (all - 1) / 2), "an item was lost, or came out twice");
     assert!(most <= bound as usize, "{most} items were in the queue");
     println!("{producers} producers, {consumers} consumers: {count} items, their sum is {sum}");
-    println!("{:?}, and never more than {most} items in the queue", start.elapsed());
+    println!("{:.1?}, and never more than {bound} items in the queue", start.elapsed());
     Ok(())
 }
 

@@ -62,8 +62,8 @@ impl Bar {
             let full = "#".repeat(percent as usize / 2);
             print!("\r[{full:<50}] {percent:>3} %{}", if done == self.total { "\n" } else { "" });
             let _ = std::io::stdout().flush();
-        } else if percent / 10 > self.shown / 10 {
-            println!("{} %", percent / 10 * 10);
+        } else {
+            (self.shown / 10 + 1..=percent / 10).for_each(|tenth| println!("{tenth}0 %"));
         }
         self.shown = percent;
     }

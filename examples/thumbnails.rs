@@ -77,7 +77,8 @@ fn run(folder: &Path) -> Result<(), Box<dyn Error>> {
         for result in pool.tasks(shrink, images.iter().cloned()).fallible().unordered() {
             match result {
                 Ok((path, sum)) => drop(done.insert(path, sum)),
-                Err(error) => errors.push(error.to_string()),
+                // What `shrink` has returned; `error` itself also names the task.
+                Err(error) => errors.push(error.source().map_or(error.to_string(), |cause| cause.to_string())),
             }
         }
         println!("{workers:>7} worker{} {:>10.1?}", if workers == 1 { " " } else { "s" }, start.elapsed());

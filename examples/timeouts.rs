@@ -7,6 +7,7 @@
 //! retries: each of them fails twice before it works. Python's `Pool` has nothing for any of this.
 
 use multiproc::{Pool, RawArray, TaskError, cpu_count};
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_millis(200);
@@ -55,10 +56,14 @@ fn main() -> multiproc::Result<()> {
     let start = Instant::now();
     let outcomes: Vec<_> = pool.tasks(work, 0..count).timeout(LIMIT).fallible().iter().collect();
     let took = start.elapsed();
-    for outcome in outcomes.iter().take(5) {
+    for (number, outcome) in outcomes.iter().enumerate().take(5) {
         match outcome {
-            Ok(value) => println!("ok: {value}"),
-            Err(error) => println!("error: {error}"),
+            Ok(value) => println!("task {number}: {value}"),
+            Err(error) if error.is_timeout() => println!("task {number}: stopped at its time limit"),
+            Err(error) if error.is_worker_lost() => println!("task {number}: lost its worker"),
+            Err(error) => {
+                println!("task {number}: failed: {}", error.source().map_or(String::new(), |it| it.to_string()))
+            }
         }
     }
     let mut counts = [0usize; 4];
