@@ -17,6 +17,7 @@
 //! | [`Pool::apply_async`], [`Pool::map_async`], [`AsyncResult`] | calls whose results are asked for later |
 //! | [`Pool::imap`], [`Pool::imap_unordered`], [`Imap`] | results one by one, endless inputs |
 //! | [`Pool::tasks`], [`Pool::task`], [`Pool::star_tasks`], [`Call`], [`One`] | calls that are described (time limits, retries, fallible functions …), then delivered |
+//! | [`Call::retry`], [`Retry`] | which tasks that have failed are run again, how often, and after which pause |
 //! | [`Pool::ref_tasks`], [`ByRef`] | borrowed items: `&str`, slices |
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
 //! | [`PoolBuilder::state`], [`Pool::on_state`] | data of each worker that its tasks change |
@@ -135,6 +136,7 @@ pub use crate::connection::{
 };
 pub use crate::engine::call::job_stats::{JobStats, SlowTask};
 pub use crate::engine::call::progress::Progress;
+pub use crate::engine::call::retry::Retry;
 pub use crate::engine::core::stats::{PoolStats, WorkerStats};
 pub use crate::engine::watch::output::OutputLine;
 pub use crate::engine::worker::number::worker_number;

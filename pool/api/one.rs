@@ -9,6 +9,7 @@ use crate::codec::Payload;
 use crate::engine::call::feed::Items;
 use crate::engine::call::gather;
 use crate::engine::call::results::Results;
+use crate::engine::call::retry::Retry;
 use crate::engine::worker::work::{Accepts, Shape, entry};
 #[cfg(doc)]
 use crate::error::TaskError;
@@ -71,18 +72,18 @@ impl<K: Shape, J> One<'_, K, J> {
         One { call: self.call.timeout(limit) }
     }
 
-    /// Runs the task again if it has failed, up to `n` times; see [`Call::retries`].
+    /// Runs the task again if it has failed; see [`Call::retry`].
     ///
     /// ```
     /// use multiproc::{Pool, RawValue};
     ///
     /// let (pool, attempts) = (Pool::new(1)?, RawValue::new(0u32));
     /// let flaky = |attempts: RawValue<u32>| assert!(attempts.fetch_add(1) == 2, "not yet");
-    /// pool.task(flaky, (attempts,)).retries(2).run()?;
+    /// pool.task(flaky, (attempts,)).retry(2).run()?;
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn retries(self, n: u32) -> Self {
-        One { call: self.call.retries(n) }
+    pub fn retry(self, retry: impl Into<Retry>) -> Self {
+        One { call: self.call.retry(retry) }
     }
 }
 

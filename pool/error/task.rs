@@ -30,6 +30,8 @@ struct TaskInner {
     function: String,
     index: u64,
     worker: Option<i32>,
+    /// How the runs before this one have failed.
+    earlier: Vec<TaskError>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,7 +56,18 @@ impl From<Failure> for TaskKind {
 impl TaskError {
     #[cold]
     pub(crate) fn new(kind: TaskKind, function: &str, index: u64, worker: Option<i32>) -> TaskError {
-        TaskError { inner: Box::new(TaskInner { kind, function: function.to_owned(), index, worker }) }
+        let earlier = Vec::new();
+        TaskError { inner: Box::new(TaskInner { kind, function: function.to_owned(), index, worker, earlier }) }
+    }
+
+    /// The error of the last run of a task that was run before, and has failed each time.
+    pub(crate) fn after(mut self, earlier: Vec<TaskError>) -> TaskError {
+        self.inner.earlier = earlier;
+        self
+    }
+
+    pub(crate) fn kind(&self) -> &TaskKind {
+        &self.inner.kind
     }
 
     /// Returns the name of the function, as `std::any::type_name` gives it.
@@ -70,6 +83,12 @@ impl TaskError {
     /// Returns the process id of the worker that ran the task, if one did.
     pub fn worker(&self) -> Option<i32> {
         self.inner.worker
+    }
+
+    /// Returns how the task has failed before: one error for each time it was run again ([`Call::retry`](crate::Call::retry)),
+    /// the first run first. This error is that of the last run.
+    pub fn earlier_attempts(&self) -> &[TaskError] {
+        &self.inner.earlier
     }
 
     /// Returns whether the function panicked. The worker lives on.
@@ -184,14 +203,33 @@ impl TaskError {
     }
 }
 
+/// So many earlier runs are shown; [`TaskError::earlier_attempts`] has them all.
+const SHOWN: usize = 8;
+
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TaskInner { kind, function, index, worker } = &*self.inner;
+        let TaskInner { function, index, earlier, .. } = &*self.inner;
         write!(f, "task {index} of `{function}` ")?;
-        match kind {
-            TaskKind::Failure(failure) => failure.fmt(f),
+        self.inner.write_reason(f)?;
+        if earlier.is_empty() {
+            return Ok(());
+        }
+        write!(f, "; it was set aside after {} attempts: before this one it ", earlier.len() + 1)?;
+        for (place, attempt) in earlier.iter().take(SHOWN).enumerate() {
+            f.write_str(if place > 0 { "; " } else { "" })?;
+            attempt.inner.write_reason(f)?;
+        }
+        f.write_str(if earlier.len() > SHOWN { "; and so on" } else { "" })
+    }
+}
+
+impl TaskInner {
+    /// Writes what the task did, or what was done to it.
+    fn write_reason(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            TaskKind::Failure(failure) => write!(f, "{failure}"),
             TaskKind::WorkerLost { exit, reason, memory, .. } => {
-                write!(f, "lost its worker: process {} ", worker.unwrap_or_default())?;
+                write!(f, "lost its worker: process {} ", self.worker.unwrap_or_default())?;
                 if let Some(reason) = reason {
                     return write!(f, "wrote garbage into its link ({reason}) and was killed");
                 }

@@ -51,7 +51,7 @@ use std::ops::{Deref, DerefMut};
 ///
 /// Ends go to a worker when it begins the task, and are its own from then on: so whoever waits at the other end notices that
 /// the task has dropped them, or that the worker has died. Tasks that it had not begun go to others with their ends. With
-/// [`retries`](crate::Call::retries) the pool keeps them until the task has its outcome, so that it can be run again; it keeps
+/// [`retry`](crate::Call::retry) the pool keeps them until the task has its outcome, so that it can be run again; it keeps
 /// those of a context ([`Pool::with`](crate::Pool::with)) until the end of the call, and those of an initializer
 /// and the like as long as it lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

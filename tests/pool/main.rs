@@ -20,6 +20,7 @@ mod link;
 #[cfg(feature = "log")]
 mod logs;
 mod numbers;
+mod retries;
 mod scheduling;
 mod seats;
 mod streams;

@@ -4,6 +4,7 @@ use crate::codec::Packed;
 use crate::engine::call::chunk;
 use crate::engine::call::job_stats::Clock;
 use crate::engine::call::progress::{Listener, Reporter};
+use crate::engine::call::retry::Retry;
 use crate::engine::call::submission::Submission;
 use crate::engine::callbacks::{self, Callback};
 use crate::engine::worker::work::Run;
@@ -55,8 +56,8 @@ pub(crate) struct Options {
     pub(crate) chunksize: Option<usize>,
     /// How long one task may run.
     pub(crate) timeout: Option<Duration>,
-    /// How often a task that has failed is run again.
-    pub(crate) retries: u32,
+    /// Which tasks that have failed are run again; `None` if no task is.
+    pub(crate) retry: Option<Retry>,
     /// The first failure ends the call.
     pub(crate) fail_fast: bool,
     /// The most tasks that may be under way or wait to be taken, for calls that are consumed piece by piece.
@@ -106,6 +107,17 @@ impl Halt {
     }
 }
 
+/// What is to become of a task that has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The failure is its outcome.
+    Settle,
+    /// It is run again.
+    Repeat,
+    /// The program says which.
+    Ask,
+}
+
 /// What arrived for a job while another thread was collecting: decoded by the job's own thread.
 #[derive(Debug)]
 pub(crate) enum Delivery {
@@ -141,8 +153,8 @@ pub(crate) struct Job {
     /// Changed under the core's lock only.
     pub(crate) place: AtomicUsize,
     pub(crate) in_line: AtomicBool,
-    /// Tasks that were run before, and how often. Changed under the core's lock only.
-    attempts: Mutex<HashMap<u64, u32>>,
+    /// Of tasks that are run again: how each run before has failed. Changed under the core's lock only.
+    attempts: Mutex<HashMap<u64, Vec<TaskError>>>,
     /// What it has done so far.
     pub(crate) clock: Mutex<Clock>,
     submitted: bool,
@@ -279,21 +291,47 @@ impl Job {
         }
     }
 
-    /// Counts a failure of a task; whether it may be run again.
-    pub(crate) fn may_retry(&self, index: u64, kind: &TaskKind) -> bool {
+    /// What is to become of a task that has failed with this error.
+    pub(crate) fn verdict(&self, kind: &TaskKind, index: u64) -> Verdict {
         let pays = matches!(
             kind,
             TaskKind::Failure(Failure::Panicked(_) | Failure::Failed { .. })
                 | TaskKind::WorkerLost { .. }
                 | TaskKind::TimedOut { .. }
         );
-        if self.options.retries == 0 || !pays || self.halted.lock().is_some() {
-            return false;
+        let Some(retry) = self.options.retry.as_ref().filter(|_| pays && self.halted.lock().is_none()) else {
+            return Verdict::Settle;
+        };
+        let before = self.attempts.lock().get(&index).map_or(0, Vec::len);
+        if before as u64 >= u64::from(retry.times()) {
+            Verdict::Settle
+        } else if retry.asks() {
+            Verdict::Ask
+        } else {
+            Verdict::Repeat
         }
+    }
+
+    /// Notes how a run of a task has failed that is run again. Returns the pause before that.
+    pub(crate) fn note_attempt(&self, error: TaskError) -> Duration {
         let mut attempts = self.attempts.lock();
-        let attempts = attempts.entry(index).or_insert(0);
-        *attempts += 1;
-        *attempts <= self.options.retries
+        let before = attempts.entry(error.index()).or_default();
+        let pause = self.options.retry.as_ref().map_or(Duration::ZERO, |retry| retry.pause(before.len()));
+        before.push(error);
+        pause
+    }
+
+    /// Tasks have a value: how they have failed before that does not matter any more.
+    pub(crate) fn forget_attempts(&self, first: u64, count: u32) {
+        let mut attempts = self.attempts.lock();
+        if !attempts.is_empty() {
+            (first..first + u64::from(count)).for_each(|index| drop(attempts.remove(&index)));
+        }
+    }
+
+    /// How the runs of a task before its last one have failed. They are forgotten here: the task has its outcome.
+    pub(crate) fn take_attempts(&self, index: u64) -> Vec<TaskError> {
+        self.attempts.lock().remove(&index).unwrap_or_default()
     }
 
     pub(crate) fn error(&self, kind: TaskKind, index: u64, worker: Option<i32>) -> TaskError {

@@ -7,4 +7,5 @@ pub(crate) mod job;
 pub(crate) mod job_stats;
 pub(crate) mod progress;
 pub(crate) mod results;
+pub(crate) mod retry;
 pub(crate) mod submission;

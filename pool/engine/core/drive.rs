@@ -48,6 +48,7 @@ impl Driver<'_> {
             busy |= self.collect(at);
         }
         let core = &mut *self.core;
+        core.queue.resume();
         busy |= core.schedule();
         core.workers.flush();
         self.engine.dispatched(core);
@@ -91,7 +92,8 @@ impl Driver<'_> {
             engine.bell.cancel();
             return;
         }
-        let until = until.earlier(look_again).earlier(self.core.queue.kept_until());
+        let until =
+            until.earlier(look_again).earlier(self.core.queue.kept_until()).earlier(self.core.queue.resume_at());
         let start = Instant::now();
         self.unlocked(|| engine.bell.sleep(until));
         let now = Instant::now();
@@ -111,8 +113,10 @@ impl Engine {
             let core = &mut *driver.core;
             let try_again_at = self.try_again(core);
             core.trim();
+            core.queue.resume();
             let trim_at = if core.trim_at().passed() { Deadline::NEVER } else { core.trim_at() };
             let until = core.enforce(self.grace).earlier(trim_at).earlier(core.let_idle_go()).earlier(try_again_at);
+            let until = until.earlier(core.queue.resume_at());
             if !core.needs_workers() && core.workers.all_vacant() {
                 return;
             }

@@ -48,7 +48,7 @@ impl TaskRange {
 
     /// A worker has taken the attached descriptors: they are its own, unless the task may have to be run again.
     pub(crate) fn close_fds(&self) {
-        if self.job.as_ref().is_none_or(|job| job.options.retries == 0) {
+        if self.job.as_ref().is_none_or(|job| job.options.retry.is_none()) {
             self.pins.iter().flat_map(|pins| attached_in(pins)).for_each(|attached| attached.close());
         }
     }

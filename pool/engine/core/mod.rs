@@ -11,6 +11,7 @@ pub(crate) mod workforce;
 pub(crate) mod state;
 
 pub(crate) mod driver;
+pub(crate) mod repeat;
 pub(crate) mod scaling;
 pub(crate) mod schedule;
 pub(crate) mod settle;

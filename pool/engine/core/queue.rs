@@ -5,7 +5,7 @@ use crate::engine::call::job::{Header, Job, NOWHERE, Options};
 use crate::engine::call::submission::Submission;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::worker::work::Run;
-use crate::error::Error;
+use crate::error::{Error, TaskError};
 use crate::identity::Entry;
 use crate::sys::time::Deadline;
 use std::collections::{HashMap, VecDeque};
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// How long room is kept for a thread that has found none.
 const KEPT_FOR: Duration = Duration::from_micros(200);
+
+/// What stands for a pause that is longer than the clock can tell.
+const FOREVER: Duration = Duration::from_secs(1 << 31);
 
 /// So many retired calls may stand in line before they are taken out of it, and half of it.
 const RETIRED_IN_LINE: usize = 64;
@@ -37,6 +40,10 @@ impl QueuedFrame {
 pub(crate) struct Queue {
     /// Frames that belong to no worker, oldest first. While there are any, nothing else is handed out.
     backlog: VecDeque<QueuedFrame>,
+    /// Tasks that have failed and are run again after a pause: when that is over, in no order.
+    paused: Vec<(Instant, QueuedFrame)>,
+    /// Tasks that have failed, with their errors, of calls that ask the program whether they are run again.
+    undecided: Vec<(QueuedFrame, TaskError)>,
     /// Calls that are under way, in no order: each is here once, at its `place`, from when it is entered until it is
     /// retired.
     jobs: Vec<Arc<Job>>,
@@ -59,6 +66,8 @@ impl Queue {
     pub(super) fn new() -> Queue {
         Queue {
             backlog: VecDeque::new(),
+            paused: Vec::new(),
+            undecided: Vec::new(),
             jobs: Vec::new(),
             submitted: VecDeque::new(),
             retired_in_line: 0,
@@ -120,6 +129,8 @@ impl Queue {
         self.note_hunger(job, false);
         if job.outstanding() > 0 {
             self.backlog.retain(|it| !it.is_of(job));
+            self.paused.retain(|(_, it)| !it.is_of(job));
+            self.undecided.retain(|(it, _)| !it.is_of(job));
         }
         true
     }
@@ -140,8 +151,10 @@ impl Queue {
         !self.backlog.is_empty()
     }
 
-    pub(super) fn backlog(&self) -> impl Iterator<Item = &QueuedFrame> {
-        self.backlog.iter()
+    /// The frames that no worker has: those in the backlog, and those of tasks that have failed and may be run again.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &QueuedFrame> {
+        let paused = self.paused.iter().map(|(_, queued)| queued);
+        self.backlog.iter().chain(paused).chain(self.undecided.iter().map(|(queued, _)| queued))
     }
 
     pub(super) fn push_back(&mut self, frame: QueuedFrame) {
@@ -159,6 +172,61 @@ impl Queue {
 
     pub(super) fn clear_backlog(&mut self) {
         self.backlog.clear();
+        self.paused.clear();
+        self.undecided.clear();
+    }
+
+    /// Keeps a frame for a while, and then puts it into the backlog.
+    pub(super) fn push_after(&mut self, pause: Duration, frame: QueuedFrame) {
+        match Instant::now().checked_add(pause) {
+            _ if pause.is_zero() => self.backlog.push_back(frame),
+            Some(due) => self.paused.push((due, frame)),
+            // Longer than the clock runs: it is dropped with its call.
+            None => self.paused.push((Instant::now() + FOREVER, frame)),
+        }
+    }
+
+    /// When the first pause of a task that is run again ends.
+    #[inline]
+    pub(super) fn resume_at(&self) -> Deadline {
+        self.paused.iter().map(|(due, _)| *due).min().map_or(Deadline::NEVER, Deadline::at)
+    }
+
+    /// Whether tasks that have failed are run again after a pause.
+    #[inline]
+    pub(super) fn is_paused(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    /// Puts the tasks whose pause has ended into the backlog.
+    #[inline]
+    pub(super) fn resume(&mut self) {
+        if self.paused.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let (due, paused) = std::mem::take(&mut self.paused).into_iter().partition(|(due, _)| *due <= now);
+        self.paused = paused;
+        let due: Vec<(Instant, QueuedFrame)> = due;
+        self.backlog.extend(due.into_iter().map(|(_, frame)| frame));
+    }
+
+    /// Keeps a task that has failed until the program has said whether it is run again.
+    pub(super) fn ask(&mut self, frame: QueuedFrame, error: TaskError) {
+        self.undecided.push((frame, error));
+    }
+
+    /// Takes the tasks of a call of which the program has not said yet whether they are run again.
+    pub(super) fn take_undecided(&mut self, job: &Arc<Job>) -> Vec<(QueuedFrame, TaskError)> {
+        let (its, others) = std::mem::take(&mut self.undecided).into_iter().partition(|(it, _)| it.is_of(job));
+        self.undecided = others;
+        its
+    }
+
+    /// Whether there are tasks of any call of which the program has not said yet whether they are run again.
+    #[inline]
+    pub(super) fn is_undecided(&self) -> bool {
+        !self.undecided.is_empty()
     }
 
     /// Lines up a submitted call that has tasks which were not handed in yet, after the others.

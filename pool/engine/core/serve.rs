@@ -8,6 +8,7 @@ use crate::engine::call::feed::{Feed, Input};
 use crate::engine::call::job::{Delivery, Halt, Job, Options};
 use crate::engine::call::progress::Reporter;
 use crate::engine::call::results::{Load, Sink};
+use crate::engine::call::retry::Retry;
 use crate::engine::call::submission::{Serialised, Submission, serialise_all};
 use crate::engine::callbacks;
 use crate::engine::core::driver::Driver;
@@ -198,6 +199,9 @@ impl Engine {
         options.check()?;
         if options.timeout.is_some() && !self.launcher.can_stop_tasks() {
             return Err(Error::invalid_argument("a thread cannot be stopped: a time limit needs a pool of processes"));
+        }
+        if options.retry.as_ref().is_some_and(Retry::asks) {
+            callbacks::start()?;
         }
         let mut core = self.core.lock();
         core.check_open()?;

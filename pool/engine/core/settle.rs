@@ -2,7 +2,7 @@
 
 use crate::codec::{self, CodecError};
 use crate::engine::call::chunk;
-use crate::engine::call::job::{Delivery, Halt, Job};
+use crate::engine::call::job::{Delivery, Halt, Job, Verdict};
 use crate::engine::call::progress::Reporter;
 use crate::engine::call::results::Sink;
 use crate::engine::callbacks::{self, Callback};
@@ -85,6 +85,9 @@ impl Driver<'_> {
             (Outcome::Failure(failure), None) => self.fail(at, job, failure.into(), &before, seq),
             (Outcome::Values(payload, pins), None) => {
                 let first = before.index(before.next);
+                if job.options.retry.is_some() {
+                    job.forget_attempts(first, count);
+                }
                 self.give(job, Delivery::Values { first, count, payload, pins });
                 self.core.settle(job, u64::from(count));
             }
@@ -94,21 +97,29 @@ impl Driver<'_> {
 
     /// The task at the place `range.next` of frame `seq` has failed: it is run again, or that is its outcome.
     fn fail(&mut self, at: usize, job: &Arc<Job>, kind: TaskKind, range: &TaskRange, seq: u64) {
-        let index = range.index(range.next);
         let worker = &self.core.workers[at];
-        if job.may_retry(index, &kind) {
+        let error = job.error(kind, range.index(range.next), worker.pid());
+        let frame = || {
             let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
-            let again = TaskRange { count: range.next + 1, ..range.clone() };
-            self.core.observers.retried();
-            self.core.queue.push_back(QueuedFrame { range: again, bytes });
-            return;
+            QueuedFrame { range: TaskRange { count: range.next + 1, ..range.clone() }, bytes }
+        };
+        match job.verdict(error.kind(), error.index()) {
+            Verdict::Settle => self.settle_failure(job, error),
+            Verdict::Repeat => {
+                let again = frame();
+                self.core.repeat(job, again, error);
+            }
+            Verdict::Ask => {
+                let again = frame();
+                self.ask(job, again, error);
+            }
         }
-        let error = job.error(kind, index, worker.pid());
-        self.settle_failure(job, index, error);
     }
 
     /// A failure is the outcome of a task.
-    pub(super) fn settle_failure(&mut self, job: &Arc<Job>, index: u64, error: TaskError) {
+    pub(super) fn settle_failure(&mut self, job: &Arc<Job>, error: TaskError) {
+        let index = error.index();
+        let error = if job.options.retry.is_some() { error.after(job.take_attempts(index)) } else { error };
         self.give(job, Delivery::Failure { index, error });
         self.core.observers.failed();
         if let Some(reporter) = &job.reporter {
@@ -152,6 +163,12 @@ impl Driver<'_> {
     /// Brings what was collected for this thread's call to its sink, outside of the seat and without the lock. Returns
     /// whether there was anything.
     pub(super) fn accept(&mut self) -> bool {
+        if self.core.queue.is_undecided() {
+            let own = self.own.as_ref().map(|(job, _)| Arc::clone(job));
+            if own.is_some_and(|job| self.decide(&job)) {
+                return true;
+            }
+        }
         let Some((job, sink)) = &mut self.own else { return false };
         let deliveries = job.take_deliveries();
         if deliveries.is_empty() {
@@ -245,7 +262,7 @@ impl Core {
         if job.is_complete() {
             return false;
         }
-        let mut waiting = job.submission.lock().is_some() || self.queue.backlog().any(|queued| queued.is_of(job));
+        let mut waiting = job.submission.lock().is_some() || self.queue.waiting().any(|queued| queued.is_of(job));
         for worker in self.workers.iter_mut() {
             // The oldest frame may have begun as well as not: taking it back tells.
             for seq in worker.window.of(job) {

@@ -115,7 +115,7 @@ impl Engine {
             Some(job) => {
                 job.changed.notify_all();
             }
-            None if core.seat.has_news() || core.is_busy() || core.large_at.is_some() => {
+            None if core.seat.has_news() || core.is_busy() || core.large_at.is_some() || core.queue.is_paused() => {
                 self.background.notify_one();
             }
             None => {}

@@ -23,7 +23,7 @@ pub struct PoolStats {
     pub tasks: u64,
     /// Those whose outcome is an error.
     pub failed: u64,
-    /// How often a task was run again after it had failed: see [`Call::retries`](crate::Call::retries).
+    /// How often a task was run again after it had failed: see [`Call::retry`](crate::Call::retry).
     pub retried: u64,
     /// Workers that have ended and were replaced.
     pub restarts: u64,
@@ -129,7 +129,7 @@ impl Engine {
 impl Core {
     fn stats(&self) -> PoolStats {
         let now = Instant::now();
-        let waiting = self.queue.backlog().map(|queued| u64::from(queued.range.left())).sum::<u64>();
+        let waiting = self.queue.waiting().map(|queued| u64::from(queued.range.left())).sum::<u64>();
         let left_of = |job: &Arc<Job>| job.submission.lock().as_ref().map_or(0, |it| it.left());
         let submitted = self.queue.submitted().map(left_of).sum::<u64>();
         let (mut queued, mut running) = (waiting + submitted, 0);

@@ -1,6 +1,6 @@
 //! Minding the workers: who has come, who has died, what becomes of a dead worker's tasks, and who takes its place.
 
-use crate::engine::call::job::{Halt, Job};
+use crate::engine::call::job::{Halt, Job, Verdict};
 use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
@@ -199,12 +199,15 @@ impl Driver<'_> {
                     (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
                     _ => ending.clone(),
                 };
-                if job.may_retry(index, &kind) {
-                    self.core.observers.retried();
-                    let again = TaskRange { next: place, count: place + 1, ..range.clone() };
-                    resumed.push(QueuedFrame { bytes: link.payload(seq), range: again });
-                } else {
-                    self.settle_failure(&job, index, job.error(kind, index, pid));
+                let error = job.error(kind, index, pid);
+                let frame = || {
+                    let range = TaskRange { next: place, count: place + 1, ..range.clone() };
+                    QueuedFrame { bytes: link.payload(seq), range }
+                };
+                match job.verdict(error.kind(), index) {
+                    Verdict::Settle => self.settle_failure(&job, error),
+                    Verdict::Repeat => self.core.repeat(&job, frame(), error),
+                    Verdict::Ask => self.ask(&job, frame(), error),
                 }
             }
             range.next = resume;

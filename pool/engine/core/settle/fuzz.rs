@@ -181,7 +181,7 @@ fn each_task_has_one_outcome_whatever_its_worker_answers() {
             let sent = driver.core.workers[0].link.as_ref().map_or(0, |link| link.sent() - FIRST);
             driver.core.seat.tell((0, 1, News::Exited(Exit::Signal(9), HeldByChild::nothing())));
             driver.drive_by();
-            let waiting = driver.core.queue.backlog().flat_map(|queued| {
+            let waiting = driver.core.queue.waiting().flat_map(|queued| {
                 let range = &queued.range;
                 (range.next..range.count).map(|at| range.index(at))
             });

@@ -50,7 +50,7 @@ fn outcomes(answers: Vec<Answer>, started: u32) -> (Option<String>, Vec<Result<u
     let reason = driver.core.workers[0].condemned.clone();
     driver.core.seat.tell((0, 1, News::Exited(Exit::Signal(9), HeldByChild::nothing())));
     driver.drive_by();
-    let waiting: u32 = driver.core.queue.backlog().map(|queued| queued.range.left()).sum();
+    let waiting: u32 = driver.core.queue.waiting().map(|queued| queued.range.left()).sum();
     assert_eq!(job.outstanding(), u64::from(waiting), "tasks that nobody has in his books");
     drop(driver);
     let missing = |index| job.error(TaskKind::Cancelled, index, None);

@@ -1,0 +1,72 @@
+//! Tasks that have failed and are run again: when, and who asks the program.
+
+use crate::engine::call::job::Job;
+use crate::engine::callbacks;
+use crate::engine::core::driver::Driver;
+use crate::engine::core::queue::QueuedFrame;
+use crate::engine::core::state::{Core, Engine};
+use crate::error::TaskError;
+use crate::process::panic;
+use std::sync::Arc;
+
+impl Core {
+    /// A task that has failed is run again, as the frame that it has become: at once, or after a pause.
+    pub(super) fn repeat(&mut self, job: &Arc<Job>, frame: QueuedFrame, error: TaskError) {
+        self.observers.retried();
+        let pause = job.note_attempt(error);
+        self.queue.push_after(pause, frame);
+    }
+}
+
+impl Driver<'_> {
+    /// Has the program asked whether a task that has failed is run again. That is code of the user's, so it does not run here:
+    /// a thread that waits for results of the call asks when it has left the seat, or the thread where callbacks run does,
+    /// whichever comes first. Neither alone would do: nobody may wait, or a callback may.
+    pub(super) fn ask(&mut self, job: &Arc<Job>, frame: QueuedFrame, error: TaskError) {
+        self.core.queue.ask(frame, error);
+        let (engine, job) = (Arc::clone(self.engine), Arc::clone(job));
+        callbacks::send([Box::new(move || engine.decide(&job)) as callbacks::Callback]);
+    }
+
+    /// Asks the program which tasks of a call that have failed are run again, without the lock. Returns whether there were any.
+    pub(super) fn decide(&mut self, job: &Arc<Job>) -> bool {
+        let asked = self.core.queue.take_undecided(job);
+        let Some(retry) = job.options.retry.as_ref().filter(|_| !asked.is_empty()) else { return false };
+        let decided = self.unlocked(|| {
+            let ask = |error: &TaskError| panic::contain(|| retry.ask(error)).unwrap_or(false);
+            asked.into_iter().map(|(frame, error)| (ask(&error), frame, error)).collect::<Vec<_>>()
+        });
+        for (again, frame, error) in decided {
+            // The call may have ended meanwhile, also by the failure before this one: nobody waits for its tasks then.
+            if job.halted().is_some() {
+                break;
+            }
+            if again {
+                self.core.repeat(job, frame, error);
+            } else {
+                self.settle_failure(job, error);
+            }
+        }
+        true
+    }
+}
+
+impl Engine {
+    /// Asks the program which tasks of a call that have failed are run again; on the thread where callbacks run.
+    fn decide(self: &Arc<Self>, job: &Arc<Job>) {
+        let mut driver = Driver::new(self, None);
+        if !driver.decide(job) {
+            // A thread that waits for the call has asked.
+            return;
+        }
+        let core = &mut *driver.core;
+        core.schedule();
+        core.workers.flush();
+        self.dispatched(core);
+        if core.seat.is_taken() {
+            // Who sleeps in the seat has tasks to hand out, or an outcome to take, or a pause to look at.
+            self.bell.ring();
+        }
+        self.hand_over(core);
+    }
+}
