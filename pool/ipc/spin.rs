@@ -46,12 +46,16 @@ impl Spinner {
                     return true;
                 }
             }
-            if start.elapsed() > SPIN || !bell.may_spin(self.cpus) {
+            let spun = start.elapsed();
+            if spun > SPIN || !bell.may_spin(self.cpus) {
                 self.fruitless += 1;
                 return false;
             }
-            // Other programs may have all CPUs: then the one that is waited for stands in line for this one.
-            std::thread::yield_now();
+            // A party that wakes on a quiet CPU has answered by then. Where other programs have all CPUs, it may stand in line
+            // for this one.
+            if spun > SPIN / 2 {
+                std::thread::yield_now();
+            }
         }
     }
 
