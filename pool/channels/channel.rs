@@ -1,6 +1,6 @@
 //! [`channel`]: a queue whose ends know whether a process is left at the other one.
 
-use super::core::{Core, Patience};
+use super::core::{Core, Patience, endlessly};
 use super::readiness::Readiness;
 use super::watcher::Inlet;
 use crate::codec::Payload;
@@ -176,8 +176,34 @@ impl<T: Payload> Sender<T> {
     /// # Errors
     ///
     /// See [`Sender::send`]: gives those values back that were not sent. If one cannot be serialised none is sent.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as the channel is full; see [`Sender::send_many_timeout`].
     pub fn send_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
         self.end.core.put_many(values.into_iter().collect(), Patience::Endless, &|| self.end.is_over())
+    }
+
+    /// Sends as many of the values as there is room for.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`], with those for which there was none; and as [`Sender::send_many`].
+    pub fn try_send_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
+        self.end.core.put_many(values.into_iter().collect(), Patience::None, &|| self.end.is_over())
+    }
+
+    /// Sends many values, and waits for room for at most `timeout` in all.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`], with those for which there was none; and as [`Sender::send_many`].
+    pub fn send_many_timeout(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        timeout: Duration,
+    ) -> Result<(), PutError<Vec<T>>> {
+        self.end.core.put_many(values.into_iter().collect(), Patience::For(timeout), &|| self.end.is_over())
     }
 }
 
@@ -222,12 +248,7 @@ impl<T: Payload> Receiver<T> {
     ///
     /// Waits as long as nothing is sent; see [`Receiver::recv_timeout`].
     pub fn recv(&self) -> Result<T, GetError> {
-        loop {
-            // Without a time limit nothing but a value or an error ends the wait.
-            if let Some(value) = self.end.core.get(Patience::Endless, &|| self.end.is_over(), |_| ())? {
-                return Ok(value);
-            }
-        }
+        endlessly(|patience| self.end.core.get(patience, &|| self.end.is_over(), |_| ()))
     }
 
     /// Receives the next value; `None` if there is none at the moment.
@@ -254,8 +275,30 @@ impl<T: Payload> Receiver<T> {
     /// # Errors
     ///
     /// See [`Receiver::recv`].
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as nothing is sent; see [`Receiver::recv_many_timeout`].
     pub fn recv_many(&self, most: usize) -> Result<Vec<Result<T, GetError>>, GetError> {
         self.end.core.get_many(most, Patience::Endless, &|| self.end.is_over())
+    }
+
+    /// Receives up to `most` of the values that are there; none if the channel is empty.
+    ///
+    /// # Errors
+    ///
+    /// See [`Receiver::recv`].
+    pub fn try_recv_many(&self, most: usize) -> Result<Vec<Result<T, GetError>>, GetError> {
+        self.end.core.get_many(most, Patience::None, &|| self.end.is_over())
+    }
+
+    /// Like [`Receiver::recv_many`], and waits for the first value for at most `timeout`; none if it did not come.
+    ///
+    /// # Errors
+    ///
+    /// See [`Receiver::recv`].
+    pub fn recv_many_timeout(&self, most: usize, timeout: Duration) -> Result<Vec<Result<T, GetError>>, GetError> {
+        self.end.core.get_many(most, Patience::For(timeout), &|| self.end.is_over())
     }
 
     /// Returns all values, until the last sender is gone.

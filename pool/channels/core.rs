@@ -91,11 +91,6 @@ impl<T: Payload> Core<T> {
         Some(Core { place: Place { head, words, shape }, values: PhantomData })
     }
 
-    #[inline]
-    fn books(&self) -> HeapBooks<'_> {
-        HeapBooks { block: self.place.head.block(), front: FRONT }
-    }
-
     /// Puts one value.
     #[inline]
     pub(super) fn put(&self, value: T, patience: Patience, is_over: &dyn Fn() -> bool) -> Result<(), PutError<T>> {
@@ -270,6 +265,11 @@ impl<T> Core<T> {
         self.place.queue()
     }
 
+    #[inline]
+    fn books(&self) -> HeapBooks<'_> {
+        HeapBooks { block: self.place.head.block(), front: FRONT }
+    }
+
     /// Where it lies.
     pub(super) fn place(&self) -> &Place {
         &self.place
@@ -285,7 +285,7 @@ impl<T> Core<T> {
 
     pub(super) fn close(&self) -> Result<(), Error> {
         let caller = ThisThread::new()?;
-        self.queue().close(&caller, &HeapBooks { block: self.place.head.block(), front: FRONT });
+        self.queue().close(&caller, &self.books());
         Ok(())
     }
 
@@ -315,6 +315,16 @@ impl<T> Core<T> {
 
     pub(super) fn is_closed(&self) -> bool {
         self.queue().is_closed()
+    }
+}
+
+/// Takes without a time limit: nothing but an item or an error ends such a wait.
+#[inline]
+pub(super) fn endlessly<V>(mut take: impl FnMut(Patience) -> Result<Option<V>, GetError>) -> Result<V, GetError> {
+    loop {
+        if let Some(value) = take(Patience::Endless)? {
+            return Ok(value);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! [`JoinableQueue`]: a queue of tasks, and waiting until all are done.
 
-use super::core::{Core, Patience};
+use super::core::{Core, Patience, endlessly};
 use super::queue::never;
 use super::readiness::Readiness;
 use super::watcher::Inlet;
@@ -131,8 +131,34 @@ impl<T: Payload> JoinableQueue<T> {
     /// # Errors
     ///
     /// See [`JoinableQueue::put`]: gives those back that were not put.
+    ///
+    /// # Timeouts
+    ///
+    /// Waits as long as the queue is full; see [`JoinableQueue::put_many_timeout`].
     pub fn put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
         self.core.put_many(values.into_iter().collect(), Patience::Endless, &never)
+    }
+
+    /// Puts as many of the tasks as there is room for.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`], with those for which there was none; and as [`JoinableQueue::put_many`].
+    pub fn try_put_many(&self, values: impl IntoIterator<Item = T>) -> Result<(), PutError<Vec<T>>> {
+        self.core.put_many(values.into_iter().collect(), Patience::None, &never)
+    }
+
+    /// Puts many tasks, and waits for room for at most `timeout` in all.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`], with those for which there was none; and as [`JoinableQueue::put_many`].
+    pub fn put_many_timeout(
+        &self,
+        values: impl IntoIterator<Item = T>,
+        timeout: Duration,
+    ) -> Result<(), PutError<Vec<T>>> {
+        self.core.put_many(values.into_iter().collect(), Patience::For(timeout), &never)
     }
 
     /// Takes the next task, as soon as there is one. It is done when the guard is dropped.
@@ -145,12 +171,7 @@ impl<T: Payload> JoinableQueue<T> {
     ///
     /// Waits as long as the queue is empty; see [`JoinableQueue::get_timeout`].
     pub fn get(&self) -> Result<OpenTask<'_, T>, GetError> {
-        loop {
-            // Without a time limit nothing but a value or an error ends the wait.
-            if let Some(task) = self.take(Patience::Endless)? {
-                return Ok(task);
-            }
-        }
+        endlessly(|patience| self.take(patience))
     }
 
     /// Takes the next task; `None` if there is none at the moment.

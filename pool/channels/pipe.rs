@@ -1,7 +1,7 @@
 //! [`pipe`]: two ends that send to each other.
 
 use super::channel::{End, Receiver, Sender, try_channel};
-use super::core::Patience;
+use super::core::{Patience, endlessly};
 use super::readiness::Readiness;
 use super::watcher::Inlet;
 use crate::codec::Payload;
@@ -100,6 +100,15 @@ impl<T: Payload> Connection<T> {
         self.to.core.put(value, Patience::Endless, &|| self.to.is_over())
     }
 
+    /// Sends a value if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::is_full`]; and as [`Connection::send`].
+    pub fn try_send(&self, value: T) -> Result<(), PutError<T>> {
+        self.to.core.put(value, Patience::None, &|| self.to.is_over())
+    }
+
     /// Sends a value, and waits for room for at most `timeout`.
     ///
     /// # Errors
@@ -121,12 +130,16 @@ impl<T: Payload> Connection<T> {
     ///
     /// Waits as long as nothing is sent; see [`Connection::recv_timeout`].
     pub fn recv(&self) -> Result<T, GetError> {
-        loop {
-            // Without a time limit nothing but a value or an error ends the wait.
-            if let Some(value) = self.from.core.get(Patience::Endless, &|| self.from.is_over(), |_| ())? {
-                return Ok(value);
-            }
-        }
+        endlessly(|patience| self.from.core.get(patience, &|| self.from.is_over(), |_| ()))
+    }
+
+    /// Receives the next value; `None` if there is none at the moment.
+    ///
+    /// # Errors
+    ///
+    /// See [`Connection::recv`].
+    pub fn try_recv(&self) -> Result<Option<T>, GetError> {
+        self.from.core.get(Patience::None, &|| self.from.is_over(), |_| ())
     }
 
     /// Receives the next value, and waits for it for at most `timeout`; `None` if none came.
@@ -169,12 +182,7 @@ impl<T: Payload> Connection<T> {
     ///
     /// See [`Connection::recv`] and [`Connection::poll`].
     pub fn recv_bytes(&self, most: usize) -> Result<Vec<u8>, GetError> {
-        loop {
-            // As in `recv`.
-            if let Some(bytes) = self.from.core.get_bytes(most, Patience::Endless, &|| self.from.is_over())? {
-                return Ok(bytes);
-            }
-        }
+        endlessly(|patience| self.from.core.get_bytes(most, patience, &|| self.from.is_over()))
     }
 
     /// Waits for at most `timeout` until a message is there, or nobody is left at the other end. Returns whether that

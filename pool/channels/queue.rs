@@ -1,6 +1,6 @@
 //! [`Queue`]: many put, many take.
 
-use super::core::{Core, Patience};
+use super::core::{Core, Patience, endlessly};
 use super::readiness::Readiness;
 use super::watcher::Inlet;
 use crate::codec::Payload;
@@ -182,12 +182,7 @@ impl<T: Payload> Queue<T> {
     /// Waits as long as the queue is empty; see [`Queue::get_timeout`].
     #[inline]
     pub fn get(&self) -> Result<T, GetError> {
-        loop {
-            // Without a time limit nothing but a value or an error ends the wait.
-            if let Some(value) = self.core.get(Patience::Endless, &never, |_| ())? {
-                return Ok(value);
-            }
-        }
+        endlessly(|patience| self.core.get(patience, &never, |_| ()))
     }
 
     /// Takes the next value; `None` if there is none at the moment: Python's `get_nowait()`.

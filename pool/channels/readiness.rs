@@ -60,7 +60,9 @@ impl Readiness {
     pub(super) fn new(inlet: Inlet) -> Result<Readiness, Error> {
         let waker = Arc::new(Waker::new()?);
         let readiness = Readiness { watch: Watch::new(inlet, Bell::Descriptor(Arc::clone(&waker)))?, waker };
-        readiness.is_ready()?;
+        if readiness.is_ready()? {
+            readiness.waker.wake();
+        }
         Ok(readiness)
     }
 
@@ -72,12 +74,12 @@ impl Readiness {
     /// The thread that tells cannot be started. [`Error::is_shared_memory`] in a process that was forked from the one that
     /// has made this.
     pub fn is_ready(&self) -> Result<bool, Error> {
-        // In this order: what comes after the look makes it readable again.
-        self.waker.clear();
         if self.watch.inlet().is_ready() {
-            self.waker.wake();
+            // The descriptor is readable already, or the thread that tells is about to make it so.
             return Ok(true);
         }
+        // In this order: what has come since the look makes it readable again.
+        self.waker.clear();
         self.watch.arm()?;
         Ok(false)
     }

@@ -124,7 +124,7 @@ pub fn wait(sources: &[&dyn Waitable], timeout: impl Into<Option<Duration>>) -> 
         let mut ready = ready_queues(&inlets);
         let no_queue_waits = inlets.is_empty();
         // Descriptors are asked without waiting if there is something to tell already, or queues to wait for.
-        let until = if ready.is_empty() && no_queue_waits { deadline } else { Deadline::after(Duration::ZERO) };
+        let until = if no_queue_waits { deadline } else { Deadline::after(Duration::ZERO) };
         ready.extend(ready_descriptors(&descriptors, until)?);
         if !ready.is_empty() || sources.is_empty() || deadline.passed() {
             ready.sort_unstable();

@@ -5,7 +5,7 @@ use crate::error::{CollectionError, CollectionKind, Error};
 use crate::heap::block::{Block, SharedSlice};
 use crate::heap::kind::Kind;
 use crate::heap::tree;
-use crate::sync::algorithm::store::{self, Entry, Head, Open, Reach, Refusal, Shape, Store};
+use crate::sync::algorithm::store::{self, Entry, Head, Open, Reach, Refusal, Store};
 use crate::sync::reclaim;
 use crate::sync::this_thread::ThisThread;
 use crate::sys::atomic::AtomicU64;
@@ -103,8 +103,7 @@ impl Core {
         if INSIDE.with_borrow(|inside| inside.contains(&self.block.identity())) {
             return Err(error(Refusal::WouldDeadlock));
         }
-        let (head, words) = (&self.heads[at], &self.words[at]);
-        let store = Store { head, words, shape: Shape::of(words.len()) };
+        let store = Store::new(&self.heads[at], &self.words[at]);
         store.open::<R, _>(&caller, &self.books(), deadline).map_err(error)
     }
 

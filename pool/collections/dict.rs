@@ -1,8 +1,8 @@
 //! [`SharedDict`]: a map in shared memory.
 
 use super::core::{Core, entry, error};
-use super::entry::{self as entries, Key};
-use crate::channels::item::Packed;
+use super::entry::{self as entries, Key, copy};
+use crate::channels::item::{HeapBooks, Packed};
 use crate::codec::Payload;
 use crate::error::{CollectionError, Error};
 use crate::heap::kind::Kind;
@@ -43,14 +43,14 @@ use std::time::Duration;
 ///   other maps …) may be in values, but not in keys.
 /// - What is got is a copy. To change a value in one step there is [`SharedDict::update`].
 /// - There are 16 locks, and a key selects one of them, so that others can use the map while somebody changes an entry.
-/// - An entry of up to 48 bytes, key and value together, takes 80 bytes; a larger one has a block of its own. There is room
-///   for 26 million entries. Memory that the map has once used it uses again; it goes back to the system with the map.
+/// - An entry whose key and value serialise to 48 bytes or less takes 80 bytes; a larger one has a block of its own. There is
+///   room for 26 million entries. Memory that the map has once used it uses again; it goes back to the system with the map.
 ///
 /// # If a process dies
 ///
-/// the map goes on, and no entry is half changed: at whatever instruction it was killed, what it was doing is done as a whole or
-/// not at all. Others that wait for the same lock are delayed by up to 50 ms; who takes that over looks once at all entries that
-/// it protects.
+/// The map goes on, and no entry is half changed: at whatever instruction the process was killed, what it was doing is done
+/// as a whole or not at all. Others that wait for the same lock are delayed by up to 50 ms; whoever takes the lock over looks
+/// once at all entries that it protects.
 pub struct SharedDict<K, V> {
     core: Core,
     entries: PhantomData<fn(K) -> V>,
@@ -61,7 +61,7 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`SharedDict::try_new`].
+    /// Panics when there is no shared memory for the map; [`SharedDict::try_new`] returns an error instead.
     pub fn new() -> SharedDict<K, V> {
         expect(SharedDict::try_new(), "map")
     }
@@ -122,10 +122,7 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
     pub fn insert(&self, key: K, value: V) -> Result<Option<V>, CollectionError> {
         let key = Key::new(&key)?;
         let packed = entries::pack(&key.bytes, &value)?;
-        let open = self.open(&key)?;
-        let before = self.look(&open, &key)?;
-        self.put(&open, &key, &packed)?;
-        drop(open);
+        let before = self.put(&self.open(&key)?, &key, &packed, |found, books| copy(found, books))?;
         before.map(|entry| entries::value_behind::<K, V>(&entry)).transpose()
     }
 
@@ -140,12 +137,7 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
         Q: Serialize + ?Sized + 'static,
     {
         let key = Key::new(key)?;
-        let open = self.open(&key)?;
-        let before = self.look(&open, &key)?;
-        if before.is_some() {
-            self.take(&open, &key)?;
-        }
-        drop(open);
+        let before = self.take(&self.open(&key)?, &key, |found, books| copy(found, books))?;
         before.map(|entry| entries::value_behind::<K, V>(&entry)).transpose()
     }
 
@@ -173,7 +165,7 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
     ///
     /// # If a process dies
     ///
-    /// in `change`, nothing has changed.
+    /// If the process dies in `change`, nothing has changed.
     pub fn update<Q, R>(&self, key: &Q, change: impl FnOnce(&mut Option<V>) -> R) -> Result<R, CollectionError>
     where
         K: Borrow<Q>,
@@ -190,9 +182,8 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
             Ok::<_, CollectionError>((packed, result))
         })?;
         match packed {
-            Some(packed) => self.put(&open, &key, &packed)?,
-            None if before.is_some() => self.take(&open, &key)?,
-            None => {}
+            Some(packed) => drop(self.put(&open, &key, &packed, ignore)?),
+            None => drop(self.take(&open, &key, ignore)?),
         }
         Ok(result)
     }
@@ -225,7 +216,7 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
         entries.into_iter().try_for_each(|(key, value)| {
             let key = Key::new(&key)?;
             let packed = entries::pack(&key.bytes, &value)?;
-            self.put(&self.open(&key)?, &key, &packed)
+            self.put(&self.open(&key)?, &key, &packed, ignore).map(drop)
         })
     }
 
@@ -284,7 +275,7 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
         let shards = self.open_all()?;
         for open in &shards {
             let mut copy = |found: Found<'_>| {
-                all.push(entries::copy(found, &self.core.books())?);
+                all.push(copy(found, &self.core.books())?);
                 Ok(())
             };
             open.each(&mut copy).map_err(error)?;
@@ -308,19 +299,37 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
     fn look(&self, open: &Open<'_>, key: &Key) -> Result<Option<Packed>, CollectionError> {
         let books = self.core.books();
         let found = open.find(tag(key), |found| key.is_of(found, &books));
-        found.and_then(|found| found.map(|found| entries::copy(found, &books)).transpose()).map_err(error)
+        found.and_then(|found| found.map(|found| copy(found, &books)).transpose()).map_err(error)
     }
 
-    fn put(&self, open: &Open<'_>, key: &Key, packed: &Packed) -> Result<(), CollectionError> {
+    /// Returns what `out` says of the entry that was there.
+    fn put<R>(
+        &self,
+        open: &Open<'_>,
+        key: &Key,
+        packed: &Packed,
+        out: impl FnOnce(Found<'_>, &HeapBooks<'_>) -> Result<R, Refusal>,
+    ) -> Result<Option<R>, CollectionError> {
         let books = self.core.books();
-        open.put(&books, &entry(tag(key), packed), |found| key.is_of(found, &books)).map_err(error)
+        let entry = entry(tag(key), packed);
+        open.put(&books, &entry, |found| key.is_of(found, &books), |found| out(found, &books)).map_err(error)
     }
 
-    fn take(&self, open: &Open<'_>, key: &Key) -> Result<(), CollectionError> {
+    /// Returns what `out` says of the entry that was there.
+    fn take<R>(
+        &self,
+        open: &Open<'_>,
+        key: &Key,
+        out: impl FnOnce(Found<'_>, &HeapBooks<'_>) -> Result<R, Refusal>,
+    ) -> Result<Option<R>, CollectionError> {
         let books = self.core.books();
-        let taken: Result<bool, Refusal> = open.take(&books, tag(key), |found| key.is_of(found, &books));
-        taken.map(drop).map_err(error)
+        open.take(&books, tag(key), |found| key.is_of(found, &books), |found| out(found, &books)).map_err(error)
     }
+}
+
+/// Nothing needs to be known of an entry that goes.
+fn ignore(_: Found<'_>, _: &HeapBooks<'_>) -> Result<(), Refusal> {
+    Ok(())
 }
 
 /// The part of a hash that selects a place in a shard.

@@ -37,12 +37,12 @@ use std::time::Duration;
 ///   [`SharedList::update`].
 /// - One lock protects the list, and is held for some nanoseconds. To put in or take out an item in the middle moves those behind
 ///   it: 8 bytes each.
-/// - An item of up to 48 bytes takes 80; a larger one has a block of its own. There is room for 26 million. For numbers an
-///   [`Array`](crate::Array) is better, and for what goes from process to process a [`Queue`](crate::Queue).
+/// - An item that serialises to 48 bytes or less takes 80; a larger one has a block of its own. There is room for 26 million.
+///   For numbers an [`Array`](crate::Array) is better, and for what goes from process to process a [`Queue`](crate::Queue).
 ///
 /// # If a process dies
 ///
-/// the list goes on, and nothing is half changed, as in a [`SharedDict`](crate::SharedDict).
+/// The list goes on, and nothing is half changed, as in a [`SharedDict`](crate::SharedDict).
 pub struct SharedList<T> {
     core: Core,
     items: PhantomData<fn(T) -> T>,
@@ -53,7 +53,7 @@ impl<T: Payload> SharedList<T> {
     ///
     /// # Panics
     ///
-    /// When there is no shared memory for it, see [`SharedList::try_new`].
+    /// Panics when there is no shared memory for the list; [`SharedList::try_new`] returns an error instead.
     pub fn new() -> SharedList<T> {
         expect(SharedList::try_new(), "list")
     }

@@ -77,7 +77,7 @@ fn holdings(kind: u8, memory: &Memory, each: &mut dyn FnMut(u64)) {
     } else if let Some((count, heads)) = stores(kind).and_then(|count| Some((count, memory.views(0, count)?))) {
         for (at, head) in heads.iter().enumerate() {
             let words = store::words_in(len, count, at).and_then(|(start, len)| memory.views(start, len));
-            words.inspect(|words| Store { head, words, shape: store::Shape::of(words.len()) }.held(each));
+            words.inspect(|words| Store::new(head, words).held(each));
         }
         return;
     } else if kind == Kind::Item as u8 {

@@ -188,3 +188,20 @@ fn whoever_waits_is_woken_by_the_last_drop() {
     }
     println!("100 disconnections: {:?}", start.elapsed());
 }
+
+#[test]
+fn batches_wait_or_do_not() {
+    let (sender, receiver) = channel::<u64>(3);
+    assert!(receiver.try_recv_many(5).unwrap().is_empty());
+    assert!(receiver.recv_many_timeout(5, Duration::from_millis(1)).unwrap().is_empty());
+    let rest = sender.try_send_many(1..=5).unwrap_err();
+    assert!(rest.is_full());
+    assert_eq!(rest.into_inner(), [4, 5]);
+    assert_eq!(sender.send_many_timeout([6], Duration::from_millis(1)).unwrap_err().into_inner(), [6]);
+    let all: Result<Vec<_>, _> = receiver.recv_many_timeout(2, Duration::from_secs(20)).unwrap().into_iter().collect();
+    assert_eq!(all.unwrap(), [1, 2]);
+    let all: Result<Vec<_>, _> = receiver.try_recv_many(5).unwrap().into_iter().collect();
+    assert_eq!(all.unwrap(), [3]);
+    drop(sender);
+    assert!(receiver.try_recv_many(5).unwrap_err().is_disconnected());
+}

@@ -107,3 +107,16 @@ fn a_simple_queue_puts_and_gets() {
     queue.close().unwrap();
     assert!(queue.get().unwrap_err().is_closed());
 }
+
+#[test]
+fn tasks_that_found_no_room_come_back_and_are_not_waited_for() {
+    let queue = JoinableQueue::bounded(2);
+    let rest = queue.try_put_many(1..=4).unwrap_err();
+    assert!(rest.is_full());
+    assert_eq!(rest.into_inner(), [3, 4]);
+    assert_eq!(queue.put_many_timeout([5], Duration::from_millis(1)).unwrap_err().into_inner(), [5]);
+    for number in 1..=2 {
+        assert_eq!(*queue.get().unwrap(), number);
+    }
+    assert!(queue.join_timeout(Duration::ZERO).unwrap());
+}

@@ -119,3 +119,20 @@ fn who_polls_keeps_no_message_from_others() {
         });
     }
 }
+
+#[test]
+fn forms_that_do_not_wait_say_what_there_is() {
+    let (a, b) = pipe::<u64>();
+    assert_eq!(b.try_recv().unwrap(), None);
+    let sent = (0..).take_while(|number| a.try_send(*number).map_err(|error| assert!(error.is_full())).is_ok()).count();
+    assert_eq!(sent, 1024);
+    assert_eq!(a.try_send(7).unwrap_err().into_inner(), 7);
+    assert_eq!(b.try_recv().unwrap(), Some(0));
+    a.try_send(1024).unwrap();
+    for number in 1..=1024 {
+        assert_eq!(b.try_recv().unwrap(), Some(number));
+    }
+    drop(a);
+    assert!(b.try_recv().unwrap_err().is_disconnected());
+    assert!(b.try_send(1).unwrap_err().is_disconnected());
+}

@@ -62,24 +62,11 @@ pub(crate) struct Head {
 /// A store where it lies.
 #[derive(Clone, Copy)]
 pub(crate) struct Store<'a> {
-    pub(crate) head: &'a Head,
-    pub(crate) words: &'a [AtomicU64],
-    pub(crate) shape: Shape,
-}
-
-/// How a store is laid out, in words: two tables, and the slots. It follows from its length alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+    head: &'a Head,
+    /// Two tables, and the slots.
+    words: &'a [AtomicU64],
     /// The words of a table, and how many slots there are.
     capacity: usize,
-}
-
-impl Shape {
-    /// Of a store of so many words.
-    pub(crate) fn of(words: usize) -> Shape {
-        // Numbers of slots have 32 bits.
-        Shape { capacity: (words / (WIDTH + 2)).min(u32::MAX as usize - 1) }
-    }
 }
 
 /// Where in a block of `len` bytes the words of a store begin, in bytes, and how many there are: of the `at`th of `count`
@@ -177,6 +164,14 @@ impl Drop for Open<'_> {
 }
 
 impl<'a> Store<'a> {
+    /// The store that consists of these. How it is laid out follows from the number of its words alone.
+    #[inline]
+    pub(crate) fn new(head: &'a Head, words: &'a [AtomicU64]) -> Store<'a> {
+        // Numbers of slots have 32 bits.
+        let capacity = (words.len() / (WIDTH + 2)).min(u32::MAX as usize - 1);
+        Store { head, words, capacity }
+    }
+
     /// Locks it.
     ///
     /// # Errors
@@ -218,13 +213,13 @@ impl<'a> Store<'a> {
     }
 
     fn used(self) -> u64 {
-        self.head.used.load(Relaxed).min(self.shape.capacity as u64)
+        self.head.used.load(Relaxed).min(self.capacity as u64)
     }
 
     /// One of the two tables.
     #[inline]
     fn table(self, which: u64) -> &'a [AtomicU64] {
-        let len = self.shape.capacity;
+        let len = self.capacity;
         let start = if which & 1 == 0 { 0 } else { len };
         &self.words[start..start + len]
     }
@@ -232,8 +227,8 @@ impl<'a> Store<'a> {
     /// The slot of this number, from 1; `None` = there is none.
     #[inline]
     fn slot(self, number: u64) -> Option<&'a [AtomicU64]> {
-        let at = usize::try_from(number.wrapping_sub(1)).ok().filter(|at| *at < self.shape.capacity)?;
-        let start = 2 * self.shape.capacity + at * WIDTH;
+        let at = usize::try_from(number.wrapping_sub(1)).ok().filter(|at| *at < self.capacity)?;
+        let start = 2 * self.capacity + at * WIDTH;
         Some(&self.words[start..start + WIDTH])
     }
 }
@@ -251,15 +246,13 @@ impl<'a> Open<'a> {
         let number = self.take_free()?;
         let slot = self.store.slot(number).ok_or(Refusal::Damaged)?;
         let meta = |kind: u64, len: usize| u64::from(entry.tag) << 32 | (len as u64) << 8 | kind;
+        let fill_in = |words: &[u64], len: usize| {
+            slot[ENTRY..].iter().zip(words).for_each(|(place, word)| place.store(*word, Relaxed));
+            slot[META].store(meta(INLINE, len), Release);
+        };
         match &entry.item {
-            Item::Number(words, len) => {
-                slot[ENTRY..].iter().zip(words).for_each(|(place, word)| place.store(*word, Relaxed));
-                slot[META].store(meta(INLINE, *len), Release);
-            }
-            Item::Small(words, len) => {
-                slot[ENTRY..].iter().zip(*words).for_each(|(place, word)| place.store(*word, Relaxed));
-                slot[META].store(meta(INLINE, *len), Release);
-            }
+            Item::Number(words, len) => fill_in(words, *len),
+            Item::Small(words, len) => fill_in(*words, *len),
             Item::Block(block) => {
                 slot[ENTRY].store(0, Relaxed);
                 slot[META].store(meta(BLOCK, 0), Release);
@@ -284,7 +277,7 @@ impl<'a> Open<'a> {
             return Ok(free);
         }
         let used = self.store.used();
-        if used >= self.store.shape.capacity as u64 {
+        if used >= self.store.capacity as u64 {
             return Err(Refusal::Full);
         }
         head.used.store(used + 1, Release);

@@ -92,19 +92,22 @@ impl<'a> Open<'a> {
         found.1.map(|number| self.found(number)).transpose()
     }
 
-    /// Stores an entry in the place of the one with this hash that `is_it` says is it, or as a new one.
+    /// Stores an entry in the place of the one with this hash that `is_it` says is it, or as a new one. Returns what
+    /// `out` says of the one that was there.
     ///
     /// # Errors
     ///
-    /// It was not stored: there is no room, or what stands there is damaged.
-    pub(crate) fn put<B: Books>(
+    /// It was not stored: there is no room, or what stands there is damaged; and what `is_it` and `out` say.
+    pub(crate) fn put<B: Books, R>(
         &self,
         books: &B,
         entry: &Entry<'_, B::Block>,
         is_it: impl FnMut(Found<'a>) -> Result<bool, Refusal>,
-    ) -> Result<(), Refusal> {
+        out: impl FnOnce(Found<'a>) -> Result<R, Refusal>,
+    ) -> Result<Option<R>, Refusal> {
         self.grow_if_full();
         let (link, old) = self.search(entry.tag, is_it)?;
+        let before = old.map(|old| self.found(old).and_then(out)).transpose()?;
         let table = table(self.store)?;
         let number = self.fill(books, entry)?;
         let slot = self.store.slot(number).ok_or(Refusal::Damaged)?;
@@ -126,28 +129,31 @@ impl<'a> Open<'a> {
                 kill::point();
             }
         }
-        Ok(())
+        Ok(before)
     }
 
-    /// Takes out the entry with this hash that `is_it` says is it; whether there was one.
+    /// Takes out the entry with this hash that `is_it` says is it. Returns what `out` says of it; `None` = there was none.
     ///
     /// # Errors
     ///
-    /// As [`Open::find`].
-    pub(crate) fn take<B: Books>(
+    /// As [`Open::find`]; and what `out` says.
+    pub(crate) fn take<B: Books, R>(
         &self,
         books: &B,
         hash: u32,
         is_it: impl FnMut(Found<'a>) -> Result<bool, Refusal>,
-    ) -> Result<bool, Refusal> {
-        let (link, Some(number)) = self.search(hash, is_it)? else { return Ok(false) };
+        out: impl FnOnce(Found<'a>) -> Result<R, Refusal>,
+    ) -> Result<Option<R>, Refusal> {
+        let (link, Some(number)) = self.search(hash, is_it)? else { return Ok(None) };
         let table = table(self.store)?;
-        let behind = self.store.slot(number).map_or(0, |slot| next(slot, table.which));
+        let found = self.found(number)?;
+        let taken = out(found)?;
+        let behind = next(found.words, table.which);
         self.set(table, link, behind);
         self.store.head.count.store(self.count().saturating_sub(1), Relaxed);
         kill::point();
         self.free(books, number);
-        Ok(true)
+        Ok(Some(taken))
     }
 
     /// Takes all entries out.

@@ -16,7 +16,7 @@ pub(crate) enum Row {}
 /// The words of the table that counts, and which one that is.
 fn row(store: Store<'_>) -> (&[AtomicU64], u64) {
     let word = store.head.table.load(Relaxed);
-    let len = usize::try_from(word >> 1).unwrap_or(usize::MAX).min(store.shape.capacity);
+    let len = usize::try_from(word >> 1).unwrap_or(usize::MAX).min(store.capacity);
     (&store.table(word)[..len], word & 1)
 }
 

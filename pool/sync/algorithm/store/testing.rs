@@ -1,6 +1,6 @@
 //! A store on the heap of this process, for tests.
 
-use super::{Entry, Found, Head, Open, Reach, Refusal, Shape, Store};
+use super::{Entry, Found, Head, Open, Reach, Refusal, Store};
 use crate::sync::algorithm::queue::Item;
 use crate::sync::algorithm::queue::testing::Memory;
 use crate::sync::algorithm::testing::Party;
@@ -25,7 +25,7 @@ impl Fixture {
     }
 
     pub(super) fn store(&self) -> Store<'_> {
-        Store { head: &self.head, words: &self.memory.words, shape: Shape::of(self.memory.words.len()) }
+        Store::new(&self.head, &self.memory.words)
     }
 
     pub(super) fn open<R: Reach>(&self, party: &Party<'_>) -> Open<'_> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 impl Fixture {
     fn put(&self, party: &Party<'_>, key: u32, number: u32) -> Result<(), Refusal> {
         let open = self.open::<Chains>(party);
-        self.entry(key, number, |entry| open.put(&self.memory, &entry, |_| Ok(true)))
+        self.entry(key, number, |entry| open.put(&self.memory, &entry, |_| Ok(true), |_| Ok(())).map(drop))
     }
 
     fn get(&self, party: &Party<'_>, key: u32) -> Option<u32> {
@@ -23,7 +23,7 @@ impl Fixture {
     }
 
     fn take(&self, party: &Party<'_>, key: u32) -> bool {
-        self.open::<Chains>(party).take(&self.memory, key, |_| Ok(true)).unwrap()
+        self.open::<Chains>(party).take(&self.memory, key, |_| Ok(true), |_| Ok(())).unwrap().is_some()
     }
 
     fn all(&self, party: &Party<'_>) -> BTreeMap<u32, u32> {
@@ -224,10 +224,10 @@ fn free_slots(store: Store<'_>) -> usize {
     let (mut number, mut count) = (store.head.free.load(std::sync::atomic::Ordering::Relaxed), 0);
     while let Some(slot) = store.slot(number) {
         count += 1;
-        assert!(count <= store.shape.capacity, "the free slots form a circle");
+        assert!(count <= store.capacity, "the free slots form a circle");
         number = slot[super::LINKS].load(std::sync::atomic::Ordering::Relaxed);
     }
-    count + store.shape.capacity - store.used() as usize
+    count + store.capacity - store.used() as usize
 }
 
 fn odd(map: &BTreeMap<u32, u32>) -> u32 {
