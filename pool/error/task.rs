@@ -32,18 +32,35 @@ struct TaskInner {
     worker: Option<i32>,
     /// How the runs before this one have failed.
     earlier: Vec<TaskError>,
+    /// The machine of the worker, if that is another one.
+    host: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum TaskKind {
     Failure(Failure),
-    WorkerLost { exit: Exit, reason: Option<String>, memory: Option<u64>, output: Option<String> },
-    TimedOut { limit: Duration },
+    WorkerLost {
+        exit: Exit,
+        reason: Option<String>,
+        memory: Option<u64>,
+        output: Option<String>,
+    },
+    /// The machine of the worker, or the way there, and with it the account of what ran.
+    NodeLost {
+        cause: String,
+    },
+    TimedOut {
+        limit: Duration,
+    },
     Cancelled,
     Terminated,
     NotRunning,
-    Broken { cause: String },
-    InvalidArgument { text: String },
+    Broken {
+        cause: String,
+    },
+    InvalidArgument {
+        text: String,
+    },
     Deadlock,
 }
 
@@ -57,7 +74,8 @@ impl TaskError {
     #[cold]
     pub(crate) fn new(kind: TaskKind, function: &str, index: u64, worker: Option<i32>) -> TaskError {
         let earlier = Vec::new();
-        TaskError { inner: Box::new(TaskInner { kind, function: function.to_owned(), index, worker, earlier }) }
+        let function = function.to_owned();
+        TaskError { inner: Box::new(TaskInner { kind, function, index, worker, host: None, earlier }) }
     }
 
     /// The error of the last run of a task that was run before, and has failed each time.
@@ -68,6 +86,12 @@ impl TaskError {
 
     pub(crate) fn kind(&self) -> &TaskKind {
         &self.inner.kind
+    }
+
+    /// The same error, of a worker on that machine; `None` = on this one.
+    pub(crate) fn on(mut self, host: Option<&str>) -> TaskError {
+        self.inner.host = host.map(str::to_owned);
+        self
     }
 
     /// Returns the name of the function, as `std::any::type_name` gives it.
@@ -91,6 +115,36 @@ impl TaskError {
         &self.inner.earlier
     }
 
+    /// Returns the name of the machine on which the worker ran the task, if that is another one than this, or was reached as
+    /// another one is.
+    pub fn host(&self) -> Option<&str> {
+        self.inner.host.as_deref()
+    }
+
+    /// Returns whether the task may have had effects, in part or as a whole: not if it is known that it was never begun.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let lost = pool.apply(|| std::process::abort(), ()).map(|(): ()| ()).unwrap_err();
+    /// assert!(lost.task().unwrap().may_have_run());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn may_have_run(&self) -> bool {
+        match &self.inner.kind {
+            TaskKind::Failure(Failure::Panicked(_) | Failure::Failed { .. } | Failure::Decode { .. })
+            | TaskKind::WorkerLost { .. }
+            | TaskKind::NodeLost { .. }
+            | TaskKind::TimedOut { .. }
+            | TaskKind::Terminated
+            | TaskKind::Broken { .. } => true,
+            // A worker encodes results, and whoever calls the arguments.
+            TaskKind::Failure(Failure::Encode { .. }) => self.inner.worker.is_some(),
+            TaskKind::Cancelled | TaskKind::NotRunning | TaskKind::InvalidArgument { .. } | TaskKind::Deadlock => false,
+        }
+    }
+
     /// Returns whether the function panicked. The worker lives on.
     pub fn is_panic(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Failure(Failure::Panicked(_)))
@@ -104,7 +158,7 @@ impl TaskError {
 
     /// Returns whether the worker process died while it ran this task: killed, out of memory, `exit`, `abort`.
     pub fn is_worker_lost(&self) -> bool {
-        matches!(self.inner.kind, TaskKind::WorkerLost { .. })
+        matches!(self.inner.kind, TaskKind::WorkerLost { .. } | TaskKind::NodeLost { .. })
     }
 
     /// Returns whether the argument or the result could not be serialised.
@@ -208,8 +262,11 @@ const SHOWN: usize = 8;
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TaskInner { function, index, earlier, .. } = &*self.inner;
+        let TaskInner { function, index, earlier, host, .. } = &*self.inner;
         write!(f, "task {index} of `{function}` ")?;
+        if let Some(host) = host {
+            write!(f, "on {host} ")?;
+        }
         self.inner.write_reason(f)?;
         if earlier.is_empty() {
             return Ok(());
@@ -240,6 +297,7 @@ impl TaskInner {
                     _ => write!(f, "{exit}{}", exit.hint()),
                 }
             }
+            TaskKind::NodeLost { cause } => write!(f, "was lost with its node, and may have run: {cause}"),
             TaskKind::TimedOut { limit } => write!(f, "did not end within its time limit of {limit:?}"),
             TaskKind::Cancelled => f.write_str("was cancelled"),
             TaskKind::Terminated => f.write_str("has no result: the pool was terminated"),

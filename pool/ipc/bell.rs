@@ -3,12 +3,14 @@
 //! All parties of a pool (the pool itself and its workers) map one small memory file. A party that is awake has its bit
 //! set there: `spin.rs` has the rule that needs it.
 //!
-//! Only the pool sleeps on the bell, and all workers ring it: `sleeper.rs` has the protocol.
+//! Only the pool sleeps on the bell, and all workers ring it: `sleeper.rs` has the protocol. A pool whose workers are elsewhere
+//! sleeps on descriptors instead, and only threads of its own process ring.
 
 use crate::ipc::sleeper::Sleeper;
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::memory::{Atomics, Mapping};
 use crate::sys::time::Deadline;
+use std::fmt;
 use std::sync::Arc;
 
 /// The most parties that count for the spinning rule; more simply count as asleep.
@@ -28,12 +30,23 @@ pub(crate) struct BellMemory {
 #[allow(unsafe_code)]
 unsafe impl Atomics for BellMemory {}
 
+/// Another way to sleep than on the word of the bell, for a pool that waits for descriptors.
+pub(crate) trait Doze: Send + Sync + fmt::Debug {
+    /// Sleeps until there is something for the pool, or somebody calls [`Doze::wake`], or the deadline.
+    fn sleep(&self, until: Deadline);
+
+    /// Ends the sleep, or the next one.
+    fn wake(&self);
+}
+
 /// The pool's end, or a worker's.
 #[derive(Clone, Debug)]
 pub(crate) struct Bell {
     memory: Arc<Mapping>,
     /// This party's number; the pool is 0.
     party: usize,
+    /// How the pool sleeps, if not on the word.
+    doze: Option<Arc<dyn Doze>>,
 }
 
 impl Bell {
@@ -41,9 +54,15 @@ impl Bell {
 
     /// `memory` is at least [`Bell::LEN`] bytes long.
     pub(crate) fn new(memory: Arc<Mapping>, party: usize) -> Bell {
-        let bell = Bell { memory, party };
+        let bell = Bell { memory, party, doze: None };
         bell.set_awake(true);
         bell
+    }
+
+    /// The same bell, for a pool that sleeps in another way. Nobody else rings it.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn with_doze(self, doze: Arc<dyn Doze>) -> Bell {
+        Bell { doze: Some(doze), ..self }
     }
 
     fn shared(&self) -> &BellMemory {
@@ -90,7 +109,9 @@ impl Bell {
     /// Wakes the pool if it sleeps. To be called after the work was published.
     #[inline]
     pub(crate) fn ring(&self) {
-        self.sleeper().call();
+        if self.sleeper().call() {
+            self.doze.iter().for_each(|doze| doze.wake());
+        }
     }
 
     /// Says that the pool is about to sleep; it must look for work once more before [`Bell::sleep`].
@@ -106,7 +127,10 @@ impl Bell {
     /// Sleeps until somebody rings, or the deadline.
     pub(crate) fn sleep(&self, deadline: Deadline) {
         self.set_awake(false);
-        self.sleeper().sleep(deadline);
+        match &self.doze {
+            None => self.sleeper().sleep(deadline),
+            Some(doze) => doze.sleep(deadline),
+        }
         self.set_awake(true);
         self.cancel();
     }

@@ -275,6 +275,9 @@ impl Link for ChannelLink {
             if said.seq >= self.next_frame || said.seq < self.progress.seq {
                 return Err(damaged("an answer to a frame that it does not have"));
             }
+            if matches!(said.outcome, Some((AnswerKind::Returned, _))) {
+                return Err(damaged("it gives a frame back that nobody wants back"));
+            }
             if said.attached > MOST_ATTACHED {
                 return Err(damaged("an answer with too many attached descriptors"));
             }

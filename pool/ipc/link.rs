@@ -83,6 +83,9 @@ pub(crate) enum AnswerKind {
     Handles,
     /// No outcome: the task has its attached descriptors, and is on its way.
     Taken,
+    /// No outcome: none of the frame's tasks was begun, and none will be. The reply to [`Revoked::Asked`], which only a link
+    /// gives that has asked.
+    Returned,
 }
 
 /// The most sets of attached descriptors of an answer, which is one value then.
@@ -175,6 +178,21 @@ pub(crate) struct Progress {
     pub(crate) done: u32,
 }
 
+/// What came of taking a frame back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Revoked {
+    /// None of its tasks was begun, and none will be.
+    Taken,
+    /// The worker has begun it.
+    Begun,
+    /// Who knows is elsewhere, and was asked: an answer of kind [`AnswerKind::Returned`] follows, or the frame's own.
+    #[cfg_attr(
+        not(any(test, feature = "cluster")),
+        expect(dead_code, reason = "said by links of the feature `cluster`")
+    )]
+    Asked,
+}
+
 /// What came over a link cannot be what the other side means.
 pub(super) fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
@@ -237,9 +255,14 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     /// How far the worker has come.
     fn progress(&self) -> Progress;
 
-    /// Takes a frame back that the worker has not taken yet; false when it has.
-    fn revoke(&mut self, _seq: u64) -> bool {
-        false
+    /// Takes a frame back that the worker has not taken yet. May be asked again for the same frame.
+    fn revoke(&mut self, _seq: u64) -> Revoked {
+        Revoked::Begun
+    }
+
+    /// How long a frame and its answer are on their way, in nanoseconds, as last measured; 0 within one machine.
+    fn delay(&self) -> f64 {
+        0.0
     }
 
     /// The payload of a frame that was sent and not yet released.

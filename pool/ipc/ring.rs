@@ -5,7 +5,9 @@ use crate::attached_fds::AttachedFds;
 use crate::ipc::arena::Arena;
 use crate::ipc::control::{Control, FileBytes};
 use crate::ipc::lane::{Found, Place, Record, SLOTS};
-use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, damaged, lost};
+use crate::ipc::link::{
+    Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, Revoked, damaged, lost,
+};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, Files, RingMemory};
 use crate::sys::usage;
@@ -206,8 +208,8 @@ impl Link for RingLink {
         Progress { seq, started: step.div_ceil(2), done: step / 2 }
     }
 
-    fn revoke(&mut self, seq: u64) -> bool {
-        self.memory.tasks().revoke(seq)
+    fn revoke(&mut self, seq: u64) -> Revoked {
+        if self.memory.tasks().revoke(seq) { Revoked::Taken } else { Revoked::Begun }
     }
 
     fn payload(&self, seq: u64) -> Vec<u8> {

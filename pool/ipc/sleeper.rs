@@ -35,14 +35,16 @@ impl Sleeper<'_> {
         self.0.store(0, Relaxed);
     }
 
-    /// Wakes the party if it sleeps. What it may wait for was published before.
+    /// Wakes the party if it sleeps. What it may wait for was published before. Returns whether it slept, or was about to.
     #[inline]
-    pub(super) fn call(self) {
+    pub(super) fn call(self) -> bool {
         // SYNC: sleeper
         fence(SeqCst);
-        if self.is_asleep() {
+        let is_asleep = self.is_asleep();
+        if is_asleep {
             self.wake();
         }
+        is_asleep
     }
 
     #[cold]

@@ -39,18 +39,20 @@ pub(crate) fn size(nanos: Option<f64>, last: Option<u32>, left: Option<u64>, wor
     grown.min(u32::try_from(share).unwrap_or(MOST)).clamp(1, MOST)
 }
 
-/// How many frames of `count` tasks may wait at one worker.
-pub(crate) fn depth(nanos: Option<f64>, count: u32) -> usize {
+/// How many frames of `count` tasks may wait at one worker. A frame and its answer are on their way for `delay` nanoseconds:
+/// for twice that time there should be work, and tasks are long that take twenty times as long.
+pub(crate) fn depth(nanos: Option<f64>, count: u32, delay: f64) -> usize {
     match nanos {
         None => 1,
-        Some(nanos) if nanos > LONG => 1,
-        Some(nanos) => (AHEAD / (nanos * f64::from(count)).max(1.0)).clamp(2.0, MOST_AHEAD) as usize,
+        Some(nanos) if nanos > LONG.max(20.0 * delay) => 1,
+        Some(nanos) => (AHEAD.max(2.0 * delay) / (nanos * f64::from(count)).max(1.0)).clamp(2.0, MOST_AHEAD) as usize,
     }
 }
 
-/// Whether a frame of `count` tasks takes a worker less time than the thread that hands it out.
-pub(crate) fn is_short(nanos: Option<f64>, count: u32) -> bool {
-    nanos.is_some_and(|nanos| nanos * f64::from(count) < SHORT)
+/// Whether a frame of `count` tasks takes a worker less time than the thread that hands it out, its way there and back
+/// included.
+pub(crate) fn is_short(nanos: Option<f64>, count: u32, delay: f64) -> bool {
+    nanos.is_some_and(|nanos| nanos * f64::from(count) + delay < SHORT)
 }
 
 /// The estimate after a frame of `count` tasks took `nanos` nanoseconds.
@@ -71,7 +73,7 @@ mod tests {
     #[test]
     fn the_first_frame_is_one_task() {
         assert_eq!(size(None, Some(0), Some(1_000_000), 2), 1);
-        assert_eq!(depth(None, 1), 1);
+        assert_eq!(depth(None, 1, 0.0), 1);
     }
 
     #[test]
@@ -96,15 +98,23 @@ mod tests {
 
     #[test]
     fn long_tasks_do_not_wait_at_a_worker() {
-        assert_eq!(depth(Some(5_000_000.0), 1), 1);
-        assert_eq!(depth(Some(100_000.0), 1), 4);
-        assert_eq!(depth(Some(100.0), 10_000), 2);
-        assert_eq!(depth(Some(100.0), 1), 64);
+        assert_eq!(depth(Some(5_000_000.0), 1, 0.0), 1);
+        assert_eq!(depth(Some(100_000.0), 1, 0.0), 4);
+        assert_eq!(depth(Some(100.0), 10_000, 0.0), 2);
+        assert_eq!(depth(Some(100.0), 1, 0.0), 64);
+    }
+
+    #[test]
+    fn far_workers_have_work_for_two_round_trips() {
+        assert_eq!(depth(Some(5_000_000.0), 1, 100_000.0), 1);
+        assert_eq!(depth(Some(5_000_000.0), 1, 5_000_000.0), 2);
+        assert_eq!(depth(Some(1_000_000.0), 1, 5_000_000.0), 10);
+        assert!(!is_short(Some(100.0), 1, 20_000.0));
     }
 
     #[test]
     fn short_is_what_is_known_to_be() {
-        assert!(is_short(Some(100.0), 4) && !is_short(Some(100.0), 5) && !is_short(None, 1));
+        assert!(is_short(Some(100.0), 4, 0.0) && !is_short(Some(100.0), 5, 0.0) && !is_short(None, 1, 0.0));
     }
 
     #[test]

@@ -209,14 +209,15 @@ impl Job {
         }
     }
 
-    /// How many frames of `count` tasks may wait at a worker.
-    pub(crate) fn depth(&self, count: u32) -> usize {
-        if self.options.timeout.is_some() { 1 } else { chunk::depth(self.header.nanos(), count) }
+    /// How many frames of `count` tasks may wait at a worker that is `delay` nanoseconds away.
+    pub(crate) fn depth(&self, count: u32, delay: f64) -> usize {
+        if self.options.timeout.is_some() { 1 } else { chunk::depth(self.header.nanos(), count, delay) }
     }
 
-    /// Whether a frame of `count` tasks takes a worker less time than the thread that hands it out.
-    pub(crate) fn is_short(&self, count: u32) -> bool {
-        self.options.timeout.is_none() && chunk::is_short(self.header.nanos(), count)
+    /// Whether a frame of `count` tasks takes a worker that is `delay` nanoseconds away less time than the thread that hands it
+    /// out.
+    pub(crate) fn is_short(&self, count: u32, delay: f64) -> bool {
+        self.options.timeout.is_none() && chunk::is_short(self.header.nanos(), count, delay)
     }
 
     /// Whether it was handed in whole, and nobody waits in it.
@@ -297,6 +298,7 @@ impl Job {
             kind,
             TaskKind::Failure(Failure::Panicked(_) | Failure::Failed { .. })
                 | TaskKind::WorkerLost { .. }
+                | TaskKind::NodeLost { .. }
                 | TaskKind::TimedOut { .. }
         );
         let Some(retry) = self.options.retry.as_ref().filter(|_| pays && self.halted.lock().is_none()) else {

@@ -112,9 +112,9 @@ impl Window {
     }
 
     /// Whether the frame that the worker is at, if there is one, should be finished in a moment.
-    pub(crate) fn is_brisk(&self) -> bool {
+    pub(crate) fn is_brisk(&self, delay: f64) -> bool {
         let oldest = self.frames.iter().find_map(|frame| frame.range.as_ref());
-        oldest.is_none_or(|range| range.job.as_ref().is_some_and(|job| job.is_short(range.left())))
+        oldest.is_none_or(|range| range.job.as_ref().is_some_and(|job| job.is_short(range.left(), delay)))
     }
 
     /// The newest loaded frames behind the oldest one: the candidates for taking back, newest first.

@@ -4,7 +4,6 @@ use crate::engine::core::state::{Core, Engine, Phase};
 use crate::engine::core::worker_slot::{Dismissal, State, WorkerSlot};
 use crate::error::Error;
 use crate::sys::time::Deadline;
-use crate::sys::usage;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -142,7 +141,7 @@ impl Core {
             return;
         }
         worker.weighed = Some(now);
-        if worker.pid().and_then(usage::anonymous_memory).is_some_and(|bytes| bytes > most) {
+        if worker.memory().is_some_and(|bytes| bytes > most) {
             self.dismiss(at, Dismissal::Large);
         }
     }

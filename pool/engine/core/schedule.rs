@@ -4,7 +4,8 @@ use crate::engine::call::job::Job;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
 use crate::engine::core::state::{Core, Phase};
-use crate::engine::core::worker_slot::{Dismissal, State, WorkerSlot};
+use crate::engine::core::worker_slot::{Dismissal, State, TakenBack, WorkerSlot};
+use crate::engine::launch::body::Body;
 use crate::heap::scope::attached_in;
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ impl Core {
         if self.queue.has_backlog() {
             return 0;
         }
-        self.workers.room(job.is_short(count), job.depth(count), self.seat.spinner.other_cpus())
+        let delay = self.workers.delay();
+        self.workers.room(job.is_short(count, delay), job.depth(count, delay), self.seat.spinner.other_cpus())
     }
 
     /// Hands a frame to a worker, or keeps it in the backlog.
@@ -30,9 +32,10 @@ impl Core {
         // Nobody waits for its results any more: it is not run.
         let Some(job) = &range.job else { return true };
         // Attached descriptors wait nowhere but here: on its way to a worker that is busy nobody could close it.
+        let (left, delay) = (range.left(), self.workers.delay());
         let (short, depth) = match range.has_fds() {
             true => (false, 1),
-            false => (job.is_short(range.left()), job.depth(range.left())),
+            false => (job.is_short(left, delay), job.depth(left, delay)),
         };
         while let Some(at) = self.workers.choose(short, depth, self.seat.spinner.other_cpus()) {
             let worker = &mut self.workers[at];
@@ -97,7 +100,12 @@ impl Core {
         let worker = &mut self.workers[at];
         let mut taken = Vec::new();
         for seq in frames {
-            let Some(range) = worker.take_back(seq) else { break };
+            let range = match worker.take_back(seq) {
+                TakenBack::Tasks(range) => range,
+                // Those before it are begun as well.
+                TakenBack::Begun => break,
+                TakenBack::Asked => continue,
+            };
             let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
             taken.push(QueuedFrame { bytes, range });
         }
@@ -114,7 +122,7 @@ impl Core {
         self.workers.end_stalled();
         for at in 0..self.workers.len() {
             let worker = &mut self.workers[at];
-            let is_stopped = |worker: &WorkerSlot| worker.child.as_ref().is_some_and(|child| child.is_stopped());
+            let is_stopped = |worker: &WorkerSlot| worker.body.as_ref().is_some_and(Body::is_stopped);
             if worker.stopped {
                 worker.stopped = is_stopped(worker);
             } else if worker.window.len() > 0 && self.workers.has_idle() && is_stopped(&self.workers[at]) {

@@ -1,8 +1,8 @@
 //! The driver's seat: who has it, who waits for it, and the news that a driver has to hear.
 
 use crate::engine::call::job::Job;
+use crate::engine::launch::launcher::News;
 use crate::ipc::spin::Spinner;
-use crate::process::start::News;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

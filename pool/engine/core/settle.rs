@@ -10,6 +10,7 @@ use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
 use crate::engine::core::state::Core;
+use crate::engine::core::worker_slot::TakenBack;
 use crate::error::{Failure, TaskError, TaskKind};
 use crate::heap::scope::{self, Pin, Pins, attached_in};
 use crate::ipc::handles;
@@ -59,7 +60,7 @@ impl Driver<'_> {
         let size = answer.payload.len();
         // Not its frame: the worker lies, or answers twice.
         let Some(range) = self.core.workers[at].window.oldest(seq) else {
-            return Err(wrong("an answer to a frame that it does not have"));
+            return self.core.take_returned(at, answer.kind, seq);
         };
         let said = match check(answer, range)? {
             // No outcome: the task has its attached descriptors, and runs.
@@ -67,6 +68,7 @@ impl Driver<'_> {
                 range.close_fds();
                 return Ok(());
             }
+            Said::Returned => return self.core.take_returned(at, AnswerKind::Returned, seq),
             Said::Outcome(outcome) => outcome,
         };
         let before = range.clone();
@@ -98,7 +100,7 @@ impl Driver<'_> {
     /// The task at the place `range.next` of frame `seq` has failed: it is run again, or that is its outcome.
     fn fail(&mut self, at: usize, job: &Arc<Job>, kind: TaskKind, range: &TaskRange, seq: u64) {
         let worker = &self.core.workers[at];
-        let error = job.error(kind, range.index(range.next), worker.pid());
+        let error = job.error(kind, range.index(range.next), worker.pid).on(worker.host.as_deref());
         let frame = || {
             let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
             QueuedFrame { range: TaskRange { count: range.next + 1, ..range.clone() }, bytes }
@@ -205,9 +207,28 @@ impl Core {
                 worker.limit = None;
             }
             let stretch = worker.record.ended(range.count, nanos);
-            self.observers.frame_ended(range.job.as_deref(), range.index(stretch.from), &stretch, worker.pid());
+            self.observers.frame_ended(range.job.as_deref(), range.index(stretch.from), &stretch, worker.pid);
         }
         limit
+    }
+
+    /// The tasks of a frame that was asked for go elsewhere: the worker has not begun it, and never will.
+    ///
+    /// # Errors
+    ///
+    /// It is an answer of another kind, or to no frame of this worker.
+    #[cold]
+    fn take_returned(&mut self, at: usize, kind: AnswerKind, seq: u64) -> io::Result<()> {
+        let worker = &mut self.workers[at];
+        let has_tasks = worker.window.range(seq).is_some_and(|range| range.left() > 0);
+        let range = if kind == AnswerKind::Returned && has_tasks { worker.unload(seq) } else { None };
+        let range = range.ok_or_else(|| wrong("an answer to a frame that it does not have"))?;
+        // Nobody waits for the others.
+        if range.job.is_some() {
+            let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
+            self.queue.push_front(QueuedFrame { range, bytes });
+        }
+        Ok(())
     }
 
     /// An answer of this worker was taken: its room, and that of frames that are finished, can be used again.
@@ -266,12 +287,15 @@ impl Core {
         for worker in self.workers.iter_mut() {
             // The oldest frame may have begun as well as not: taking it back tells.
             for seq in worker.window.of(job) {
-                if worker.take_back(seq).is_some() {
+                let taken = worker.take_back(seq);
+                let Some(link) = &worker.link else { break };
+                let reached = link.progress().seq;
+                // As far as is known, where that is asked.
+                if matches!(taken, TakenBack::Tasks(_)) || matches!(taken, TakenBack::Asked) && reached < seq {
                     waiting = true;
                     continue;
                 }
-                let Some(link) = &worker.link else { break };
-                if link.progress().seq == seq {
+                if reached == seq {
                     let count = worker.window.range(seq).map_or(0, |range| range.count);
                     // Started tasks cannot be cancelled.
                     waiting |= link.progress().started < count;
@@ -299,6 +323,8 @@ fn note_progress(job: &Arc<Job>, reporter: &Reporter, count: u64) {
 enum Said {
     /// Notes that a task has its attached descriptors.
     Taken,
+    /// The frame was not begun, and never will be.
+    Returned,
     Outcome(Outcome),
 }
 
@@ -342,6 +368,7 @@ fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
             }
         }
         AnswerKind::Taken => return Ok(Said::Taken),
+        AnswerKind::Returned => return Ok(Said::Returned),
     }))
 }
 

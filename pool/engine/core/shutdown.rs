@@ -7,6 +7,7 @@ use crate::engine::call::job::Halt;
 use crate::engine::core::driver::Driver;
 use crate::engine::core::state::{Core, Engine, Phase};
 use crate::engine::core::worker_slot::State;
+use crate::engine::launch::body::Body;
 use crate::error::Error;
 use crate::sys::child::ChildSignal;
 use crate::sys::thread;
@@ -42,11 +43,13 @@ impl Engine {
         }
         for worker in core.workers.iter_mut().filter(|worker| worker.state != State::Vacant) {
             let before = std::mem::replace(&mut worker.state, State::Leaving);
-            match &worker.child {
-                Some(child) => _ = child.tell_to_end(),
-                // What it is we know when it is heard of: a process is killed then, and a thread is told to leave.
-                None if before == State::Starting => {}
-                None => worker.send_away(),
+            match &worker.body {
+                // What it is we know when it is heard of: a process is killed then.
+                None => {}
+                // It is told when it is ready.
+                Some(Body::Thread) if before == State::Starting => {}
+                Some(Body::Thread) => worker.send_away(),
+                Some(body) => _ = body.tell_to_end(),
             }
         }
         if core.seat.is_taken() {
@@ -82,11 +85,11 @@ impl Engine {
         Ok(true)
     }
 
-    /// Starts all workers and waits until each is ready.
+    /// Starts all workers and waits until each is ready, or as many as the launcher says.
     ///
     /// # Errors
     ///
-    /// One could not start; the others were ended then.
+    /// One could not start, or too few were ready in time; the others were ended then.
     pub(crate) fn build(self: &Arc<Self>) -> Result<(), Error> {
         let mut driver = Driver::new(self, None);
         driver.core.seat.close();
@@ -106,7 +109,7 @@ impl Engine {
         if let (Err(error), Ok(())) = (spawned, &outcome) {
             // Without its thread nobody would mind the workers.
             self.end(&mut core, Halt::Terminated);
-            core.workers.iter().filter_map(|worker| worker.child.as_ref()).for_each(|it| it.signal(ChildSignal::Kill));
+            core.workers.iter().for_each(|worker| worker.signal(ChildSignal::Kill));
             return Err(Error::start(format!("the pool's thread could not be started: {error}")));
         }
         drop(core);
@@ -118,12 +121,13 @@ impl Engine {
 }
 
 impl Driver<'_> {
-    /// Waits until every worker is ready.
+    /// Waits until every worker is ready, or as many as the launcher says.
     ///
     /// # Errors
     ///
-    /// One could not start.
+    /// One could not start, or too few were ready in time.
     fn wait_for_all(&mut self) -> Result<(), Error> {
+        let (enough, until) = self.engine.launcher.quorum().unwrap_or((usize::MAX, Deadline::NEVER));
         loop {
             while let Some(news) = self.core.seat.next_news() {
                 self.hear(news);
@@ -131,12 +135,19 @@ impl Driver<'_> {
             if let Some(error) = self.core.workers.start_failure() {
                 return Err(error.clone());
             }
-            if self.core.workers.all_ready() {
+            if self.core.workers.all_ready() || self.core.workers.ready() >= enough {
                 return Ok(());
             }
-            // Cannot last: every child that was started becomes ready, ends, or is killed at its deadline, and each of
-            // these is news.
-            self.engine.workforce.wait(&mut self.core);
+            match until.instant() {
+                // Cannot last: every child that was started becomes ready, ends, or is killed at its deadline, and each of
+                // these is news.
+                None => self.engine.workforce.wait(&mut self.core),
+                Some(_) if until.passed() => {
+                    let ready = self.core.workers.ready();
+                    return Err(Error::start(format!("{ready} of {enough} workers were ready in time")));
+                }
+                Some(at) => drop(self.engine.workforce.wait_until(&mut self.core, at)),
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::engine::call::job::Halt;
 use crate::engine::core::observers::Observers;
 use crate::engine::core::queue::Queue;
 use crate::engine::core::seat::Seat;
-use crate::engine::core::worker_slot::{State, WorkerSlot};
+use crate::engine::core::worker_slot::State;
 use crate::engine::core::workforce::{RecyclePolicy, Workforce};
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::watch::output::Capture;
@@ -75,7 +75,7 @@ impl Engine {
     /// The process ids of the workers that are ready.
     pub(crate) fn worker_pids(&self) -> Vec<i32> {
         let core = self.core.lock();
-        core.workers.iter().filter(|worker| worker.state == State::Ready).filter_map(WorkerSlot::pid).collect()
+        core.workers.iter().filter(|worker| worker.state == State::Ready).filter_map(|worker| worker.pid).collect()
     }
 
     /// Whether this process may use the pool.

@@ -41,6 +41,8 @@ pub struct PoolStats {
 pub struct WorkerStats {
     /// Its process, if there is one.
     pub pid: Option<i32>,
+    /// The machine of that process, if it is another one, or was reached as another one is.
+    pub host: Option<String>,
     /// How many tasks it has run to their end.
     pub tasks: u64,
     /// How long it has run tasks.
@@ -71,10 +73,13 @@ impl fmt::Display for PoolStats {
 
 impl fmt::Display for WorkerStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let WorkerStats { pid, tasks, busy, idle, startup, memory, restarts } = self;
+        let WorkerStats { pid, host, tasks, busy, idle, startup, memory, restarts } = self;
         match pid {
             Some(pid) => write!(f, "process {pid}")?,
             None => f.write_str("no process")?,
+        }
+        if let Some(host) = host {
+            write!(f, " on {host}")?;
         }
         write!(f, ": {tasks} tasks, busy {busy:.1?}, idle {idle:.1?}")?;
         match startup {
@@ -104,12 +109,13 @@ impl WorkerSlot {
         let busy = record.busy(now);
         let since_ready = if self.state == State::Vacant { None } else { record.since_ready(now) };
         WorkerStats {
-            pid: self.pid(),
+            pid: self.pid,
+            host: self.host.as_deref().map(str::to_owned),
             tasks: record.tasks(),
             busy,
             idle: since_ready.unwrap_or_default().saturating_sub(busy),
             startup: record.startup(),
-            memory: None,
+            memory: self.host.as_ref().and_then(|_| self.memory()),
             restarts: self.incarnation.saturating_sub(1),
         }
     }
@@ -119,7 +125,7 @@ impl Engine {
     /// What the pool and its workers have done so far.
     pub(crate) fn stats(&self) -> PoolStats {
         let mut stats = self.core.lock().stats();
-        for worker in &mut stats.workers {
+        for worker in stats.workers.iter_mut().filter(|worker| worker.host.is_none()) {
             worker.memory = worker.pid.and_then(anonymous_memory);
         }
         stats

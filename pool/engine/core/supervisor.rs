@@ -8,12 +8,12 @@ use crate::engine::core::seat::WorkerNews;
 use crate::engine::core::state::{Core, Engine, Phase};
 use crate::engine::core::worker_slot::{Dismissal, State, WorkerSlot};
 use crate::engine::core::workforce::FAILED_STARTS;
-use crate::engine::launch::launcher::Launched;
+use crate::engine::launch::body::Obituary;
+use crate::engine::launch::launcher::{Launched, News};
 use crate::engine::watch::output::Captured;
 use crate::error::{Error, Exit, TaskKind};
 use crate::ipc::control::Reply;
-use crate::ipc::link::{Answer, Progress};
-use crate::process::start::News;
+use crate::ipc::link::Answer;
 use crate::sys::child::ChildSignal;
 use crate::sys::time::Deadline;
 use std::sync::Arc;
@@ -30,13 +30,20 @@ impl Engine {
         }
         let incarnation = worker.incarnation + 1;
         *worker = WorkerSlot { left, ..WorkerSlot::new(incarnation, State::Starting) };
-        let engine = Arc::clone(self);
-        let tell = move |news| engine.tell(at, incarnation, news);
+        // A launcher may keep this for as long as the pool lives.
+        let engine = Arc::downgrade(self);
+        let tell = move |news| {
+            if let Some(engine) = engine.upgrade() {
+                engine.tell(at, incarnation, news);
+            }
+        };
         match self.launcher.launch(at, Box::new(tell)) {
-            Ok(Launched { link, output }) => {
+            Ok(Some(Launched { link, output })) => {
                 worker.link = Some(link);
                 worker.output = output;
             }
+            // `Room` follows when there is room for it.
+            Ok(None) => *worker = WorkerSlot::new(incarnation - 1, State::Vacant),
             Err(error) => core.seat.tell((at, incarnation, News::Impossible(error))),
         }
     }
@@ -61,14 +68,8 @@ impl Engine {
         let windows = core.workers.iter().map(|worker| worker.window.of(job)).collect::<Vec<_>>();
         core.give_up(job);
         for (worker, frames) in core.workers.iter_mut().zip(windows).filter(|(_, frames)| !frames.is_empty()) {
-            let (Some(child), Some(link)) = (&worker.child, &worker.link) else { continue };
-            // It must not go on to a task of another call between the look and the kill.
-            child.signal(ChildSignal::Stop);
-            child.wait_for_stop();
-            let Progress { seq, started, done } = link.progress();
-            // A link that carries one frame at a time tells its progress later, and leaves no doubt.
-            let running = link.depth() == 1 || frames.contains(&seq) && started > done;
-            child.signal(if running { ChildSignal::Kill } else { ChildSignal::Continue });
+            let (Some(body), Some(link)) = (&worker.body, &worker.link) else { continue };
+            body.kill_if_running(&frames, &**link);
         }
         self.hand_over(&mut core);
     }
@@ -79,16 +80,17 @@ impl Driver<'_> {
     pub(super) fn hear(&mut self, (at, incarnation, news): WorkerNews) {
         let core = &mut *self.core;
         let worker = &mut core.workers[at];
-        if worker.incarnation != incarnation {
+        if worker.incarnation != incarnation && !matches!(news, News::Room) {
             // The process that is meant has left this slot to another one.
             return;
         }
         match news {
-            News::Started(child) => {
+            News::Room => self.refill(at),
+            News::Started(body) => {
                 if let Phase::Ending { .. } = core.phase {
-                    child.signal(ChildSignal::Kill);
+                    body.signal(ChildSignal::Kill);
                 }
-                worker.child = Some(child);
+                worker.embody(body);
             }
             News::Replied(Reply::Ready) => core.worker_ready(at),
             News::Replied(Reply::Refused(cause)) => {
@@ -119,15 +121,17 @@ impl Driver<'_> {
         self.salvage(at);
         let incarnation = self.core.workers[at].incarnation;
         let vacant = WorkerSlot::new(incarnation, State::Vacant);
-        let gone = std::mem::replace(&mut self.core.workers[at], vacant);
+        let mut gone = std::mem::replace(&mut self.core.workers[at], vacant);
         self.engine.bell.forget(at + 1);
         let failed_start = gone.state == State::Starting;
-        let pid = gone.pid();
+        let pid = gone.pid;
         let complaint = gone.complaint.clone();
         let idle = gone.dismissed == Some(Dismissal::Idle);
-        let output = gone.output.as_ref().and_then(Captured::last_lines);
+        let Obituary { lost, condemned, output } = gone.obituary();
+        gone.condemned = gone.condemned.or(condemned);
+        let output = gone.output.as_ref().and_then(Captured::last_lines).or(output);
         let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
-        self.bury(gone, exit, output);
+        self.bury(gone, exit, lost, output);
         if failed_start {
             let error = complaint.unwrap_or_else(|| {
                 let (pid, said) = (pid.unwrap_or_default(), last_line.unwrap_or_default());
@@ -138,18 +142,20 @@ impl Driver<'_> {
                 self.engine.end(&mut self.core, Halt::Broken(cause));
             }
         }
+        // While the pool is being built a failed start is the error of `build`.
+        let stays_vacant = idle || failed_start && !self.core.workers.is_built();
+        if !(stays_vacant && matches!(self.core.phase, Phase::Running)) {
+            self.refill(at);
+        }
+    }
+
+    /// Has somebody take a slot, if anybody needs it.
+    fn refill(&mut self, at: usize) {
         let core = &mut *self.core;
-        let wanted = match core.phase {
-            // While the pool is being built a failed start is the error of `build`.
-            Phase::Running => (core.workers.is_built() || !failed_start) && !idle,
-            // Tasks of calls that are still under way need somebody to run them.
-            Phase::Closing => !core.queue.jobs().is_empty(),
-            Phase::Ending { .. } => false,
-        };
         if core.workers.is_pausing() {
             // The background thread fills the slot when the pause is over, which may be earlier than it expects.
             self.engine.background.notify_one();
-        } else if wanted && at < core.workers.target() {
+        } else if core.needs_workers() && at < core.workers.target() {
             self.engine.fill(core, at);
         }
     }
@@ -175,14 +181,15 @@ impl Driver<'_> {
         }
     }
 
-    /// Settles the frames of a dead worker.
-    fn bury(&mut self, gone: WorkerSlot, exit: Exit, output: Option<String>) {
-        let pid = gone.pid();
+    /// Settles the frames of a dead worker. `lost` is why nobody knows what it ran, if so.
+    fn bury(&mut self, gone: WorkerSlot, exit: Exit, lost: Option<String>, output: Option<String>) {
+        let (pid, host) = (gone.pid, gone.host.as_deref());
         // Without a link it was never given a frame.
         let (Some(link), mut window) = (gone.link, gone.window) else { return };
         // It was told to end with the pool, so that its end is no news.
         let ending = match &self.core.phase {
             Phase::Ending { halt, .. } if gone.condemned.is_none() => halt.task_kind(),
+            _ if lost.is_some() => TaskKind::NodeLost { cause: lost.unwrap_or_default() },
             _ => {
                 let (reason, memory) = (gone.condemned.clone(), self.core.workers.recycle().memory_limit);
                 TaskKind::WorkerLost { exit, reason, memory, output }
@@ -199,7 +206,7 @@ impl Driver<'_> {
                     (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
                     _ => ending.clone(),
                 };
-                let error = job.error(kind, index, pid);
+                let error = job.error(kind, index, pid).on(host);
                 let frame = || {
                     let range = TaskRange { next: place, count: place + 1, ..range.clone() };
                     QueuedFrame { bytes: link.payload(seq), range }
@@ -235,8 +242,10 @@ impl Core {
             State::Starting => {
                 worker.state = State::Ready;
                 worker.record.ready();
-                self.observers.ready(worker.pid(), at);
-                self.workers.start_succeeded();
+                worker.delay = worker.link.as_ref().map_or(0.0, |link| link.delay());
+                self.observers.ready(worker.pid, at);
+                let delay = worker.delay;
+                self.workers.start_succeeded(delay);
                 if at >= self.workers.target() {
                     self.dismiss(at, Dismissal::Surplus);
                     self.workers[at].flush();
@@ -244,7 +253,7 @@ impl Core {
                 self.maybe_stop();
             }
             // A thread whose pool was terminated meanwhile. A process was killed.
-            State::Leaving if worker.child.is_none() => worker.send_away(),
+            State::Leaving if worker.is_thread() => worker.send_away(),
             _ => {}
         }
     }
@@ -254,18 +263,18 @@ impl Core {
     pub(super) fn enforce(&mut self, grace: Duration) -> Deadline {
         let mut next = Deadline::NEVER;
         for worker in self.workers.iter_mut() {
-            let Some(child) = &worker.child else { continue };
+            let Some(body) = &worker.body else { continue };
             match (worker.limit, &mut worker.overdue) {
                 (Some((_, until)), None) if until.passed() => {
                     worker.state = State::Leaving;
                     // If it is stopped and has not even begun the task, that goes elsewhere.
-                    let kill_at = if child.tell_to_end() { Deadline::NEVER } else { Deadline::after(grace) };
+                    let kill_at = if body.tell_to_end() { Deadline::NEVER } else { Deadline::after(grace) };
                     worker.overdue = Some(kill_at);
                     next = next.earlier(kill_at);
                 }
                 (Some((_, until)), None) => next = next.earlier(until),
                 (_, Some(kill_at)) if kill_at.passed() => {
-                    child.signal(ChildSignal::Kill);
+                    body.signal(ChildSignal::Kill);
                     *kill_at = Deadline::NEVER;
                 }
                 (_, Some(kill_at)) => next = next.earlier(*kill_at),
@@ -278,9 +287,7 @@ impl Core {
             return next.earlier(*kill_at);
         }
         *kill_at = Deadline::NEVER;
-        for child in self.workers.iter().filter_map(|worker| worker.child.as_ref()) {
-            child.signal(ChildSignal::Kill);
-        }
+        self.workers.iter().for_each(|worker| worker.signal(ChildSignal::Kill));
         next
     }
 }

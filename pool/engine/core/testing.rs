@@ -4,13 +4,12 @@ use crate::attached_fds::AttachedFds;
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::worker_slot::{State, WorkerSlot};
 use crate::engine::core::workforce::RecyclePolicy;
-use crate::engine::launch::launcher::{Launched, Launcher};
+use crate::engine::launch::launcher::{Launched, Launcher, Tell};
 use crate::engine::worker::work::Run;
 use crate::error::Error;
 use crate::identity::Entry;
 use crate::ipc::bell::Bell;
-use crate::ipc::link::{Answer, Frame, Link, Progress};
-use crate::process::start::News;
+use crate::ipc::link::{Answer, Frame, Link, Progress, Revoked};
 use crate::sys::fork::fork_generation;
 use crate::sys::memory;
 use parking_lot::{Condvar, Mutex};
@@ -56,6 +55,9 @@ impl Link for Told {
     fn progress(&self) -> Progress {
         self.progress
     }
+    fn revoke(&mut self, _: u64) -> Revoked {
+        Revoked::Asked
+    }
     fn payload(&self, _: u64) -> Vec<u8> {
         Vec::new()
     }
@@ -67,7 +69,7 @@ impl Link for Told {
 struct NoLauncher;
 
 impl Launcher for NoLauncher {
-    fn launch(&self, _: usize, _: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
+    fn launch(&self, _: usize, _: Tell) -> Result<Option<Launched>, Error> {
         Err(Error::start("this pool has started as many workers as it can"))
     }
 }

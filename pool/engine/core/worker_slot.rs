@@ -2,12 +2,14 @@
 
 use crate::engine::core::ledger::{InFlight, TaskRange, Window};
 use crate::engine::core::record::WorkerRecord;
+use crate::engine::launch::body::{Body, Obituary};
 use crate::engine::watch::output::Captured;
 use crate::error::Error;
 use crate::heap::scope::attached_in;
-use crate::ipc::link::{Frame, FrameKind, Link, Progress};
-use crate::sys::child::{Child, ChildSignal};
+use crate::ipc::link::{Frame, FrameKind, Link, Progress, Revoked};
+use crate::sys::child::ChildSignal;
 use crate::sys::time::Deadline;
+use crate::sys::usage;
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
@@ -19,7 +21,11 @@ pub(crate) struct WorkerSlot {
     /// Counts the processes that have had this place: news of an earlier one are not about this one.
     pub(crate) incarnation: u64,
     pub(crate) state: State,
-    pub(crate) child: Option<Arc<Child>>,
+    /// `None` until its start was heard of.
+    pub(crate) body: Option<Body>,
+    /// The process id of the body, and its machine if that is another one.
+    pub(crate) pid: Option<i32>,
+    pub(crate) host: Option<Arc<str>>,
     pub(crate) link: Option<Box<dyn Link>>,
     pub(crate) window: Window,
     /// What it writes, if the pool reads that.
@@ -48,6 +54,8 @@ pub(crate) struct WorkerSlot {
     pub(crate) stopped: bool,
     /// It was waited for in vain although it should have been finished in a moment; until it answers.
     pub(crate) slow: bool,
+    /// How long a frame and its answer are on their way, in nanoseconds; 0 within one machine.
+    pub(crate) delay: f64,
     /// When its memory was last looked at.
     pub(crate) weighed: Option<Instant>,
     /// Since when it has had nothing to do, in a pool whose idle workers leave.
@@ -68,6 +76,16 @@ pub(crate) enum Dismissal {
     Idle,
 }
 
+/// What came of taking a frame back.
+#[derive(Debug)]
+pub(super) enum TakenBack {
+    Tasks(TaskRange),
+    /// The worker has begun it.
+    Begun,
+    /// Whether it has is asked, and the frame stays in the window until that is known.
+    Asked,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// Its process was started and has not said yet that it is ready.
@@ -85,7 +103,9 @@ impl WorkerSlot {
         WorkerSlot {
             incarnation,
             state,
-            child: None,
+            body: None,
+            pid: None,
+            host: None,
             link: None,
             window: Window::default(),
             output: None,
@@ -101,14 +121,43 @@ impl WorkerSlot {
             dismissed: None,
             stopped: false,
             slow: false,
+            delay: 0.0,
             weighed: None,
             idle_since: None,
             record: WorkerRecord::new(),
         }
     }
 
-    pub(crate) fn pid(&self) -> Option<i32> {
-        self.child.as_ref().map(|child| child.pid())
+    /// It exists.
+    pub(super) fn embody(&mut self, body: Body) {
+        self.pid = body.pid();
+        self.host = body.host();
+        self.body = Some(body);
+    }
+
+    /// Whether it is a thread of this process.
+    pub(super) fn is_thread(&self) -> bool {
+        matches!(self.body, Some(Body::Thread))
+    }
+
+    /// What was told of it with its end, if it is no child of this process.
+    pub(super) fn obituary(&self) -> Obituary {
+        if let Some(Body::Remote(remote)) = &self.body { remote.obituary() } else { Obituary::default() }
+    }
+
+    /// How much memory of its own it has in use, as far as that is known here.
+    pub(super) fn memory(&self) -> Option<u64> {
+        match &self.body {
+            Some(Body::Remote(remote)) => remote.memory(),
+            _ => self.pid.and_then(usage::anonymous_memory),
+        }
+    }
+
+    /// Sends it a signal, if it exists and is a process.
+    pub(super) fn signal(&self, signal: ChildSignal) {
+        if let Some(body) = &self.body {
+            body.signal(signal);
+        }
     }
 
     /// Sends one frame of the tasks below the place `end` of the range, and before it what the worker must know; `Ok(false)`
@@ -184,9 +233,7 @@ impl WorkerSlot {
     /// Ends it since nothing can be sent to it any more: as a rule, since it has died already. What it has answered counts.
     pub(super) fn abandon(&mut self) {
         self.state = State::Leaving;
-        if let Some(child) = &self.child {
-            child.signal(ChildSignal::Kill);
-        }
+        self.signal(ChildSignal::Kill);
     }
 
     /// Notes what it said, or was said of it, before it was ready; only the first counts.
@@ -199,14 +246,12 @@ impl WorkerSlot {
         if self.condemned.is_none() {
             self.condemned = Some(cause.to_string());
         }
-        if let Some(child) = &self.child {
-            child.signal(ChildSignal::Kill);
-        }
+        self.signal(ChildSignal::Kill);
     }
 
     /// Whether it will take the next frame in a moment, as far as is known.
     pub(crate) fn is_brisk(&self) -> bool {
-        self.takes_frames() && !self.slow && self.window.is_brisk()
+        self.takes_frames() && !self.slow && self.window.is_brisk(self.delay)
     }
 
     /// Whether it may be given frames now, if there is room for them.
@@ -219,11 +264,17 @@ impl WorkerSlot {
         self.takes_frames() && self.window.len() == 0
     }
 
-    /// Takes a frame back that it has not begun: its tasks, if that is so.
-    pub(super) fn take_back(&mut self, seq: u64) -> Option<TaskRange> {
-        if !self.link.as_mut()?.revoke(seq) {
-            return None;
+    /// Takes a frame back, if it has not begun that.
+    pub(super) fn take_back(&mut self, seq: u64) -> TakenBack {
+        match self.link.as_mut().map_or(Revoked::Begun, |link| link.revoke(seq)) {
+            Revoked::Taken => self.unload(seq).map_or(TakenBack::Begun, TakenBack::Tasks),
+            Revoked::Begun => TakenBack::Begun,
+            Revoked::Asked => TakenBack::Asked,
         }
+    }
+
+    /// Takes the tasks out of a frame that it has not begun, and never will.
+    pub(super) fn unload(&mut self, seq: u64) -> Option<TaskRange> {
         let range = self.window.unload(seq);
         if self.window.len() == 0 && self.overdue.is_none() {
             // The task that had a time limit is not here any more.

@@ -46,6 +46,8 @@ pub(crate) struct Workforce {
     try_again_at: Deadline,
     /// The first start that failed, which is the error of a pool that could not be built.
     start_failure: Option<Error>,
+    /// The longest delay of a worker that was ever ready.
+    delay: f64,
     /// Every worker was ready once, and `build` has returned the pool. Never unset.
     built: bool,
 }
@@ -70,7 +72,16 @@ impl Workforce {
     pub(super) fn new(workers: usize, recycle: RecyclePolicy) -> Workforce {
         let slots = (0..workers).map(|_| WorkerSlot::new(0, State::Vacant)).collect();
         let try_again_at = Deadline::NEVER;
-        Workforce { slots, target: workers, recycle, failed_starts: 0, try_again_at, start_failure: None, built: false }
+        Workforce {
+            slots,
+            target: workers,
+            recycle,
+            failed_starts: 0,
+            try_again_at,
+            start_failure: None,
+            delay: 0.0,
+            built: false,
+        }
     }
 
     #[inline]
@@ -118,8 +129,15 @@ impl Workforce {
     }
 
     /// A worker is ready.
-    pub(super) fn start_succeeded(&mut self) {
+    pub(super) fn start_succeeded(&mut self, delay: f64) {
         self.failed_starts = 0;
+        self.delay = self.delay.max(delay);
+    }
+
+    /// How long a frame and its answer are on their way at most, in nanoseconds.
+    #[inline]
+    pub(super) fn delay(&self) -> f64 {
+        self.delay
     }
 
     /// A start has failed. Returns whether there were so many in a row that a pool that was built gives up.
@@ -161,6 +179,11 @@ impl Workforce {
 
     pub(super) fn all_ready(&self) -> bool {
         self.slots.iter().all(|worker| worker.state == State::Ready)
+    }
+
+    /// How many workers are ready.
+    pub(super) fn ready(&self) -> usize {
+        self.slots.iter().filter(|worker| worker.state == State::Ready).count()
     }
 
     /// Whether any worker has frames.

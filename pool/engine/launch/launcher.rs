@@ -1,9 +1,12 @@
 //! What a launcher is.
 
+use crate::engine::launch::body::Body;
 use crate::engine::watch::output::Captured;
-use crate::error::Error;
+use crate::error::{Error, Exit};
+use crate::ipc::control::Reply;
 use crate::ipc::link::Link;
-use crate::process::start::News;
+use crate::process::start::{self, HeldByChild};
+use crate::sys::time::Deadline;
 
 /// Makes worker processes, wherever they are to run.
 pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
@@ -19,16 +22,55 @@ pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
     }
 
     /// Starts a worker for a place and gives the pool's ends of it; `tell` hears what becomes of it, on another
-    /// thread. The worker takes frames from the moment it is ready.
+    /// thread. The worker takes frames from the moment it is ready. `None` if there is no room for a worker now; then `tell`
+    /// hears [`News::Room`] when there may be, or [`News::Impossible`] when there will not.
     ///
     /// # Errors
     ///
     /// Nothing was started, and `tell` will hear nothing.
-    fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error>;
+    fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error>;
+
+    /// How many workers must be ready when the pool is built, if not all, and until when.
+    fn quorum(&self) -> Option<(usize, Deadline)> {
+        None
+    }
 
     /// Whether a worker can be ended while it runs a task.
     fn can_stop_tasks(&self) -> bool {
         true
+    }
+}
+
+/// Hears what becomes of a worker.
+pub(crate) type Tell = Box<dyn Fn(News) + Send + Sync>;
+
+/// What becomes of a worker; told in this order, `Exited` last.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// It exists.
+    Started(Body),
+    /// It could not be made; nothing follows.
+    Impossible(Error),
+    /// It has answered.
+    Replied(Reply),
+    /// It did not answer in time and was killed.
+    Silent,
+    /// It has ended; nothing follows.
+    Exited(Exit, HeldByChild),
+    /// There may be room for a worker that was asked for in vain; nothing follows.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "told by the feature `cluster`"))]
+    Room,
+}
+
+impl From<start::News> for News {
+    fn from(news: start::News) -> News {
+        match news {
+            start::News::Started(child) => News::Started(Body::Process(child)),
+            start::News::Impossible(error) => News::Impossible(error),
+            start::News::Replied(reply) => News::Replied(reply),
+            start::News::Silent => News::Silent,
+            start::News::Exited(exit, held) => News::Exited(exit, held),
+        }
     }
 }
 

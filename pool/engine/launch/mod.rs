@@ -1,5 +1,6 @@
 //! Launchers make worker processes exist; they never see a task.
 
+pub(crate) mod body;
 pub(crate) mod launcher;
 pub(crate) mod spawn;
 pub(crate) mod threads;

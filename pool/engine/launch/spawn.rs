@@ -1,7 +1,7 @@
 //! Workers on this machine: this executable, started afresh.
 
 use crate::codec;
-use crate::engine::launch::launcher::{Launched, Launcher};
+use crate::engine::launch::launcher::{Launched, Launcher, Tell};
 use crate::engine::watch::logs;
 use crate::engine::watch::output::Capture;
 use crate::engine::worker::main_loop::{self, Limits, Setup};
@@ -12,7 +12,7 @@ use crate::ipc::bell::Bell;
 use crate::ipc::link::{Link, LinkKind};
 use crate::ipc::{channel, ring};
 use crate::process::role::Host;
-use crate::process::start::{News, Start, control_pair};
+use crate::process::start::{Start, control_pair};
 use crate::sys::child::SpawnOptions;
 use parking_lot::Mutex;
 use std::ffi::OsString;
@@ -115,7 +115,7 @@ impl Launcher for Spawn {
         self.env.prepare(workers)
     }
 
-    fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
+    fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error> {
         let (control, socket) = control_pair()?;
         let party = u32::try_from(place + 1).unwrap_or(u32::MAX);
         let (link, mut fds): (Box<dyn Link>, _) = match &self.bell_file {
@@ -147,8 +147,8 @@ impl Launcher for Spawn {
             control,
             options: SpawnOptions { variables: self.env.of(place), output },
         };
-        start.start(tell)?;
-        Ok(Launched { link, output: captured })
+        start.start(move |news| tell(news.into()))?;
+        Ok(Some(Launched { link, output: captured }))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Workers that are threads of this process, for comparison and debugging. Everything else is as with processes: links,
 //! ledger, scheduling; and values travel as bytes.
 
-use crate::engine::launch::launcher::{Launched, Launcher};
+use crate::engine::launch::body::Body;
+use crate::engine::launch::launcher::{Launched, Launcher, News, Tell};
 use crate::engine::worker::kept_state::Keeper;
 use crate::engine::worker::main_loop;
 use crate::engine::worker::number;
@@ -16,7 +17,7 @@ use crate::ipc::ring;
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
 use crate::process::panic;
-use crate::process::start::{HeldByChild, News, control_pair};
+use crate::process::start::{HeldByChild, control_pair};
 use std::sync::{Arc, Once};
 
 /// Starts workers as threads.
@@ -33,7 +34,7 @@ pub(crate) struct Threads {
 }
 
 impl Launcher for Threads {
-    fn launch(&self, place: usize, tell: Box<dyn Fn(News) + Send + Sync>) -> Result<Launched, Error> {
+    fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error> {
         static NOTE: Once = Once::new();
         NOTE.call_once(panic::note);
         let (control, socket) = control_pair()?;
@@ -49,11 +50,12 @@ impl Launcher for Threads {
         let thread = std::thread::Builder::new().name(format!("{}-{}", self.name, place + 1));
         thread.spawn(move || {
             number::set_of_thread(place);
+            tell(News::Started(Body::Thread));
             // A panic of user code that nobody has foreseen must not keep the pool waiting for this thread.
             let code = panic::contain(|| live(&mut WorkerEnd::ring(end), &routines, &*tell)).unwrap_or(1);
             tell(News::Exited(Exit::Code(code), HeldByChild::nothing()));
         })?;
-        Ok(Launched { link: Box::new(link), output: None })
+        Ok(Some(Launched { link: Box::new(link), output: None }))
     }
 
     fn can_stop_tasks(&self) -> bool {

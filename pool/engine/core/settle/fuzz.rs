@@ -3,10 +3,11 @@
 use super::*;
 use crate::engine::call::job::Options;
 use crate::engine::core::testing::{ENTRY, engine, link};
+use crate::engine::launch::launcher::News;
 use crate::error::Exit;
 use crate::error::TaskKind;
 use crate::ipc::link::Progress;
-use crate::process::start::{HeldByChild, News};
+use crate::process::start::HeldByChild;
 use crate::sys::fuzz::{Random, fuzz};
 
 /// What has come to the call, by task.
@@ -84,7 +85,7 @@ fn any_answer(random: &mut Random, frames: &[u32], fates: &[Option<Fate>]) -> An
             (0..count.min(9)).for_each(|task| codec::encode(&(index + u64::from(task)), &mut bytes).unwrap());
         }
         AnswerKind::Failure => bytes = codec::to_bytes(&Failure::Decode { text: random.text(9) }),
-        AnswerKind::Taken => {}
+        AnswerKind::Taken | AnswerKind::Returned => {}
     }
     if kind == AnswerKind::Handles {
         handles::append(&mut bytes, &Pins::new());
@@ -111,13 +112,14 @@ fn expect(answer: &Answer, frames: &[u32], fates: &mut [Option<Fate>]) -> bool {
             AnswerKind::Values | AnswerKind::Taken => true,
             AnswerKind::Failure => answer.count == 1,
             AnswerKind::Handles => answer.count == 1 && handles::take_off(bytes.clone()).is_some(),
+            AnswerKind::Returned => unreachable!("not among these answers"),
         };
         if !fits || !is_sound {
             return false;
         }
         for (task, fate) in tasks[next..next + answer.count as usize].iter_mut().enumerate() {
             *fate = match answer.kind {
-                AnswerKind::Taken => None,
+                AnswerKind::Taken | AnswerKind::Returned => None,
                 AnswerKind::Failure => Some(Fate::Failed),
                 AnswerKind::Values | AnswerKind::Handles => {
                     let end = if answer.kind == AnswerKind::Handles {

@@ -5,9 +5,10 @@ use crate::codec;
 use crate::engine::call::job::Options;
 use crate::engine::call::results::Results;
 use crate::engine::core::testing::{ENTRY, engine};
+use crate::engine::launch::launcher::News;
 use crate::error::Exit;
 use crate::ipc::link::Progress;
-use crate::process::start::{HeldByChild, News};
+use crate::process::start::HeldByChild;
 
 fn answer(kind: AnswerKind, seq: u64, first: u32, count: u32, payload: Vec<u8>) -> Answer {
     Answer { kind, seq, first, count, nanos: 0, payload: Payload::Own(payload), attached: Vec::new() }
@@ -89,4 +90,40 @@ fn a_failure_that_does_not_read_is_the_failure_of_its_task() {
     let (reason, results, waiting) = outcomes(failures, 4);
     assert_eq!((reason, waiting), (None, 0));
     assert!(results.iter().all(|it| it.as_ref().is_err_and(TaskError::is_decode)), "{results:?}");
+}
+
+/// Has frames of one task each sent to a worker far away, and some of them asked for: the tasks that wait to go elsewhere
+/// after these answers, and the frames that the worker has left.
+fn returned(answers: Vec<Answer>, asked: &[u64]) -> (Vec<u64>, Vec<u64>) {
+    let engine = engine(answers, Progress { seq: 1, started: 0, done: 0 });
+    let job = engine.enter(&ENTRY, None, Options::default(), None).unwrap();
+    // So many frames may wait at a worker only if their tasks are known to be short.
+    job.header.set_nanos(1000.0);
+    let mut results = Results::<u64>::new();
+    let mut driver = Driver::new(&engine, Some((&job, &mut results)));
+    job.add_outstanding(4);
+    for first in 0..4 {
+        let job = Some(Arc::clone(&job));
+        driver.core.submit(TaskRange { job, first, count: 1, next: 0, pins: None }, &[]);
+    }
+    assert!(!driver.core.take_back(0, asked.to_vec()), "what is asked for is not taken yet");
+    assert_eq!(driver.core.workers[0].window.len(), 4);
+    while driver.collect(0) {}
+    let waiting = driver.core.queue.waiting().map(|queued| queued.range.first).collect();
+    let mut left = driver.core.workers[0].window.all();
+    left.reverse();
+    drop(driver);
+    (waiting, left)
+}
+
+#[test]
+fn a_frame_that_was_asked_for_goes_elsewhere_once_it_is_returned() {
+    let back = |seq| answer(AnswerKind::Returned, seq, 0, 1, Vec::new());
+    assert_eq!(returned(vec![], &[4, 3]), (vec![], vec![1, 2, 3, 4]));
+    assert_eq!(returned(vec![back(4), back(3)], &[4, 3]), (vec![2, 3], vec![1, 2]));
+    // The oldest, and one of which the worker has begun the frame behind: its own answer comes.
+    let mut seven = Vec::new();
+    codec::encode(&7u64, &mut seven).unwrap();
+    let answers = vec![back(1), answer(AnswerKind::Values, 2, 0, 1, seven)];
+    assert_eq!(returned(answers, &[2, 1]), (vec![0], vec![3, 4]));
 }
