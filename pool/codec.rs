@@ -247,7 +247,6 @@ impl<'a> Reader<'a> {
     }
 
     /// How many bytes were read so far.
-    #[cfg(test)]
     pub(crate) fn position(&self) -> usize {
         self.at
     }

@@ -90,6 +90,9 @@ enum Kind {
         cause: String,
     },
     Cancelled,
+    Checkpoint {
+        text: String,
+    },
     SharedMemory {
         text: String,
     },
@@ -191,6 +194,11 @@ impl Error {
     }
 
     #[cold]
+    pub(crate) fn checkpoint(text: impl Into<String>) -> Error {
+        Kind::Checkpoint { text: text.into() }.into()
+    }
+
+    #[cold]
     pub(crate) fn shared_memory(text: impl Into<String>) -> Error {
         Kind::SharedMemory { text: text.into() }.into()
     }
@@ -202,6 +210,7 @@ impl Error {
             Kind::Terminated => TaskKind::Terminated,
             Kind::Broken { cause } => TaskKind::Broken { cause: cause.clone() },
             Kind::InvalidArgument { text } => TaskKind::InvalidArgument { text: text.clone() },
+            Kind::Checkpoint { text } => TaskKind::Checkpoint { text: text.clone() },
             Kind::Context { text } => Failure::Encode { text: format!("the context of `with`: {text}") }.into(),
             _ => TaskKind::Broken { cause: self.to_string() },
         }
@@ -263,6 +272,16 @@ impl Error {
         match &*self.kind {
             Kind::Broken { .. } => true,
             Kind::Task { source } => source.is_broken(),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the file of a call cannot be used: it is of another call, damaged, in use, or cannot be read or written.
+    /// See [`Call::checkpoint`](crate::Call::checkpoint).
+    pub fn is_checkpoint(&self) -> bool {
+        match &*self.kind {
+            Kind::Checkpoint { .. } => true,
+            Kind::Task { source } => source.is_checkpoint(),
             _ => false,
         }
     }
@@ -388,9 +407,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
             Kind::Context { text } => write!(f, "the context of `with` could not be serialised: {text}"),
-            Kind::InvalidArgument { text } | Kind::Start { text } | Kind::SharedMemory { text } | Kind::Io { text, .. } => {
-                f.write_str(text)
-            }
+            Kind::InvalidArgument { text }
+            | Kind::Start { text }
+            | Kind::Checkpoint { text }
+            | Kind::SharedMemory { text }
+            | Kind::Io { text, .. } => f.write_str(text),
             Kind::Initializer { source } => write!(f, "the initializer of a worker failed: {source}"),
             Kind::ForeignHost => f.write_str(
                 "this library was loaded by a program that it is not linked into (a Python extension or a plugin); that \

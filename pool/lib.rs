@@ -18,6 +18,7 @@
 //! | [`Pool::imap`], [`Pool::imap_unordered`], [`Imap`] | results one by one, endless inputs |
 //! | [`Pool::tasks`], [`Pool::task`], [`Pool::star_tasks`], [`Call`], [`One`] | calls that are described (time limits, retries, fallible functions …), then delivered |
 //! | [`Call::retry`], [`Retry`] | which tasks that have failed are run again, how often, and after which pause |
+//! | [`Call::checkpoint`] | results that are kept in a file, so that a program that was killed goes on where it was |
 //! | [`Pool::ref_tasks`], [`ByRef`] | borrowed items: `&str`, slices |
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
 //! | [`PoolBuilder::state`], [`Pool::on_state`] | data of each worker that its tasks change |

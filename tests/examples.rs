@@ -54,6 +54,14 @@ fn primes() {
 }
 
 #[test]
+fn resume() {
+    let out = printed_by("resume", &["400", "2"]);
+    assert_eq!(out.matches("killed, after ").count(), 2, "{out}");
+    assert!(out.ends_with("the longest way of a number up to 400 has 143 steps\n"), "{out}");
+    assert_eq!(example("resume", &["many"]).status.code(), Some(1));
+}
+
+#[test]
 fn process() {
     let out = printed_by("process", &[]);
     let expected = "Process-1, started by MainProcess: hello, bob\nProcess-1 ended with exit code 0\n\

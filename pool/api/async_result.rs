@@ -8,12 +8,15 @@ use crate::engine::core::state::Engine;
 use crate::error::{TaskError, TaskKind};
 use crate::process::panic;
 use crate::sys::time::Deadline;
+use crate::sys::{signal, thread};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::thread::Builder;
 use std::time::Duration;
 
 /// The result of a call that goes on in the background: Python's `AsyncResult`.
@@ -69,6 +72,8 @@ struct State<T> {
     waker: Option<Waker>,
     /// The job will wake the waker.
     will_wake: bool,
+    /// A thread of the library has the gatherer, so that results are written as they come.
+    saving: bool,
 }
 
 impl<T: Send + 'static> AsyncResult<T> {
@@ -81,9 +86,23 @@ impl<T: Send + 'static> AsyncResult<T> {
             by_callback: false,
             waker: None,
             will_wake: false,
+            saving: false,
         };
         let shared = Shared { engine, job, total, state: Mutex::new(state), ready: Condvar::new() };
         AsyncResult { shared: Arc::new(shared), detached: false }
+    }
+
+    /// If the call has a checkpoint: has a thread bring its results home as they come, since nobody else may ask for them
+    /// before the last one is there, and the program may be killed meanwhile.
+    pub(super) fn save_as_it_comes(&self) -> io::Result<()> {
+        if self.shared.job.options.checkpoint.is_none() {
+            return Ok(());
+        }
+        self.shared.state.lock().saving = true;
+        let shared = Arc::clone(&self.shared);
+        // Values are read there: they may nest as deep as those that a caller reads.
+        let builder = Builder::new().name("multiproc-saves".to_owned()).stack_size(signal::stack_limit());
+        thread::spawn(builder, move || thread::with_starter_mask(|| shared.save())).map(drop)
     }
 
     /// Waits for the result, and returns it.
@@ -215,13 +234,26 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// Lets the call run on without a handle; callbacks are still called.
     pub fn detach(mut self) {
         self.detached = true;
-        if !self.shared.state.lock().by_callback {
+        let state = self.shared.state.lock();
+        if !state.by_callback && !state.saving {
             self.shared.job.discard();
         }
     }
 }
 
 impl<T: Send + 'static> Shared<T> {
+    /// Brings results home as they come, until there are no more, and leaves it to others to make one of them.
+    fn save(self: &Arc<Self>) {
+        let gather = self.state.lock().gather.take();
+        if let Some(mut gather) = gather {
+            // Ends when the call does, whatever ends it.
+            self.engine.serve(&self.job, None, gather.sink(), Deadline::NEVER);
+            self.state.lock().gather = Some(gather);
+        }
+        self.state.lock().saving = false;
+        self.ready.notify_all();
+    }
+
     /// Brings the result home; whether it is there.
     fn wait(self: &Arc<Self>, until: Deadline) -> bool {
         let mut state = self.state.lock();
@@ -271,7 +303,8 @@ impl<T: Send + 'static> Shared<T> {
     fn waits_for_this_thread(&self) -> bool {
         let state = self.state.lock();
         // Nobody else takes the gatherer of a result that has callbacks.
-        let begun = state.by_callback && state.gather.is_none() && state.result.is_none() && !state.taken;
+        let begun = state.by_callback && state.gather.is_none() && state.result.is_none();
+        let begun = begun && !state.taken && !state.saving;
         begun && callbacks::is_this_thread()
     }
 
@@ -302,6 +335,10 @@ impl<T: Send + 'static> Shared<T> {
     /// Takes the result of a call that has ended, and calls the callbacks; on the thread for that.
     fn call_back(&self) {
         let mut state = self.state.lock();
+        // The call has ended, so that thread is about to.
+        while state.saving {
+            self.ready.wait(&mut state);
+        }
         let result = match (state.result.take(), state.gather.take()) {
             (Some(result), _) => result,
             (None, Some(mut gather)) if self.job.is_complete() => {

@@ -18,6 +18,7 @@ use crate::error::{Error, Result, TaskError, TaskKind};
 use crate::process::returns::{Fallible, Plain, Returns};
 use std::fmt;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +143,49 @@ impl<K, I, J> Call<'_, K, I, J> {
         self
     }
 
+    /// Keeps the results in a file, and takes those from it that are there already: so a program that was interrupted, or
+    /// killed, goes on where it was when it is started again.
+    ///
+    /// Each result is written as it arrives, before the program sees it. A program that is killed loses what was not written:
+    /// such tasks run again in the next run, and no others. So does a task that has failed, since only values are kept. The
+    /// file stays when the call has ended; a further run takes everything from it. Only one call at a time can use it.
+    ///
+    /// The call has to be the same: the same function and type of results, by their names, the same context, and for each
+    /// result the same item, by a digest of its bytes. Items may come to their end earlier or later than in the run before.
+    /// Closures of one function have one name, so give a call of another one another file. A `HashMap` in an item has its
+    /// bytes in another order each time; a `BTreeMap` has not.
+    ///
+    /// ```
+    /// let path = std::env::temp_dir().join(format!("squares-{}.checkpoint", std::process::id()));
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let square = |x: u64| x * x;
+    /// assert_eq!(pool.tasks(square, 0..4).checkpoint(&path).run()?, [0, 1, 4, 9]);
+    ///
+    /// // As in a second run of the program: four results are there, two tasks are run.
+    /// let before = pool.stats().tasks;
+    /// assert_eq!(pool.tasks(square, 0..6).checkpoint(&path).run()?, [0, 1, 4, 9, 16, 25]);
+    /// assert_eq!(pool.stats().tasks - before, 2);
+    ///
+    /// // Other items: another call.
+    /// assert!(pool.tasks(square, 5..9).checkpoint(&path).run().unwrap_err().is_checkpoint());
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// What was written survives the end of the program, however it ends; it is not forced to the disk, so a power failure
+    /// may take the last seconds. A torn end of the file is cut off when it is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_checkpoint`] of the delivery: the file is of another call, damaged, in use, or cannot be read or written;
+    /// or an item or result refers to shared memory or descriptors, which end with the program. A context may do so: then it
+    /// is not compared. If results can no longer be written, the call ends, and tasks without a result are
+    /// [`TaskError::is_checkpoint`].
+    pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
+        self.described.checkpoint = Some(path.into());
+        self
+    }
+
     /// Lets the first failure end the call: tasks that have not begun are not run. Default: all are run, and then
     /// [`Call::run`] returns the error with the lowest index.
     ///
@@ -245,9 +289,9 @@ where
         V: Payload,
         J: Returns<K::Output, Value = V>,
     {
-        let (engine, context, options) = self.described.parts()?;
+        let (engine, context, options) = self.described.parts::<K, V>()?;
         let mut results = Results::<V>::new();
-        let mut feed = Items::new(self.items, K::encode);
+        let mut feed = Items::new(self.items, K::encode).resume(options.checkpoint.clone());
         let Outcome { total, halted, job } = engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)?;
         match halted {
             Some(halt) if !matches!(halt, Halt::Cancelled) => Err(halt.error()),
@@ -280,8 +324,8 @@ where
         J: Returns<K::Output, Value = V>,
     {
         let mut results = Results::<V>::new();
-        let mut feed = Items::new(self.items.by_ref(), K::encode);
-        let run = self.described.parts().and_then(|(engine, context, options)| {
+        let run = self.described.parts::<K, V>().and_then(|(engine, context, options)| {
+            let mut feed = Items::new(self.items.by_ref(), K::encode).resume(options.checkpoint.clone());
             engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)
         });
         match run {
@@ -319,10 +363,12 @@ where
         V: Payload + Send,
         J: Returns<K::Output, Value = V>,
     {
-        let (engine, context, options) = self.described.parts()?;
-        let mut feed = Items::new(self.items, K::encode);
+        let (engine, context, options) = self.described.parts::<K, V>()?;
+        let mut feed = Items::new(self.items, K::encode).resume(options.checkpoint.clone());
         let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed)?;
-        Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<V>::new()))))
+        let result = AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<V>::new())));
+        result.save_as_it_comes()?;
+        Ok(result)
     }
 
     /// Returns the results one by one, in the order of the items. A `for` loop over the call does the same.
@@ -377,12 +423,14 @@ where
         V: Payload,
         J: Returns<K::Output, Value = V>,
     {
-        let feed = Box::new(Items::new(self.items, K::encode));
-        let entered = self.described.parts().and_then(|(engine, context, options)| {
+        let entered = self.described.parts::<K, V>().and_then(|(engine, context, options)| {
             Ok((engine, engine.enter(entry::<K, J>(), context, options, None)?))
         });
         match entered {
-            Ok((engine, job)) => Imap::new(Arc::clone(engine), job, feed, ordered),
+            Ok((engine, job)) => {
+                let feed = Items::new(self.items, K::encode).resume(job.options.checkpoint.clone());
+                Imap::new(Arc::clone(engine), job, Box::new(feed), ordered)
+            }
             Err(error) => Imap::refused(refusal::<K>(&error, 0)),
         }
     }

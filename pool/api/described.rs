@@ -1,10 +1,14 @@
 //! What is known of a call before its items: the pool, the context and the options.
 
-use crate::codec::{self, Packed};
+use crate::codec::{self, Packed, Payload};
+use crate::engine::call::checkpoint::Checkpoint;
 use crate::engine::call::job::Options;
 use crate::engine::core::state::Engine;
+use crate::engine::worker::work::Shape;
 use crate::error::{Error, Result};
 use crate::process::context::ByRef;
+use std::any::type_name;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A serialised context, or why it could not be serialised.
@@ -27,15 +31,26 @@ pub(super) struct Described<'p> {
     engine: &'p Arc<Engine>,
     context: Option<Shipped>,
     pub(super) options: Options,
+    /// The file of a call with a checkpoint.
+    pub(super) checkpoint: Option<PathBuf>,
 }
 
 impl<'p> Described<'p> {
     pub(super) fn new(engine: &'p Arc<Engine>, context: Option<Shipped>) -> Described<'p> {
-        Described { engine, context, options: Options::default() }
+        Described { engine, context, options: Options::default(), checkpoint: None }
     }
 
-    /// What the engine takes; an error if the context could not be serialised.
-    pub(super) fn parts(self) -> Result<Parts<'p>> {
-        Ok((self.engine, self.context.transpose()?, self.options))
+    /// What the engine takes, for a call of `K` whose tasks give a `V` each.
+    ///
+    /// # Errors
+    ///
+    /// The context could not be serialised, or the file of the call cannot be used.
+    pub(super) fn parts<K: Shape, V: Payload>(self) -> Result<Parts<'p>> {
+        let (context, mut options) = (self.context.transpose()?, self.options);
+        if let Some(path) = self.checkpoint {
+            let opened = Checkpoint::open(&path, K::name(), type_name::<V>(), context.as_deref(), codec::skip::<V>);
+            options.checkpoint = Some(Arc::new(opened.map_err(Error::checkpoint)?));
+        }
+        Ok((self.engine, context, options))
     }
 }

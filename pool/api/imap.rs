@@ -1,7 +1,7 @@
 //! [`Imap`]: results one by one, from tasks that are read as they are needed.
 
 use crate::codec::{self, CodecError, Payload, Reader};
-use crate::engine::call::feed::{Feed, Filled, Input};
+use crate::engine::call::feed::{Behind, Feed, Filled, Input};
 use crate::engine::call::job::{Halt, Job};
 use crate::engine::call::results::{Load, Sink};
 use crate::engine::core::serve::Served;
@@ -169,16 +169,16 @@ impl Feed for Caught<'_> {
             // One by one, so that a panic costs none of those before it.
             let before = out.len();
             match catch_unwind(AssertUnwindSafe(|| self.feed.fill(out, 1, usize::MAX))) {
-                Ok(Filled { count: 1, failed: None, ended: false }) => count += 1,
+                Ok(Filled { count: 1, behind: Behind::More }) => count += 1,
                 Ok(filled) => return Filled { count: count + filled.count, ..filled },
                 Err(payload) => {
                     out.truncate(before);
                     self.payload = Some(payload);
-                    return Filled { count, failed: None, ended: true };
+                    return Filled { count, behind: Behind::End };
                 }
             }
         }
-        Filled { count, failed: None, ended: false }
+        Filled { count, behind: Behind::More }
     }
 
     fn left(&self) -> Option<u64> {

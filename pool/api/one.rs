@@ -132,7 +132,7 @@ where
         V: Payload + Send,
         J: Returns<K::Output, Value = V>,
     {
-        let (engine, context, options) = self.call.described.parts()?;
+        let (engine, context, options) = self.call.described.parts::<K, V>()?;
         let mut feed = Items::new(self.call.items, K::encode);
         let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed)?;
         Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(gather::One(Results::<V>::new()))))

@@ -61,6 +61,9 @@ pub(crate) enum TaskKind {
     InvalidArgument {
         text: String,
     },
+    Checkpoint {
+        text: String,
+    },
     Deadlock,
 }
 
@@ -138,6 +141,7 @@ impl TaskError {
             | TaskKind::NodeLost { .. }
             | TaskKind::TimedOut { .. }
             | TaskKind::Terminated
+            | TaskKind::Checkpoint { .. }
             | TaskKind::Broken { .. } => true,
             // A worker encodes results, and whoever calls the arguments.
             TaskKind::Failure(Failure::Encode { .. }) => self.inner.worker.is_some(),
@@ -196,6 +200,12 @@ impl TaskError {
     /// Returns whether the call was refused for an argument or an option that makes no sense.
     pub fn is_invalid_argument(&self) -> bool {
         matches!(self.inner.kind, TaskKind::InvalidArgument { .. })
+    }
+
+    /// Returns whether the call ended since its file cannot be used, or not any further: see
+    /// [`Call::checkpoint`](crate::Call::checkpoint).
+    pub fn is_checkpoint(&self) -> bool {
+        matches!(self.inner.kind, TaskKind::Checkpoint { .. })
     }
 
     /// Returns whether the pool gave up before the task had a result, since its workers could not be replaced.
@@ -304,6 +314,7 @@ impl TaskInner {
             TaskKind::NotRunning => f.write_str("was not run: the pool was closed"),
             TaskKind::Broken { cause } => write!(f, "has no result: the pool is broken: {cause}"),
             TaskKind::InvalidArgument { text } => write!(f, "was not run: {text}"),
+            TaskKind::Checkpoint { text } => write!(f, "has no result: {text}"),
             TaskKind::Deadlock => f.write_str("has no result yet: the callback that asks for it has to end first"),
         }
     }

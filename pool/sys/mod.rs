@@ -17,6 +17,7 @@ pub(crate) mod epoll;
 )]
 pub(crate) mod executable;
 pub(crate) mod fence;
+pub(crate) mod file_lock;
 pub(crate) mod file_part;
 pub(crate) mod fork;
 pub(crate) mod futex;

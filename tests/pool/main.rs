@@ -4,6 +4,7 @@
 mod common;
 
 mod calls;
+mod checkpoints;
 mod combinations;
 mod errors;
 mod faults;

@@ -1,7 +1,9 @@
 //! Where a call takes its tasks from, and the frames that are made of them.
 
 use crate::codec::CodecError;
+use crate::engine::call::checkpoint::Checkpoint;
 use crate::heap::scope::{self, Pins};
+use std::sync::Arc;
 
 /// Where tasks come from.
 pub(crate) trait Feed {
@@ -18,10 +20,28 @@ pub(crate) trait Feed {
 pub(crate) struct Filled {
     /// So many tasks were appended.
     pub(crate) count: u32,
-    /// The next task behind them could not be serialised.
-    pub(crate) failed: Option<CodecError>,
-    /// There are no more.
-    pub(crate) ended: bool,
+    pub(crate) behind: Behind,
+}
+
+/// What comes behind the tasks that were appended.
+#[derive(Debug)]
+pub(crate) enum Behind {
+    /// Perhaps more of them.
+    More,
+    /// Nothing.
+    End,
+    /// A task that could not be serialised.
+    Refused(CodecError),
+    /// A task that need not be run: these are the bytes of its result.
+    Known(Vec<u8>),
+    /// A task for which the call cannot go on.
+    Foreign(String),
+}
+
+impl Behind {
+    pub(crate) fn ends(&self) -> bool {
+        matches!(self, Behind::End | Behind::Foreign(_))
+    }
 }
 
 /// Tasks from an iterator.
@@ -29,28 +49,73 @@ pub(crate) struct Filled {
 pub(crate) struct Items<I, E> {
     items: I,
     encode: E,
+    /// Where results of an earlier run are, and the number of the next task.
+    checkpoint: Option<(Arc<Checkpoint>, u64)>,
 }
 
 impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Items<I, E> {
     pub(crate) fn new(items: I, encode: E) -> Items<I, E> {
-        Items { items, encode }
+        Items { items, encode, checkpoint: None }
+    }
+
+    /// Passes over tasks whose results are in a file.
+    pub(crate) fn resume(mut self, checkpoint: Option<Arc<Checkpoint>>) -> Items<I, E> {
+        self.checkpoint = checkpoint.map(|checkpoint| (checkpoint, 0));
+        self
+    }
+
+    /// As [`Feed::fill`], for a call with a checkpoint.
+    #[cold]
+    fn fill_from(&mut self, mut from: (Arc<Checkpoint>, u64), out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
+        let (checkpoint, number) = &mut from;
+        let start = out.len();
+        let mut filled = Filled { count: 0, behind: Behind::More };
+        while filled.count < most && out.len() - start < bytes {
+            let Some(item) = self.items.next() else {
+                filled.behind = Behind::End;
+                break;
+            };
+            let index = std::mem::replace(number, *number + 1);
+            let before = out.len();
+            let (encoded, pins) = scope::collect(|| (self.encode)(&item, out));
+            let known = match encoded {
+                Err(error) => Err(Behind::Refused(error)),
+                // It is another one in each run, so that nobody could tell whether the item is the same.
+                Ok(()) if !pins.is_empty() => Err(Behind::Foreign(checkpoint.cannot_compare(index))),
+                Ok(()) => checkpoint.look_up(index, &out[before..]).map_err(Behind::Foreign),
+            };
+            match known {
+                Ok(None) => filled.count += 1,
+                Ok(Some(result)) => filled.behind = Behind::Known(result),
+                Err(behind) => filled.behind = behind,
+            }
+            if !matches!(filled.behind, Behind::More) {
+                out.truncate(before);
+                break;
+            }
+        }
+        self.checkpoint = Some(from);
+        filled
     }
 }
 
 impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Feed for Items<I, E> {
     fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
+        if let Some(checkpoint) = self.checkpoint.take() {
+            return self.fill_from(checkpoint, out, most, bytes);
+        }
         let start = out.len();
         let mut count = 0;
         while count < most && out.len() - start < bytes && !scope::has_fds() {
-            let Some(item) = self.items.next() else { return Filled { count, failed: None, ended: true } };
+            let Some(item) = self.items.next() else { return Filled { count, behind: Behind::End } };
             if let Err(error) = (self.encode)(&item, out) {
                 // Of its arguments that could be serialised.
                 scope::take_attached();
-                return Filled { count, failed: Some(error), ended: false };
+                return Filled { count, behind: Behind::Refused(error) };
             }
             count += 1;
         }
-        Filled { count, failed: None, ended: false }
+        Filled { count, behind: Behind::More }
     }
 
     fn left(&self) -> Option<u64> {
@@ -80,6 +145,10 @@ pub(crate) struct Input {
     pub(crate) bytes: Vec<u8>,
     pub(crate) frames: Vec<ReadyFrame>,
     pub(crate) failed: Vec<(u64, String)>,
+    /// Tasks that need not be run, and the bytes of their results.
+    pub(crate) known: Vec<(u64, Vec<u8>)>,
+    /// Why the call cannot go on.
+    pub(crate) foreign: Option<String>,
 }
 
 impl Input {
@@ -95,6 +164,7 @@ impl Input {
     /// Makes up to `room` frames of up to `count` tasks.
     pub(crate) fn make(&mut self, feed: &mut dyn Feed, room: usize, count: u32, most_bytes: usize) {
         self.bytes.clear();
+        let mut known_bytes = 0;
         while self.frames.len() < room && !self.ended {
             let before = self.bytes.len();
             let filled = feed.fill(&mut self.bytes, count, most_bytes);
@@ -105,11 +175,24 @@ impl Input {
                 self.total_bytes += (self.bytes.len() - before) as u64;
                 self.last_count = filled.count;
             }
-            if let Some(error) = filled.failed {
-                self.failed.push((self.next, error.0));
-                self.next += 1;
+            self.ended = filled.behind.ends();
+            match filled.behind {
+                Behind::More | Behind::End => {}
+                Behind::Refused(error) => {
+                    self.failed.push((self.next, error.0));
+                    self.next += 1;
+                }
+                Behind::Known(result) => {
+                    known_bytes += result.len();
+                    self.known.push((self.next, result));
+                    self.next += 1;
+                    // They take room as well: where results are kept until they are taken, and here.
+                    if self.known.len() >= room * count as usize || known_bytes > most_bytes {
+                        return;
+                    }
+                }
+                Behind::Foreign(text) => self.foreign = Some(text),
             }
-            self.ended = filled.ended;
         }
     }
 }
@@ -127,11 +210,11 @@ mod tests {
         let mut feed = Items::new(0..5u64, refuse_two);
         let mut out = Vec::new();
         let filled = feed.fill(&mut out, 10, 1000);
-        assert_eq!((filled.count, filled.failed.is_some(), filled.ended, out.len()), (2, true, false, 16));
+        assert!(matches!(filled, Filled { count: 2, behind: Behind::Refused(_) }) && out.len() == 16);
         assert_eq!(feed.left(), Some(2));
         let filled = feed.fill(&mut out, 10, 8);
-        assert_eq!((filled.count, filled.ended), (1, false));
+        assert!(matches!(filled, Filled { count: 1, behind: Behind::More }));
         let filled = feed.fill(&mut out, 10, 1000);
-        assert_eq!((filled.count, filled.ended), (1, true));
+        assert!(matches!(filled, Filled { count: 1, behind: Behind::End }));
     }
 }

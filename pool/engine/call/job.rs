@@ -1,6 +1,7 @@
 //! A job: one call of the pool, from its first task to its last result.
 
 use crate::codec::Packed;
+use crate::engine::call::checkpoint::Checkpoint;
 use crate::engine::call::chunk;
 use crate::engine::call::job_stats::Clock;
 use crate::engine::call::progress::{Listener, Reporter};
@@ -62,6 +63,8 @@ pub(crate) struct Options {
     pub(crate) fail_fast: bool,
     /// The most tasks that may be under way or wait to be taken, for calls that are consumed piece by piece.
     pub(crate) buffersize: Option<usize>,
+    /// The file that results are kept in.
+    pub(crate) checkpoint: Option<Arc<Checkpoint>>,
     /// Who is told how far it has come.
     pub(crate) progress: Option<Listener>,
 }
@@ -87,6 +90,8 @@ pub(crate) enum Halt {
     Broken(String),
     /// By its caller, or after its first failure.
     Cancelled,
+    /// Its checkpoint cannot be used any further.
+    Checkpoint(String),
 }
 
 impl Halt {
@@ -95,6 +100,7 @@ impl Halt {
             Halt::Terminated => TaskKind::Terminated,
             Halt::Broken(cause) => TaskKind::Broken { cause: cause.clone() },
             Halt::Cancelled => TaskKind::Cancelled,
+            Halt::Checkpoint(text) => TaskKind::Checkpoint { text: text.clone() },
         }
     }
 
@@ -103,6 +109,7 @@ impl Halt {
             Halt::Terminated => Error::terminated(),
             Halt::Broken(cause) => Error::broken(cause),
             Halt::Cancelled => Error::cancelled(),
+            Halt::Checkpoint(text) => Error::checkpoint(text),
         }
     }
 }

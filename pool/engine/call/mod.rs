@@ -1,5 +1,6 @@
 //! The data of one call: its tasks, its results, and its account. Nothing in this folder knows a pool.
 
+pub(crate) mod checkpoint;
 pub(crate) mod chunk;
 pub(crate) mod feed;
 pub(crate) mod gather;

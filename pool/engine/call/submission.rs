@@ -1,6 +1,6 @@
 //! The input of a call that nobody waits in: serialised when the call is made, cut into frames when there is room.
 
-use crate::engine::call::feed::{Feed, Filled};
+use crate::engine::call::feed::{Behind, Feed, Filled};
 use crate::heap::scope::{self, Pins};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,10 +46,16 @@ pub(crate) struct Serialised {
     /// How many tasks there were, with those that failed.
     pub(crate) total: u64,
     pub(crate) failed: Vec<(u64, String)>,
+    /// Tasks that need not be run, and the bytes of their results.
+    pub(crate) known: Vec<(u64, Vec<u8>)>,
 }
 
 /// Serialises a whole input.
-pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Serialised {
+///
+/// # Errors
+///
+/// The call cannot be made with this input; the text says why.
+pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Result<Serialised, String> {
     let mut submission = Submission {
         bytes: Vec::new(),
         ends: Ends::Every(0),
@@ -59,9 +65,9 @@ pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Serialised {
         pins: None,
         attached: VecDeque::new(),
     };
-    let (mut total, mut failed) = (0u64, Vec::new());
+    let (mut total, mut failed, mut known) = (0u64, Vec::new(), Vec::new());
     loop {
-        let Filled { count, failed: refused, ended } = feed.fill(&mut submission.bytes, 1, usize::MAX);
+        let Filled { count, behind } = feed.fill(&mut submission.bytes, 1, usize::MAX);
         if count > 0 {
             submission.note_end();
             total += 1;
@@ -69,13 +75,25 @@ pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Serialised {
                 submission.attached.push_back((submission.count, scope::take_attached()));
             }
         }
-        if let Some(error) = refused {
-            failed.push((total, error.0));
+        let ended = behind.ends();
+        let stands_in_no_frame = match behind {
+            Behind::More | Behind::End => false,
+            Behind::Refused(error) => {
+                failed.push((total, error.0));
+                true
+            }
+            Behind::Known(result) => {
+                known.push((total, result));
+                true
+            }
+            Behind::Foreign(text) => return Err(text),
+        };
+        if stands_in_no_frame {
             total += 1;
             submission.numbers.push((submission.count, total));
         }
         if ended || submission.count == crate::engine::call::chunk::MOST {
-            return Serialised { submission, total, failed };
+            return Ok(Serialised { submission, total, failed, known });
         }
     }
 }
@@ -164,7 +182,7 @@ mod tests {
         let encode = |item: &&str, out: &mut Vec<u8>| {
             if *item == "no" { Err(CodecError("no".to_owned())) } else { codec::encode(*item, out) }
         };
-        let mut submitted = serialise_all(&mut Items::new(items.into_iter(), encode));
+        let mut submitted = serialise_all(&mut Items::new(items.into_iter(), encode)).unwrap();
         let mut cuts = Vec::new();
         while let Some(cut) = submitted.submission.cut(count, bytes) {
             cuts.push((cut.first, cut.count, cut.bytes.len()));
@@ -201,7 +219,7 @@ mod tests {
             codec::encode(item, out)
         };
         let items = [0, 0, 1, 1, 0, 0u8].into_iter();
-        let (mut submitted, pins) = scope::collect(|| serialise_all(&mut Items::new(items, encode)));
+        let (mut submitted, pins) = scope::collect(|| serialise_all(&mut Items::new(items, encode)).unwrap());
         assert!(pins.is_empty());
         let mut cuts = Vec::new();
         while let Some(cut) = submitted.submission.cut(10, 1000) {

@@ -2,7 +2,7 @@
 //! asked for later, and for those that are taken one by one. All user code of a call (its input
 //! iterator, `Serialize`, `Deserialize`) runs on the thread that makes the call, and never under the core's lock.
 
-use crate::codec::Packed;
+use crate::codec::{Packed, Reader};
 use crate::engine::call::chunk;
 use crate::engine::call::feed::{Feed, Input};
 use crate::engine::call::job::{Delivery, Halt, Job, Options};
@@ -16,9 +16,11 @@ use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Run;
 use crate::error::{Error, Failure};
-use crate::heap::scope;
+use crate::heap::scope::{self, Pins};
 use crate::identity::Entry;
+use crate::ipc::link::Payload;
 use crate::sys::time::Deadline;
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 
 /// The most frames that are made ready before they are handed over.
@@ -101,7 +103,8 @@ impl Engine {
         feed: &mut dyn Feed,
     ) -> Result<(Arc<Job>, u64), Error> {
         callbacks::start()?;
-        let (Serialised { mut submission, total, failed }, pins) = scope::collect(|| serialise_all(feed));
+        let (serialised, pins) = scope::collect(|| serialise_all(feed));
+        let Serialised { mut submission, total, failed, known } = serialised.map_err(Error::checkpoint)?;
         submission.pins = (!pins.is_empty()).then(|| Arc::new(pins));
         let job = self.enter(entry, context, options, Some(submission))?;
         if let Some(reporter) = &job.reporter {
@@ -115,6 +118,12 @@ impl Engine {
                 reporter.refused();
             }
             job.deliver(Delivery::Failure { index, error: job.error(Failure::Encode { text }.into(), index, None) });
+        }
+        for (first, result) in known {
+            if let Some(reporter) = &job.reporter {
+                reporter.settled(1);
+            }
+            job.deliver(Delivery::Values { first, count: 1, payload: Payload::Own(result), pins: Pins::new() });
         }
         let mut core = self.core.lock();
         core.queue.line_up(Arc::clone(&job));
@@ -293,6 +302,12 @@ impl Driver<'_> {
         self.core.workers.flush();
         self.engine.dispatched(&mut self.core);
         self.refuse(job, &mut input.failed);
+        if !input.known.is_empty() {
+            self.give_known(job, std::mem::take(&mut input.known));
+        }
+        if let Some(text) = input.foreign.take() {
+            job.halt(Halt::Checkpoint(text));
+        }
         true
     }
 
@@ -322,6 +337,20 @@ impl Driver<'_> {
             self.engine.recall(core);
         }
         Admission { frames: room, count }
+    }
+
+    /// Gives tasks whose results are known their outcome. That reads values, so it runs without the lock.
+    #[cold]
+    fn give_known(&mut self, job: &Job, known: Vec<(u64, Vec<u8>)>) {
+        let Some((_, sink)) = &mut self.own else { return };
+        MutexGuard::unlocked(&mut self.core, || {
+            for (index, result) in known {
+                if let Some(reporter) = &job.reporter {
+                    reporter.settled(1);
+                }
+                sink.values(index, 1, &mut Reader::new(&result), &|index, kind| job.error(kind, index, None));
+            }
+        });
     }
 
     /// Gives tasks that could not be serialised their outcome.

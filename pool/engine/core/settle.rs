@@ -134,11 +134,13 @@ impl Driver<'_> {
     }
 
     /// Brings an outcome to its job, from where the job's thread takes it. Plain numbers of a job that is this thread's own are
-    /// read at once: that runs no user code, and takes no longer than a copy.
+    /// read at once: that runs no user code, writes no file, and takes no longer than a copy.
     #[inline]
     fn give(&mut self, job: &Arc<Job>, delivery: Delivery) {
         match (&mut self.own, delivery) {
-            (Some((own, sink)), delivery) if Arc::ptr_eq(own, job) && !sink.runs_user_code() => {
+            (Some((own, sink)), delivery)
+                if Arc::ptr_eq(own, job) && !sink.runs_user_code() && job.options.checkpoint.is_none() =>
+            {
                 if matches!(&delivery, Delivery::Values { payload, .. } if payload.len() > SMALL) {
                     MutexGuard::unlocked(&mut self.core, || open(job, *sink, delivery, &mut Vec::new()));
                 } else {
@@ -382,7 +384,14 @@ fn read_failure(payload: &Payload) -> Failure {
 pub(crate) fn open(job: &Job, sink: &mut dyn Sink, delivery: Delivery, scratch: &mut Vec<u8>) {
     match delivery {
         Delivery::Failure { index, error } => sink.failure(index, error),
-        Delivery::Values { first, count, payload, pins } => {
+        Delivery::Values { first, count, mut payload, pins } => {
+            if let Some(checkpoint) = &job.options.checkpoint {
+                match checkpoint.save(first, count, &payload, !pins.is_empty()) {
+                    Ok(saved) => payload = saved,
+                    // What is not kept must not be seen: the next run of the program would not know of it.
+                    Err(text) => return job.halt(Halt::Checkpoint(text)),
+                }
+            }
             let mut read = || {
                 payload.read(scratch, |reader| {
                     sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec;
-use crate::engine::call::feed::{Feed, Filled};
+use crate::engine::call::feed::{Behind, Feed, Filled};
 use crate::engine::call::job::Options;
 use crate::engine::call::submission::{Serialised, serialise_all};
 use crate::engine::core::state::Engine;
@@ -19,7 +19,7 @@ impl Feed for Numbers {
             self.0 -= 1;
             codec::encode(&self.0, out).unwrap();
         }
-        Filled { count, failed: None, ended: count == 0 }
+        Filled { count, behind: if count == 0 { Behind::End } else { Behind::More } }
     }
 
     fn left(&self) -> Option<u64> {
@@ -35,7 +35,7 @@ fn pending(calls: usize) -> (Arc<Engine>, Vec<Arc<Job>>) {
 }
 
 fn submit(engine: &Arc<Engine>) -> Arc<Job> {
-    let Serialised { submission, .. } = serialise_all(&mut Numbers(1));
+    let Serialised { submission, .. } = serialise_all(&mut Numbers(1)).unwrap();
     let job = engine.enter(&ENTRY, None, Options::default(), Some(submission)).unwrap();
     engine.core.lock().queue.line_up(Arc::clone(&job));
     job
