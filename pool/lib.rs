@@ -22,6 +22,7 @@
 //! | [`Pool::ref_tasks`], [`ByRef`] | borrowed items: `&str`, slices |
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
 //! | [`PoolBuilder::state`], [`Pool::on_state`] | data of each worker that its tasks change |
+//! | [`Pool::on_each_worker`], [`EachWorker`] | a call that runs once in every worker |
 //! | [`Pool::resize`] | more or fewer workers |
 //! | [`worker_number`], [`PoolBuilder::env_each`] | which worker this is, and an environment for each |
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
@@ -112,6 +113,7 @@ pub use crate::api::affinity::CpuAffinity;
 pub use crate::api::async_result::AsyncResult;
 pub use crate::api::builder::PoolBuilder;
 pub use crate::api::call::Call;
+pub use crate::api::each_worker::EachWorker;
 pub use crate::api::imap::Imap;
 pub use crate::api::one::One;
 pub use crate::api::pool::Pool;

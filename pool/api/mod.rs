@@ -7,6 +7,7 @@ mod bar;
 pub(crate) mod builder;
 pub(crate) mod call;
 mod described;
+pub(crate) mod each_worker;
 pub(crate) mod imap;
 pub(crate) mod one;
 mod options;

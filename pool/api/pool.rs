@@ -3,6 +3,7 @@
 use crate::api::async_result::AsyncResult;
 use crate::api::call::Call;
 use crate::api::described::{Described, ship};
+use crate::api::each_worker::EachWorker;
 use crate::api::imap::Imap;
 use crate::api::one::One;
 use crate::api::with::With;
@@ -520,6 +521,32 @@ impl<S> Pool<S> {
         S: 'static,
     {
         With::new(&self.engine, None)
+    }
+
+    /// Describes a call of `f` with `args` that runs once in every worker; [`EachWorker::run`] and its kind deliver it.
+    ///
+    /// It is the way to configure, refresh or collect what the workers keep: a static, a cache, or their state, with
+    /// [`Pool::on_state`].
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    /// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    ///
+    /// static LEVEL: AtomicU32 = AtomicU32::new(0);
+    ///
+    /// let pool = Pool::new(2)?;
+    /// pool.on_each_worker(|level: u32| LEVEL.store(level, Relaxed), (3,)).run()?;
+    /// assert!(pool.map(|_: u32| LEVEL.load(Relaxed), 0..8)?.iter().all(|level| *level == 3));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn on_each_worker<F, A>(&self, f: F, args: A) -> EachWorker<'_, Owned<F, A>>
+    where
+        A: Args,
+        F: Task<A>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        EachWorker::new(self.described(), args)
     }
 
     fn described(&self) -> Described<'_> {

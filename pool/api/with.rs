@@ -2,6 +2,7 @@
 
 use crate::api::call::Call;
 use crate::api::described::{Described, Shipped};
+use crate::api::each_worker::EachWorker;
 use crate::api::one::One;
 #[cfg(doc)]
 use crate::api::pool::Pool;
@@ -94,6 +95,26 @@ impl<'p, S: 'static, X: Context> With<'p, S, X> {
         let () = Captures::<F>::NOTHING;
         let _ = f;
         One::new(self.described(), args)
+    }
+
+    /// Describes a call of `f` with the context and `args` that runs once in every worker; otherwise as
+    /// [`Pool::on_each_worker`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(2).state(String::new, ()).build()?;
+    /// let fill = |(text, kept): (&str, &mut String)| kept.push_str(text);
+    /// pool.with("warm").on_state().on_each_worker(fill, ()).run()?;
+    /// assert_eq!(pool.on_state().tasks(|kept, _: u32| kept.clone(), [0]).run()?, ["warm"]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn on_each_worker<F, A>(&self, f: F, args: A) -> EachWorker<'p, Owned<F, A, X>>
+    where
+        A: Args,
+        F: Task<A, X>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        EachWorker::new(self.described(), args)
     }
 
     /// Describes a call of `f` with the context and each item; otherwise as [`Pool::tasks`].

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 /// A value that misbehaves on its way, at the place and in the manner that its text says.
 #[derive(Clone, Debug, PartialEq)]
-struct Fickle(String);
+pub(crate) struct Fickle(String);
 
-fn fickle(text: &str) -> Fickle {
+pub(crate) fn fickle(text: &str) -> Fickle {
     Fickle(text.to_owned())
 }
 

@@ -22,6 +22,10 @@ pub(crate) struct All<R>(pub(crate) Results<R>);
 #[derive(Debug)]
 pub(crate) struct One<R>(pub(crate) Results<R>);
 
+/// The value of each worker, with the number of the worker, which is the number of its task.
+#[derive(Debug)]
+pub(crate) struct Numbered<R>(pub(crate) Results<R>, pub(crate) Vec<usize>);
+
 fn all<R: Payload>(results: &mut Results<R>, job: &Job, total: u64, halted: Option<Halt>) -> Result<Vec<R>, TaskError> {
     let results = std::mem::replace(results, Results::new());
     let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
@@ -42,6 +46,44 @@ impl<R: Payload + Send> Gather<R> for One<R> {
     fn finish(&mut self, job: &Job, total: u64, halted: Option<Halt>) -> Result<R, TaskError> {
         let missing = || job.error(TaskKind::Broken { cause: "a task has no outcome".to_owned() }, 0, None);
         all(&mut self.0, job, total, halted)?.pop().ok_or_else(missing)
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        self
+    }
+}
+
+impl<R: Payload> Numbered<R> {
+    /// The number and the outcome of each worker.
+    fn each(&mut self, job: &Job, halted: Option<Halt>) -> impl Iterator<Item = (usize, Result<R, TaskError>)> {
+        let results = std::mem::replace(&mut self.0, Results::new());
+        let numbers = std::mem::take(&mut self.1);
+        let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
+        let total = numbers.last().map_or(0, |last| *last as u64 + 1);
+        let each = results.each(total, |index| job.error(kind.clone(), index, None));
+        // The numbers are in order.
+        each.into_iter().enumerate().filter(move |(number, _)| numbers.binary_search(number).is_ok())
+    }
+}
+
+impl<R: Payload + Send> Gather<Vec<(usize, R)>> for Numbered<R> {
+    fn finish(&mut self, job: &Job, _: u64, halted: Option<Halt>) -> Result<Vec<(usize, R)>, TaskError> {
+        self.each(job, halted).map(|(number, result)| Ok((number, result?))).collect()
+    }
+
+    fn sink(&mut self) -> &mut dyn Sink {
+        self
+    }
+}
+
+impl<R: Payload + Send> Gather<Vec<(usize, Result<R, TaskError>)>> for Numbered<R> {
+    fn finish(
+        &mut self,
+        job: &Job,
+        _: u64,
+        halted: Option<Halt>,
+    ) -> Result<Vec<(usize, Result<R, TaskError>)>, TaskError> {
+        Ok(self.each(job, halted).collect())
     }
 
     fn sink(&mut self) -> &mut dyn Sink {
@@ -71,4 +113,4 @@ macro_rules! pass_on {
     )* };
 }
 
-pass_on!(All One);
+pass_on!(All One Numbered);

@@ -4,7 +4,7 @@
 //! on a quiet pool needs no hop between threads. Else it is the pool's background thread.
 
 use crate::engine::core::driver::Driver;
-use crate::engine::core::state::Engine;
+use crate::engine::core::state::{Core, Engine};
 use crate::ipc::link::slice;
 use crate::sys::time::Deadline;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Driver<'_> {
             busy |= self.collect(at);
         }
         let core = &mut *self.core;
-        core.queue.resume();
+        core.resume();
         busy |= core.schedule();
         core.workers.flush();
         self.engine.dispatched(core);
@@ -106,6 +106,17 @@ impl Driver<'_> {
 }
 
 impl Engine {
+    /// After tasks were handed in by a thread that does not drive: wakes whoever has to go on with them.
+    pub(super) fn handed_in(self: &Arc<Self>, core: &mut Core) {
+        core.workers.flush();
+        self.dispatched(core);
+        self.recall(core);
+        if core.seat.is_taken() {
+            self.bell.ring();
+        }
+        self.hand_over(core);
+    }
+
     /// What the background thread does, as long as the pool has workers.
     pub(super) fn background(self: &Arc<Self>) {
         let mut driver = Driver::new(self, None);
@@ -113,7 +124,7 @@ impl Engine {
             let core = &mut *driver.core;
             let try_again_at = self.try_again(core);
             core.trim();
-            core.queue.resume();
+            core.resume();
             let trim_at = if core.trim_at().passed() { Deadline::NEVER } else { core.trim_at() };
             let until = core.enforce(self.grace).earlier(trim_at).earlier(core.let_idle_go()).earlier(try_again_at);
             let until = until.earlier(core.queue.resume_at());

@@ -1,6 +1,7 @@
 //! The ledger: which worker has which frame, and how far it has come with it.
 
 use crate::engine::call::job::Job;
+use crate::engine::core::home::Home;
 use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::link::Progress;
 use std::collections::VecDeque;
@@ -27,6 +28,8 @@ pub(crate) struct TaskRange {
     pub(crate) next: u32,
     /// What the payload refers to: kept until every task has its outcome. Only the last task has attached descriptors.
     pub(crate) pins: Option<Arc<Pins>>,
+    /// Which worker may run them.
+    pub(crate) home: Home,
 }
 
 impl TaskRange {
@@ -46,9 +49,10 @@ impl TaskRange {
         self.pins.as_ref().is_some_and(|pins| !attached_in(pins).is_empty())
     }
 
-    /// A worker has taken the attached descriptors: they are its own, unless the task may have to be run again.
+    /// A worker has taken the attached descriptors: they are its own, unless the task may have to be run again, or others get
+    /// the same.
     pub(crate) fn close_fds(&self) {
-        if self.job.as_ref().is_none_or(|job| job.options.retry.is_none()) {
+        if self.home.is_anywhere() && self.job.as_ref().is_none_or(|job| job.options.retry.is_none()) {
             self.pins.iter().flat_map(|pins| attached_in(pins)).for_each(|attached| attached.close());
         }
     }
@@ -119,10 +123,27 @@ impl Window {
 
     /// The newest loaded frames behind the oldest one: the candidates for taking back, newest first.
     pub(crate) fn waiting(&self) -> Vec<u64> {
-        let loaded = self.frames.iter().filter(|frame| frame.range.is_some());
-        let mut waiting: Vec<u64> = loaded.skip(1).map(|frame| frame.seq).collect();
-        waiting.reverse();
-        waiting
+        self.loaded_behind_the_oldest().map(|(seq, _)| seq).rev().collect()
+    }
+
+    /// Those of [`Window::waiting`] that any worker may run.
+    pub(crate) fn movable(&self) -> Vec<u64> {
+        self.loaded_behind_the_oldest()
+            .filter(|(_, range)| range.home.is_anywhere())
+            .map(|(seq, _)| seq)
+            .rev()
+            .collect()
+    }
+
+    /// Whether any of the waiting frames may run at any worker.
+    pub(crate) fn has_movable(&self) -> bool {
+        self.loaded > 1 && self.loaded_behind_the_oldest().any(|(_, range)| range.home.is_anywhere())
+    }
+
+    fn loaded_behind_the_oldest(&self) -> impl DoubleEndedIterator<Item = (u64, &TaskRange)> {
+        let loaded = self.frames.iter().filter_map(|frame| Some((frame.seq, frame.range.as_ref()?)));
+        let oldest = self.frames.iter().find(|frame| frame.range.is_some()).map(|frame| frame.seq);
+        loaded.filter(move |(seq, _)| Some(*seq) != oldest)
     }
 
     /// The loaded frames of a job, oldest first.
@@ -205,7 +226,7 @@ mod tests {
     use super::*;
 
     fn range(count: u32, next: u32) -> TaskRange {
-        TaskRange { job: None, first: 100, count, next, pins: None }
+        TaskRange { job: None, first: 100, count, next, pins: None, home: Home::ANYWHERE }
     }
 
     fn progress(seq: u64, started: u32, done: u32) -> Progress {

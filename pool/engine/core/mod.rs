@@ -1,5 +1,6 @@
 //! What stands behind the pool's one lock, lowest first: the data, then the state, then what is done with it.
 
+pub(crate) mod home;
 pub(crate) mod ledger;
 pub(crate) mod observers;
 pub(crate) mod queue;
@@ -19,6 +20,7 @@ pub(crate) mod submissions;
 pub(crate) mod supervisor;
 
 pub(crate) mod drive;
+pub(crate) mod each_worker;
 pub(crate) mod serve;
 pub(crate) mod shutdown;
 pub(crate) mod stats;

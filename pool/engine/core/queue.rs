@@ -40,6 +40,11 @@ impl QueuedFrame {
 pub(crate) struct Queue {
     /// Frames that belong to no worker, oldest first. While there are any, nothing else is handed out.
     backlog: VecDeque<QueuedFrame>,
+    /// Frames that only the worker of one place may run and that it has no room for, by place, oldest first. Shorter than
+    /// the number of places as long as the others have none.
+    homed: Vec<VecDeque<QueuedFrame>>,
+    /// How many frames `homed` has.
+    homed_count: usize,
     /// Tasks that have failed and are run again after a pause: when that is over, in no order.
     paused: Vec<(Instant, QueuedFrame)>,
     /// Tasks that have failed, with their errors, of calls that ask the program whether they are run again.
@@ -54,7 +59,7 @@ pub(crate) struct Queue {
     retired_in_line: usize,
     /// How many of `jobs` have the flag `hungry`: their thread has found no room for its next tasks.
     hungry: usize,
-    /// Since when room is kept for one of those, while submitted calls have tasks as well. `None` if `hungry` is 0.
+    /// Since when room is kept for one of those, while others have tasks as well. `None` if `hungry` is 0.
     kept_since: Option<Instant>,
     /// Headers of calls without context, by the address of the function's descriptor.
     headers: HashMap<usize, Arc<Header>>,
@@ -66,6 +71,8 @@ impl Queue {
     pub(super) fn new() -> Queue {
         Queue {
             backlog: VecDeque::new(),
+            homed: Vec::new(),
+            homed_count: 0,
             paused: Vec::new(),
             undecided: Vec::new(),
             jobs: Vec::new(),
@@ -131,6 +138,10 @@ impl Queue {
             self.backlog.retain(|it| !it.is_of(job));
             self.paused.retain(|(_, it)| !it.is_of(job));
             self.undecided.retain(|(it, _)| !it.is_of(job));
+            if self.homed_count > 0 {
+                self.homed.iter_mut().for_each(|frames| frames.retain(|it| !it.is_of(job)));
+                self.homed_count = self.homed.iter().map(VecDeque::len).sum();
+            }
         }
         true
     }
@@ -151,10 +162,12 @@ impl Queue {
         !self.backlog.is_empty()
     }
 
-    /// The frames that no worker has: those in the backlog, and those of tasks that have failed and may be run again.
+    /// The frames that no worker has: those in the backlog or in the line of a place, and those of tasks that have failed and
+    /// may be run again.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &QueuedFrame> {
         let paused = self.paused.iter().map(|(_, queued)| queued);
-        self.backlog.iter().chain(paused).chain(self.undecided.iter().map(|(queued, _)| queued))
+        let undecided = self.undecided.iter().map(|(queued, _)| queued);
+        self.backlog.iter().chain(self.homed.iter().flatten()).chain(paused).chain(undecided)
     }
 
     pub(super) fn push_back(&mut self, frame: QueuedFrame) {
@@ -170,16 +183,59 @@ impl Queue {
         self.backlog.pop_front()
     }
 
-    pub(super) fn clear_backlog(&mut self) {
+    /// Keeps a frame for the worker of a place, before or after the others that wait for it.
+    pub(super) fn push_homed(&mut self, place: usize, frame: QueuedFrame, first: bool) {
+        while self.homed.len() <= place {
+            self.homed.push(VecDeque::new());
+        }
+        if first {
+            self.homed[place].push_front(frame);
+        } else {
+            self.homed[place].push_back(frame);
+        }
+        self.homed_count += 1;
+    }
+
+    /// The next frame that waits for the worker of a place.
+    pub(super) fn first_homed(&self, place: usize) -> Option<&QueuedFrame> {
+        self.homed.get(place)?.front()
+    }
+
+    /// Takes the next frame that waits for the worker of a place.
+    pub(super) fn pop_homed(&mut self, place: usize) -> Option<QueuedFrame> {
+        let frame = self.homed.get_mut(place)?.pop_front()?;
+        self.homed_count -= 1;
+        Some(frame)
+    }
+
+    /// Whether frames wait for the worker of one place.
+    #[inline]
+    pub(super) fn has_homed(&self) -> bool {
+        self.homed_count > 0
+    }
+
+    /// Whether frames wait for the worker of this place.
+    pub(super) fn has_homed_at(&self, place: usize) -> bool {
+        self.homed.get(place).is_some_and(|frames| !frames.is_empty())
+    }
+
+    /// Takes all frames that wait for the worker of one place; those of one place in their order.
+    pub(super) fn take_homed(&mut self) -> Vec<QueuedFrame> {
+        self.homed_count = 0;
+        std::mem::take(&mut self.homed).into_iter().flatten().collect()
+    }
+
+    /// Drops all frames that belong to no worker.
+    pub(super) fn clear_frames(&mut self) {
         self.backlog.clear();
+        self.take_homed();
         self.paused.clear();
         self.undecided.clear();
     }
 
-    /// Keeps a frame for a while, and then puts it into the backlog.
+    /// Keeps a frame for a while.
     pub(super) fn push_after(&mut self, pause: Duration, frame: QueuedFrame) {
         match Instant::now().checked_add(pause) {
-            _ if pause.is_zero() => self.backlog.push_back(frame),
             Some(due) => self.paused.push((due, frame)),
             // Longer than the clock runs: it is dropped with its call.
             None => self.paused.push((Instant::now() + FOREVER, frame)),
@@ -198,17 +254,13 @@ impl Queue {
         !self.paused.is_empty()
     }
 
-    /// Puts the tasks whose pause has ended into the backlog.
-    #[inline]
-    pub(super) fn resume(&mut self) {
-        if self.paused.is_empty() {
-            return;
-        }
+    /// Takes the tasks whose pause has ended.
+    pub(super) fn take_resumed(&mut self) -> Vec<QueuedFrame> {
         let now = Instant::now();
         let (due, paused) = std::mem::take(&mut self.paused).into_iter().partition(|(due, _)| *due <= now);
         self.paused = paused;
         let due: Vec<(Instant, QueuedFrame)> = due;
-        self.backlog.extend(due.into_iter().map(|(_, frame)| frame));
+        due.into_iter().map(|(_, frame)| frame).collect()
     }
 
     /// Keeps a task that has failed until the program has said whether it is run again.
@@ -264,10 +316,10 @@ impl Queue {
         self.submitted.iter()
     }
 
-    /// Whether tasks wait here: frames in the backlog, or submitted calls.
+    /// Whether tasks wait here: frames, or submitted calls.
     #[inline]
     pub(super) fn has_tasks(&self) -> bool {
-        !self.backlog.is_empty() || !self.submitted.is_empty()
+        !self.backlog.is_empty() || !self.submitted.is_empty() || self.has_homed()
     }
 
     /// Whether tasks wait here, or threads that have more.
@@ -291,9 +343,9 @@ impl Queue {
         }
     }
 
-    /// Returns whether submitted calls may use free room now. While a blocked thread waits for room they get one frame in
-    /// [`KEPT_FOR`]: the thread goes first, unless it is busy with its input.
-    pub(super) fn is_turn_of_submissions(&mut self) -> bool {
+    /// Returns whether submitted calls, and frames for the worker of one place, may use free room now. While a blocked thread
+    /// waits for room they get one frame in [`KEPT_FOR`]: the thread goes first, unless it is busy with its input.
+    pub(super) fn is_turn_of_others(&mut self) -> bool {
         if self.hungry == 0 {
             self.kept_since = None;
             return true;
@@ -310,7 +362,9 @@ impl Queue {
     /// Until when room is kept for a thread, if it is.
     pub(super) fn kept_until(&self) -> Deadline {
         match self.kept_since {
-            Some(since) if self.hungry > 0 && !self.submitted.is_empty() => Deadline::at(since + KEPT_FOR),
+            Some(since) if self.hungry > 0 && (!self.submitted.is_empty() || self.has_homed()) => {
+                Deadline::at(since + KEPT_FOR)
+            }
             _ => Deadline::NEVER,
         }
     }

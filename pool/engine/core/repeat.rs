@@ -14,7 +14,19 @@ impl Core {
     pub(super) fn repeat(&mut self, job: &Arc<Job>, frame: QueuedFrame, error: TaskError) {
         self.observers.retried();
         let pause = job.note_attempt(error);
-        self.queue.push_after(pause, frame);
+        if pause.is_zero() {
+            self.keep(frame, false);
+        } else {
+            self.queue.push_after(pause, frame);
+        }
+    }
+
+    /// Lets the tasks wait for room whose pause has ended.
+    #[inline]
+    pub(super) fn resume(&mut self) {
+        if self.queue.is_paused() {
+            self.queue.take_resumed().into_iter().for_each(|frame| self.keep(frame, false));
+        }
     }
 }
 
@@ -61,12 +73,7 @@ impl Engine {
         }
         let core = &mut *driver.core;
         core.schedule();
-        core.workers.flush();
-        self.dispatched(core);
-        if core.seat.is_taken() {
-            // Who sleeps in the seat has tasks to hand out, or an outcome to take, or a pause to look at.
-            self.bell.ring();
-        }
-        self.hand_over(core);
+        // Who sleeps in the seat has tasks to hand out, or an outcome to take, or a pause to look at.
+        self.handed_in(core);
     }
 }

@@ -39,6 +39,7 @@ impl Engine {
         let mut core = self.core.lock();
         core.check_open()?;
         core.workers.set_target(workers);
+        core.rehome();
         self.fill_up(&mut core);
         for at in workers..core.workers.len() {
             if core.workers[at].state == State::Ready {
@@ -46,12 +47,7 @@ impl Engine {
             }
         }
         core.schedule();
-        core.workers.flush();
-        self.dispatched(&mut core);
-        if core.seat.is_taken() {
-            self.bell.ring();
-        }
-        self.hand_over(&mut core);
+        self.handed_in(&mut core);
         // Its next look at the clock may have come nearer.
         self.background.notify_one();
         Ok(())

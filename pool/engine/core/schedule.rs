@@ -1,6 +1,7 @@
 //! Which worker gets which frame: handing out, taking back, and what is left of a call that ends.
 
 use crate::engine::call::job::Job;
+use crate::engine::core::home::Home;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
 use crate::engine::core::state::{Core, Phase};
@@ -19,25 +20,54 @@ impl Core {
         self.workers.room(job.is_short(count, delay), job.depth(count, delay), self.seat.spinner.other_cpus())
     }
 
-    /// Hands a frame to a worker, or keeps it in the backlog.
+    /// Hands a frame to a worker, or keeps it.
     pub(super) fn submit(&mut self, range: TaskRange, bytes: &[u8]) {
         self.note_size(bytes.len());
-        if self.queue.has_backlog() || !self.dispatch(&range, bytes) {
-            self.queue.push_back(QueuedFrame { range, bytes: bytes.to_vec() });
+        let others_first = match range.home.among(self.workers.target()) {
+            Some(place) => self.queue.has_homed_at(place),
+            None => self.queue.has_backlog(),
+        };
+        if others_first || !self.dispatch(&range, bytes) {
+            self.keep(QueuedFrame { range, bytes: bytes.to_vec() }, false);
         }
+    }
+
+    /// Keeps a frame until a worker has room for it, before the others or after them. If the only worker that may run it is
+    /// not there any more, its tasks are cancelled.
+    pub(super) fn keep(&mut self, queued: QueuedFrame, first: bool) {
+        let home = queued.range.home;
+        match home.among(self.workers.target()) {
+            Some(place) => self.queue.push_homed(place, queued, first),
+            None if !home.is_anywhere() => self.cancel_tasks(&queued.range),
+            None if first => self.queue.push_front(queued),
+            None => self.queue.push_back(queued),
+        }
+    }
+
+    /// Looks anew which worker may run the frames that only one may, after the number of places has changed.
+    pub(super) fn rehome(&mut self) {
+        for queued in self.queue.take_homed() {
+            self.keep(queued, false);
+        }
+    }
+
+    /// The worker that should have a frame next, if it has room for it.
+    #[inline]
+    fn choose(&self, home: Home, short: bool, depth: usize) -> Option<usize> {
+        if home.is_anywhere() {
+            return self.workers.choose(short, depth, self.seat.spinner.other_cpus());
+        }
+        home.among(self.workers.target()).filter(|at| self.workers[*at].room(depth) > 0)
     }
 
     /// Hands a frame to the worker that should have it. Returns false when none has room for it.
     fn dispatch(&mut self, range: &TaskRange, bytes: &[u8]) -> bool {
-        // Nobody waits for its results any more: it is not run.
-        let Some(job) = &range.job else { return true };
-        // Attached descriptors wait nowhere but here: on its way to a worker that is busy nobody could close it.
-        let (left, delay) = (range.left(), self.workers.delay());
-        let (short, depth) = match range.has_fds() {
-            true => (false, 1),
-            false => (job.is_short(left, delay), job.depth(left, delay)),
-        };
-        while let Some(at) = self.workers.choose(short, depth, self.seat.spinner.other_cpus()) {
+        if range.job.is_none() {
+            // Nobody waits for its results any more: it is not run.
+            return true;
+        }
+        let (short, depth) = demands(range, self.workers.delay());
+        while let Some(at) = self.choose(range.home, short, depth) {
             let worker = &mut self.workers[at];
             // The tasks that this worker may not be given any more go to another one.
             let given = worker.left.map_or(range.left(), |left| range.left().min(left));
@@ -55,7 +85,7 @@ impl Core {
                     }
                     if end < range.count {
                         let rest = TaskRange { next: end, ..range.clone() };
-                        self.queue.push_front(QueuedFrame { range: rest, bytes: bytes.to_vec() });
+                        self.keep(QueuedFrame { range: rest, bytes: bytes.to_vec() }, true);
                     }
                     // The frame has found its worker.
                     return true;
@@ -69,7 +99,7 @@ impl Core {
 
     /// Hands out as much of the backlog as there is room for. Returns whether anything moved.
     pub(super) fn schedule(&mut self) -> bool {
-        let mut moved = false;
+        let mut moved = self.queue.has_homed() && self.schedule_homed();
         while let Some(queued) = self.queue.pop_front() {
             if !self.dispatch(&queued.range, &queued.bytes) {
                 self.queue.push_front(queued);
@@ -78,6 +108,31 @@ impl Core {
             moved = true;
         }
         self.submit_waiting() || moved
+    }
+
+    /// Hands out frames that only the worker of one place may run, where there is room for them. Returns whether anything
+    /// moved.
+    fn schedule_homed(&mut self) -> bool {
+        let mut moved = false;
+        for place in 0..self.workers.target() {
+            while let Some(first) = self.queue.first_homed(place) {
+                let (_, depth) = demands(&first.range, self.workers.delay());
+                if self.workers[place].room(depth) == 0 {
+                    break;
+                }
+                if !self.queue.is_turn_of_others() {
+                    return moved;
+                }
+                let Some(queued) = self.queue.pop_homed(place) else { break };
+                // There is room for a frame, and perhaps not for so many bytes.
+                if !self.dispatch(&queued.range, &queued.bytes) {
+                    self.queue.push_homed(place, queued, true);
+                    break;
+                }
+                moved = true;
+            }
+        }
+        moved
     }
 
     /// Takes frames that no worker has begun back from the busiest one, while another is idle. Returns whether anything
@@ -89,13 +144,13 @@ impl Core {
             return false;
         }
         let Some(busiest) = self.workers.overloaded() else { return false };
-        let mut waiting = self.workers[busiest].window.waiting();
+        let mut waiting = self.workers[busiest].window.movable();
         waiting.truncate(waiting.len().div_ceil(2));
         let moved = self.take_back(busiest, waiting);
         self.schedule() || moved
     }
 
-    /// Takes frames that a worker has not begun back into the backlog, the newest first. Returns whether there were any.
+    /// Takes frames that a worker has not begun back, the newest first. Returns whether there were any.
     pub(super) fn take_back(&mut self, at: usize, frames: Vec<u64>) -> bool {
         let worker = &mut self.workers[at];
         let mut taken = Vec::new();
@@ -112,7 +167,7 @@ impl Core {
         let moved = !taken.is_empty();
         // They were taken newest first.
         for queued in taken {
-            self.queue.push_front(queued);
+            self.keep(queued, true);
         }
         moved
     }
@@ -174,5 +229,15 @@ impl Core {
             }
             worker.flush();
         }
+    }
+}
+
+/// Whether the frame takes a worker less time than the thread that hands it out, and how many frames may wait at its worker.
+#[inline]
+fn demands(range: &TaskRange, delay: f64) -> (bool, usize) {
+    match &range.job {
+        // Attached descriptors wait nowhere but here: on its way to a worker that is busy nobody could close it.
+        Some(job) if !range.has_fds() => (job.is_short(range.left(), delay), job.depth(range.left(), delay)),
+        _ => (false, 1),
     }
 }

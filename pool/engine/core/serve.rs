@@ -12,6 +12,7 @@ use crate::engine::call::retry::Retry;
 use crate::engine::call::submission::{Serialised, Submission, serialise_all};
 use crate::engine::callbacks;
 use crate::engine::core::driver::Driver;
+use crate::engine::core::home::Home;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Run;
@@ -128,13 +129,7 @@ impl Engine {
         let mut core = self.core.lock();
         core.queue.line_up(Arc::clone(&job));
         core.schedule();
-        core.workers.flush();
-        self.dispatched(&mut core);
-        self.recall(&mut core);
-        if core.seat.is_taken() {
-            self.bell.ring();
-        }
-        self.hand_over(&mut core);
+        self.handed_in(&mut core);
         Ok((job, total))
     }
 
@@ -295,7 +290,14 @@ impl Driver<'_> {
         for frame in input.frames.drain(..) {
             job.add_outstanding(u64::from(frame.count));
             let pins = (!frame.pins.is_empty()).then(|| Arc::new(frame.pins));
-            let range = TaskRange { job: Some(Arc::clone(job)), first: frame.first, count: frame.count, next: 0, pins };
+            let range = TaskRange {
+                job: Some(Arc::clone(job)),
+                first: frame.first,
+                count: frame.count,
+                next: 0,
+                pins,
+                home: Home::ANYWHERE,
+            };
             self.core.submit(range, &input.bytes[start..frame.end]);
             start = frame.end;
         }

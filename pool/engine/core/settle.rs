@@ -228,7 +228,7 @@ impl Core {
         // Nobody waits for the others.
         if range.job.is_some() {
             let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
-            self.queue.push_front(QueuedFrame { range, bytes });
+            self.keep(QueuedFrame { range, bytes }, true);
         }
         Ok(())
     }
@@ -270,6 +270,18 @@ impl Core {
         if job.is_submitted() {
             self.retire(job);
         }
+    }
+
+    /// Gives the tasks of a range that has left every worker an outcome: they are not run.
+    pub(super) fn cancel_tasks(&mut self, range: &TaskRange) {
+        let Some(job) = &range.job else { return };
+        for index in (range.next..range.count).map(|place| range.index(place)) {
+            job.deliver(Delivery::Failure { index, error: job.error(TaskKind::Cancelled, index, None) });
+            self.observers.failed();
+        }
+        self.settle(job, u64::from(range.left()));
+        // A thread that takes results one by one may wait for one of these.
+        job.changed.notify_all();
     }
 
     /// A call that nobody waits in is complete once all was handed in and has an outcome.

@@ -37,7 +37,7 @@ impl Engine {
             return;
         }
         core.phase = Phase::Ending { halt: halt.clone(), kill_at: Deadline::after(self.grace) };
-        core.queue.clear_backlog();
+        core.queue.clear_frames();
         for job in core.queue.jobs() {
             job.halt(halt.clone());
         }

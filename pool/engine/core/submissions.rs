@@ -2,6 +2,7 @@
 
 use crate::engine::call::chunk;
 use crate::engine::call::job::Job;
+use crate::engine::core::home::Home;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::Core;
 use std::sync::Arc;
@@ -45,14 +46,20 @@ impl Core {
         };
         // What was handed in whole needs no careful growth: the measured time alone decides.
         let count = job.chunk(None, Some(rest.left()), self.workers.target());
-        if self.room(job, count) == 0 || !self.queue.is_turn_of_submissions() {
+        if self.room(job, count) == 0 || !self.queue.is_turn_of_others() {
             return Turn::Refused;
         }
         let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
         let Some(cut) = rest.cut(count, most_bytes) else { return Turn::Refused };
         job.add_outstanding(u64::from(cut.count));
-        let range =
-            TaskRange { job: Some(Arc::clone(job)), first: cut.first, count: cut.count, next: 0, pins: cut.pins };
+        let range = TaskRange {
+            job: Some(Arc::clone(job)),
+            first: cut.first,
+            count: cut.count,
+            next: 0,
+            pins: cut.pins,
+            home: Home::ANYWHERE,
+        };
         self.submit(range, cut.bytes);
         if rest.left() == 0 {
             *submission = None;

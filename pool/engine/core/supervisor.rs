@@ -143,6 +143,7 @@ impl Driver<'_> {
             }
         }
         // While the pool is being built a failed start is the error of `build`.
+        let idle = idle && !self.core.queue.has_homed_at(at);
         let stays_vacant = idle || failed_start && !self.core.workers.is_built();
         if !(stays_vacant && matches!(self.core.phase, Phase::Running)) {
             self.refill(at);
@@ -226,7 +227,7 @@ impl Driver<'_> {
         for queued in resumed.into_iter().rev() {
             // A failure among them may have ended its whole call.
             if queued.range.job.as_ref().is_some_and(|job| job.halted().is_none()) {
-                self.core.queue.push_front(queued);
+                self.core.keep(queued, true);
             }
         }
     }

@@ -243,7 +243,7 @@ impl Workforce {
         if !self.has_idle() {
             return None;
         }
-        let loaded = self.slots.iter().enumerate().filter(|(_, it)| it.window.len() > 1);
+        let loaded = self.slots.iter().enumerate().filter(|(_, it)| it.window.has_movable());
         loaded.max_by_key(|(_, it)| it.window.len()).map(|(at, _)| at)
     }
 
@@ -288,6 +288,7 @@ impl Workforce {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::core::home::Home;
     use crate::engine::core::ledger::{InFlight, TaskRange};
 
     #[test]
@@ -297,11 +298,28 @@ mod tests {
             workforce[at] = WorkerSlot::new(1, State::Ready);
         }
         for seq in 0..3 {
-            let range = TaskRange { job: None, first: seq, count: 1, next: 0, pins: None };
+            let range = TaskRange { job: None, first: seq, count: 1, next: 0, pins: None, home: Home::ANYWHERE };
             workforce[0].window.push(InFlight { seq, range: Some(range) });
         }
         assert_eq!(workforce.overloaded(), Some(0));
         workforce[1].stopped = true;
         assert_eq!(workforce.overloaded(), None);
+    }
+
+    #[test]
+    fn frames_that_only_one_worker_may_run_stay_with_it() {
+        let mut workforce = Workforce::new(2, RecyclePolicy::default());
+        for at in [0, 1] {
+            workforce[at] = WorkerSlot::new(1, State::Ready);
+        }
+        for (seq, home) in [(0, Home::ANYWHERE), (1, Home::place(0)), (2, Home::place(0))] {
+            let range = TaskRange { job: None, first: seq, count: 1, next: 0, pins: None, home };
+            workforce[0].window.push(InFlight { seq, range: Some(range) });
+        }
+        assert_eq!((workforce.overloaded(), workforce[0].window.movable()), (None, vec![]));
+        let range = TaskRange { job: None, first: 3, count: 1, next: 0, pins: None, home: Home::ANYWHERE };
+        workforce[0].window.push(InFlight { seq: 3, range: Some(range) });
+        assert_eq!((workforce.overloaded(), workforce[0].window.movable()), (Some(0), vec![3]));
+        assert_eq!(workforce[0].window.waiting(), [3, 2, 1]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::call::job::Options;
+use crate::engine::core::home::Home;
 use crate::engine::core::testing::{ENTRY, engine, link};
 use crate::engine::launch::launcher::News;
 use crate::error::Exit;
@@ -162,7 +163,9 @@ fn each_task_has_one_outcome_whatever_its_worker_answers() {
             let mut first = 0;
             for count in &frames {
                 let job = Some(Arc::clone(&job));
-                driver.core.submit(TaskRange { job, first, count: *count, next: 0, pins: None }, &[]);
+                driver
+                    .core
+                    .submit(TaskRange { job, first, count: *count, next: 0, pins: None, home: Home::ANYWHERE }, &[]);
                 first += u64::from(*count);
             }
             let sent = driver.core.workers[0].window.len();
