@@ -5,6 +5,7 @@ mod barrier;
 mod collection;
 #[cfg(feature = "remote")]
 mod connection;
+mod crash;
 mod exit;
 mod failure;
 mod io_kind;
@@ -24,6 +25,7 @@ pub(crate) use collection::CollectionKind;
 pub use connection::ConnectionError;
 #[cfg(feature = "remote")]
 pub(crate) use connection::ConnectionKind;
+pub(crate) use crash::{Cause, Crash, Death, Frame, Stack};
 pub(crate) use exit::Exit;
 pub(crate) use failure::{Failure, Panic};
 use io_kind::IoKind;

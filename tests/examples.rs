@@ -82,6 +82,25 @@ fn crash() {
 }
 
 #[test]
+fn post_mortem() {
+    // What a task that overflows its stack says itself.
+    let said = "\nmultiproc: a task has overflowed its stack\n";
+    let output = example("post_mortem", &[]);
+    let [out, error] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success() && error == said, "{}\n{error}", output.status);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!((lines[0], lines[lines.len() - 2]), ("2", "4"), "{out}");
+    assert!(lines[1].starts_with("error: task 1 of `post_mortem::parse` lost its worker: process "), "{out}");
+    assert!(lines[1].contains("was killed by signal 6 (SIGABRT); it called abort"), "{out}");
+    assert!(lines[lines.len() - 1].contains("was killed by signal 11 (SIGSEGV); a stack overflow"), "{out}");
+    if cfg!(feature = "backtrace") {
+        assert!(lines[1].contains(", in `post_mortem::"), "{out}");
+        assert!(lines[2..lines.len() - 2].iter().any(|line| line.contains("post_mortem::number")), "{out}");
+        assert!(lines[lines.len() - 1].contains(", in `post_mortem::depth` ("), "{out}");
+    }
+}
+
+#[test]
 fn word_count() {
     // Its own check compares with the count without workers.
     let out = printed_by("word_count", &[]);

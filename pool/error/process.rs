@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::RemoteError;
-use super::{Exit, Failure};
+use super::{Death, Exit, Failure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -33,7 +33,7 @@ struct Inner {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ProcessKind {
     Failure(Failure),
-    Ended { exit: Exit },
+    Ended { death: Death },
 }
 
 impl From<Failure> for ProcessKind {
@@ -93,17 +93,25 @@ impl ProcessError {
 
     /// Returns the signal that killed the process before the function returned.
     pub fn signal(&self) -> Option<i32> {
-        match self.inner.kind {
-            ProcessKind::Ended { exit: Exit::Signal(signal) } => Some(signal),
+        match self.death()?.exit {
+            Exit::Signal(signal) => Some(signal),
             _ => None,
         }
     }
 
     /// Returns the code with which the process exited before the function returned.
     pub fn exit_code(&self) -> Option<i32> {
-        match self.inner.kind {
-            ProcessKind::Ended { exit: Exit::Code(code) } => Some(code),
+        match self.death()?.exit {
+            Exit::Code(code) => Some(code),
             _ => None,
+        }
+    }
+
+    /// How the process ended, if that was before the function returned.
+    fn death(&self) -> Option<&Death> {
+        match &self.inner.kind {
+            ProcessKind::Failure(_) => None,
+            ProcessKind::Ended { death } => Some(death),
         }
     }
 
@@ -124,9 +132,16 @@ impl ProcessError {
         self.failure()?.panic()?.location.as_deref()
     }
 
-    /// Returns the backtrace of the panic, if `RUST_BACKTRACE` is set.
+    /// Returns the calls that led to the end of the process, the last one first: of a panic, if `RUST_BACKTRACE` is set; of
+    /// a crash (a bad memory access, a stack overflow, `abort` ..), with the feature `backtrace`.
+    ///
+    /// The names of the functions of a crash are looked up at the first call, which reads the debug information of this
+    /// program.
     pub fn backtrace(&self) -> Option<&str> {
-        self.failure()?.panic()?.backtrace.as_deref()
+        match self.death() {
+            Some(death) => death.backtrace(),
+            None => self.failure()?.panic()?.backtrace.as_deref(),
+        }
     }
 }
 
@@ -136,7 +151,7 @@ impl fmt::Display for ProcessError {
         write!(f, "process {name} ({pid}) ")?;
         match kind {
             ProcessKind::Failure(failure) => failure.fmt(f),
-            ProcessKind::Ended { exit } => write!(f, "{exit}, before it had a result{}", exit.hint()),
+            ProcessKind::Ended { death } => write!(f, "{}, before it had a result{}", death.exit, death.why()),
         }
     }
 }
@@ -167,9 +182,9 @@ mod tests {
         let panic = Panic { message: "boom".to_owned(), location: Some("a.rs:1:2".to_owned()), backtrace: None };
         let text = error(Failure::Panicked(panic).into()).to_string();
         assert_eq!(text, "process Process-1 (42) panicked at a.rs:1:2: boom");
-        let text = error(ProcessKind::Ended { exit: Exit::Code(3) }).to_string();
+        let text = error(ProcessKind::Ended { death: Exit::Code(3).into() }).to_string();
         assert_eq!(text, "process Process-1 (42) exited with code 3, before it had a result");
-        let killed = error(ProcessKind::Ended { exit: Exit::Signal(15) });
+        let killed = error(ProcessKind::Ended { death: Exit::Signal(15).into() });
         assert_eq!(
             killed.to_string(),
             "process Process-1 (42) was killed by signal 15 (SIGTERM), before it had a result"

@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::RemoteError;
-use super::{Exit, Failure};
+use super::{Death, Exit, Failure};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -40,7 +40,7 @@ struct TaskInner {
 pub(crate) enum TaskKind {
     Failure(Failure),
     WorkerLost {
-        exit: Exit,
+        death: Death,
         reason: Option<String>,
         memory: Option<u64>,
         output: Option<String>,
@@ -236,15 +236,30 @@ impl TaskError {
         self.failure()?.panic()?.location.as_deref()
     }
 
-    /// Returns the backtrace of the panic, if `RUST_BACKTRACE` is set.
+    /// Returns the calls that led to the end of the task, the last one first: of a panic, if `RUST_BACKTRACE` is set; of a
+    /// crash of the worker (a bad memory access, a stack overflow, `abort` ..), with the feature `backtrace`.
+    ///
+    /// The names of the functions of a crash are looked up at the first call, which reads the debug information of this
+    /// program.
     pub fn backtrace(&self) -> Option<&str> {
-        self.failure()?.panic()?.backtrace.as_deref()
+        match self.death() {
+            Some(death) => death.backtrace(),
+            None => self.failure()?.panic()?.backtrace.as_deref(),
+        }
+    }
+
+    /// How the worker died that ran the task.
+    fn death(&self) -> Option<&Death> {
+        match &self.inner.kind {
+            TaskKind::WorkerLost { death, .. } => Some(death),
+            _ => None,
+        }
     }
 
     /// Returns the signal that killed the worker.
     pub fn signal(&self) -> Option<i32> {
-        match self.inner.kind {
-            TaskKind::WorkerLost { exit: Exit::Signal(signal), .. } => Some(signal),
+        match self.death()?.exit {
+            Exit::Signal(signal) => Some(signal),
             _ => None,
         }
     }
@@ -260,8 +275,8 @@ impl TaskError {
 
     /// Returns the code with which the worker exited in the middle of the task.
     pub fn exit_code(&self) -> Option<i32> {
-        match self.inner.kind {
-            TaskKind::WorkerLost { exit: Exit::Code(code), .. } => Some(code),
+        match self.death()?.exit {
+            Exit::Code(code) => Some(code),
             _ => None,
         }
     }
@@ -295,16 +310,18 @@ impl TaskInner {
     fn write_reason(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             TaskKind::Failure(failure) => write!(f, "{failure}"),
-            TaskKind::WorkerLost { exit, reason, memory, .. } => {
+            TaskKind::WorkerLost { death, reason, memory, .. } => {
                 write!(f, "lost its worker: process {} ", self.worker.unwrap_or_default())?;
                 if let Some(reason) = reason {
                     return write!(f, "wrote garbage into its link ({reason}) and was killed");
                 }
+                let exit = death.exit;
+                write!(f, "{exit}{}", death.why())?;
                 match memory {
                     Some(bytes) if exit.may_be_memory() => {
-                        write!(f, "{exit}; its memory is limited to {} MiB more than a fresh worker has", bytes >> 20)
+                        write!(f, "; its memory is limited to {} MiB more than a fresh worker has", bytes >> 20)
                     }
-                    _ => write!(f, "{exit}{}", exit.hint()),
+                    _ => Ok(()),
                 }
             }
             TaskKind::NodeLost { cause } => write!(f, "was lost with its node, and may have run: {cause}"),
@@ -356,7 +373,7 @@ mod tests {
     #[test]
     fn a_lost_worker_names_the_signal() {
         let error = TaskError::new(
-            TaskKind::WorkerLost { exit: Exit::Signal(9), reason: None, memory: None, output: None },
+            TaskKind::WorkerLost { death: Exit::Signal(9).into(), reason: None, memory: None, output: None },
             "f",
             7,
             Some(1234),

@@ -27,6 +27,8 @@ pub(crate) struct Hello {
     pub(crate) nonce: u64,
     /// The shared memory of the tree, whose file is the first descriptor; or why there is none.
     pub(crate) heap: Result<HeapGrant, String>,
+    /// Whether the next descriptor is a file for its faults.
+    pub(crate) crash: bool,
     /// [`Instructions`], which may be long: if in a file, that is the next descriptor.
     pub(crate) instructions: Parcel,
 }

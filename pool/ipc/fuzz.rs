@@ -46,6 +46,7 @@ fn message(random: &mut Random) -> Vec<u8> {
             } else {
                 Ok(HeapGrant { id: random.next(), own: random.number(), parent: random.number() })
             },
+            crash: random.once_in(2),
             instructions: match parcel(random) {
                 Parcel::Inline(_) => Parcel::Inline(codec::to_bytes(&instructions(random))),
                 file => file,

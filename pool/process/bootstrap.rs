@@ -14,7 +14,7 @@ use crate::sys::descriptor::move_up;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
-use crate::sys::{child, coverage, environment, fence, signal, socket, thread};
+use crate::sys::{child, coverage, environment, fault, fence, signal, socket, thread};
 use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -117,7 +117,7 @@ fn boot(start: Option<StartArguments>) {
         Err(error) => refuse(Some(stdin.as_fd()), &format!("its standard input: {error}")),
     };
     match receive_hello(&control, mark.nonce) {
-        Ok((instructions, fds)) => live(control, instructions, fds, start),
+        Ok(told) => live(control, told, start),
         Err(cause) => {
             // If the parent does not hear it, it is gone.
             let _ = control.send(&Reply::Refused(cause), &[]);
@@ -146,9 +146,17 @@ fn take_control_socket() -> io::Result<Control> {
     Ok(Control::new(Arc::new(socket)))
 }
 
-/// Receives the first message, and takes the shared memory of the tree; what remains is what this child is to do, and the
-/// descriptors for that.
-fn receive_hello(control: &Control, nonce: u64) -> Result<(Instructions, Vec<OwnedFd>), String> {
+/// What a child is told.
+struct Told {
+    instructions: Instructions,
+    /// The descriptors for that.
+    fds: Vec<OwnedFd>,
+    /// Where its faults are noted.
+    crash: Option<OwnedFd>,
+}
+
+/// Receives the first message, and takes the shared memory of the tree.
+fn receive_hello(control: &Control, nonce: u64) -> Result<Told, String> {
     let damaged = |error: &dyn Display| format!("the first message is damaged: {error}");
     let (hello, fds) = match control.receive::<Hello>(true) {
         Ok(Some(received)) => received,
@@ -167,15 +175,17 @@ fn receive_hello(control: &Control, nonce: u64) -> Result<(Instructions, Vec<Own
         let fd = fds.next().filter(heap::is_heap);
         Ok(grant.with(fd.ok_or_else(|| "its parent has handed it something else".to_owned())?))
     }));
+    let crash = hello.crash.then(|| fds.next()).flatten();
     let file = hello.instructions.is_file().then(|| fds.next()).flatten();
     let contents = hello.instructions.open(file.as_ref()).map_err(|error| damaged(&error))?;
     let bytes = contents.to_vec(usize::MAX).map_err(|error| damaged(&error))?;
     let instructions = codec::from_bytes(&bytes).map_err(|error| damaged(&error.0))?;
-    Ok((instructions, fds.collect()))
+    Ok(Told { instructions, fds: fds.collect(), crash })
 }
 
 /// Lives a child's life, and ends.
-fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<StartArguments>) -> ! {
+fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
+    let Told { instructions: told, fds, crash } = told;
     signal::open_standard_descriptors();
     let parent = child::parent_pid();
     signal::set_thread_name(&told.name);
@@ -215,7 +225,7 @@ fn live(control: Control, told: Instructions, fds: Vec<OwnedFd>, start: Option<S
     let own_number = Arc::clone(&number);
     let started = std::thread::Builder::new().name(told.name).stack_size(signal::stack_limit()).spawn(move || {
         own_number.store(thread::own_number(), Relaxed);
-        signal::report_stack_overflow();
+        fault::watch(crash);
         // A panic of user code that nobody has foreseen must not leave a process without its thread.
         let code = panic::contain(|| role(context)).unwrap_or(PANICKED);
         children::settle();

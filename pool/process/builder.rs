@@ -1,7 +1,7 @@
 //! Starting a [`Process`]: its options, and the wait until it is ready.
 
 use crate::codec::{self, Packed, Payload};
-use crate::error::{Error, Result};
+use crate::error::{Death, Error, Result};
 use crate::heap::scope::{Pins, attached_in};
 use crate::identity::{Entry, FnRef};
 use crate::ipc::control::Reply;
@@ -259,7 +259,7 @@ impl StartWaiter {
             // Those are for pool workers.
             News::Replied(Reply::Initializer(_)) => {}
             News::Impossible(error) => state.outcome = Some(Err(error)),
-            News::Exited(exit, held) => {
+            News::Exited(Death { exit, .. }, held) => {
                 let Some(handle) = state.handle.take() else { return };
                 // What its last message refers to must be taken hold of before its own hold is released.
                 handle.receive();

@@ -118,10 +118,7 @@ impl<R: Payload> Process<R> {
                 Err(CodecError(text)) => Failure::Decode { text }.into(),
             },
             Received::Failure(failure) => failure.clone().into(),
-            Received::Nothing => {
-                let exit = self.handle.shared.child.try_reap().unwrap_or(Exit::Unknown);
-                ProcessKind::Ended { exit }
-            }
+            Received::Nothing => ProcessKind::Ended { death: self.handle.shared.child.death().clone() },
         };
         let Shared { name, function, child, .. } = &*self.handle.shared;
         Err(ProcessError::new(kind, name, function, child.pid()))

@@ -2,7 +2,7 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::codec;
-use crate::error::{Error, Exit};
+use crate::error::{Death, Error};
 use crate::heap::process_table::SlotId;
 use crate::heap::tree as heap;
 use crate::identity::{Entry, FnRef};
@@ -15,7 +15,7 @@ use crate::sys::child::{Child, ChildSignal, SpawnOptions};
 use crate::sys::poll::Interest;
 use crate::sys::reactor::{Event, Reactor, reactor};
 use crate::sys::time::Deadline;
-use crate::sys::{executable, socket};
+use crate::sys::{crash, executable, socket};
 use parking_lot::Mutex;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -42,7 +42,7 @@ pub(crate) enum News {
     /// It did not answer in time and was killed.
     Silent,
     /// It has ended and was reaped; nothing follows.
-    Exited(Exit, HeldByChild),
+    Exited(Death, HeldByChild),
 }
 
 /// The slot of a child in the process table, and whatever it held when it died. Released when this is
@@ -156,15 +156,19 @@ impl Start {
             // There is no memory or file for the instructions: there is no child.
             Err(error) => return tell(impossible(error)),
         };
+        // Without it a crash has no backtrace.
+        let crash = crash::create().ok().map(Arc::new);
         let hello = Hello {
             version: VERSION,
             build: executable::build().to_vec(),
             nonce,
             heap: heap.as_ref().map(HeapGrant::of).map_err(String::clone),
+            crash: crash.is_some(),
             instructions,
         };
         // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
         let mut options = self.options;
+        options.crash = crash.clone();
         options.variables.push((VARIABLE.into(), Mark::new(nonce).to_string().into()));
         let child = match Child::start("/proc/self/exe".as_ref(), self.socket, options) {
             Ok(child) => Arc::new(child),
@@ -172,7 +176,7 @@ impl Start {
             Err(error) => return tell(impossible(error)),
         };
         let heap = heap.as_ref().ok().map(|it| &*it.fd);
-        let fds = heap.into_iter().chain(&file).chain(self.fds.iter().map(|fd| &**fd));
+        let fds = heap.into_iter().chain(crash.as_deref()).chain(&file).chain(self.fds.iter().map(|fd| &**fd));
         let fds: Vec<&OwnedFd> = fds.collect();
         let sent = self.control.send(&hello, &fds).and_then(|()| self.control.send_attached(0, &self.attached));
         tell(News::Started(Arc::clone(&child)));
@@ -195,9 +199,10 @@ impl Start {
         reactor.watch(Arc::clone(exits.child.pidfd()), Interest::Readable, Deadline::NEVER, move |_| {
             exits.hear();
             *exits.shaking_hands.lock() = false;
-            let exit = exits.child.try_reap().unwrap_or(Exit::Unknown);
+            // Here, and not under a lock: a crash takes a moment to be read.
+            let death = exits.child.death().clone();
             let held = std::mem::replace(&mut *exits.held.lock(), HeldByChild::nothing());
-            (exits.tell)(News::Exited(exit, held));
+            (exits.tell)(News::Exited(death, held));
         });
     }
 }

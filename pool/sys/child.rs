@@ -1,6 +1,7 @@
 //! Start a child process, watch it, signal it, reap it.
 
-use crate::error::Exit;
+use crate::error::{Death, Exit};
+use crate::sys::crash;
 use crate::sys::descriptor::beyond_standard;
 use crate::sys::poll::{self, Interest};
 use crate::sys::refusal::{named, refused};
@@ -12,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What a child gets that its parent has otherwise.
@@ -22,6 +23,8 @@ pub(crate) struct SpawnOptions {
     pub(crate) variables: Vec<(OsString, OsString)>,
     /// Where it writes; if not given, where its parent does.
     pub(crate) output: Option<Output>,
+    /// Where it notes its faults, see [`crash`]; it must be handed that, too.
+    pub(crate) crash: Option<Arc<OwnedFd>>,
 }
 
 /// Descriptors to write to.
@@ -38,6 +41,9 @@ pub(crate) struct Child {
     pidfd: Arc<OwnedFd>,
     /// How it ended, once somebody has reaped it. (std's mutex: exit handlers come here, where thread-locals are gone.)
     exit: Mutex<Option<Exit>>,
+    crash: Option<Arc<OwnedFd>>,
+    /// What it has left behind, once somebody has looked.
+    death: OnceLock<Death>,
 }
 
 impl Child {
@@ -62,7 +68,10 @@ impl Child {
         let pid = i32::try_from(child.id()).unwrap_or(-1);
         // Foreign code that waits for all children could have reaped it by now (docs/reliability.md, "What is not covered").
         match open_pidfd(pid) {
-            Ok(pidfd) => Ok(Child { pid, pidfd: Arc::new(pidfd), exit: Mutex::new(None) }),
+            Ok(pidfd) => {
+                let (exit, crash, death) = (Mutex::new(None), options.crash, OnceLock::new());
+                Ok(Child { pid, pidfd: Arc::new(pidfd), exit, crash, death })
+            }
             Err(error) => {
                 // Without a pidfd it could not be watched: take it back.
                 let mut child = child;
@@ -162,6 +171,18 @@ impl Child {
             // If the system refuses to wait, a moment has passed, and the next look is due.
             let _ = poll::wait(&[(self.pidfd.as_fd(), Interest::Readable)], deadline);
         }
+    }
+
+    /// How it ended, and what it has left behind about that; it has ended.
+    pub(crate) fn death(&self) -> &Death {
+        self.death.get_or_init(|| {
+            let exit = self.try_reap().unwrap_or(Exit::Unknown);
+            let crash = match (exit, &self.crash) {
+                (Exit::Signal(signal), Some(file)) => crash::read(file.as_fd(), signal),
+                _ => None,
+            };
+            Death { exit, crash }
+        })
     }
 
     fn reap(&self) -> Option<Exit> {

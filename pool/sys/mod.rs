@@ -8,6 +8,7 @@ pub(crate) mod child;
 pub(crate) mod copy;
 pub(crate) mod coverage;
 pub(crate) mod cpu;
+pub(crate) mod crash;
 pub(crate) mod descriptor;
 pub(crate) mod environment;
 pub(crate) mod epoll;
@@ -16,6 +17,7 @@ pub(crate) mod epoll;
     allow(dead_code, reason = "only a program that recognises its workers before `main` runs constructors itself")
 )]
 pub(crate) mod executable;
+pub(crate) mod fault;
 pub(crate) mod fence;
 pub(crate) mod file_lock;
 pub(crate) mod file_part;
@@ -42,4 +44,6 @@ pub(crate) mod stream;
 pub(crate) mod thread;
 pub(crate) mod thread_end;
 pub(crate) mod time;
+#[cfg(feature = "backtrace")]
+mod unwind;
 pub(crate) mod usage;

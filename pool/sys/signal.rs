@@ -1,10 +1,8 @@
 //! What std's start-up would have done for a process that never reaches `main`, and how such a process ends.
 
 use crate::sys::refusal::named;
-use crate::sys::stack;
 use rustix::process::Signal;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Asks the kernel to kill this process when the thread that started it ends.
 ///
@@ -42,7 +40,7 @@ pub(crate) fn stay_behind() -> io::Result<()> {
 }
 
 /// The signals that a thread causes itself: blocked, they would end the process without a word.
-const FAULTS: [i32; 7] =
+pub(super) const FAULTS: [i32; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS, libc::SIGABRT];
 
 /// Signals of the terminal. Who starts a program with one of them ignored (`nohup`, a shell in the background) means all
@@ -183,50 +181,4 @@ pub(crate) fn stack_limit() -> usize {
     const DEFAULT: u64 = 8 << 20;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current.unwrap_or(DEFAULT);
     usize::try_from(limit.clamp(1 << 20, 64 << 20)).unwrap_or(DEFAULT as usize)
-}
-
-/// The lowest address of the stack of the thread that runs tasks, and how far below it a fault still means overflow.
-static STACK_LOW: AtomicUsize = AtomicUsize::new(0);
-const GUARD: usize = 64 * 1024;
-
-/// What the handler of a fault needs beside what the kernel itself puts on its stack.
-const HANDLER: usize = 16 * 1024;
-
-/// Makes an overflow of the calling thread's stack say so on stderr before the process dies of SIGSEGV.
-///
-/// std does this in code that runs before `main`, which a worker never reaches.
-pub(crate) fn report_stack_overflow() {
-    let Some(low) = stack::lowest() else { return };
-    STACK_LOW.store(low, Relaxed);
-    // The kernel puts all registers there, of which some processors have more than 10 KiB.
-    let registers = rustix::param::linux_minsigstksz().max(libc::MINSIGSTKSZ);
-    let stack = Box::leak(vec![0u8; HANDLER + registers].into_boxed_slice());
-    let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
-    // SAFETY: the memory was leaked just now: it is valid, exclusive and lives for ever.
-    unsafe { libc::sigaltstack(&alternate, std::ptr::null_mut()) };
-    for signal in [libc::SIGSEGV, libc::SIGBUS] {
-        // SAFETY: all-zero bytes are a valid sigaction (no flags, empty mask, default handler).
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        action.sa_sigaction = on_fault as *const () as usize;
-        // SAFETY: the handler has the signature that SA_SIGINFO asks for and calls only async-signal-safe functions.
-        unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
-    }
-}
-
-extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    // SAFETY: the kernel passes a valid siginfo to a handler installed with SA_SIGINFO.
-    let info = unsafe { &*info };
-    // SAFETY: SIGSEGV and SIGBUS carry an address.
-    let address = unsafe { info.si_addr() } as usize;
-    let low = STACK_LOW.load(Relaxed);
-    if address >= low.saturating_sub(GUARD) && address < low + 4096 {
-        let text = b"\nmultiproc: a task has overflowed its stack\n";
-        // SAFETY: write(2) is async-signal-safe, and the text is valid for its length.
-        unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
-    }
-    // With the default disposition back, the same instruction faults again and the process dies of the signal, so that
-    // the parent sees the true cause.
-    // SAFETY: signal(2) is async-signal-safe; SIG_DFL involves no handler code.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, unused_macros, reason = "not every test binary uses all of it")]
 
 pub(crate) mod alone;
+pub(crate) mod crash;
 pub(crate) mod descriptors;
 pub(crate) mod evil;
 pub(crate) mod fork;

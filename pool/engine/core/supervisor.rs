@@ -11,7 +11,7 @@ use crate::engine::core::workforce::FAILED_STARTS;
 use crate::engine::launch::body::Obituary;
 use crate::engine::launch::launcher::{Launched, News};
 use crate::engine::watch::output::Captured;
-use crate::error::{Error, Exit, TaskKind};
+use crate::error::{Death, Error, Exit, TaskKind};
 use crate::ipc::control::Reply;
 use crate::ipc::link::Answer;
 use crate::sys::child::ChildSignal;
@@ -100,10 +100,10 @@ impl Driver<'_> {
             News::Silent => worker.complain(Error::start("a worker did not become ready in time and was killed")),
             News::Impossible(error) => {
                 worker.complain(error);
-                self.depart(at, Exit::Unknown);
+                self.depart(at, Exit::Unknown.into());
             }
-            News::Exited(exit, held) => {
-                self.depart(at, exit);
+            News::Exited(death, held) => {
+                self.depart(at, death);
                 // All that it has said was read.
                 drop(held);
             }
@@ -113,7 +113,8 @@ impl Driver<'_> {
 
     /// A worker has ended: what it had finished is taken, the task that it was running is lost, the others go elsewhere,
     /// and its slot is filled again if anybody needs it.
-    fn depart(&mut self, at: usize, exit: Exit) {
+    fn depart(&mut self, at: usize, death: Death) {
+        let exit = death.exit;
         if let Some(link) = &mut self.core.workers[at].link {
             link.ended();
         }
@@ -131,7 +132,7 @@ impl Driver<'_> {
         gone.condemned = gone.condemned.or(condemned);
         let output = gone.output.as_ref().and_then(Captured::last_lines).or(output);
         let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
-        self.bury(gone, exit, lost, output);
+        self.bury(gone, death, lost, output);
         if failed_start {
             let error = complaint.unwrap_or_else(|| {
                 let (pid, said) = (pid.unwrap_or_default(), last_line.unwrap_or_default());
@@ -183,7 +184,7 @@ impl Driver<'_> {
     }
 
     /// Settles the frames of a dead worker. `lost` is why nobody knows what it ran, if so.
-    fn bury(&mut self, gone: WorkerSlot, exit: Exit, lost: Option<String>, output: Option<String>) {
+    fn bury(&mut self, gone: WorkerSlot, death: Death, lost: Option<String>, output: Option<String>) {
         let (pid, host) = (gone.pid, gone.host.as_deref());
         // Without a link it was never given a frame.
         let (Some(link), mut window) = (gone.link, gone.window) else { return };
@@ -193,7 +194,7 @@ impl Driver<'_> {
             _ if lost.is_some() => TaskKind::NodeLost { cause: lost.unwrap_or_default() },
             _ => {
                 let (reason, memory) = (gone.condemned.clone(), self.core.workers.recycle().memory_limit);
-                TaskKind::WorkerLost { exit, reason, memory, output }
+                TaskKind::WorkerLost { death, reason, memory, output }
             }
         };
         let mut resumed = Vec::new();

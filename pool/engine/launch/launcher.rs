@@ -2,7 +2,7 @@
 
 use crate::engine::launch::body::Body;
 use crate::engine::watch::output::Captured;
-use crate::error::{Error, Exit};
+use crate::error::{Death, Error};
 use crate::ipc::control::Reply;
 use crate::ipc::link::Link;
 use crate::process::start::{self, HeldByChild};
@@ -56,7 +56,7 @@ pub(crate) enum News {
     /// It did not answer in time and was killed.
     Silent,
     /// It has ended; nothing follows.
-    Exited(Exit, HeldByChild),
+    Exited(Death, HeldByChild),
     /// There may be room for a worker that was asked for in vain; nothing follows.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "told by the feature `cluster`"))]
     Room,
@@ -69,7 +69,7 @@ impl From<start::News> for News {
             start::News::Impossible(error) => News::Impossible(error),
             start::News::Replied(reply) => News::Replied(reply),
             start::News::Silent => News::Silent,
-            start::News::Exited(exit, held) => News::Exited(exit, held),
+            start::News::Exited(death, held) => News::Exited(death, held),
         }
     }
 }

@@ -145,7 +145,7 @@ impl Launcher for Spawn {
             attached: self.routines.attached(),
             socket,
             control,
-            options: SpawnOptions { variables: self.env.of(place), output },
+            options: SpawnOptions { variables: self.env.of(place), output, ..SpawnOptions::default() },
         };
         start.start(move |news| tell(news.into()))?;
         Ok(Some(Launched { link, output: captured }))

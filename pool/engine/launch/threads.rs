@@ -53,7 +53,7 @@ impl Launcher for Threads {
             tell(News::Started(Body::Thread));
             // A panic of user code that nobody has foreseen must not keep the pool waiting for this thread.
             let code = panic::contain(|| live(&mut WorkerEnd::ring(end), &routines, &*tell)).unwrap_or(1);
-            tell(News::Exited(Exit::Code(code), HeldByChild::nothing()));
+            tell(News::Exited(Exit::Code(code).into(), HeldByChild::nothing()));
         })?;
         Ok(Some(Launched { link: Box::new(link), output: None }))
     }

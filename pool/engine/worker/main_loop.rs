@@ -19,7 +19,7 @@ use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
 use crate::process::panic::{self, guarded};
 use crate::process::role::{ChildContext, Role};
-use crate::sys::{cpu, memory, usage};
+use crate::sys::{cpu, fault, memory, usage};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
@@ -119,6 +119,7 @@ fn live(childhood: ChildContext) -> i32 {
             return 1;
         }
     };
+    fault::watch_before_others();
     // Not before the initializer, which may have installed a logger.
     if let Some((level, socket)) = log {
         logs::forward(level, socket);

@@ -184,7 +184,7 @@ fn each_task_has_one_outcome_whatever_its_worker_answers() {
             assert_eq!(driver.core.workers[0].condemned.is_some(), !is_sound, "{shown}");
             // The others, as far as these have made room.
             let sent = driver.core.workers[0].link.as_ref().map_or(0, |link| link.sent() - FIRST);
-            driver.core.seat.tell((0, 1, News::Exited(Exit::Signal(9), HeldByChild::nothing())));
+            driver.core.seat.tell((0, 1, News::Exited(Exit::Signal(9).into(), HeldByChild::nothing())));
             driver.drive_by();
             let waiting = driver.core.queue.waiting().flat_map(|queued| {
                 let range = &queued.range;

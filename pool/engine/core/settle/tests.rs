@@ -53,7 +53,7 @@ fn outcomes(answers: Vec<Answer>, started: u32) -> (Option<String>, Vec<Result<u
     );
     driver.drive_by();
     let reason = driver.core.workers[0].condemned.clone();
-    driver.core.seat.tell((0, 1, News::Exited(Exit::Signal(9), HeldByChild::nothing())));
+    driver.core.seat.tell((0, 1, News::Exited(Exit::Signal(9).into(), HeldByChild::nothing())));
     driver.drive_by();
     let waiting: u32 = driver.core.queue.waiting().map(|queued| queued.range.left()).sum();
     assert_eq!(job.outstanding(), u64::from(waiting), "tasks that nobody has in his books");

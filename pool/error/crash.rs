@@ -1,0 +1,209 @@
+//! What is known of a process that a fault has ended: what the fault was, and the calls that led there.
+
+use super::Exit;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// How a process ended, and what it has left behind about that.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Death {
+    pub(crate) exit: Exit,
+    pub(crate) crash: Option<Crash>,
+}
+
+impl From<Exit> for Death {
+    fn from(exit: Exit) -> Death {
+        Death { exit, crash: None }
+    }
+}
+
+impl Death {
+    /// The calls on the stack, one a line.
+    pub(crate) fn backtrace(&self) -> Option<&str> {
+        self.crash.as_ref().map(|crash| crash.stack.text()).filter(|text| !text.is_empty())
+    }
+
+    /// What is behind it, to be appended to a message.
+    pub(crate) fn why(&self) -> String {
+        match &self.crash {
+            Some(Crash { cause, stack }) => format!("; {cause}{}", stack.first_calls()),
+            None => self.exit.hint().to_owned(),
+        }
+    }
+}
+
+/// What the handler of a fault has noted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Crash {
+    pub(crate) cause: Cause,
+    pub(crate) stack: Stack,
+}
+
+/// What a fault was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Cause {
+    StackOverflow,
+    /// A bad access to memory; the address, unless the processor does not tell.
+    Memory {
+        address: Option<u64>,
+    },
+    Instruction,
+    Arithmetic,
+    Trap,
+    /// A filter of system calls has refused one.
+    SystemCall {
+        number: i32,
+    },
+    Abort,
+    /// It has sent itself the signal.
+    Own,
+    Sent {
+        by: i32,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::StackOverflow => f.write_str("a stack overflow"),
+            Cause::Memory { address: Some(address) } => write!(f, "a bad memory access, at address {address:#x}"),
+            Cause::Memory { address: None } => {
+                f.write_str("a bad memory access, at an address that no program can have")
+            }
+            Cause::Instruction => f.write_str("an instruction that the processor does not execute"),
+            Cause::Arithmetic => {
+                f.write_str("an arithmetic operation that the processor refuses, as a division by zero")
+            }
+            Cause::Trap => f.write_str("a trap instruction"),
+            Cause::SystemCall { number } => write!(f, "a filter refuses the system call {number}"),
+            Cause::Abort => f.write_str("it called abort"),
+            Cause::Own => f.write_str("it sent itself the signal"),
+            Cause::Sent { by } => write!(f, "process {by} sent the signal"),
+        }
+    }
+}
+
+/// One call on the stack of a process that runs the same program.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// Where the same instruction is in this process; 0 if it is not there.
+    pub(crate) address: u64,
+    /// What is said of it if it has no name.
+    pub(crate) place: String,
+    /// It is in the executable, and not in a library that this has loaded.
+    pub(crate) is_program: bool,
+}
+
+/// The calls on a stack, the last one first. Their names are looked up when somebody asks: that reads the debug information
+/// of the program.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Line>", into = "Vec<Line>")]
+pub(crate) struct Stack {
+    frames: Arc<[Frame]>,
+    named: OnceLock<Arc<Named>>,
+}
+
+#[derive(Debug)]
+struct Named {
+    lines: Vec<Line>,
+    text: String,
+}
+
+/// A call: several stand for one frame if the compiler has put functions into one another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Line {
+    function: String,
+    /// `file:line`.
+    place: Option<String>,
+    /// It is the program's own, as far as can be seen.
+    is_own: bool,
+}
+
+impl From<Vec<Line>> for Stack {
+    fn from(lines: Vec<Line>) -> Stack {
+        Stack { frames: Arc::from([]), named: OnceLock::from(Arc::new(Named::new(lines))) }
+    }
+}
+
+impl From<Stack> for Vec<Line> {
+    fn from(stack: Stack) -> Vec<Line> {
+        stack.named().lines.clone()
+    }
+}
+
+impl Named {
+    fn new(lines: Vec<Line>) -> Named {
+        let text = lines.iter().enumerate().map(|(number, line)| match &line.place {
+            Some(place) => format!("{number:4}: {}\n             at {place}\n", line.function),
+            None => format!("{number:4}: {}\n", line.function),
+        });
+        Named { text: text.collect(), lines }
+    }
+}
+
+impl Stack {
+    #[cfg_attr(not(feature = "backtrace"), allow(dead_code, reason = "nobody walks a stack then"))]
+    pub(crate) fn new(frames: Vec<Frame>) -> Stack {
+        Stack { frames: frames.into(), named: OnceLock::new() }
+    }
+
+    fn named(&self) -> &Named {
+        self.named.get_or_init(|| Arc::new(Named::new(self.frames.iter().flat_map(lines).collect())))
+    }
+
+    fn text(&self) -> &str {
+        &self.named().text
+    }
+
+    /// The last calls of the program's own code, for the line of an error: without those of the standard library that lead to
+    /// the end, and without those of this library that lead to the task.
+    fn first_calls(&self) -> String {
+        const MOST: usize = 3;
+        let own: Vec<&Line> = self.named().lines.iter().filter(|line| line.is_own).take(MOST).collect();
+        let text = own.iter().enumerate().map(|(number, line)| {
+            let how = if number == 0 { ", in" } else { ", called from" };
+            let place = line.place.as_deref().map(|place| format!(" ({place})")).unwrap_or_default();
+            format!("{how} `{}`{place}", line.function)
+        });
+        text.collect()
+    }
+}
+
+/// Whether a function is part of what stands around a task: the standard library, this one, or C's.
+#[cfg(feature = "backtrace")]
+fn is_of_a_library(function: &str) -> bool {
+    let path = function.trim_start_matches(['<', '&', '*']);
+    ["std::", "core::", "alloc::", "multiproc::", "__", "rust_", "_start"].iter().any(|prefix| path.starts_with(prefix))
+        || function.contains("multiproc::")
+}
+
+/// What the debug information of this program says of a call.
+#[cfg(feature = "backtrace")]
+fn lines(frame: &Frame) -> Vec<Line> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let mut lines = Vec::new();
+    if let (Ok(address), true) = (usize::try_from(frame.address), frame.address != 0) {
+        backtrace::resolve(std::ptr::without_provenance_mut(address), |symbol| {
+            let Some(name) = symbol.name() else { return };
+            let file = symbol.filename().map(|path| path.strip_prefix(&here).unwrap_or(path).display().to_string());
+            let place = file.zip(symbol.lineno()).map(|(file, line)| format!("{file}:{line}"));
+            let function = format!("{name:#}");
+            let is_own = frame.is_program && !is_of_a_library(&function);
+            lines.push(Line { function, place, is_own });
+        });
+    }
+    if lines.is_empty() {
+        lines.push(nameless(frame));
+    }
+    lines
+}
+
+#[cfg(not(feature = "backtrace"))]
+fn lines(frame: &Frame) -> Vec<Line> {
+    vec![nameless(frame)]
+}
+
+fn nameless(frame: &Frame) -> Line {
+    Line { function: frame.place.clone(), place: None, is_own: false }
+}

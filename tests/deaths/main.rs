@@ -1,0 +1,7 @@
+//! Workers and processes that die, and whether the error says of what.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[cfg(feature = "backtrace")]
+mod crashes;
