@@ -13,6 +13,7 @@ use crate::sys::stream;
 use crate::sys::usage;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 /// The worker's end.
 pub(crate) struct ChannelWorker {
@@ -85,11 +86,7 @@ impl WorkerLink for ChannelWorker {
         let attached = self.control.receive_attached(seq, attached, false)?;
         self.seq = seq;
         self.pins.clear();
-        Ok(Incoming { frame, payload: Payload::Own(message.payload), attached })
-    }
-
-    fn has_next(&self) -> bool {
-        false
+        Ok(Incoming { frame, payload: Payload::Own(message.payload), attached, waited: true })
     }
 
     fn start(&mut self, at: u32) {
@@ -140,7 +137,7 @@ impl WorkerLink for ChannelWorker {
         Ok(())
     }
 
-    fn finish(&mut self, _count: u32, nanos: u64) -> io::Result<()> {
+    fn finish(&mut self, _count: u32, nanos: u64, _now: Instant) -> io::Result<()> {
         self.say(None, Some(nanos))
     }
 

@@ -132,8 +132,7 @@ impl Slots {
     /// Publishes record `seq`. The slot must be free: whoever used it before was told so by the producer's accounting.
     pub(crate) fn publish(&self, seq: u64, record: &Record, place: &Place) {
         self.fill(seq, record, place);
-        // SYNC: record published
-        self.slot(seq).state.store(state(seq, READY), Release);
+        self.close(seq);
     }
 
     /// Shows record `seq` as being written, so that what is complete of it can be read should the producer die.
@@ -141,6 +140,12 @@ impl Slots {
         self.fill(seq, record, place);
         // SYNC: record open
         self.slot(seq).state.store(state(seq, OPEN), Release);
+    }
+
+    /// Publishes record `seq`, which is complete as it was opened.
+    pub(crate) fn close(&self, seq: u64) {
+        // SYNC: record published
+        self.slot(seq).state.store(state(seq, READY), Release);
     }
 
     /// What slot `seq` holds for the consumer whose next record is `seq`.

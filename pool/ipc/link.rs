@@ -9,6 +9,7 @@ use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Which kind of link the workers of a pool get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +55,8 @@ pub(crate) struct Incoming {
     pub(crate) frame: Frame,
     pub(crate) payload: Payload,
     pub(crate) attached: Vec<Arc<AttachedFds>>,
+    /// Whether the frame was not there yet when the worker asked for it.
+    pub(crate) waited: bool,
 }
 
 /// An answer from a worker: the results of some tasks of one frame.
@@ -284,9 +287,6 @@ pub(crate) trait WorkerLink: Send {
     /// The pool is gone or the link is damaged; the worker then ends.
     fn next(&mut self) -> io::Result<Incoming>;
 
-    /// Whether a further frame is waiting.
-    fn has_next(&self) -> bool;
-
     /// Says that task `at` of the frame is started, and with it that all before are done.
     fn start(&mut self, at: u32);
 
@@ -303,8 +303,8 @@ pub(crate) trait WorkerLink: Send {
     /// Gives the failure of task `at`.
     fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()>;
 
-    /// Says that all `count` tasks of the frame are done, and that they took `nanos` nanoseconds.
-    fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()>;
+    /// Says that all `count` tasks of the frame are done since `now`, and that they took `nanos` nanoseconds.
+    fn finish(&mut self, count: u32, nanos: u64, now: Instant) -> io::Result<()>;
 
     /// Makes sure that a sleeping pool notices what was answered.
     fn flush(&mut self);

@@ -41,6 +41,8 @@ pub(crate) struct RingWorker {
     single: Option<(Record, Place)>,
     unrung: bool,
     rung: Instant,
+    /// When the last frame was finished.
+    now: Instant,
     /// What answers refer to, by their number: kept until the pool has read them.
     pins: VecDeque<(u64, Pins)>,
 }
@@ -89,6 +91,7 @@ impl RingWorker {
             single: None,
             unrung: false,
             rung: Instant::now(),
+            now: Instant::now(),
             pins: VecDeque::new(),
         })
     }
@@ -179,6 +182,10 @@ impl RingWorker {
 
     fn publish(&mut self, record: &Record, place: &Place) {
         self.memory.answers().publish(self.next_answer, record, place);
+        self.note_published();
+    }
+
+    fn note_published(&mut self) {
         self.next_answer += 1;
         self.unrung = true;
     }
@@ -286,11 +293,16 @@ impl WorkerLink for RingWorker {
     fn next(&mut self) -> io::Result<Incoming> {
         // Whatever came before is finished: the pool may use its room again, also that of frames without an answer.
         self.memory.head().note_progress(self.next_frame, 0);
+        let mut waited = false;
         loop {
-            if self.unrung && (self.look() != Found::Ready || self.rung.elapsed() > RING_EVERY) {
+            let found = self.look();
+            if self.unrung && (found != Found::Ready || self.now.saturating_duration_since(self.rung) > RING_EVERY) {
                 self.flush();
             }
-            self.wait_for_frame()?;
+            if found != Found::Ready {
+                waited = true;
+                self.wait_for_frame()?;
+            }
             let (record, place) = self.task_record()?;
             if !self.memory.tasks().claim(self.next_frame) {
                 continue;
@@ -316,12 +328,8 @@ impl WorkerLink for RingWorker {
             self.unrung |= kind != FrameKind::Tasks && !matches!(place, Place::Inline(..));
             self.count = count as u32;
             let frame = Frame { kind, header, first, count: self.count, skip: record.tag };
-            return Ok(Incoming { frame, payload, attached });
+            return Ok(Incoming { frame, payload, attached, waited });
         }
-    }
-
-    fn has_next(&self) -> bool {
-        self.memory.tasks().look(self.next_frame) == Found::Ready
     }
 
     #[inline]
@@ -389,14 +397,16 @@ impl WorkerLink for RingWorker {
         self.lone(self.record(1, at, 1, 0), bytes)
     }
 
-    fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()> {
+    fn finish(&mut self, count: u32, nanos: u64, now: Instant) -> io::Result<()> {
+        self.now = now;
         if let Some((mut record, place)) = self.single.take() {
             // Complete in shared memory before the task counts as done, published behind it: so that a process killed
             // in between leaves either a task that is not done, or a value that can be salvaged.
             record.fields[2] = nanos;
             self.memory.answers().open(self.next_answer, &record, &place);
             self.memory.head().note_progress(self.seq, 2 * count);
-            self.publish(&record, &place);
+            self.memory.answers().close(self.next_answer);
+            self.note_published();
             return Ok(());
         }
         self.memory.head().note_progress(self.seq, 2 * count);

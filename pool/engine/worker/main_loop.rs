@@ -163,8 +163,6 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
     let (mut scratch, mut copy) = (Vec::new(), Vec::new());
     let mut ended: Option<Instant> = None;
     loop {
-        // A frame that was there already when the last one ended starts at that moment: one look at the clock less.
-        let waited = !link.has_next();
         let incoming = link.next()?;
         let frame = incoming.frame;
         match frame.kind {
@@ -176,7 +174,8 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
             }
             FrameKind::Stop => return Ok(()),
             FrameKind::Tasks => {
-                let start = ended.filter(|_| !waited).unwrap_or_else(Instant::now);
+                // A frame that was there already when the last one ended starts at that moment: one look at the clock less.
+                let start = ended.filter(|_| !incoming.waited).unwrap_or_else(Instant::now);
                 let mut run = || run(link, &frame, &incoming.payload, &mut known, keeper, &mut scratch, &mut copy);
                 match incoming.attached {
                     attached if attached.is_empty() => run()?,
@@ -184,7 +183,7 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
                 }
                 let end = Instant::now();
                 let nanos = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX).max(1);
-                link.finish(frame.count, nanos)?;
+                link.finish(frame.count, nanos, end)?;
                 ended = Some(end);
             }
         }

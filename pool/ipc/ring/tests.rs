@@ -5,6 +5,7 @@ use crate::ipc::bell::Bell;
 use crate::ipc::link::WorkerLink;
 use crate::ipc::ring_worker::RingWorker;
 use crate::sys::memory;
+use std::time::Instant;
 
 fn both_ends() -> (RingLink, RingWorker) {
     let (ours, control) = Control::pair();
@@ -27,7 +28,7 @@ fn a_worker_is_at_its_last_frame_until_it_says_more() {
         assert_eq!(worker.next().unwrap().frame.count, 1);
         worker.start(0);
         worker.value(0, &[8], &[]).unwrap();
-        worker.finish(1, 1).unwrap();
+        worker.finish(1, 1, Instant::now()).unwrap();
         assert_eq!(link.receive().unwrap().unwrap().seq, seq);
         link.consumed();
         link.release_below(seq + 1);
