@@ -78,7 +78,7 @@ fn main() -> multiproc::Result<()> {
     assert!(took < bound, "{took:?} is more than {bound:?}");
 
     let tries = RawArray::new(count as usize);
-    let worked = pool.with(&tries).tasks(flaky, 0..count as usize).retry(2).fallible().run()?;
+    let worked = pool.with(&tries).tasks(flaky, 0..count as usize).retries(2).fallible().run()?;
     assert!(worked.into_iter().eq(0..count as usize) && tries.read(..).iter().all(|tries| *tries == 3));
     println!("{count} flaky tasks worked, each at its third try");
     Ok(())

@@ -43,7 +43,7 @@ use std::time::Duration;
 /// let pool = Pool::new(2)?;
 /// let parse = |text: String| text.parse::<u32>();
 /// let texts = ["1", "2", "x"].map(String::from);
-/// let results = pool.tasks(parse, texts).fallible().retry(1).timeout(Duration::from_secs(10)).each();
+/// let results = pool.tasks(parse, texts).fallible().retries(1).timeout(Duration::from_secs(10)).each();
 /// assert_eq!(results.iter().flatten().sum::<u32>(), 3);
 /// assert!(results[2].as_ref().unwrap_err().is_error());
 /// # Ok::<(), multiproc::Error>(())
@@ -122,24 +122,27 @@ impl<K, I, J> Call<'_, K, I, J> {
         self
     }
 
-    /// Runs a task that has failed again: after a panic, an `Err` of a [`fallible`](Call::fallible) call, the loss of its
-    /// worker, or a timeout. `retry` is how many times, or a [`Retry`], which may also tell which failures count, and how
-    /// long to wait. Default: no task is started twice.
+    /// Runs a task that has failed again, up to `n` times and each time at once: after a panic, an `Err` of a
+    /// [`fallible`](Call::fallible) call, the loss of its worker, or a timeout. Default: 0, so that no task is started twice.
     ///
     /// A task that fails each time does not stop the others: it is set aside, with an error that lists its attempts
-    /// ([`TaskError::earlier_attempts`]).
+    /// ([`TaskError::earlier_attempts`]). [`Call::retry`] also says which failures count, and how long to wait.
     ///
     /// ```
     /// use multiproc::{Pool, RawValue};
     ///
     /// let (pool, attempts) = (Pool::new(1)?, RawValue::new(0u32));
     /// let flaky = |attempts: RawValue<u32>| assert!(attempts.fetch_add(1) == 2, "not yet");
-    /// pool.tasks(flaky, [attempts]).retry(2).run()?;
+    /// pool.tasks(flaky, [attempts]).retries(2).run()?;
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
-        let retry = retry.into();
-        self.described.options.retry = (retry.times() > 0).then_some(retry);
+    pub fn retries(self, n: u32) -> Self {
+        self.retry(Retry::new(n))
+    }
+
+    /// Runs a task that has failed again as the policy says, see [`Retry`].
+    pub fn retry(mut self, policy: Retry) -> Self {
+        self.described.options.retry = (policy.times() > 0).then_some(policy);
         self
     }
 

@@ -72,18 +72,23 @@ impl<K: Shape, J> One<'_, K, J> {
         One { call: self.call.timeout(limit) }
     }
 
-    /// Runs the task again if it has failed; see [`Call::retry`].
+    /// Runs the task again if it has failed, up to `n` times; see [`Call::retries`].
     ///
     /// ```
     /// use multiproc::{Pool, RawValue};
     ///
     /// let (pool, attempts) = (Pool::new(1)?, RawValue::new(0u32));
     /// let flaky = |attempts: RawValue<u32>| assert!(attempts.fetch_add(1) == 2, "not yet");
-    /// pool.task(flaky, (attempts,)).retry(2).run()?;
+    /// pool.task(flaky, (attempts,)).retries(2).run()?;
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn retry(self, retry: impl Into<Retry>) -> Self {
-        One { call: self.call.retry(retry) }
+    pub fn retries(self, n: u32) -> Self {
+        One { call: self.call.retries(n) }
+    }
+
+    /// Runs the task again as the policy says if it has failed; see [`Call::retry`].
+    pub fn retry(self, policy: Retry) -> Self {
+        One { call: self.call.retry(policy) }
     }
 }
 

@@ -67,14 +67,14 @@ use std::time::Duration;
 ///
 /// | in which context | what | options | delivery |
 /// |---|---|---|---|
-/// | `pool` | [`tasks(f, items)`](Pool::tasks) | [`.timeout(d)`](Call::timeout) [`.retry(n)`](Call::retry) | [`.run()`](Call::run) |
+/// | `pool` | [`tasks(f, items)`](Pool::tasks) | [`.timeout(d)`](Call::timeout) [`.retries(n)`](Call::retries) | [`.run()`](Call::run) |
 /// | [`pool.with(&c)`](Pool::with) | [`star_tasks(f, tuples)`](Pool::star_tasks) | [`.chunksize(n)`](Call::chunksize) [`.buffersize(n)`](Call::buffersize) | [`.each()`](Call::each) |
 /// | [`pool.on_state()`](Pool::on_state) | [`ref_tasks(f, borrowed)`](Pool::ref_tasks) | [`.fail_fast(true)`](Call::fail_fast) [`.progress(f)`](Call::progress) | [`.submit()`](Call::submit) |
 /// | [`pool.with(&c).on_state()`](With::on_state) | [`task(f, args)`](Pool::task) | [`.fallible()`](Call::fallible) | [`.iter()`](Call::iter) [`.unordered()`](Call::unordered) |
 ///
 /// ```
 /// let pool = multiproc::Pool::new(2)?;
-/// let words = pool.ref_tasks(|text: &str| text.parse::<u8>(), ["1", "x", "3"]).fallible().retry(1).each();
+/// let words = pool.ref_tasks(|text: &str| text.parse::<u8>(), ["1", "x", "3"]).fallible().retries(1).each();
 /// assert_eq!(words.iter().flatten().sum::<u8>(), 4);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
@@ -390,7 +390,7 @@ impl<S> Pool<S> {
     /// ```
     /// let pool = multiproc::Pool::new(1)?;
     /// let parse = |text: String| text.parse::<u8>();
-    /// assert_eq!(pool.task(parse, ("7".to_owned(),)).fallible().retry(1).run()?, 7);
+    /// assert_eq!(pool.task(parse, ("7".to_owned(),)).fallible().retries(1).run()?, 7);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn task<F, A>(&self, f: F, args: A) -> One<'_, Owned<F, A>>

@@ -144,7 +144,7 @@ fn what_waits_behind_a_task_that_writes_wildly_is_run_as_it_was_sent() {
     let _watchdog = watchdog(60);
     for (chunksize, retries) in [(1, 0), (8, 0), (8, 3)] {
         let pool = Pool::new(2).unwrap();
-        let results = pool.tasks(corrupt, 0..2000u64).chunksize(chunksize).retry(retries).each();
+        let results = pool.tasks(corrupt, 0..2000u64).chunksize(chunksize).retries(retries).each();
         assert_eq!(results.len(), 2000);
         for (x, result) in (0..).zip(&results) {
             match result {

@@ -74,7 +74,7 @@ fn stats_tell_of_workers_that_were_lost_and_tasks_that_ran_again() {
         let before = pool.stats().workers[0].pid.unwrap();
         assert!(proc::kill(before));
         assert!(eventually(SOON, || pool.stats().restarts == 1 && pool.worker_pids().len() == 1));
-        let lost = pool.task(|| -> () { std::process::abort() }, ()).retry(2).run();
+        let lost = pool.task(|| -> () { std::process::abort() }, ()).retries(2).run();
         assert!(lost.is_err());
         assert!(eventually(SOON, || pool.stats().restarts == 4 && pool.worker_pids().len() == 1));
         let stats = pool.stats();

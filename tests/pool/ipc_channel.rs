@@ -312,7 +312,7 @@ fn a_task_that_is_run_again_has_its_ends_again() {
                 std::process::abort();
             }
         };
-        pool.task(task, (sender, numbers)).retry(2).run().unwrap();
+        pool.task(task, (sender, numbers)).retries(2).run().unwrap();
         assert_eq!([(); 3].map(|()| receiver.recv().unwrap()), [0, 1, 2]);
         assert!(is_over(&receiver));
     });

@@ -80,9 +80,9 @@ fn a_failed_task_is_run_again() {
             // A backtrace alone can take long on a machine under load.
             let limit = Duration::from_millis(if how == "hang" { 500 } else { 30_000 });
             let flaky = || pool.task(flaky, (tries.clone(), how.to_owned())).fallible().timeout(limit);
-            assert_eq!(flaky().retry(2).run().unwrap(), 2, "{how}");
+            assert_eq!(flaky().retries(2).run().unwrap(), 2, "{how}");
             tries.set(0);
-            let error = flaky().retry(1).run().unwrap_err();
+            let error = flaky().retries(1).run().unwrap_err();
             let task = error.task().unwrap();
             assert_eq!(tries.get(), 2, "{how}");
             let right = match how {
@@ -100,7 +100,7 @@ fn a_failed_task_is_run_again() {
             assert!(count.fetch_add(1) > 0 || index % 10 != 0);
             index
         };
-        let all = pool.star_tasks(task, items.map(|(index, count)| (count, index))).retry(1).run().unwrap();
+        let all = pool.star_tasks(task, items.map(|(index, count)| (count, index))).retries(1).run().unwrap();
         assert_eq!(all, (0..100).collect::<Vec<_>>());
         for (index, count) in counts.iter().enumerate() {
             assert_eq!(count.get(), if index % 10 == 0 { 2 } else { 1 });

@@ -65,7 +65,7 @@ fn options_of_calls_beyond_all_measure() {
         for call in [
             call().chunksize(1 << 30),
             call().buffersize(usize::MAX),
-            call().retry(u32::MAX),
+            call().retries(u32::MAX),
             call().timeout(ALL_TIME[0]),
             call().timeout(ALL_TIME[1]),
         ] {

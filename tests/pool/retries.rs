@@ -19,7 +19,7 @@ fn deadly(x: u64) -> u64 {
 #[test]
 fn a_task_that_kills_each_worker_is_set_aside_and_lists_its_attempts() {
     on_each_pool(2, 60, |pool| {
-        let results = pool.tasks(deadly, 0..500).retry(3).each();
+        let results = pool.tasks(deadly, 0..500).retries(3).each();
         for (x, result) in (0..).zip(&results) {
             match result {
                 Ok(value) => assert!(*value == x && x != 7),

@@ -27,7 +27,7 @@ pub(crate) fn timeout(soak: &Soak, pool: &Pool, dice: &mut Dice) {
 pub(crate) fn retries(soak: &Soak, pool: &Pool, dice: &mut Dice) {
     let orders = dice.orders(1_000);
     soak.tally.submit(orders.len());
-    let call = pool.tasks(work, orders.iter().copied()).retry(1 + dice.throw(3) as u32);
+    let call = pool.tasks(work, orders.iter().copied()).retries(1 + dice.throw(3) as u32);
     let results = call.fail_fast(dice.chance(4)).each();
     for (order, result) in orders.iter().zip(&results) {
         soak.tally.check(*order, result.as_ref().copied(), May { cancel: true, ..May::default() });

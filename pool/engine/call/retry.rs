@@ -11,8 +11,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Which tasks that have failed are run again, for [`Call::retry`](crate::Call::retry).
 ///
 /// A task is run again after a panic, an `Err` of a [`fallible`](crate::Call::fallible) call, the loss of its worker, or a
-/// timeout; a task that was cancelled, or whose argument or result cannot be serialised, is not. A plain number of times is
-/// a policy too: `.retry(2)` is `.retry(Retry::new(2))`.
+/// timeout; a task that was cancelled, or whose argument or result cannot be serialised, is not. In short,
+/// `.retries(2)` is `.retry(Retry::new(2))`.
 ///
 /// ```
 /// use multiproc::{Pool, Retry};
@@ -87,13 +87,6 @@ impl Retry {
     pub(crate) fn pause(&self, before: usize) -> Duration {
         let factor = u32::try_from(before).ok().and_then(|before| 1u32.checked_shl(before)).unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.longest)
-    }
-}
-
-/// So many times, each time at once.
-impl From<u32> for Retry {
-    fn from(times: u32) -> Retry {
-        Retry::new(times)
     }
 }
 
