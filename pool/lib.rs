@@ -26,6 +26,7 @@
 //! | [`Pool::resize`] | more or fewer workers |
 //! | [`worker_number`], [`PoolBuilder::env_each`] | which worker this is, and an environment for each |
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
+//! | [`PoolBuilder::end_descendants`], [`DescendantControl`] | what becomes of the programs that tasks start |
 //! | [`Call::progress`], [`Progress`] | how far a call has come; `Call::progress_bar` with the feature `indicatif` |
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`JobStats`], [`SlowTask`] | what a pool, its workers and its calls have done so far |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
@@ -181,6 +182,7 @@ pub use crate::process::builder::ProcessBuilder;
 pub use crate::process::children::{active_children, join_all};
 pub use crate::process::context::ByRef;
 pub use crate::process::current::{CurrentProcess, ParentProcess, current_process, parent_process};
+pub use crate::process::descendants::DescendantControl;
 pub use crate::process::handle::{Process, ProcessHandle};
 pub use crate::shared::array::{Array, ArrayGuard};
 pub use crate::shared::element::Element;

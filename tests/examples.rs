@@ -238,6 +238,13 @@ fn timeouts() {
 }
 
 #[test]
+fn commands() {
+    let out = printed_by("commands", &["--size", "6", "--workers", "3"]);
+    let text = "of 6 scripts 2 hung, and were stopped with all that they had started\n0 of 4 helpers still run\n";
+    assert_eq!(out, text);
+}
+
+#[test]
 fn churn() {
     let out = printed_by("churn", &["--millions", "0.1"]);
     assert!(out.contains(" kills\n") && out.ends_with(" 0 complaints\n"), "{out}");

@@ -113,6 +113,7 @@ impl Options {
             ("capture_output", output.is_some()),
             ("max_memory_per_child", self.recycle.memory.is_some()),
             ("memory_limit", self.limits.memory.is_some()),
+            ("end_descendants", !self.limits.descendants),
         ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => Err(Error::invalid_argument(format!("`{option}` needs workers that are processes"))),

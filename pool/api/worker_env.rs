@@ -147,4 +147,33 @@ impl<S> PoolBuilder<S> {
         self.options.env.output = Some(Handler::new(handle));
         self
     }
+
+    /// Sets whether the processes that tasks start end with their worker: programs run by
+    /// [`Command`](std::process::Command), what these start, and daemons. Default: `true`.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    /// use std::process::Command;
+    ///
+    /// let pool = Pool::builder().processes(1).build()?;
+    /// let pid = pool.apply(|| Command::new("sleep").arg("1000").spawn().unwrap().id(), ())?;
+    /// let runs = || std::fs::read_link(format!("/proc/{pid}/exe")).is_ok();
+    /// assert!(runs());
+    /// drop(pool);
+    /// assert!(!runs());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// They get SIGKILL when the worker has ended: it was killed, a task has crashed it or was over its time limit, it has left
+    /// in order, or the pool was dropped. What the caller hears of that end is told after theirs: when a call has returned
+    /// [`TaskError::is_timeout`] or [`TaskError::is_worker_lost`], they are gone. A process that the kernel does not let go
+    /// of is waited for for a second.
+    ///
+    /// The workers hand down an environment variable, `MULTIPROC_DESCENDANT_OF`, by which they are found. A process that has
+    /// emptied its environment, and whose parents have ended, is found when its worker leaves in order, and not when that was
+    /// killed. A program that runs with the rights of another user is not found either.
+    pub fn end_descendants(mut self, on: bool) -> Self {
+        self.options.limits.descendants = on;
+        self
+    }
 }

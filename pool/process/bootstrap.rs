@@ -8,7 +8,7 @@ use crate::ipc::control::{Control, Hello, Instructions, Reply, VERSION};
 #[cfg(all(feature = "auto", target_env = "gnu"))]
 use crate::process::role::IN_CONSTRUCTORS;
 use crate::process::role::{BOOT_READY, ChildContext, Mark, Role, VARIABLE};
-use crate::process::{children, current, guardian, panic};
+use crate::process::{children, current, descendants, guardian, panic};
 use crate::sync::reclaim;
 use crate::sys::descriptor::move_up;
 use crate::sys::executable::{self, StartArguments};
@@ -231,6 +231,7 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
         children::settle();
         signal::flush_standard_streams();
         coverage::write();
+        descendants::end_own();
         signal::exit_now(code)
     });
     if let Err(error) = started {
@@ -247,6 +248,7 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
             continue;
         }
         let looked = poll::wait(&[(lifeline.as_fd(), Interest::HangUp)], Deadline::after(LOOK_EACH));
+        descendants::reap_orphans();
         // A thread that ends in order takes the process along. It does not with `SYS_exit`, or if a filter of system calls
         // kills it; then nobody would ever hear of this process again.
         if number.load(Relaxed) != 0 && !thread::is_alive(number.load(Relaxed)) {

@@ -212,6 +212,7 @@ impl ProcessBuilder {
             socket,
             control: control.clone(),
             options: SpawnOptions::default(),
+            descendants: None,
         };
         let waiter = Arc::new(StartWaiter::default());
         let told = Arc::clone(&waiter);

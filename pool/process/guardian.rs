@@ -7,6 +7,7 @@
 use crate::heap::guardian::{self, Tree};
 use crate::identity::Entry;
 use crate::ipc::control::Reply;
+use crate::process::descendants;
 use crate::process::role::{ChildContext, Host, Role};
 use crate::process::start::{News, Start, control_pair};
 use crate::sys::child::{SpawnOptions, open_pidfd};
@@ -39,8 +40,22 @@ pub(crate) fn start() {
     let Ok((control, socket)) = control_pair() else { return };
     let (tell, told) = mpsc::channel();
     let name = "multiproc-guard".to_owned();
-    let (setup, fds, attached, options) = (Vec::new(), Vec::new(), Vec::new(), SpawnOptions::default());
-    let start = Start { host, outlives: true, name, role: entry(), setup, fds, attached, socket, control, options };
+    let (setup, fds, attached, descendants) = (Vec::new(), Vec::new(), Vec::new(), None);
+    // The process that starts it may be a worker, which it outlives.
+    let options = SpawnOptions { variables: vec![descendants::stays()], ..SpawnOptions::default() };
+    let start = Start {
+        host,
+        outlives: true,
+        name,
+        role: entry(),
+        setup,
+        fds,
+        attached,
+        socket,
+        control,
+        options,
+        descendants,
+    };
     let tell = Mutex::new(Some(tell));
     let started = start.start(move |news| {
         if !matches!(news, News::Started(_)) {

@@ -8,6 +8,7 @@ pub(crate) mod builder;
 pub(crate) mod children;
 pub(crate) mod context;
 pub(crate) mod current;
+pub(crate) mod descendants;
 mod guardian;
 pub(crate) mod handle;
 pub(crate) mod panic;

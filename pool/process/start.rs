@@ -9,6 +9,7 @@ use crate::identity::{Entry, FnRef};
 use crate::ipc::control::{Control, HeapGrant, Hello, Instructions, Reply, VERSION};
 use crate::ipc::parcel::Parcel;
 use crate::process::current;
+use crate::process::descendants::Descendants;
 use crate::process::role::{Host, Mark, Role, VARIABLE};
 use crate::sync::reclaim;
 use crate::sys::child::{Child, ChildSignal, SpawnOptions};
@@ -84,6 +85,8 @@ pub(crate) struct Start {
     /// The parent's end.
     pub(crate) control: Control,
     pub(crate) options: SpawnOptions,
+    /// What it starts ends with it.
+    pub(crate) descendants: Option<Descendants>,
 }
 
 /// A new control socket: the parent's end, and the child's.
@@ -170,6 +173,8 @@ impl Start {
         let mut options = self.options;
         options.crash = crash.clone();
         options.variables.push((VARIABLE.into(), Mark::new(nonce).to_string().into()));
+        let descendants = self.descendants;
+        options.variables.extend(descendants.map(Descendants::variable));
         let child = match Child::start("/proc/self/exe".as_ref(), self.socket, options) {
             Ok(child) => Arc::new(child),
             // The program could not be executed: there is no child.
@@ -202,7 +207,13 @@ impl Start {
             // Here, and not under a lock: a crash takes a moment to be read.
             let death = exits.child.death().clone();
             let held = std::mem::replace(&mut *exits.held.lock(), HeldByChild::nothing());
-            (exits.tell)(News::Exited(death, held));
+            // A child that has left when it was told to has ended its descendants itself.
+            let descendants = descendants.filter(|_| !exits.child.has_left(death.exit));
+            let tell = move || (exits.tell)(News::Exited(death, held));
+            match descendants {
+                Some(descendants) => descendants.end(reactor, tell),
+                None => tell(),
+            }
         });
     }
 }

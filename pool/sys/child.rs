@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(crate) struct Child {
     crash: Option<Arc<OwnedFd>>,
     /// What it has left behind, once somebody has looked.
     death: OnceLock<Death>,
+    /// It was told that it may leave, so that there is nothing left for it to do.
+    dismissed: AtomicBool,
 }
 
 impl Child {
@@ -70,7 +73,8 @@ impl Child {
         match open_pidfd(pid) {
             Ok(pidfd) => {
                 let (exit, crash, death) = (Mutex::new(None), options.crash, OnceLock::new());
-                Ok(Child { pid, pidfd: Arc::new(pidfd), exit, crash, death })
+                let dismissed = AtomicBool::new(false);
+                Ok(Child { pid, pidfd: Arc::new(pidfd), exit, crash, death, dismissed })
             }
             Err(error) => {
                 // Without a pidfd it could not be watched: take it back.
@@ -90,6 +94,16 @@ impl Child {
     /// The pidfd: readable once the process has ended.
     pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
         &self.pidfd
+    }
+
+    /// Notes that it was told to leave.
+    pub(crate) fn dismiss(&self) {
+        self.dismissed.store(true, Relaxed);
+    }
+
+    /// Whether it was told to leave, and has: with this exit.
+    pub(crate) fn has_left(&self, exit: Exit) -> bool {
+        self.dismissed.load(Relaxed) && exit == Exit::Code(0)
     }
 
     /// Sends a signal; a process that has ended already is no error.

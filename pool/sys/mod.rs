@@ -29,6 +29,7 @@ pub(crate) mod life;
 pub(crate) mod memory;
 pub(crate) mod pipe;
 pub(crate) mod poll;
+pub(crate) mod procfs;
 pub(crate) mod reactor;
 pub(crate) mod refusal;
 pub(crate) mod robust;

@@ -6,6 +6,7 @@ mod common;
 mod calls;
 mod checkpoints;
 mod combinations;
+mod descendants;
 mod each_worker;
 mod errors;
 mod faults;

@@ -5,6 +5,7 @@ use crate::engine::call::job_stats::{Clock, JobStats};
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::worker_slot::{State, WorkerSlot};
 use crate::ipc::link::Progress;
+use crate::process::descendants::DescendantControl;
 use crate::sys::usage::anonymous_memory;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -33,6 +34,8 @@ pub struct PoolStats {
     pub running: u64,
     /// How old the pool is.
     pub uptime: Duration,
+    /// How the processes that tasks have started are found when their worker has ended.
+    pub descendants: DescendantControl,
 }
 
 /// What one worker has done so far.
@@ -59,7 +62,8 @@ pub struct WorkerStats {
 
 impl fmt::Display for PoolStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PoolStats { workers, jobs, tasks, failed, retried, restarts, queued, running, uptime } = self;
+        let PoolStats { workers, jobs, tasks, failed, retried, restarts, queued, running, uptime, descendants: _ } =
+            self;
         write!(
             f,
             "{tasks} tasks done ({failed} failed, {retried} run again), {running} running, {queued} queued; {} workers, \
@@ -124,7 +128,7 @@ impl WorkerSlot {
 impl Engine {
     /// What the pool and its workers have done so far.
     pub(crate) fn stats(&self) -> PoolStats {
-        let mut stats = self.core.lock().stats();
+        let mut stats = self.core.lock().stats(self.launcher.descendants());
         for worker in stats.workers.iter_mut().filter(|worker| worker.host.is_none()) {
             worker.memory = worker.pid.and_then(anonymous_memory);
         }
@@ -133,7 +137,7 @@ impl Engine {
 }
 
 impl Core {
-    fn stats(&self) -> PoolStats {
+    fn stats(&self, descendants: DescendantControl) -> PoolStats {
         let now = Instant::now();
         let waiting = self.queue.waiting().map(|queued| u64::from(queued.range.left())).sum::<u64>();
         let left_of = |job: &Arc<Job>| job.submission.lock().as_ref().map_or(0, |it| it.left());
@@ -157,6 +161,7 @@ impl Core {
             running,
             uptime: totals.uptime(now),
             workers,
+            descendants,
             jobs: self.observers.ended_calls().chain(under_way.iter().map(Clock::stats)).collect(),
         }
     }

@@ -209,6 +209,9 @@ impl WorkerSlot {
         let Some(link) = &mut self.link else { return Ok(true) };
         let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[], &[])?;
         self.unflushed |= sent.is_some();
+        if let (Some(_), Some(body)) = (sent, &self.body) {
+            body.dismiss();
+        }
         Ok(sent.is_some())
     }
 

@@ -93,6 +93,15 @@ impl Body {
         }
     }
 
+    /// Notes that it was told that there are no more frames.
+    pub(crate) fn dismiss(&self) {
+        match self {
+            Body::Process(child) => child.dismiss(),
+            // A thread has no descendants, and those of a process elsewhere are looked after there.
+            Body::Thread | Body::Remote(_) => {}
+        }
+    }
+
     /// Kills it if it runs a task of one of these frames.
     pub(crate) fn kill_if_running(&self, frames: &[u64], link: &dyn Link) {
         match self {

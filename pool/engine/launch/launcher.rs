@@ -5,6 +5,7 @@ use crate::engine::watch::output::Captured;
 use crate::error::{Death, Error};
 use crate::ipc::control::Reply;
 use crate::ipc::link::Link;
+use crate::process::descendants::DescendantControl;
 use crate::process::start::{self, HeldByChild};
 use crate::sys::time::Deadline;
 
@@ -38,6 +39,11 @@ pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
     /// Whether a worker can be ended while it runs a task.
     fn can_stop_tasks(&self) -> bool {
         true
+    }
+
+    /// What becomes of the processes that tasks start.
+    fn descendants(&self) -> DescendantControl {
+        DescendantControl::Off
     }
 }
 

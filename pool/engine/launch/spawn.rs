@@ -11,6 +11,7 @@ use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::{Link, LinkKind};
 use crate::ipc::{channel, ring};
+use crate::process::descendants::{DescendantControl, Descendants};
 use crate::process::role::Host;
 use crate::process::start::{Start, control_pair};
 use crate::sys::child::SpawnOptions;
@@ -146,9 +147,14 @@ impl Launcher for Spawn {
             socket,
             control,
             options: SpawnOptions { variables: self.env.of(place), output, ..SpawnOptions::default() },
+            descendants: self.limits.descendants.then(Descendants::new),
         };
         start.start(move |news| tell(news.into()))?;
         Ok(Some(Launched { link, output: captured }))
+    }
+
+    fn descendants(&self) -> DescendantControl {
+        if self.limits.descendants { DescendantControl::Walk } else { DescendantControl::Off }
     }
 }
 

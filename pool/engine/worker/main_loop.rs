@@ -17,6 +17,7 @@ use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
+use crate::process::descendants;
 use crate::process::panic::{self, guarded};
 use crate::process::role::{ChildContext, Role};
 use crate::sys::{cpu, fault, memory, usage};
@@ -40,7 +41,7 @@ pub(crate) struct Setup {
 }
 
 /// What a worker may use.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Limits {
     /// So many bytes of memory more than a fresh one has.
     pub(crate) memory: Option<u64>,
@@ -48,11 +49,22 @@ pub(crate) struct Limits {
     pub(crate) cpu: Option<usize>,
     /// The bytes of one result.
     pub(crate) result: ResultLimit,
+    /// What its tasks have started ends with it.
+    pub(crate) descendants: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { memory: None, cpu: None, result: ResultLimit::default(), descendants: true }
+    }
 }
 
 impl Limits {
     /// Sets them for this process.
     fn apply(&self) -> io::Result<()> {
+        if self.descendants {
+            descendants::look_after()?;
+        }
         self.cpu.map_or(Ok(()), cpu::pin)?;
         self.memory.map_or(Ok(()), usage::limit_memory)
     }
