@@ -12,13 +12,16 @@ use std::process::{Command, Output};
 use twins::TWINS;
 use watchdog::watchdog;
 
-/// Runs an example. `cargo test` has built it beside this test; a test picked by name builds it itself.
+/// Runs an example. `cargo test` has built it beside this test; a test picked by name builds it itself, also when it is older
+/// than its source.
 fn example(name: &str, arguments: &[&str]) -> Output {
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
     let path = path.join("examples").join(name);
-    if !path.exists() {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
+    let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|it| it.modified());
+    if changed(&path).map_or(true, |built| changed(&source).is_ok_and(|changed| changed > built)) {
         let release = if cfg!(debug_assertions) { &[][..] } else { &["--release"] };
         let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).args(release).status();
         assert!(built.unwrap().success(), "{name} does not build");
