@@ -224,4 +224,12 @@ mod _docs {
     mod ordering {}
     #[doc = include_str!("../docs/from_python.md")]
     mod from_python {}
+    #[doc = include_str!("../docs/guide.md")]
+    mod guide {}
+    #[doc = include_str!("../docs/cookbook.md")]
+    mod cookbook {}
+    #[doc = include_str!("../docs/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../docs/comparison.md")]
+    mod comparison {}
 }

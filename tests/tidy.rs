@@ -821,6 +821,14 @@ fn documents_name_only_what_exists() {
 }
 
 #[test]
+fn the_book_has_every_page() {
+    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    let pages = sources(&["docs"], &["md"]).into_iter().map(|page| page.path.replace("docs/", ""));
+    let missing = pages.filter(|page| page != "SUMMARY.md" && !summary.contains(&format!("]({page})")));
+    expect_none(missing.map(|page| format!("docs/SUMMARY.md: add `{page}`")).collect());
+}
+
+#[test]
 fn no_unfinished_work_is_left_behind() {
     // Put together, so that this file does not find itself.
     let forbidden = [["to", "do!"], ["unimple", "mented!"], ["db", "g!"], ["FIX", "ME"], ["XX", "X"], ["TO", "DO"]];
