@@ -29,6 +29,7 @@
 //! | [`PoolBuilder::end_descendants`], [`DescendantControl`] | what becomes of the programs that tasks start |
 //! | [`Call::progress`], [`Progress`] | how far a call has come; `Call::progress_bar` with the feature `indicatif` |
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`JobStats`], [`SlowTask`] | what a pool, its workers and its calls have done so far |
+//! | [`PoolBuilder::on_worker`], [`WorkerEvent`] | what happens to the workers, as it happens |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
 //! | [`ThreadPool`] | the same calls on threads |
 //! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
@@ -143,6 +144,7 @@ pub use crate::engine::call::progress::Progress;
 pub use crate::engine::call::retry::Retry;
 pub use crate::engine::core::stats::{PoolStats, WorkerStats};
 pub use crate::engine::watch::output::OutputLine;
+pub use crate::engine::watch::worker_event::WorkerEvent;
 pub use crate::engine::worker::number::worker_number;
 pub use crate::error::{
     BrokenBarrierError, CollectionError, Error, GetError, LockError, ManagerError, ProcessError, PutError, RemoteError,

@@ -3,6 +3,7 @@
 use crate::api::options::Options;
 use crate::api::pool::Pool;
 use crate::api::thread_pool::ThreadPool;
+use crate::engine::watch::worker_event::{WorkerEvent, WorkerHook};
 use crate::engine::worker::routines::{self, Nothing, Routine};
 use crate::error::{Error, Result};
 use crate::heap::scope::Pins;
@@ -284,6 +285,30 @@ impl<S> PoolBuilder<S> {
     /// A file that cannot be created is an error of [`PoolBuilder::build`].
     pub fn trace_to(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.trace = Some(path.into());
+        self
+    }
+
+    /// Calls `f` with what happens to the workers: each is started, becomes ready, leaves or dies, and is replaced.
+    ///
+    /// `f` runs on the thread where callbacks run ([`AsyncResult::callback`](crate::AsyncResult::callback)), with one event
+    /// after the other, in their order; so it may use a pool, and should be quick. What it is told of the end of the pool may
+    /// come after the pool was dropped. If it panics, that is reported on stderr, and it is called with the next event.
+    ///
+    /// ```
+    /// use multiproc::{Pool, WorkerEvent};
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let (tell, told) = channel();
+    /// let pool = Pool::builder().processes(1).on_worker(move |event| drop(tell.send(event.clone()))).build()?;
+    /// pool.apply(|| -> () { std::process::exit(3) }, ()).unwrap_err();
+    /// let died = told.iter().find(|event| matches!(event, WorkerEvent::Died { .. })).unwrap();
+    /// assert!(died.to_string().ends_with("has died: exited with code 3"));
+    /// let replaced = told.iter().find(|event| matches!(event, WorkerEvent::Replaced { .. })).unwrap();
+    /// assert_eq!((died.worker(), replaced.worker()), (0, 0));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn on_worker(mut self, f: impl Fn(&WorkerEvent) + Send + Sync + 'static) -> Self {
+        self.options.on_worker = Some(WorkerHook::new(f));
         self
     }
 

@@ -1,6 +1,8 @@
 //! What a pool may be told, and how it is started with that.
 
 use crate::api::affinity::CpuAffinity;
+use crate::engine::callbacks;
+use crate::engine::core::observers::Observers;
 use crate::engine::core::scaling::check_count;
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::workforce::RecyclePolicy;
@@ -9,6 +11,7 @@ use crate::engine::launch::spawn::{EnvEach, Environment, Spawn, Variables, no_ri
 use crate::engine::launch::threads::Threads;
 use crate::engine::watch::output::{Capture, Handler};
 use crate::engine::watch::trace::Trace;
+use crate::engine::watch::worker_event::WorkerHook;
 use crate::engine::worker::main_loop::Limits;
 use crate::engine::worker::routines::{Routine, Routines};
 use crate::error::{Error, Result};
@@ -40,6 +43,7 @@ pub(super) struct Options {
     pub(super) limits: Limits,
     pub(super) env: WorkerEnv,
     pub(super) trace: Option<PathBuf>,
+    pub(super) on_worker: Option<WorkerHook>,
     pub(super) on_threads: bool,
 }
 
@@ -57,6 +61,7 @@ impl Default for Options {
             limits: Limits::default(),
             env: WorkerEnv::default(),
             trace: None,
+            on_worker: None,
             on_threads: false,
         }
     }
@@ -165,8 +170,11 @@ impl Options {
             })
         };
         launcher.prepare(processes)?;
+        if self.on_worker.is_some() {
+            callbacks::start()?;
+        }
         let trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
-        let core = Core::new(processes, self.recycle, trace);
+        let core = Core::new(processes, self.recycle, Observers::new(trace, self.on_worker));
         let engine = Arc::new(Engine {
             core: Mutex::new(core),
             bell,

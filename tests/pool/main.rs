@@ -29,3 +29,4 @@ mod seats;
 mod streams;
 mod threads;
 mod worker_env;
+mod worker_events;

@@ -4,6 +4,7 @@ use crate::engine::call::job::Job;
 use crate::engine::call::job_stats::{Clock, JobStats};
 use crate::engine::core::record::Stretch;
 use crate::engine::watch::trace::{Span, Trace};
+use crate::engine::watch::worker_event::{WorkerEvent, WorkerHook};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub(crate) struct Observers {
     remembered: VecDeque<Clock>,
     /// `None` when nobody wants a trace, and once the pool is over.
     trace: Option<Trace>,
+    /// Who is told what happens to workers.
+    hook: Option<WorkerHook>,
 }
 
 /// What a pool has done so far. `failed` is a part of `tasks`; `retried` is not.
@@ -39,9 +42,9 @@ impl Totals {
 }
 
 impl Observers {
-    pub(crate) fn new(trace: Option<Trace>) -> Observers {
+    pub(crate) fn new(trace: Option<Trace>, hook: Option<WorkerHook>) -> Observers {
         let totals = Totals { tasks: 0, failed: 0, retried: 0, since: Instant::now() };
-        Observers { totals, remembered: VecDeque::new(), trace }
+        Observers { totals, remembered: VecDeque::new(), trace, hook }
     }
 
     pub(crate) fn totals(&self) -> &Totals {
@@ -52,6 +55,13 @@ impl Observers {
     pub(super) fn ready(&mut self, pid: Option<i32>, at: usize) {
         if let (Some(trace), Some(pid)) = (&mut self.trace, pid) {
             trace.ready(pid, at);
+        }
+    }
+
+    /// Something has happened to a worker; `event` makes what is told, if anybody listens.
+    pub(super) fn worker(&self, event: impl FnOnce() -> WorkerEvent) {
+        if let Some(hook) = &self.hook {
+            hook.tell(event());
         }
     }
 

@@ -132,13 +132,13 @@ impl Engine {
 }
 
 impl Core {
-    pub(crate) fn new(workers: usize, recycle: RecyclePolicy, trace: Option<Trace>) -> Core {
+    pub(crate) fn new(workers: usize, recycle: RecyclePolicy, observers: Observers) -> Core {
         Core {
             phase: Phase::Running,
             workers: Workforce::new(workers, recycle),
             queue: Queue::new(),
             seat: Seat::new(),
-            observers: Observers::new(trace),
+            observers,
             new_deadline: false,
             scratch: Vec::new(),
             large_at: None,

@@ -11,6 +11,7 @@ use crate::engine::core::workforce::FAILED_STARTS;
 use crate::engine::launch::body::Obituary;
 use crate::engine::launch::launcher::{Launched, News};
 use crate::engine::watch::output::Captured;
+use crate::engine::watch::worker_event::WorkerEvent;
 use crate::error::{Death, Error, Exit, TaskKind};
 use crate::ipc::control::Reply;
 use crate::ipc::link::Answer;
@@ -28,8 +29,8 @@ impl Engine {
         if worker.state != State::Vacant {
             return;
         }
-        let incarnation = worker.incarnation + 1;
-        *worker = WorkerSlot { left, ..WorkerSlot::new(incarnation, State::Starting) };
+        let (incarnation, predecessor) = (worker.incarnation + 1, worker.predecessor);
+        *worker = WorkerSlot { left, predecessor, ..WorkerSlot::new(incarnation, State::Starting) };
         // A launcher may keep this for as long as the pool lives.
         let engine = Arc::downgrade(self);
         let tell = move |news| {
@@ -43,7 +44,7 @@ impl Engine {
                 worker.output = output;
             }
             // `Room` follows when there is room for it.
-            Ok(None) => *worker = WorkerSlot::new(incarnation - 1, State::Vacant),
+            Ok(None) => *worker = WorkerSlot { predecessor, ..WorkerSlot::new(incarnation - 1, State::Vacant) },
             Err(error) => core.seat.tell((at, incarnation, News::Impossible(error))),
         }
     }
@@ -91,6 +92,8 @@ impl Driver<'_> {
                     body.signal(ChildSignal::Kill);
                 }
                 worker.embody(body);
+                let pid = worker.pid;
+                core.observers.worker(|| WorkerEvent::Started { worker: at, pid });
             }
             News::Replied(Reply::Ready) => core.worker_ready(at),
             News::Replied(Reply::Refused(cause)) => {
@@ -123,6 +126,10 @@ impl Driver<'_> {
         let incarnation = self.core.workers[at].incarnation;
         let vacant = WorkerSlot::new(incarnation, State::Vacant);
         let mut gone = std::mem::replace(&mut self.core.workers[at], vacant);
+        self.core.workers[at].predecessor = match gone.state {
+            State::Starting => gone.predecessor,
+            _ => gone.pid.or(gone.predecessor),
+        };
         self.engine.bell.forget(at + 1);
         let failed_start = gone.state == State::Starting;
         let pid = gone.pid;
@@ -132,6 +139,7 @@ impl Driver<'_> {
         gone.condemned = gone.condemned.or(condemned);
         let output = gone.output.as_ref().and_then(Captured::last_lines).or(output);
         let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
+        self.core.tell_end(at, &gone, &death, lost.as_deref());
         self.bury(gone, death, lost, output);
         if failed_start {
             let error = complaint.unwrap_or_else(|| {
@@ -235,6 +243,44 @@ impl Driver<'_> {
 }
 
 impl Core {
+    /// Tells who listens that a worker has ended: whether it was told to leave, and why.
+    fn tell_end(&self, at: usize, gone: &WorkerSlot, death: &Death, lost: Option<&str>) {
+        let exit = death.exit;
+        let told = match (&self.phase, gone.dismissed) {
+            (Phase::Ending { halt, .. }, _) => Some(halt.error().to_string()),
+            // It may have come to harm all the same, on its way out.
+            _ if exit != Exit::Code(0) || gone.state != State::Leaving => None,
+            (_, Some(why)) => Some(why.cause().to_owned()),
+            (Phase::Closing, None) => Some("the pool was closed".to_owned()),
+            (Phase::Running, None) => None,
+        };
+        let pid = gone.pid;
+        self.observers.worker(|| match told {
+            Some(cause) => WorkerEvent::Left { worker: at, pid, cause },
+            None => {
+                let cause = match (&gone.condemned, &gone.complaint, gone.limit) {
+                    _ if lost.is_some() => lost.unwrap_or_default().to_owned(),
+                    (Some(reason), ..) => format!("wrote garbage into its link ({reason}) and was killed"),
+                    (None, Some(complaint), _) => complaint.to_string(),
+                    (None, None, Some((limit, _))) if gone.overdue.is_some() => {
+                        format!("{exit}, since its task was over the time limit of {limit:?}")
+                    }
+                    // The calls that led there are found out without the lock, by who reads the error of the task.
+                    (None, None, _) => match &death.crash {
+                        Some(crash) => format!("{exit}; {}", crash.cause),
+                        None => exit.to_string(),
+                    },
+                };
+                let (exit_code, signal) = match exit {
+                    Exit::Code(code) => (Some(code), None),
+                    Exit::Signal(signal) => (None, Some(signal)),
+                    Exit::Unknown => (None, None),
+                };
+                WorkerEvent::Died { worker: at, pid, exit_code, signal, cause }
+            }
+        });
+    }
+
     /// A worker says that it is ready.
     fn worker_ready(&mut self, at: usize) {
         let worker = &mut self.workers[at];
@@ -246,6 +292,12 @@ impl Core {
                 worker.record.ready();
                 worker.delay = worker.link.as_ref().map_or(0.0, |link| link.delay());
                 self.observers.ready(worker.pid, at);
+                let (pid, before) = (worker.pid, worker.predecessor);
+                let startup = worker.record.startup().unwrap_or_default();
+                self.observers.worker(|| WorkerEvent::Ready { worker: at, pid, startup });
+                if let Some(before) = before {
+                    self.observers.worker(|| WorkerEvent::Replaced { worker: at, pid, before });
+                }
                 let delay = worker.delay;
                 self.workers.start_succeeded(delay);
                 if at >= self.workers.target() {

@@ -21,6 +21,8 @@ pub(crate) struct WorkerSlot {
     /// Counts the processes that have had this place: news of an earlier one are not about this one.
     pub(crate) incarnation: u64,
     pub(crate) state: State,
+    /// The process that was the last before it to be ready here.
+    pub(crate) predecessor: Option<i32>,
     /// `None` until its start was heard of.
     pub(crate) body: Option<Body>,
     /// The process id of the body, and its machine if that is another one.
@@ -97,12 +99,25 @@ pub(crate) enum State {
     Vacant,
 }
 
+impl Dismissal {
+    /// As text.
+    pub(super) fn cause(self) -> &'static str {
+        match self {
+            Dismissal::Spent => "it has had its share of tasks",
+            Dismissal::Large => "it has grown too large",
+            Dismissal::Surplus => "the pool has become smaller",
+            Dismissal::Idle => "it had nothing to do",
+        }
+    }
+}
+
 impl WorkerSlot {
     /// A place without a link, for its next process or none.
     pub(crate) fn new(incarnation: u64, state: State) -> WorkerSlot {
         WorkerSlot {
             incarnation,
             state,
+            predecessor: None,
             body: None,
             pid: None,
             host: None,

@@ -3,3 +3,4 @@
 pub(crate) mod logs;
 pub(crate) mod output;
 pub(crate) mod trace;
+pub(crate) mod worker_event;
