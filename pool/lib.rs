@@ -23,6 +23,7 @@
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
 //! | [`PoolBuilder::state`], [`Pool::on_state`] | data of each worker that its tasks change |
 //! | [`Pool::on_each_worker`], [`EachWorker`] | a call that runs once in every worker |
+//! | [`Pool::drain`], [`PoolBuilder::drain_on`] | the end of a service: what runs ends, the rest is given back |
 //! | [`Pool::resize`] | more or fewer workers |
 //! | [`worker_number`], [`PoolBuilder::env_each`] | which worker this is, and an environment for each |
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |

@@ -288,6 +288,46 @@ impl<S> PoolBuilder<S> {
         self
     }
 
+    /// Drains the pool when this program is sent one of `signals`, as [`Pool::drain`](crate::Pool::drain) does, without a limit
+    /// of time; a second signal terminates it at once.
+    ///
+    /// This is for services, which are told to stop by SIGTERM. The program itself goes on: calls that need the pool get their
+    /// errors, [`Pool::join`](crate::Pool::join) waits until all that runs has ended, and `main` returns.
+    ///
+    /// ```
+    /// use multiproc::{Event, Pool};
+    /// use std::process::Command;
+    /// use std::time::Duration;
+    ///
+    /// const SIGTERM: i32 = 15;
+    ///
+    /// let pool = Pool::builder().processes(1).drain_on(&[SIGTERM]).build()?;
+    /// let begun = Event::new();
+    /// let work = |begun: Event| {
+    ///     begun.set();
+    ///     std::thread::sleep(Duration::from_millis(100));
+    /// };
+    /// let running = pool.apply_async(work, (begun.clone(),))?;
+    /// begun.wait();
+    /// Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status()?;
+    ///
+    /// while pool.apply(|| (), ()).is_ok() {} // The service.
+    /// pool.join()?;
+    /// assert!(running.get().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// The signal loses its usual effect for as long as the pool lives; then it has its former one again. A handler that the
+    /// program had for it is called as well. Workers are not protected: the signal must be sent to the program alone, as
+    /// `kill PID`, containers, and systemd with `KillMode=mixed` do.
+    ///
+    /// A signal that no program can take, and one that means a fault of its own code such as SIGSEGV, is
+    /// [`Error::is_invalid_argument`] of [`PoolBuilder::build`].
+    pub fn drain_on(mut self, signals: &[i32]) -> Self {
+        self.options.drain_on = signals.to_vec();
+        self
+    }
+
     /// Calls `f` with what happens to the workers: each is started, becomes ready, leaves or dies, and is replaced.
     ///
     /// `f` runs on the thread where callbacks run ([`AsyncResult::callback`](crate::AsyncResult::callback)), with one event
@@ -318,7 +358,7 @@ impl<S> PoolBuilder<S> {
     ///
     /// See [`Pool::new`], and [`Error::is_initializer`].
     pub fn build(self) -> Result<Pool<S>> {
-        self.options.start().map(Pool::of)
+        self.options.start().map(|(engine, signals)| Pool::of(engine, signals))
     }
 
     /// Starts the workers as threads of this process, and waits until each is ready; see [`ThreadPool`].
@@ -336,6 +376,6 @@ impl<S> PoolBuilder<S> {
     /// environment, CPUs, output, memory, and the kind of their link.
     pub fn build_threads(mut self) -> Result<ThreadPool<S>> {
         self.options.on_threads = true;
-        self.options.start().map(Pool::of).map(ThreadPool::of)
+        self.options.start().map(|(engine, signals)| ThreadPool::of(Pool::of(engine, signals)))
     }
 }

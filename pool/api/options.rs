@@ -22,9 +22,13 @@ use crate::process::role::Host;
 use crate::sys::cpu::cpu_count;
 use crate::sys::fork::fork_generation;
 use crate::sys::memory;
+use crate::sys::signal_watch::{self, SignalWatch};
+use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What a pool may be told.
@@ -44,6 +48,8 @@ pub(super) struct Options {
     pub(super) env: WorkerEnv,
     pub(super) trace: Option<PathBuf>,
     pub(super) on_worker: Option<WorkerHook>,
+    /// The signals by which the pool is drained.
+    pub(super) drain_on: Vec<i32>,
     pub(super) on_threads: bool,
 }
 
@@ -62,6 +68,7 @@ impl Default for Options {
             env: WorkerEnv::default(),
             trace: None,
             on_worker: None,
+            drain_on: Vec::new(),
             on_threads: false,
         }
     }
@@ -127,7 +134,7 @@ impl Options {
     }
 
     /// Starts the workers and waits until each is ready.
-    pub(super) fn start(self) -> Result<Arc<Engine>> {
+    pub(super) fn start(self) -> Result<(Arc<Engine>, Option<SignalWatch>)> {
         let host = Host::check()?;
         let processes = self.processes.unwrap_or_else(cpu_count);
         check_count(processes)?;
@@ -186,6 +193,37 @@ impl Options {
             generation: fork_generation(),
         });
         engine.build()?;
-        Ok(engine)
+        match drain_on(&engine, &self.drain_on) {
+            Ok(watch) => Ok((engine, watch)),
+            Err(error) => {
+                engine.terminate();
+                engine.join(Deadline::NEVER)?;
+                Err(error)
+            }
+        }
     }
+}
+
+/// Has a pool drained when one of the signals comes, and terminated when another one does.
+///
+/// # Errors
+///
+/// A program cannot take such a signal, or there is no thread or no descriptor left.
+fn drain_on(engine: &Arc<Engine>, signals: &[i32]) -> Result<Option<SignalWatch>> {
+    if signals.is_empty() {
+        return Ok(None);
+    }
+    let (engine, is_first) = (Arc::downgrade(engine), AtomicBool::new(true));
+    let hear = move || {
+        let Some(engine) = engine.upgrade() else { return };
+        if is_first.swap(false, Relaxed) {
+            engine.begin_to_drain();
+        } else {
+            engine.terminate();
+        }
+    };
+    signal_watch::watch(signals, hear).map(Some).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => Error::invalid_argument(error.to_string()),
+        _ => error.into(),
+    })
 }

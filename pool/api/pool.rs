@@ -18,6 +18,7 @@ use crate::portable::{Captures, Portable};
 use crate::process::args::{Args, Task};
 use crate::process::context::{ByRef, OnState, Shared};
 use crate::sys::fork::fork_generation;
+use crate::sys::signal_watch::SignalWatch;
 use crate::sys::time::Deadline;
 use std::error::Error as StdError;
 use std::fmt;
@@ -99,12 +100,14 @@ use std::time::Duration;
 /// [`PoolBuilder::state`](crate::PoolBuilder::state). For all others `S` is `()`.
 pub struct Pool<S = ()> {
     engine: Arc<Engine>,
+    /// Drains it by a signal.
+    _signals: Option<SignalWatch>,
     state: PhantomData<fn() -> S>,
 }
 
 impl<S> Pool<S> {
-    pub(super) fn of(engine: Arc<Engine>) -> Pool<S> {
-        Pool { engine, state: PhantomData }
+    pub(super) fn of(engine: Arc<Engine>, signals: Option<SignalWatch>) -> Pool<S> {
+        Pool { engine, _signals: signals, state: PhantomData }
     }
 }
 
@@ -623,6 +626,43 @@ impl<S> Pool<S> {
     /// ```
     pub fn close(&self) {
         self.engine.close();
+    }
+
+    /// Drains the pool: it takes no more calls, tasks that run go on to their end, and all others are given back as
+    /// [`TaskError::is_cancelled`]. Returns once every worker has ended, and whether that was within `patience`; otherwise the
+    /// pool was terminated then ([`Pool::terminate`]).
+    ///
+    /// It is the end of a service that is told to stop, and may be called on any thread, while others wait in calls: these
+    /// return. See also [`PoolBuilder::drain_on`](crate::PoolBuilder::drain_on).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let begun = multiproc::Event::new();
+    /// let work = |begun: multiproc::Event, n: u32| {
+    ///     begun.set();
+    ///     std::thread::sleep(Duration::from_millis(50));
+    ///     n
+    /// };
+    /// let first = pool.apply_async(work, (begun.clone(), 1))?;
+    /// let second = pool.apply_async(work, (begun.clone(), 2))?;
+    /// begun.wait();
+    /// assert!(pool.drain(Duration::from_secs(60)));
+    /// assert_eq!(first.get()?, 1);
+    /// assert!(second.get().unwrap_err().is_cancelled());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// Tasks that travel together with one that runs are run as well: about a millisecond of work, or the chunk size. No task
+    /// is run again, and no worker is replaced. Of a call that reads its input as it goes on, one item more is read, to know
+    /// whether it is complete.
+    ///
+    /// # If a worker dies
+    ///
+    /// As ever, the task that it was running is lost. What it had not begun is cancelled.
+    pub fn drain(&self, patience: Duration) -> bool {
+        self.engine.drain(Deadline::after(patience))
     }
 
     /// Ends the pool at once: workers get SIGTERM and, after a grace period, SIGKILL. Calls under way end with

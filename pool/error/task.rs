@@ -182,7 +182,8 @@ impl TaskError {
 
     /// Returns whether the task was cancelled before it had begun: by
     /// [`AsyncResult::cancel`](crate::AsyncResult::cancel), or because another task of a call with
-    /// [`Call::fail_fast`](crate::Call::fail_fast) has failed.
+    /// [`Call::fail_fast`](crate::Call::fail_fast) has failed, because its pool was drained ([`Pool::drain`](crate::Pool::drain)),
+    /// or because the only worker that might run it is gone.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Cancelled)
     }

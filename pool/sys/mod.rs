@@ -35,6 +35,7 @@ pub(crate) mod refusal;
 pub(crate) mod robust;
 pub(crate) mod shm;
 pub(crate) mod signal;
+pub(crate) mod signal_watch;
 pub(crate) mod socket;
 pub(crate) mod stack;
 #[cfg_attr(

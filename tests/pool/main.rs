@@ -7,6 +7,7 @@ mod calls;
 mod checkpoints;
 mod combinations;
 mod descendants;
+mod drain;
 mod each_worker;
 mod errors;
 mod faults;

@@ -154,6 +154,8 @@ pub(crate) struct Job {
     halted: Mutex<Option<Halt>>,
     /// Nobody will ask for results.
     discard: AtomicBool,
+    /// Its pool drains: what has not begun will not, and no task is run again.
+    drained: AtomicBool,
     /// Its thread has more input and found no room for it. Changed under the core's lock only.
     pub(crate) hungry: AtomicBool,
     /// Where it is among the calls under way, and whether it is in line to have its tasks handed in: see `core/queue.rs`.
@@ -193,6 +195,7 @@ impl Job {
             inbox: Mutex::default(),
             halted: Mutex::default(),
             discard: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
             hungry: AtomicBool::new(false),
             place: AtomicUsize::new(NOWHERE),
             in_line: AtomicBool::new(false),
@@ -263,6 +266,15 @@ impl Job {
         self.inbox.lock().clear();
     }
 
+    /// Its pool drains.
+    pub(crate) fn drain(&self) {
+        self.drained.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drained.load(Relaxed)
+    }
+
     /// Ends it before its time. Only the first reason counts.
     pub(crate) fn halt(&self, halt: Halt) {
         self.halted.lock().get_or_insert(halt);
@@ -308,7 +320,8 @@ impl Job {
                 | TaskKind::NodeLost { .. }
                 | TaskKind::TimedOut { .. }
         );
-        let Some(retry) = self.options.retry.as_ref().filter(|_| pays && self.halted.lock().is_none()) else {
+        let goes_on = || !self.is_drained() && self.halted.lock().is_none();
+        let Some(retry) = self.options.retry.as_ref().filter(|_| pays && goes_on()) else {
             return Verdict::Settle;
         };
         let before = self.attempts.lock().get(&index).map_or(0, Vec::len);

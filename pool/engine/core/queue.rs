@@ -225,11 +225,17 @@ impl Queue {
         std::mem::take(&mut self.homed).into_iter().flatten().collect()
     }
 
+    /// Takes all frames that belong to no worker, but those of which the program has not said yet whether they are run again.
+    pub(super) fn take_frames(&mut self) -> Vec<QueuedFrame> {
+        let mut frames: Vec<QueuedFrame> = std::mem::take(&mut self.backlog).into();
+        frames.extend(self.take_homed());
+        frames.extend(std::mem::take(&mut self.paused).into_iter().map(|(_, frame)| frame));
+        frames
+    }
+
     /// Drops all frames that belong to no worker.
     pub(super) fn clear_frames(&mut self) {
-        self.backlog.clear();
-        self.take_homed();
-        self.paused.clear();
+        self.take_frames();
         self.undecided.clear();
     }
 

@@ -20,9 +20,12 @@ impl Core {
         self.workers.room(job.is_short(count, delay), job.depth(count, delay), self.seat.spinner.other_cpus())
     }
 
-    /// Hands a frame to a worker, or keeps it.
+    /// Hands a frame to a worker, or keeps it; in a pool that drains its tasks are cancelled.
     pub(super) fn submit(&mut self, range: TaskRange, bytes: &[u8]) {
         self.note_size(bytes.len());
+        if self.is_draining() {
+            return self.cancel_tasks(&range);
+        }
         let others_first = match range.home.among(self.workers.target()) {
             Some(place) => self.queue.has_homed_at(place),
             None => self.queue.has_backlog(),
@@ -33,8 +36,11 @@ impl Core {
     }
 
     /// Keeps a frame until a worker has room for it, before the others or after them. If the only worker that may run it is
-    /// not there any more, its tasks are cancelled.
+    /// not there any more, or the pool drains, its tasks are cancelled.
     pub(super) fn keep(&mut self, queued: QueuedFrame, first: bool) {
+        if self.is_draining() {
+            return self.cancel_tasks(&queued.range);
+        }
         let home = queued.range.home;
         match home.among(self.workers.target()) {
             Some(place) => self.queue.push_homed(place, queued, first),
@@ -215,10 +221,11 @@ impl Core {
         self.maybe_stop();
     }
 
-    /// In a closing pool: tells the workers to leave once the last call has ended.
+    /// In a closing pool: tells the workers to leave once the last call has ended; in one that drains, at once.
     pub(super) fn maybe_stop(&mut self) {
-        if !matches!(self.phase, Phase::Closing) || !self.queue.jobs().is_empty() {
-            return;
+        match self.phase {
+            Phase::Closing { draining } if draining || self.queue.jobs().is_empty() => {}
+            _ => return,
         }
         for worker in self.workers.iter_mut().filter(|worker| worker.state == State::Ready) {
             match worker.send_stop() {

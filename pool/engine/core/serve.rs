@@ -82,7 +82,8 @@ impl Engine {
         let mut input = Input::new();
         let halted = loop {
             match self.serve(&job, Some((&mut input, &mut *feed)), sink, Deadline::NEVER) {
-                Served::Done => break None,
+                // Then not all of the input was handed in, perhaps.
+                Served::Done => break job.is_drained().then_some(Halt::Cancelled),
                 Served::Halted(halt) => break Some(halt),
                 Served::Enough | Served::TimedOut => {}
             }
@@ -265,7 +266,9 @@ impl Driver<'_> {
                 }
             }
             if source.is_done(job) {
-                return Served::Done;
+                // Of a call that was handed in whole some tasks may have been dropped, and have no outcome.
+                let is_whole = matches!(source, Source::Fed { .. }) || !job.is_drained();
+                return if is_whole { Served::Done } else { Served::Halted(Halt::Cancelled) };
             }
             if until.passed() {
                 return Served::TimedOut;
@@ -280,12 +283,18 @@ impl Driver<'_> {
 
     /// Makes frames of the next tasks and hands them over, if there is room. Returns whether anything came of it.
     fn feed(&mut self, job: &Arc<Job>, input: &mut Input, feed: &mut dyn Feed) -> bool {
-        let Admission { frames, count } = self.admit(job, input, feed.left());
+        let drained = job.is_drained();
+        let Admission { frames, count } = match drained {
+            // Nothing more is run. The next task, if there is one, shows that the call is not complete.
+            true => Admission { frames: 1, count: 1 },
+            false => self.admit(job, input, feed.left()),
+        };
         if frames == 0 {
             return false;
         }
         let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
         self.unlocked(|| scope::collect(|| input.make(feed, frames, count, most_bytes)));
+        input.ended |= drained && !input.frames.is_empty();
         let mut start = 0;
         for frame in input.frames.drain(..) {
             job.add_outstanding(u64::from(frame.count));

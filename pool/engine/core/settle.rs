@@ -276,8 +276,13 @@ impl Core {
     pub(super) fn cancel_tasks(&mut self, range: &TaskRange) {
         let Some(job) = &range.job else { return };
         for index in (range.next..range.count).map(|place| range.index(place)) {
-            job.deliver(Delivery::Failure { index, error: job.error(TaskKind::Cancelled, index, None) });
+            let error = job.error(TaskKind::Cancelled, index, None);
+            let error = if job.options.retry.is_some() { error.after(job.take_attempts(index)) } else { error };
+            job.deliver(Delivery::Failure { index, error });
             self.observers.failed();
+            if let Some(reporter) = &job.reporter {
+                reporter.failed();
+            }
         }
         self.settle(job, u64::from(range.left()));
         // A thread that takes results one by one may wait for one of these.

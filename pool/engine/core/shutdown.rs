@@ -1,7 +1,8 @@
-//! The end of a pool: close, terminate, join; one small state machine.
+//! The end of a pool: close, drain, terminate, join; one small state machine.
 //!
-//! `Running` → `Closing` (no new calls; workers leave after the last one) → `Ending` (workers told to end, then killed);
-//! `Running` may go to `Ending` directly. A pool is over when every place is vacant.
+//! `Running` → `Closing` (no new calls; workers leave after the last one, or in a pool that drains, after their current tasks)
+//! → `Ending` (workers told to end, then killed); `Running` may go to `Ending` directly. A pool is over when every place is
+//! vacant.
 
 use crate::engine::call::job::Halt;
 use crate::engine::core::driver::Driver;
@@ -19,10 +20,41 @@ impl Engine {
     pub(crate) fn close(&self) {
         let mut core = self.core.lock();
         if matches!(core.phase, Phase::Running) {
-            core.phase = Phase::Closing;
+            core.phase = Phase::Closing { draining: false };
             core.maybe_stop();
             self.background.notify_one();
         }
+    }
+
+    /// Takes no more calls, cancels all tasks that have not begun, and lets the others end. Returns at once.
+    pub(crate) fn begin_to_drain(&self) {
+        let mut core = self.core.lock();
+        if matches!(core.phase, Phase::Ending { .. }) || core.is_draining() {
+            return;
+        }
+        core.phase = Phase::Closing { draining: true };
+        core.cancel_all_that_waits();
+        core.maybe_stop();
+        // Threads that wait have no more input to hand in, or an outcome to take.
+        core.seat.wake_line();
+        if core.seat.is_taken() {
+            self.bell.ring();
+        }
+        self.hand_over(&mut core);
+        self.background.notify_one();
+    }
+
+    /// Drains the pool and waits until every worker has ended; those that still live at the deadline are told to end, as by
+    /// [`Engine::terminate`]. Returns whether there were none.
+    pub(crate) fn drain(&self, deadline: Deadline) -> bool {
+        self.begin_to_drain();
+        // Cannot fail: it is not running any more.
+        if self.join(deadline).unwrap_or(false) {
+            return true;
+        }
+        self.terminate();
+        let _ = self.join(Deadline::NEVER);
+        false
     }
 
     /// Ends all calls and all workers.
@@ -117,6 +149,31 @@ impl Engine {
             self.join(Deadline::after(2 * self.grace))?;
         }
         outcome
+    }
+}
+
+impl Core {
+    /// Cancels all tasks that have not begun.
+    fn cancel_all_that_waits(&mut self) {
+        let jobs = self.queue.jobs().to_vec();
+        for job in &jobs {
+            job.drain();
+            if job.submission.lock().take().is_some() {
+                // All that it has handed in may have ended.
+                self.finish(job);
+            }
+        }
+        for queued in self.queue.take_frames() {
+            self.cancel_tasks(&queued.range);
+        }
+        for at in 0..self.workers.len() {
+            // The oldest may have begun as well as not: taking it back tells.
+            let frames = self.workers[at].window.all();
+            self.take_back(at, frames);
+        }
+        for job in &jobs {
+            job.changed.notify_all();
+        }
     }
 }
 

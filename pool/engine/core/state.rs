@@ -65,8 +65,9 @@ pub(crate) struct Core {
 pub(crate) enum Phase {
     /// It takes calls.
     Running,
-    /// It takes no new calls; workers leave when the last call has ended.
-    Closing,
+    /// It takes no new calls; workers leave when the last call has ended, or if it is `draining`, when their current tasks
+    /// have.
+    Closing { draining: bool },
     /// Workers were told to end; those that still live at the deadline are killed.
     Ending { halt: Halt, kill_at: Deadline },
 }
@@ -95,7 +96,7 @@ impl Engine {
         let core = self.core.lock();
         let phase = match core.phase {
             Phase::Running => "running",
-            Phase::Closing => "closing",
+            Phase::Closing { .. } => "closing",
             Phase::Ending { .. } => "ended",
         };
         (phase, core.workers.target())
@@ -153,7 +154,7 @@ impl Core {
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         match &self.phase {
             Phase::Running => Ok(()),
-            Phase::Closing => Err(Error::not_running()),
+            Phase::Closing { .. } => Err(Error::not_running()),
             Phase::Ending { halt, .. } => Err(halt.error()),
         }
     }
@@ -163,9 +164,15 @@ impl Core {
         match self.phase {
             Phase::Running => true,
             // Workers that left since they were idle come back for what is under way.
-            Phase::Closing => !self.queue.jobs().is_empty(),
-            Phase::Ending { .. } => false,
+            Phase::Closing { draining: false } => !self.queue.jobs().is_empty(),
+            Phase::Closing { draining: true } | Phase::Ending { .. } => false,
         }
+    }
+
+    /// Whether only tasks that have begun are still to be run.
+    #[inline]
+    pub(super) fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Closing { draining: true })
     }
 
     /// Whether anything is under way or waits to be.

@@ -251,7 +251,7 @@ impl Core {
             // It may have come to harm all the same, on its way out.
             _ if exit != Exit::Code(0) || gone.state != State::Leaving => None,
             (_, Some(why)) => Some(why.cause().to_owned()),
-            (Phase::Closing, None) => Some("the pool was closed".to_owned()),
+            (Phase::Closing { .. }, None) => Some("the pool was closed".to_owned()),
             (Phase::Running, None) => None,
         };
         let pid = gone.pid;
