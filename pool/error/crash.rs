@@ -10,11 +10,26 @@ use std::sync::{Arc, OnceLock};
 pub(crate) struct Death {
     pub(crate) exit: Exit,
     pub(crate) crash: Option<Crash>,
+    pub(crate) kill: Kill,
+    /// The most memory that it had at once, in bytes.
+    pub(crate) peak: Option<u64>,
+}
+
+/// Who has killed a process that SIGKILL has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kill {
+    /// There is no SIGKILL, or the kernel does not count.
+    #[default]
+    Unknown,
+    /// The kernel, which needed memory: for the control group, if that has a limit, in bytes.
+    OutOfMemory { limit: Option<u64> },
+    /// A process, and not the kernel.
+    ByOthers,
 }
 
 impl From<Exit> for Death {
     fn from(exit: Exit) -> Death {
-        Death { exit, crash: None }
+        Death { exit, crash: None, kill: Kill::Unknown, peak: None }
     }
 }
 
@@ -24,11 +39,35 @@ impl Death {
         self.crash.as_ref().map(|crash| crash.stack.text()).filter(|text| !text.is_empty())
     }
 
+    /// Whether it had no more memory: the kernel says so, or an allocation failed, which ends a program in Rust.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        matches!(self.kill, Kill::OutOfMemory { .. }) || self.has_failed_to_allocate()
+    }
+
+    fn has_failed_to_allocate(&self) -> bool {
+        self.crash.as_ref().is_some_and(|crash| crash.cause == Cause::Abort && crash.stack.is_failed_allocation())
+    }
+
     /// What is behind it, to be appended to a message.
     pub(crate) fn why(&self) -> String {
-        match &self.crash {
-            Some(Crash { cause, stack }) => format!("; {cause}{}", stack.first_calls()),
-            None => self.exit.hint().to_owned(),
+        let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
+        let peak = self.peak.map(|peak| format!("; it had used up to {}", mib(peak))).unwrap_or_default();
+        match (&self.crash, self.kill) {
+            (Some(Crash { cause, stack, data }), _) => {
+                let data =
+                    data.map(|it| format!("; it had {} of the {} that it may have", mib(it.used), mib(it.limit)));
+                let data = data.unwrap_or_default();
+                if self.has_failed_to_allocate() {
+                    return format!("; out of memory: an allocation failed{}{data}", stack.first_calls());
+                }
+                format!("; {cause}{}{data}", stack.first_calls())
+            }
+            (None, Kill::OutOfMemory { limit }) => {
+                let limit = limit.map(|limit| format!(", which may have {}", mib(limit))).unwrap_or_default();
+                format!("; out of memory: the kernel needed memory for its control group{limit}{peak}")
+            }
+            (None, Kill::ByOthers) => "; no want of memory was counted in its control group".to_owned(),
+            (None, Kill::Unknown) => self.exit.hint().to_owned(),
         }
     }
 }
@@ -38,6 +77,15 @@ impl Death {
 pub(crate) struct Crash {
     pub(crate) cause: Cause,
     pub(crate) stack: Stack,
+    /// Its private memory, if that was limited.
+    pub(crate) data: Option<Use>,
+}
+
+/// How much a process had of something that it may not have without limit, in bytes.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Use {
+    pub(crate) used: u64,
+    pub(crate) limit: u64,
 }
 
 /// What a fault was.
@@ -154,6 +202,13 @@ impl Stack {
 
     fn text(&self) -> &str {
         &self.named().text
+    }
+
+    /// Whether an allocation failed: the standard library ends the program in functions of these names.
+    fn is_failed_allocation(&self) -> bool {
+        let names =
+            ["alloc::alloc::handle_alloc_error", "std::alloc::rust_oom", "std::alloc::default_alloc_error_hook"];
+        self.named().lines.iter().any(|line| names.iter().any(|name| line.function.starts_with(name)))
     }
 
     /// The last calls of the program's own code, for the line of an error: without those of the standard library that lead to

@@ -31,11 +31,6 @@ impl fmt::Display for Exit {
 }
 
 impl Exit {
-    /// Whether a failed allocation may be behind it: Rust aborts then, others stumble over a null pointer.
-    pub(super) fn may_be_memory(self) -> bool {
-        matches!(self, Exit::Signal(6 | 7 | 9 | 11))
-    }
-
     /// What is probably behind it, to be appended to a message.
     pub(super) fn hint(self) -> &'static str {
         match self {

@@ -115,6 +115,13 @@ impl ProcessError {
         }
     }
 
+    /// Returns whether the process died since there was no memory: an allocation failed, or the kernel has counted that it
+    /// killed a process of this control group for that reason. See
+    /// [`TaskError::is_out_of_memory`](crate::TaskError::is_out_of_memory).
+    pub fn is_out_of_memory(&self) -> bool {
+        self.death().is_some_and(Death::is_out_of_memory)
+    }
+
     fn failure(&self) -> Option<&Failure> {
         match &self.inner.kind {
             ProcessKind::Failure(failure) => Some(failure),

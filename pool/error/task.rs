@@ -257,6 +257,17 @@ impl TaskError {
         }
     }
 
+    /// Returns whether the worker that ran the task died since there was no memory: an allocation failed, at
+    /// [`PoolBuilder::memory_limit`](crate::PoolBuilder::memory_limit) say, or the kernel has counted that it killed a
+    /// process of this control group for that reason.
+    ///
+    /// It is told of a worker only if there is a proof: for a failed allocation the names of functions, with the feature
+    /// `backtrace` and a program that has symbols, or the message of the allocator, with
+    /// [`PoolBuilder::capture_output`](crate::PoolBuilder::capture_output).
+    pub fn is_out_of_memory(&self) -> bool {
+        self.inner.is_out_of_memory()
+    }
+
     /// Returns the signal that killed the worker.
     pub fn signal(&self) -> Option<i32> {
         match self.death()?.exit {
@@ -306,7 +317,16 @@ impl fmt::Display for TaskError {
     }
 }
 
+/// How the message begins with which Rust's allocation failures end a program.
+const FAILED_ALLOCATION: &str = "memory allocation of ";
+
 impl TaskInner {
+    fn is_out_of_memory(&self) -> bool {
+        let TaskKind::WorkerLost { death, output, .. } = &self.kind else { return false };
+        let is_said = |output: &String| output.lines().any(|line| line.starts_with(FAILED_ALLOCATION));
+        death.is_out_of_memory() || death.exit == Exit::Signal(6) && output.as_ref().is_some_and(is_said)
+    }
+
     /// Writes what the task did, or what was done to it.
     fn write_reason(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
@@ -319,7 +339,7 @@ impl TaskInner {
                 let exit = death.exit;
                 write!(f, "{exit}{}", death.why())?;
                 match memory {
-                    Some(bytes) if exit.may_be_memory() => {
+                    Some(bytes) if self.is_out_of_memory() => {
                         write!(f, "; its memory is limited to {} MiB more than a fresh worker has", bytes >> 20)
                     }
                     _ => Ok(()),

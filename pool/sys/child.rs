@@ -1,19 +1,21 @@
 //! Start a child process, watch it, signal it, reap it.
 
-use crate::error::{Death, Exit};
+use crate::error::{Death, Exit, Kill};
 use crate::sys::crash;
 use crate::sys::descriptor::beyond_standard;
+use crate::sys::out_of_memory::{self, Before};
 use crate::sys::poll::{self, Interest};
 use crate::sys::refusal::{named, refused};
 use crate::sys::time::Deadline;
+use crate::sys::usage;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +45,10 @@ pub(crate) struct Child {
     /// How it ended, once somebody has reaped it. (std's mutex: exit handlers come here, where thread-locals are gone.)
     exit: Mutex<Option<Exit>>,
     crash: Option<Arc<OwnedFd>>,
+    /// The kernel's kills for want of memory before it was started.
+    kills: Before,
+    /// The most memory that it had at once, in bytes; 0 if that is unknown.
+    peak: AtomicU64,
     /// What it has left behind, once somebody has looked.
     death: OnceLock<Death>,
     /// It was told that it may leave, so that there is nothing left for it to do.
@@ -55,6 +61,7 @@ impl Child {
     /// Nothing runs between fork and exec (no `pre_exec`), so that std takes `posix_spawn(3)`: its cost does not grow
     /// with the memory of this process.
     pub(crate) fn start(program: &OsStr, stdin: OwnedFd, options: SpawnOptions) -> io::Result<Child> {
+        let kills = out_of_memory::before();
         let mut arguments = std::env::args_os();
         let mut command = Command::new(program);
         if let Some(name) = arguments.next() {
@@ -73,8 +80,8 @@ impl Child {
         match open_pidfd(pid) {
             Ok(pidfd) => {
                 let (exit, crash, death) = (Mutex::new(None), options.crash, OnceLock::new());
-                let dismissed = AtomicBool::new(false);
-                Ok(Child { pid, pidfd: Arc::new(pidfd), exit, crash, death, dismissed })
+                let (dismissed, peak) = (AtomicBool::new(false), AtomicU64::new(0));
+                Ok(Child { pid, pidfd: Arc::new(pidfd), exit, crash, kills, peak, death, dismissed })
             }
             Err(error) => {
                 // Without a pidfd it could not be watched: take it back.
@@ -195,29 +202,56 @@ impl Child {
                 (Exit::Signal(signal), Some(file)) => crash::read(file.as_fd(), signal),
                 _ => None,
             };
-            Death { exit, crash }
+            let kill = if exit == Exit::Signal(KILLED) { self.kills.kill_since() } else { Kill::Unknown };
+            // At the moment of its start it had the memory of this process, which counts.
+            let own = usage::own_peak();
+            Death { exit, crash, kill, peak: Some(self.peak.load(Relaxed)).filter(|peak| *peak > own) }
         })
     }
 
     fn reap(&self) -> Option<Exit> {
         loop {
-            match rustix::process::waitid(
-                WaitId::PidFd(self.pidfd.as_fd()),
-                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-            ) {
+            match wait_with_usage(self.pidfd.as_fd()) {
                 Ok(None) => return None,
-                Ok(Some(status)) => {
-                    return Some(match (status.exit_status(), status.terminating_signal()) {
-                        (Some(code), _) => Exit::Code(code),
-                        (None, Some(signal)) => Exit::Signal(signal),
-                        (None, None) => Exit::Unknown,
-                    });
+                Ok(Some((exit, peak))) => {
+                    self.peak.store(peak, Relaxed);
+                    return Some(exit);
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(_) => return Some(Exit::Unknown),
             }
         }
     }
+}
+
+/// The signal that nobody can handle.
+const KILLED: i32 = libc::SIGKILL;
+
+/// How the child has ended, if it has, and the most memory that it had at once, in bytes. Then it is reaped. `waitid(2)`.
+fn wait_with_usage(pidfd: BorrowedFd<'_>) -> Result<Option<(Exit, u64)>, Errno> {
+    // SAFETY: all-zero bytes are a valid siginfo.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: all-zero bytes are a valid rusage.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    let (fd, options) = (i64::from(pidfd.as_raw_fd()), i64::from(libc::WEXITED | libc::WNOHANG));
+    // The function of the C library has no place for the usage.
+    // SAFETY: the system call takes these five arguments, and writes into the two variables.
+    let code = unsafe { libc::syscall(libc::SYS_waitid, i64::from(libc::P_PIDFD), fd, &mut info, options, &mut used) };
+    if code != 0 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+    }
+    // SAFETY: the system call has filled it in, or left the zeros, which mean that there is nothing to tell.
+    if unsafe { info.si_pid() } == 0 {
+        return Ok(None);
+    }
+    // SAFETY: what the system call has filled in tells of a child.
+    let status = unsafe { info.si_status() };
+    let exit = match info.si_code {
+        libc::CLD_EXITED => Exit::Code(status),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Exit::Signal(status),
+        _ => Exit::Unknown,
+    };
+    Ok(Some((exit, usage::max_resident(&used))))
 }
 
 /// What a parent sends to its children.

@@ -4,11 +4,13 @@
 //! The parent believes nothing of it: a task may have written into that memory. Lengths are bounded, numbers are only shown,
 //! and no file is opened by a name that stands there.
 
-use crate::error::{Cause, Crash, Stack};
+use crate::error::{Cause, Crash, Stack, Use};
 use crate::sys::memory::{self, Atomics, Mapping};
 #[cfg(feature = "backtrace")]
 use crate::sys::unwind;
+use crate::sys::usage;
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +19,9 @@ pub(super) const STACK: usize = 128 << 10;
 
 /// How much of the list of mappings is kept, which begins with the executable.
 pub(super) const MAPS: usize = 192 << 10;
+
+/// How much of `/proc/self/statm` is kept, which is some numbers.
+pub(super) const STATM: usize = 128;
 
 pub(super) const MAPS_AT: usize = 4096;
 pub(super) const STACK_AT: usize = MAPS_AT + MAPS;
@@ -48,6 +53,9 @@ pub(super) struct Head {
     pub(super) stack_start: AtomicU64,
     pub(super) stack_len: AtomicU64,
     pub(super) maps_len: AtomicU64,
+    /// `RLIMIT_DATA`, and the text of `/proc/self/statm`.
+    pub(super) data_limit: AtomicU64,
+    pub(super) statm: [AtomicU64; STATM / 8],
 }
 
 // SAFETY: `repr(C)`, and all fields are atomics of eight bytes or consist of such.
@@ -91,7 +99,7 @@ pub(crate) fn read(file: BorrowedFd<'_>, signal: i32) -> Option<Crash> {
     if head.state.load(Ordering::Acquire) != COMPLETE || load(&head.last) != number(signal) {
         return None;
     }
-    Some(Crash { cause: cause(head), stack: stack(&mapping, head) })
+    Some(Crash { cause: cause(head), stack: stack(&mapping, head), data: data(&mapping, head) })
 }
 
 fn load(word: &AtomicU64) -> u64 {
@@ -125,6 +133,14 @@ fn cause(head: &Head) -> Cause {
         libc::SIGSYS => Cause::SystemCall { number: as_i32(&head.system_call) },
         _ => Cause::Trap,
     }
+}
+
+/// How much private memory it had, and was allowed to have, if that was limited.
+fn data(mapping: &Mapping, head: &Head) -> Option<Use> {
+    let limit = Some(load(&head.data_limit)).filter(|limit| *limit != u64::MAX)?;
+    let text = mapping.bytes().slice(offset_of!(Head, statm), STATM)?.to_vec::<u8>().ok()?;
+    let text = text.split(|byte| *byte == 0).next().and_then(|text| std::str::from_utf8(text).ok())?;
+    Some(Use { used: usage::data_memory(text)?, limit })
 }
 
 /// `si_code` of what comes from the kernel and has no better one. `sigaction(2)`.

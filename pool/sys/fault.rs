@@ -7,12 +7,13 @@
 //! The handlers do not change what a fault does. What the program had arranged for the signal before happens after them.
 
 use crate::sys::child::own_pid;
-use crate::sys::crash::{self, COMPLETE, Head, MAPS, MAPS_AT, STACK, STACK_AT, number};
+use crate::sys::crash::{self, COMPLETE, Head, MAPS, MAPS_AT, STACK, STACK_AT, STATM, number};
 use crate::sys::memory::Mapping;
 use crate::sys::signal::FAULTS;
 use crate::sys::stack;
 use crate::sys::thread::own_number;
 use std::ffi::CStr;
+use std::mem::offset_of;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
@@ -177,6 +178,14 @@ fn note(watch: &Watch, file: &Mapping, head: &Head, signal: i32, info: *mut libc
     let start = file.bytes().start();
     // SAFETY: the file has a place for `MAPS` bytes there, of which nobody has a reference (`crash::open` has seen its length).
     let maps = unsafe { start.add(MAPS_AT) };
+    // SAFETY: all-zero bytes are a valid rlimit.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: getrlimit(2) is a system call, and writes into a variable of ours.
+    let asked = unsafe { libc::getrlimit(libc::RLIMIT_DATA, &mut limit) };
+    word(&head.data_limit, if asked == 0 { limit.rlim_cur } else { u64::MAX });
+    // SAFETY: the file has a place for `STATM` bytes there.
+    let statm = unsafe { start.add(offset_of!(Head, statm)) };
+    copy_file(c"/proc/self/statm", statm, STATM);
     word(&head.maps_len, copy_file(c"/proc/self/maps", maps, MAPS) as u64);
     // SAFETY: the same, for `STACK` bytes.
     let stack = unsafe { start.add(STACK_AT) };

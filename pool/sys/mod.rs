@@ -27,6 +27,7 @@ pub(crate) mod futex;
 pub(crate) mod fuzz;
 pub(crate) mod life;
 pub(crate) mod memory;
+pub(crate) mod out_of_memory;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod procfs;

@@ -3,7 +3,7 @@
 use crate::sys::refusal::errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// The memory of its own that a process has in use, in bytes: what is resident and belongs to no file and no shared
@@ -20,11 +20,24 @@ pub(crate) fn anonymous_memory(pid: i32) -> Option<u64> {
 /// `setrlimit(2)`, `RLIMIT_DATA`. It counts what can be written, used or not, so also stacks of threads; memory that is
 /// shared, and address space that is only reserved, do not count.
 pub(crate) fn limit_memory(bytes: u64) -> io::Result<()> {
-    let pages = pages("/proc/self/statm").ok_or(io::ErrorKind::Unsupported)?;
-    let now = pages.get(5).ok_or(io::ErrorKind::Unsupported)? * rustix::param::page_size() as u64;
+    let now = data_memory(&std::fs::read_to_string("/proc/self/statm")?).ok_or(io::ErrorKind::Unsupported)?;
     let Rlimit { current, maximum } = getrlimit(Resource::Data);
     let most = now.saturating_add(bytes).min(current.unwrap_or(u64::MAX)).min(maximum.unwrap_or(u64::MAX));
     Ok(setrlimit(Resource::Data, Rlimit { current: Some(most), maximum })?)
+}
+
+/// The most memory that this process has had at once, in bytes.
+pub(super) fn own_peak() -> u64 {
+    // SAFETY: all-zero bytes are a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: getrusage(2) writes into a variable of ours.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+    max_resident(&usage)
+}
+
+/// The most memory that a process has had at once, in bytes, from its account.
+pub(super) fn max_resident(usage: &libc::rusage) -> u64 {
+    u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024)
 }
 
 /// Half of the memory that this process may use, in bytes: of the machine's, or of the least that one of its control groups
@@ -52,31 +65,53 @@ fn machine_memory() -> Option<u64> {
 
 /// The least limit among the control groups of this process and those above them, of either version. `cgroups(7)`.
 fn group_memory() -> u64 {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let mut least = u64::MAX;
+    memory_of_groups(&std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default())
+}
+
+/// The same for the groups of a process whose `/proc/PID/cgroup` is given.
+pub(super) fn memory_of_groups(groups: &str) -> u64 {
+    let limits = group_files(groups, "memory.max", "memory.limit_in_bytes")
+        .filter_map(|path| std::fs::read_to_string(path).ok());
+    // `max` is no number.
+    limits.filter_map(|text| text.trim().parse().ok()).min().unwrap_or(u64::MAX)
+}
+
+/// Where a file of the controller of memory may be, of version 2 or 1, in the control groups of a process whose
+/// `/proc/PID/cgroup` is given: the innermost first. `cgroups(7)`.
+pub(super) fn group_files(
+    groups: &str,
+    second: &'static str,
+    first: &'static str,
+) -> impl Iterator<Item = PathBuf> + use<> {
+    let mut files = Vec::new();
     for line in groups.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
         let (root, file) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            _ if controllers.split(',').any(|it| it == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            "" => ("/sys/fs/cgroup", second),
+            _ if controllers.split(',').any(|it| it == "memory") => ("/sys/fs/cgroup/memory", first),
             _ => continue,
         };
         // In a container the path may be that of the host, and only its root is there.
-        for group in Path::new(path.trim_start_matches('/')).ancestors() {
-            let limit = std::fs::read_to_string(Path::new(root).join(group).join(file));
-            // `max` is no number.
-            if let Some(limit) = limit.ok().and_then(|text| text.trim().parse().ok()) {
-                least = least.min(limit);
-            }
-        }
+        let groups = Path::new(path.trim_start_matches('/')).ancestors().map(|group| Path::new(root).join(group));
+        files.extend(groups.map(|group| group.join(file)));
     }
-    least
+    files.into_iter()
+}
+
+fn pages(path: &str) -> Option<Vec<u64>> {
+    numbers(&std::fs::read_to_string(path).ok()?)
 }
 
 /// The numbers of `/proc/PID/statm`, in pages. `proc(5)`: size, resident, shared, text, 0, data and stack.
-fn pages(path: &str) -> Option<Vec<u64>> {
-    std::fs::read_to_string(path).ok()?.split_whitespace().map(|number| number.parse().ok()).collect()
+fn numbers(text: &str) -> Option<Vec<u64>> {
+    text.split_whitespace().map(|number| number.parse().ok()).collect()
+}
+
+/// The private writable memory that a process has, in bytes, from the text of its `/proc/PID/statm`: what [`limit_memory`]
+/// limits.
+pub(super) fn data_memory(text: &str) -> Option<u64> {
+    numbers(text)?.get(5)?.checked_mul(rustix::param::page_size() as u64)
 }
 
 #[cfg(test)]

@@ -5,3 +5,4 @@ mod common;
 
 #[cfg(feature = "backtrace")]
 mod crashes;
+mod out_of_memory;

@@ -1,0 +1,81 @@
+//! Whether the kernel has ended processes for want of memory: the counter of this process's control group, which its children
+//! share.
+//!
+//! `memory.events` of version 2, `memory.oom_control` of version 1; see `cgroups(7)` and the kernel's documentation of both. A
+//! counter that has risen while a child lived, and that no other child explains, is what ended a child that was killed.
+
+use crate::error::Kill;
+use crate::sys::usage;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A control group with a counter.
+#[derive(Debug)]
+struct Group {
+    /// The `/proc/self/cgroup` of a process in it.
+    name: String,
+    file: Option<File>,
+    /// So many of the kills that were counted belong to children that have ended, or to nobody who lives.
+    explained: Mutex<u64>,
+}
+
+impl Group {
+    /// What the counter is now; `None` where there is none.
+    fn kills(&self) -> Option<u64> {
+        let mut text = [0; 512];
+        let len = self.file.as_ref()?.read_at(&mut text, 0).ok()?;
+        let text = std::str::from_utf8(text.get(..len)?).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+    }
+}
+
+/// The group that this process is in, which may change.
+fn own_group() -> Arc<Group> {
+    static OWN: Mutex<Option<Arc<Group>>> = Mutex::new(None);
+    let name = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut own = lock(&OWN);
+    match &*own {
+        Some(group) if group.name == name => Arc::clone(group),
+        _ => {
+            let mut files = usage::group_files(&name, "memory.events", "memory.oom_control");
+            let file = files.find_map(|path| File::open(path).ok());
+            let group = Arc::new(Group { name, file, explained: Mutex::new(0) });
+            *own = Some(Arc::clone(&group));
+            group
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The control group of a child, and the counter when the child was started.
+#[derive(Debug)]
+pub(crate) struct Before {
+    group: Arc<Group>,
+    kills: Option<u64>,
+}
+
+/// What is now, before a child is started.
+pub(crate) fn before() -> Before {
+    let group = own_group();
+    let kills = group.kills();
+    Before { group, kills }
+}
+
+impl Before {
+    /// Whether the kernel has killed a process for want of memory that can only be the child that was started then: which was
+    /// ended by SIGKILL just now.
+    pub(crate) fn kill_since(&self) -> Kill {
+        let (Some(before), Some(now)) = (self.kills, self.group.kills()) else { return Kill::Unknown };
+        let mut explained = lock(&self.group.explained);
+        *explained = before.max(*explained);
+        if now <= *explained {
+            return Kill::ByOthers;
+        }
+        *explained += 1;
+        Kill::OutOfMemory { limit: Some(usage::memory_of_groups(&self.group.name)).filter(|limit| *limit < 1 << 50) }
+    }
+}
