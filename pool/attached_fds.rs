@@ -132,6 +132,12 @@ struct Unpacker {
 /// Those that are not in use; more than one only when values inside of values are read, or on several threads at once.
 static UNPACKERS: Mutex<Vec<Unpacker>> = Mutex::new(Vec::new());
 
+/// In a copy of a process: forgets its ways into and out of ipc-channel, which are those of the original as well.
+pub(crate) fn forget_ways() {
+    PACKER.lock().take();
+    UNPACKERS.lock().clear();
+}
+
 fn take_unpacker() -> Option<Unpacker> {
     let mut unpackers = UNPACKERS.lock();
     unpackers.retain(|it| it.generation == fork_generation());

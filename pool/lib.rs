@@ -187,6 +187,7 @@ pub use crate::process::context::ByRef;
 pub use crate::process::current::{CurrentProcess, ParentProcess, current_process, parent_process};
 pub use crate::process::descendants::DescendantControl;
 pub use crate::process::handle::{Process, ProcessHandle};
+pub use crate::process::template::StartMethod;
 pub use crate::shared::array::{Array, ArrayGuard};
 pub use crate::shared::element::Element;
 pub use crate::shared::item::Item;

@@ -11,6 +11,7 @@ use crate::ipc::link::LinkKind;
 use crate::portable::Captures;
 use crate::process::args::{Args, Task};
 use crate::process::returns::{Completion, Fallible, Plain};
+use crate::process::template::StartMethod;
 #[cfg(doc)]
 use crate::sys::cpu::cpu_count;
 use std::error::Error as StdError;
@@ -115,6 +116,46 @@ impl<S> PoolBuilder<S> {
     /// Sets how tasks and results travel. Default: [`LinkKind::Ring`].
     pub fn link(mut self, link: LinkKind) -> Self {
         self.options.link = link;
+        self
+    }
+
+    /// Sets how workers come to be. Default: [`StartMethod::Spawn`], which executes this program for each.
+    ///
+    /// With [`StartMethod::Template`] this program is executed once, for a *template* that has run the initializer, and each
+    /// worker is a copy of it: of its memory, which all share as long as nobody writes there, and of its descriptors.
+    ///
+    /// ```
+    /// use multiproc::{Pool, StartMethod};
+    /// use std::sync::OnceLock;
+    ///
+    /// static MODEL: OnceLock<Vec<u64>> = OnceLock::new();
+    ///
+    /// let pool = Pool::builder()
+    ///     .processes(4)
+    ///     .start_method(StartMethod::Template)
+    ///     .initializer(|n: u64| MODEL.set((0..n).collect()).unwrap(), (100_000,)) // Once, and not four times.
+    ///     .max_tasks_per_child(1)
+    ///     .build()?;
+    /// assert_eq!(pool.map(|at: usize| MODEL.get().unwrap()[at], [0, 99_999])?, [0, 99_999]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// A worker that takes the place of another one costs as little, and the initializer does not run again. So choose it if the
+    /// initializer takes long or makes much, or if workers are replaced often. What is different:
+    ///
+    /// - **The initializer runs once**, in the template, and again only if that has died. What each worker is to have for itself,
+    ///   such as a connection, is made by [`PoolBuilder::state`].
+    /// - **Tasks run on another thread** than the initializer: what it stores in a `thread_local!` they do not find.
+    /// - **The initializer must not leave threads behind**, since a copy of a process has none of them. If it does, the workers
+    ///   are started by [`StartMethod::Spawn`], and [`PoolStats::warnings`] names the threads. Threads that have ended are no
+    ///   concern.
+    /// - Handlers of `pthread_atfork(3)` do not run.
+    /// - A process that a task makes by `fork(2)` alone is not found when its worker was killed; a program that it executes is.
+    /// - One process more than workers belongs to the pool.
+    ///
+    /// [`PoolStats::warnings`]: crate::PoolStats::warnings
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.options.start_method = method;
         self
     }
 

@@ -8,6 +8,7 @@ use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::workforce::RecyclePolicy;
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::launch::spawn::{EnvEach, Environment, Spawn, Variables, no_ring};
+use crate::engine::launch::template::Templated;
 use crate::engine::launch::threads::Threads;
 use crate::engine::watch::output::{Capture, Handler};
 use crate::engine::watch::trace::Trace;
@@ -19,6 +20,7 @@ use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::LinkKind;
 use crate::process::role::Host;
+use crate::process::template::StartMethod;
 use crate::sys::cpu::cpu_count;
 use crate::sys::fork::fork_generation;
 use crate::sys::memory;
@@ -37,6 +39,7 @@ pub(super) struct Options {
     pub(super) processes: Option<usize>,
     pub(super) name: String,
     pub(super) link: LinkKind,
+    pub(super) start_method: StartMethod,
     pub(super) grace: Duration,
     pub(super) routines: Routines,
     /// What the arguments of the routines refer to.
@@ -59,6 +62,7 @@ impl Default for Options {
             processes: None,
             name: "worker".to_owned(),
             link: LinkKind::default(),
+            start_method: StartMethod::default(),
             grace: Duration::from_secs(1),
             routines: Routines::default(),
             pins: Pins::new(),
@@ -119,6 +123,7 @@ impl Options {
         let WorkerEnv { affinity, variables, each, output } = &self.env;
         let given = [
             ("link", self.link != LinkKind::default()),
+            ("start_method", self.start_method != StartMethod::default()),
             ("env", !variables.is_empty()),
             ("env_each", each.is_some()),
             ("cpu_affinity", *affinity != CpuAffinity::default()),
@@ -162,7 +167,7 @@ impl Options {
         let launcher: Box<dyn Launcher> = if self.on_threads {
             Box::new(Threads { bell: bell.clone(), name, routines, limit: self.limits.result, pins })
         } else {
-            Box::new(Spawn {
+            let spawn = Spawn {
                 host,
                 link: self.link,
                 bell: bell.clone(),
@@ -174,7 +179,11 @@ impl Options {
                 cpus,
                 env,
                 capture: capture.clone(),
-            })
+            };
+            match self.start_method {
+                StartMethod::Spawn => Box::new(spawn),
+                StartMethod::Template => Box::new(Templated::new(spawn, self.grace)),
+            }
         };
         launcher.prepare(processes)?;
         if self.on_worker.is_some() {

@@ -61,7 +61,7 @@ impl Block {
                 false => memory.bytes().write(0, &vec![0; len]),
             };
         }
-        heap.hold(place, site.index, site.generation);
+        heap.hold(&places, place, site.index, site.generation);
         let inner = Arc::new(Inner { heap, site, place, memory, lent: AtomicBool::new(false) });
         places.blocks.insert(site.index, Arc::downgrade(&inner));
         Ok(Block(inner))
@@ -97,7 +97,7 @@ impl Block {
                 return Err(damaged(error));
             }
         };
-        heap.hold(place, index, generation);
+        heap.hold(&places, place, index, generation);
         let memory = match heap.file.memory(&site) {
             Ok((mapping, at)) => Memory::new(mapping, at, site.len as usize),
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::heap::file::HeapFile;
+use crate::heap::layout::ProcessSlot;
 use crate::heap::memory::Memory;
 use crate::heap::process_table::{self, SlotId};
 use crate::heap::release::release;
@@ -12,24 +13,25 @@ use crate::sys::memory::Mapping;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
-use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 /// The heap, opened: this process has a slot in its process table.
 #[derive(Debug)]
 pub(crate) struct Heap {
     pub(super) file: HeapFile,
     pub(super) id: u64,
-    pub(super) own: SlotId,
+    /// The slot of this process: index and generation.
+    own: AtomicU64,
     /// The fork generation of the process that opened it.
     pub(super) generation: u32,
-    pub(super) registry: Mapping,
     pub(super) places: Mutex<Places>,
 }
 
 /// The blocks that this process holds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Places {
+    registry: Mapping,
     /// Free places of the registry below `high`.
     vacant: Vec<u32>,
     high: u32,
@@ -68,32 +70,76 @@ impl Drop for Inner {
     }
 }
 
+fn slot_bits(id: SlotId) -> u64 {
+    u64::from(id.index) << 32 | u64::from(id.generation)
+}
+
 impl Heap {
+    pub(super) fn new(file: HeapFile, id: u64, own: SlotId, registry: Mapping) -> Heap {
+        let places = Places { registry, vacant: Vec::new(), high: 0, blocks: HashMap::new() };
+        let own = AtomicU64::new(slot_bits(own));
+        Heap { file, id, own, generation: fork_generation(), places: Mutex::new(places) }
+    }
+
+    /// The slot of this process.
+    pub(super) fn own(&self) -> SlotId {
+        let bits = self.own.load(Ordering::Relaxed);
+        SlotId { index: (bits >> 32) as u32, generation: bits as u32 }
+    }
+
+    /// In a copy of a process that has opened it, which holds the copied handles as well, but by nobody's book yet: writes down
+    /// in this process's own registry that it holds them. The original keeps what they refer to meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The original has died, and what it held was released.
+    pub(super) fn settle_in(&self, own: SlotId, registry: Mapping) -> Result<(), String> {
+        let mut places = self.places.lock();
+        places.registry = registry;
+        self.own.store(slot_bits(own), Ordering::Relaxed);
+        // SYNC: registry
+        self.slot_of(own).high.store(u64::from(places.high), Ordering::Release);
+        // Declared after the lock: none of them is the last handle, since the copy has those that the original has.
+        let held: Vec<Arc<Inner>> = places.blocks.values().filter_map(Weak::upgrade).collect();
+        for Inner { place, site, .. } in held.iter().map(|inner| &**inner) {
+            self.say(&places, *place, process_table::word(site.index, site.generation, process_table::INTENT));
+            match self.file.table().upgrade(site.index, site.generation) {
+                Ok(Some(_)) => self.hold(&places, *place, site.index, site.generation),
+                Ok(None) => return Err("the process that it is a copy of has died".to_owned()),
+                Err(_) => return Err("the tables of the shared memory are damaged".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    fn slot_of(&self, id: SlotId) -> &'static ProcessSlot {
+        &self.file.processes().slots[id.index as usize]
+    }
+
     /// Writes down that this process is about to hold a block; the place where it says so.
     pub(super) fn announce(&self, places: &mut Places, index: u32, generation: u32) -> Result<u32, Error> {
         let place = match places.vacant.pop() {
             Some(place) => place,
             None if u64::from(places.high) < self.file.geometry.registry => {
                 places.high += 1;
-                let slot = &self.file.processes().slots[self.own.index as usize];
                 // SYNC: registry
-                slot.high.store(u64::from(places.high), Ordering::Release);
+                self.slot_of(self.own()).high.store(u64::from(places.high), Ordering::Release);
                 places.high - 1
             }
             None => return Err(exhausted()),
         };
-        self.say(place, process_table::word(index, generation, process_table::INTENT));
+        self.say(places, place, process_table::word(index, generation, process_table::INTENT));
         Ok(place)
     }
 
     /// Writes down that it holds it now.
-    pub(super) fn hold(&self, place: u32, index: u32, generation: u32) {
-        self.say(place, process_table::word(index, generation, process_table::HELD));
+    pub(super) fn hold(&self, places: &Places, place: u32, index: u32, generation: u32) {
+        self.say(places, place, process_table::word(index, generation, process_table::HELD));
     }
 
     /// It will not hold it after all.
     pub(super) fn withdraw(&self, places: &mut Places, place: u32) {
-        self.say(place, 0);
+        self.say(places, place, 0);
         places.vacant.push(place);
     }
 
@@ -105,15 +151,15 @@ impl Heap {
 
     /// Lets go of a block.
     pub(super) fn leave(&self, places: &mut Places, place: u32, site: &Site) {
-        self.say(place, process_table::word(site.index, site.generation, process_table::LEAVING));
+        self.say(places, place, process_table::word(site.index, site.generation, process_table::LEAVING));
         self.give_back(site);
         self.withdraw(places, place);
     }
 
-    fn say(&self, place: u32, word: u64) {
-        let places = self.registry.views::<AtomicU64>(0, self.file.geometry.registry as usize);
+    fn say(&self, places: &Places, place: u32, word: u64) {
+        let words = places.registry.views::<AtomicU64>(0, self.file.geometry.registry as usize);
         // SYNC: registry
-        places[place as usize].store(word, Ordering::Release);
+        words[place as usize].store(word, Ordering::Release);
     }
 
     /// Takes a block that nobody holds.

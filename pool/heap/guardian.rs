@@ -56,7 +56,8 @@ impl Tree {
         let first = processes
             .first()
             .ok_or_else(|| Error::shared_memory("the first process has no part in the shared memory"))?;
-        let place = |bits| SlotId::from_bits(bits).is_none_or(|id| processes.has_ended(id)).then(|| heap.own.to_bits());
+        let place =
+            |bits| SlotId::from_bits(bits).is_none_or(|id| processes.has_ended(id)).then(|| heap.own().to_bits());
         // SYNC: guardian
         match processes.head.guardian.fetch_update(AcqRel, Acquire, place) {
             Ok(_) => Ok(Tree { heap, first }),
@@ -73,7 +74,7 @@ impl Tree {
     /// The process ids of all others that live.
     pub(crate) fn others(&self) -> Vec<i32> {
         let processes = self.heap.file.processes();
-        let others = processes.living().into_iter().filter(|slot| *slot != self.heap.own.index);
+        let others = processes.living().into_iter().filter(|slot| *slot != self.heap.own().index);
         others.filter_map(|slot| i32::try_from(processes.slots[slot as usize].pid.load(Relaxed)).ok()).collect()
     }
 

@@ -16,6 +16,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// A heap that this process knows of.
@@ -32,9 +33,36 @@ pub(crate) struct Origin {
 static ORIGIN: Mutex<Option<Result<Origin, String>>> = Mutex::new(None);
 static HEAP: OnceLock<Heap> = OnceLock::new();
 
+/// Set in a process that must not have a second thread. Its first one, which stays to the end, opens the heap then.
+static ALONE: AtomicBool = AtomicBool::new(false);
+
+/// From now on the calling thread opens the heap, which it must do at the end of this process's life only.
+pub(crate) fn open_without_threads() {
+    ALONE.store(true, Relaxed);
+}
+
 /// In a child: the heap that its parent has handed it, or why there is none.
-pub(crate) fn adopt(origin: Result<Origin, String>) {
-    *ORIGIN.lock() = Some(origin);
+///
+/// # Errors
+///
+/// This process is a copy of one that has opened the heap, and cannot hold what that holds.
+pub(crate) fn adopt(origin: Result<Origin, String>) -> Result<(), String> {
+    ALONE.store(false, Relaxed);
+    let Some(heap) = HEAP.get() else {
+        *ORIGIN.lock() = Some(origin);
+        return Ok(());
+    };
+    let Origin { fd, id, own, parent } = origin?;
+    if id != heap.id {
+        return Err("it belongs to the shared memory of another program".to_owned());
+    }
+    // It has a descriptor of the file already. To close this one later would take its record lock away.
+    drop(fd);
+    let text = |error: io::Error| error.to_string();
+    reactor().map_err(text)?.call(move || {
+        let own = heap.file.processes().move_in(own, parent).map_err(text)?.ok_or(FULL)?;
+        heap.settle_in(own, heap.file.registry(own.index).map_err(text)?)
+    })
 }
 
 fn origin() -> Result<Origin, Error> {
@@ -65,12 +93,12 @@ fn create() -> io::Result<Origin> {
 pub(crate) fn for_child() -> Result<Origin, String> {
     let heap = heap().map_err(|error| error.to_string())?;
     let processes = heap.file.processes();
-    let own = processes.reserve(heap.own).or_else(|| {
-        release_dead(&heap.file, heap.own, None);
-        processes.reserve(heap.own)
+    let own = processes.reserve(heap.own()).or_else(|| {
+        release_dead(&heap.file, heap.own(), None);
+        processes.reserve(heap.own())
     });
     let own = own.ok_or(FULL)?;
-    Ok(Origin { fd: Arc::clone(heap.file.fd()), id: heap.id, own: Some(own), parent: Some(heap.own) })
+    Ok(Origin { fd: Arc::clone(heap.file.fd()), id: heap.id, own: Some(own), parent: Some(heap.own()) })
 }
 
 const FULL: &str = "too many processes share the memory of this program";
@@ -96,6 +124,9 @@ pub(crate) fn heap() -> Result<&'static Heap, Error> {
 fn open() -> Result<&'static Heap, Error> {
     let origin = origin()?;
     // One at a time, and on the thread whose life stands for the process's.
+    if ALONE.load(Relaxed) {
+        return open_here(origin);
+    }
     reactor()?.call(move || open_here(origin))
 }
 
@@ -109,8 +140,7 @@ fn open_here(origin: Origin) -> Result<&'static Heap, Error> {
     let own = processes.move_in(origin.own, origin.parent)?;
     let own = own.ok_or_else(|| Error::shared_memory(FULL))?;
     let registry = file.registry(own.index)?;
-    let heap = Heap { file, id: origin.id, own, generation: fork_generation(), registry, places: Mutex::default() };
-    Ok(HEAP.get_or_init(|| heap))
+    Ok(HEAP.get_or_init(|| Heap::new(file, origin.id, own, registry)))
 }
 
 /// The child that was handed this slot was never started, or has ended and all that it has said was read: releases what it
@@ -118,14 +148,14 @@ fn open_here(origin: Origin) -> Result<&'static Heap, Error> {
 pub(crate) fn reclaim(child: SlotId) {
     // A fork has a copy of what its original will do.
     if let Some(heap) = HEAP.get().filter(|heap| heap.generation == fork_generation()) {
-        release_family(&heap.file, heap.own, child);
+        release_family(&heap.file, heap.own(), child);
     }
 }
 
 /// Releases what processes held that are dead, and so are their parents, who would do it otherwise.
 pub(crate) fn reclaim_orphans() {
     if let Ok(heap) = heap() {
-        release_dead(&heap.file, heap.own, None);
+        release_dead(&heap.file, heap.own(), None);
     }
 }
 
@@ -156,7 +186,7 @@ pub(crate) fn has_ended(id: SlotId) -> bool {
 ///
 /// See [`heap`].
 pub(crate) fn own() -> Result<SlotId, Error> {
-    heap().map(|heap| heap.own)
+    heap().map(|heap| heap.own())
 }
 
 /// The process id of whoever has a slot, for people.

@@ -11,6 +11,7 @@ use crate::sys::memory;
 use crate::sys::socket;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -42,13 +43,25 @@ pub(crate) struct Instructions {
     pub(crate) parent: String,
     /// What the child is to be: the offset and signature of a function of this executable.
     pub(crate) role: (u64, u64),
-    /// Whether it stays when its parent is gone.
-    pub(crate) outlives: bool,
+    pub(crate) kind: ChildKind,
     /// What that function is told.
     #[serde(with = "crate::codec::bytes")]
     pub(crate) setup: Vec<u8>,
     /// So many messages with attached descriptors follow.
     pub(crate) attached: usize,
+    /// Environment variables that it sets itself, since it was not given them at its start.
+    pub(crate) variables: Vec<(OsString, OsString)>,
+}
+
+/// What kind of child it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ChildKind {
+    /// It runs user code on a thread of its own, and ends with its parent.
+    Ordinary,
+    /// It runs no user code, and stays when its parent is gone.
+    Guardian,
+    /// It has one thread, on which it runs user code and makes copies of itself.
+    Template,
 }
 
 /// What a child is told of the shared memory of its tree.
@@ -83,6 +96,8 @@ pub(crate) enum Reply {
     Refused(String),
     /// The initializer failed.
     Initializer(crate::error::TaskError),
+    /// It was to be a template, and its initializer has left threads of these names behind.
+    Threads(Vec<String>),
 }
 
 /// What travels beside the frame or answer of this number.

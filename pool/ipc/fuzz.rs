@@ -5,7 +5,7 @@ use crate::heap::block::Block;
 use crate::heap::kind::Kind;
 use crate::heap::scope::Pin;
 use crate::heap::tree;
-use crate::ipc::control::{Beside, Control, HeapGrant, Hello, Instructions, MARK, Reply, Thing, VERSION};
+use crate::ipc::control::{Beside, ChildKind, Control, HeapGrant, Hello, Instructions, MARK, Reply, Thing, VERSION};
 use crate::ipc::handles;
 use crate::ipc::parcel::Parcel;
 use crate::ipc::result_limit::ResultLimit;
@@ -28,8 +28,9 @@ fn instructions(random: &mut Random) -> Instructions {
         name: random.text(9),
         parent: random.text(9),
         role: (random.number(), random.number()),
-        outlives: random.once_in(2),
+        kind: if random.once_in(2) { ChildKind::Guardian } else { ChildKind::Template },
         setup: random.bytes(40),
+        variables: vec![(random.text(9).into(), random.text(9).into()); usize::from(random.once_in(2))],
         attached: random.number() as usize,
     }
 }

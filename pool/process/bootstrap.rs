@@ -1,10 +1,11 @@
 //! How a process finds out that it is a child of this library, and what it does then, before `main`.
 
+use crate::attached_fds::{self, AttachedFds};
 use crate::codec;
 use crate::heap::guardian::on_first_name;
 use crate::heap::tree as heap;
 use crate::identity::FnRef;
-use crate::ipc::control::{Control, Hello, Instructions, Reply, VERSION};
+use crate::ipc::control::{ChildKind, Control, Hello, Instructions, Reply, VERSION};
 #[cfg(all(feature = "auto", target_env = "gnu"))]
 use crate::process::role::IN_CONSTRUCTORS;
 use crate::process::role::{BOOT_READY, ChildContext, Mark, Role, VARIABLE};
@@ -14,7 +15,7 @@ use crate::sys::descriptor::move_up;
 use crate::sys::executable::{self, StartArguments};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
-use crate::sys::{child, coverage, environment, fault, fence, signal, socket, thread};
+use crate::sys::{child, clone, coverage, environment, fault, fence, fork, signal, socket, thread};
 use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -171,16 +172,63 @@ fn receive_hello(control: &Control, nonce: u64) -> Result<Told, String> {
     }
     let mut fds = fds.into_iter();
     reclaim::take_part();
-    heap::adopt(hello.heap.and_then(|grant| {
+    let heap = hello.heap.and_then(|grant| {
         let fd = fds.next().filter(heap::is_heap);
         Ok(grant.with(fd.ok_or_else(|| "its parent has handed it something else".to_owned())?))
-    }));
+    });
     let crash = hello.crash.then(|| fds.next()).flatten();
     let file = hello.instructions.is_file().then(|| fds.next()).flatten();
     let contents = hello.instructions.open(file.as_ref()).map_err(|error| damaged(&error))?;
     let bytes = contents.to_vec(usize::MAX).map_err(|error| damaged(&error))?;
-    let instructions = codec::from_bytes(&bytes).map_err(|error| damaged(&error.0))?;
+    let instructions: Instructions = codec::from_bytes(&bytes).map_err(|error| damaged(&error.0))?;
+    // While there is one thread.
+    environment::set(&instructions.variables);
+    heap::adopt(heap).map_err(|cause| format!("the shared memory: {cause}"))?;
     Ok(Told { instructions, fds: fds.collect(), crash })
+}
+
+/// What a copy of a template is made with.
+pub(super) struct Copied {
+    /// Its end of the control socket.
+    pub(super) socket: OwnedFd,
+    /// Where it writes, if not where the template does.
+    pub(super) output: Option<child::Output>,
+    /// The number that the first message repeats.
+    pub(super) nonce: u64,
+    /// The process id of the parent.
+    pub(super) parent: i32,
+}
+
+/// Lives the life of a child that is a copy of a template, and ends: called in the copy, by its one thread.
+///
+/// What the template had for itself becomes the copy's own here. Other things are right as they are: process ids are asked for
+/// and not kept, all that belongs to a thread is made by the thread that runs user code, which begins now, and the template
+/// has started no thread of the library's.
+pub(super) fn live_as_copy(copied: Copied) -> ! {
+    let Copied { socket, output, nonce, parent } = copied;
+    let control = Control::new(Arc::new(socket));
+    let refuse = |cause: String| -> ! {
+        // If the parent does not hear it, it is gone.
+        let _ = control.send(&Reply::Refused(cause), &[]);
+        signal::exit_now(1)
+    };
+    if let Err(error) = signal::die_with_parent() {
+        refuse(format!("prctl(PR_SET_PDEATHSIG): {error}"));
+    }
+    if child::parent_pid() != parent {
+        // Nobody is left to be told.
+        signal::exit_now(1);
+    }
+    fork::set_thread_tag(0, 0);
+    attached_fds::forget_ways();
+    fence::take_part();
+    if let Some(Err(error)) = output.map(|output| clone::redirect(&output.stdout, &output.stderr)) {
+        refuse(format!("its output: {error}"));
+    }
+    match receive_hello(&control, nonce) {
+        Ok(told) => live(control, told, None),
+        Err(cause) => refuse(cause),
+    }
 }
 
 /// Lives a child's life, and ends.
@@ -191,11 +239,12 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
     signal::set_thread_name(&told.name);
     current::be_child(&told.name, parent, told.parent);
     // On this thread, which has asked to die with the parent.
-    if told.outlives && signal::stay_behind().is_err() {
+    let is_guardian = told.kind == ChildKind::Guardian;
+    if is_guardian && signal::stay_behind().is_err() {
         signal::exit_now(1);
     }
     #[cfg(all(feature = "auto", target_env = "gnu"))]
-    if let Some(start) = start.filter(|_| !told.outlives) {
+    if let Some(start) = start.filter(|_| !is_guardian) {
         // Registries that other crates fill before `main` would be incomplete otherwise.
         IN_CONSTRUCTORS.store(true, Relaxed);
         executable::run_constructors_after(auto::CONSTRUCTOR, start);
@@ -211,15 +260,16 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
             signal::exit_now(1)
         }
     };
+    if told.kind == ChildKind::Template {
+        // Its copies have the threads that it must not have.
+        heap::open_without_threads();
+        fault::watch(crash);
+        let attached = receive_attached(&control, told.attached);
+        end(panic::contain(|| role(ChildContext { control, setup: told.setup, fds, attached })))
+    }
     coverage::write_on_termination();
     let lifeline = Arc::clone(control.socket());
-    let attached = match control.receive_attached(0, told.attached, true) {
-        Ok(attached) => attached,
-        Err(error) => {
-            let _ = control.send(&Reply::Refused(format!("its attached descriptors: {error}")), &[]);
-            signal::exit_now(1)
-        }
-    };
+    let attached = receive_attached(&control, told.attached);
     let context = ChildContext { control: control.clone(), setup: told.setup, fds, attached };
     let number = Arc::new(AtomicI32::new(0));
     let own_number = Arc::clone(&number);
@@ -227,12 +277,7 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
         own_number.store(thread::own_number(), Relaxed);
         fault::watch(crash);
         // A panic of user code that nobody has foreseen must not leave a process without its thread.
-        let code = panic::contain(|| role(context)).unwrap_or(PANICKED);
-        children::settle();
-        signal::flush_standard_streams();
-        coverage::write();
-        descendants::end_own();
-        signal::exit_now(code)
+        end(panic::contain(|| role(context)))
     });
     if let Err(error) = started {
         let _ = control.send(&Reply::Refused(format!("no thread could be started for user code: {error}")), &[]);
@@ -243,7 +288,7 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
     // This thread stays to the end: it notices when the parent is gone without having been killed (its socket closes
     // then), and it is the thread whose life stands for the life of the process.
     loop {
-        if told.outlives {
+        if is_guardian {
             std::thread::park();
             continue;
         }
@@ -278,4 +323,21 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
             Err(_) => {}
         }
     }
+}
+
+/// Receives the attached descriptors of the setup.
+fn receive_attached(control: &Control, count: usize) -> Vec<Arc<AttachedFds>> {
+    control.receive_attached(0, count, true).unwrap_or_else(|error| {
+        let _ = control.send(&Reply::Refused(format!("its attached descriptors: {error}")), &[]);
+        signal::exit_now(1)
+    })
+}
+
+/// Ends a child that has done what it is for: with this code, or without one since it has panicked.
+fn end(code: Option<i32>) -> ! {
+    children::settle();
+    signal::flush_standard_streams();
+    coverage::write();
+    descendants::end_own();
+    signal::exit_now(code.unwrap_or(PANICKED))
 }

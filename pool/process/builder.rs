@@ -4,7 +4,7 @@ use crate::codec::{self, Packed, Payload};
 use crate::error::{Death, Error, Result};
 use crate::heap::scope::{Pins, attached_in};
 use crate::identity::{Entry, FnRef};
-use crate::ipc::control::Reply;
+use crate::ipc::control::{ChildKind, Reply};
 use crate::ipc::parcel::Parcel;
 use crate::portable::Captures;
 use crate::process::args::{Args, Task};
@@ -203,7 +203,7 @@ impl ProcessBuilder {
         let (control, socket) = control_pair().map_err(failed)?;
         let start = Start {
             host,
-            outlives: false,
+            kind: ChildKind::Ordinary,
             name: name.clone(),
             role: body::entry(),
             setup: codec::to_bytes(&setup),
@@ -257,8 +257,8 @@ impl StartWaiter {
             News::Silent => {
                 state.complaint = Some(Error::start("a process did not become ready in time and was killed"));
             }
-            // Those are for pool workers.
-            News::Replied(Reply::Initializer(_)) => {}
+            // Those are for pool workers and templates.
+            News::Replied(Reply::Initializer(_) | Reply::Threads(_)) => {}
             News::Impossible(error) => state.outcome = Some(Err(error)),
             News::Exited(Death { exit, .. }, held) => {
                 let Some(handle) = state.handle.take() else { return };

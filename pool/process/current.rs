@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::sys::child::{open_pidfd, own_pid, parent_pid};
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
+use parking_lot::RwLock;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,12 +25,13 @@ struct Role {
     path: String,
 }
 
-static CHILD: OnceLock<Child> = OnceLock::new();
+/// A copy of a process that was a child is another child; each is never forgotten.
+static CHILD: RwLock<Option<&'static Child>> = RwLock::new(None);
 static ROLE: OnceLock<Role> = OnceLock::new();
 
 /// From now on this process is a child of that one.
 pub(crate) fn be_child(name: &str, parent: i32, parent_name: String) {
-    let _ = CHILD.set(Child { name: name.to_owned(), parent, parent_name });
+    *CHILD.write() = Some(Box::leak(Box::new(Child { name: name.to_owned(), parent, parent_name })));
 }
 
 /// From now on this process is a `Process`.
@@ -39,7 +41,7 @@ pub(crate) fn be_process(daemon: bool, path: String) {
 
 /// Its name.
 pub(crate) fn name() -> &'static str {
-    CHILD.get().map_or("MainProcess", |child| &child.name)
+    CHILD.read().map_or("MainProcess", |child| &child.name)
 }
 
 /// Whether it is daemonic.
@@ -119,7 +121,7 @@ pub struct ParentProcess {
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 pub fn parent_process() -> Option<ParentProcess> {
-    CHILD.get().map(|child| ParentProcess { name: &child.parent_name, pid: child.parent })
+    CHILD.read().map(|child| ParentProcess { name: &child.parent_name, pid: child.parent })
 }
 
 impl ParentProcess {

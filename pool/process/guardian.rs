@@ -6,7 +6,7 @@
 
 use crate::heap::guardian::{self, Tree};
 use crate::identity::Entry;
-use crate::ipc::control::Reply;
+use crate::ipc::control::{ChildKind, Reply};
 use crate::process::descendants;
 use crate::process::role::{ChildContext, Host, Role};
 use crate::process::start::{News, Start, control_pair};
@@ -45,7 +45,7 @@ pub(crate) fn start() {
     let options = SpawnOptions { variables: vec![descendants::stays()], ..SpawnOptions::default() };
     let start = Start {
         host,
-        outlives: true,
+        kind: ChildKind::Guardian,
         name,
         role: entry(),
         setup,

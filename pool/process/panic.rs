@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 thread_local! {
     /// Set while this thread runs guarded user code.
@@ -24,8 +25,13 @@ pub(crate) fn guarded<R>(code: impl FnOnce() -> R) -> R {
 }
 
 /// From now on notes where guarded code panics, and its backtrace if `RUST_BACKTRACE` asks for one, and leaves it to the
-/// caller to report it.
+/// caller to report it. Done once for a process and the copies of it.
 pub(crate) fn note() {
+    static NOTED: Once = Once::new();
+    NOTED.call_once(install_hook);
+}
+
+fn install_hook() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         // In a program built with `panic = "abort"` this is the last chance to say anything.

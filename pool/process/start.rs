@@ -6,7 +6,7 @@ use crate::error::{Death, Error};
 use crate::heap::process_table::SlotId;
 use crate::heap::tree as heap;
 use crate::identity::{Entry, FnRef};
-use crate::ipc::control::{Control, HeapGrant, Hello, Instructions, Reply, VERSION};
+use crate::ipc::control::{ChildKind, Control, HeapGrant, Hello, Instructions, Reply, VERSION};
 use crate::ipc::parcel::Parcel;
 use crate::process::current;
 use crate::process::descendants::Descendants;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a child may take to say that it is ready; an initializer counts.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A child that has closed its control socket ends within this time, or not of itself.
 const DYING: Duration = Duration::from_secs(1);
@@ -45,6 +45,9 @@ pub(crate) enum News {
     /// It has ended and was reaped; nothing follows.
     Exited(Death, HeldByChild),
 }
+
+/// Hears what becomes of a child, on the reactor's thread.
+pub(crate) type Tell = Box<dyn Fn(News) + Send + Sync>;
 
 /// The slot of a child in the process table, and whatever it held when it died. Released when this is
 /// dropped, so after everything was read that the child has said.
@@ -66,14 +69,22 @@ impl Drop for HeldByChild {
     }
 }
 
+/// How a child is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By executing the program.
+    Executed,
+    /// As a copy of a template, which has done what its copies are to have done.
+    Copied,
+}
+
 /// A child about to be started.
 #[derive(Debug)]
 pub(crate) struct Start {
     /// This process can have children.
     #[expect(dead_code, reason = "a proof, not read")]
     pub(crate) host: Host,
-    /// Whether the child stays when its parent ends.
-    pub(crate) outlives: bool,
+    pub(crate) kind: ChildKind,
     pub(crate) name: String,
     pub(crate) role: &'static Entry<Role>,
     pub(crate) setup: Vec<u8>,
@@ -111,7 +122,7 @@ struct Watcher {
     /// Until it is ready the control socket belongs to the handshake, afterwards to the link.
     shaking_hands: Mutex<bool>,
     held: Mutex<HeldByChild>,
-    tell: Box<dyn Fn(News) + Send + Sync>,
+    tell: Tell,
 }
 
 impl Start {
@@ -121,43 +132,65 @@ impl Start {
     ///
     /// Nothing was started: this process has no reactor.
     pub(crate) fn start(self, tell: impl Fn(News) + Send + Sync + 'static) -> Result<(), Error> {
-        let role = match FnRef::of(self.role)? {
-            FnRef::Offset { delta, signature } => (delta, signature),
-            FnRef::Name { .. } => return Err(Error::foreign_host()),
-        };
-        reclaim::take_part();
         let reactor = reactor()?;
-        reactor.post(move || self.start_here(reactor, role, Box::new(tell)));
+        reactor.post(move || self.start_here(reactor, Box::new(tell)));
         Ok(())
     }
 
-    fn start_here(self, reactor: &'static Reactor, role: (u64, u64), tell: Box<dyn Fn(News) + Send + Sync>) {
-        // Here, and not where the child is asked for: a pool does that under its lock, and the heap is opened on this thread,
-        // which takes that lock as well.
+    /// Starts the child; on the reactor's thread.
+    pub(super) fn start_here(self, reactor: &'static Reactor, tell: Tell) {
+        let Some((prepared, socket, mut options)) = self.prepare(Way::Executed, tell) else { return };
+        // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
+        options.variables.push((VARIABLE.into(), Mark::new(prepared.nonce()).to_string().into()));
+        match Child::start("/proc/self/exe".as_ref(), socket, options) {
+            Ok(child) => prepared.greet().follow(reactor, child),
+            // The program could not be executed: there is no child.
+            Err(error) => prepared.fail(impossible(&error)),
+        }
+    }
+
+    /// Prepares all that a child is told, however it comes to be; with its end of the control socket and its options, as far as
+    /// they are for who makes it. `None` = there can be no such child, which `tell` has heard.
+    ///
+    /// Here, on the reactor's thread, and not where the child is asked for: a pool does that under its lock, and the heap is
+    /// opened on this thread, which takes that lock as well.
+    pub(super) fn prepare(mut self, way: Way, tell: Tell) -> Option<(Prepared, OwnedFd, SpawnOptions)> {
+        let role = match FnRef::of(self.role) {
+            Ok(FnRef::Offset { delta, signature }) => (delta, signature),
+            Ok(FnRef::Name { .. }) => {
+                tell(News::Impossible(Error::foreign_host()));
+                return None;
+            }
+            Err(error) => {
+                tell(News::Impossible(error));
+                return None;
+            }
+        };
+        reclaim::take_part();
         let heap = heap::for_child();
         let held = HeldByChild(heap.as_ref().ok().and_then(|it| it.own));
         // A fresh random number: a process that inherits the variable by accident does not know the message.
         let nonce = RandomState::new().build_hasher().finish();
+        self.options.variables.extend(self.descendants.map(Descendants::variable));
         let instructions = Instructions {
             name: self.name,
             parent: current::name().to_owned(),
             role,
-            outlives: self.outlives,
+            kind: self.kind,
             setup: self.setup,
             attached: self.attached.len(),
-        };
-        let impossible = |error: io::Error| {
-            // Of the program itself, whose file is open, or of its dynamic loader.
-            let hint = match error.kind() {
-                io::ErrorKind::NotFound => "; /proc must be mounted, and the libraries of this program be there",
-                _ => "",
-            };
-            News::Impossible(Error::start(format!("a process could not be started: {error}{hint}")))
+            variables: match way {
+                Way::Executed => Vec::new(),
+                Way::Copied => std::mem::take(&mut self.options.variables),
+            },
         };
         let (instructions, file) = match Parcel::pack(codec::to_bytes(&instructions)) {
             Ok(packed) => packed,
             // There is no memory or file for the instructions: there is no child.
-            Err(error) => return tell(impossible(error)),
+            Err(error) => {
+                tell(News::Impossible(impossible(&error)));
+                return None;
+            }
         };
         // Without it a crash has no backtrace.
         let crash = crash::create().ok().map(Arc::new);
@@ -169,21 +202,72 @@ impl Start {
             crash: crash.is_some(),
             instructions,
         };
-        // The executable's inode, not its path: the file may have been rebuilt or deleted meanwhile.
-        let mut options = self.options;
-        options.crash = crash.clone();
-        options.variables.push((VARIABLE.into(), Mark::new(nonce).to_string().into()));
-        let descendants = self.descendants;
-        options.variables.extend(descendants.map(Descendants::variable));
-        let child = match Child::start("/proc/self/exe".as_ref(), self.socket, options) {
-            Ok(child) => Arc::new(child),
-            // The program could not be executed: there is no child.
-            Err(error) => return tell(impossible(error)),
-        };
-        let heap = heap.as_ref().ok().map(|it| &*it.fd);
-        let fds = heap.into_iter().chain(crash.as_deref()).chain(&file).chain(self.fds.iter().map(|fd| &**fd));
-        let fds: Vec<&OwnedFd> = fds.collect();
-        let sent = self.control.send(&hello, &fds).and_then(|()| self.control.send_attached(0, &self.attached));
+        let heap = heap.ok().map(|it| it.fd);
+        let fds = heap.into_iter().chain(crash.clone()).chain(file.map(Arc::new)).chain(self.fds).collect();
+        self.options.crash.clone_from(&crash);
+        let Start { control, attached, descendants, socket, options, .. } = self;
+        let prepared = Prepared { hello, fds, attached, crash, descendants, control, held, sent: Ok(()), tell };
+        Some((prepared, socket, options))
+    }
+}
+
+/// The error of a process that could not be made.
+fn impossible(error: &io::Error) -> Error {
+    // Of the program itself, whose file is open, or of its dynamic loader.
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => "; /proc must be mounted, and the libraries of this program be there",
+        _ => "",
+    };
+    Error::start(format!("a process could not be started: {error}{hint}"))
+}
+
+/// A child of which all is ready but the process.
+pub(super) struct Prepared {
+    hello: Hello,
+    fds: Vec<Arc<OwnedFd>>,
+    attached: Vec<Arc<AttachedFds>>,
+    /// Where it notes its faults.
+    crash: Option<Arc<OwnedFd>>,
+    descendants: Option<Descendants>,
+    control: Control,
+    held: HeldByChild,
+    /// Whether it could be told what it is to be.
+    sent: io::Result<()>,
+    tell: Tell,
+}
+
+impl Prepared {
+    /// The number that the child must know.
+    pub(super) fn nonce(&self) -> u64 {
+        self.hello.nonce
+    }
+
+    /// The child, which its template has made.
+    ///
+    /// # Errors
+    ///
+    /// See [`Child::adopt`].
+    pub(super) fn adopt(&self, pidfd: OwnedFd) -> io::Result<Child> {
+        Child::adopt(pidfd, self.crash.clone())
+    }
+
+    /// There will be no such child.
+    pub(super) fn fail(self, error: Error) {
+        (self.tell)(News::Impossible(error));
+    }
+
+    /// Sends the first message; the child may exist already or be about to.
+    pub(super) fn greet(mut self) -> Prepared {
+        let fds: Vec<&OwnedFd> = self.fds.iter().map(|fd| &**fd).collect();
+        let sent = self.control.send(&self.hello, &fds);
+        self.sent = sent.and_then(|()| self.control.send_attached(0, &self.attached));
+        self
+    }
+
+    /// Follows the child to its end.
+    pub(super) fn follow(self, reactor: &'static Reactor, child: Child) {
+        let Prepared { hello: _, fds: _, attached: _, crash: _, descendants, control, held, sent, tell } = self;
+        let child = Arc::new(child);
         tell(News::Started(Arc::clone(&child)));
         if let Err(error) = sent {
             // It will not become ready. If it has ended already, its own reason is the better one.
@@ -192,13 +276,8 @@ impl Start {
                 tell(News::Replied(Reply::Refused(format!("its first message could not be sent: {error}"))));
             }
         }
-        let watcher = Arc::new(Watcher {
-            child,
-            control: self.control,
-            shaking_hands: Mutex::new(true),
-            held: Mutex::new(held),
-            tell,
-        });
+        let (shaking_hands, held) = (Mutex::new(true), Mutex::new(held));
+        let watcher = Arc::new(Watcher { child, control, shaking_hands, held, tell });
         let exits = Arc::clone(&watcher);
         watcher.listen(reactor, Deadline::after(READY_WITHIN));
         reactor.watch(Arc::clone(exits.child.pidfd()), Interest::Readable, Deadline::NEVER, move |_| {

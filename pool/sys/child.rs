@@ -10,13 +10,14 @@ use crate::sys::time::Deadline;
 use crate::sys::usage;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What a child gets that its parent has otherwise.
@@ -56,6 +57,11 @@ pub(crate) struct Child {
 }
 
 impl Child {
+    fn new(pid: i32, pidfd: OwnedFd, crash: Option<Arc<OwnedFd>>, kills: Before) -> Child {
+        let (exit, death) = (Mutex::new(None), OnceLock::new());
+        let (dismissed, peak) = (AtomicBool::new(false), AtomicU64::new(0));
+        Child { pid, pidfd: Arc::new(pidfd), exit, crash, kills, peak, death, dismissed }
+    }
     /// Starts `program` with this process's arguments, `stdin` as its standard input and some more environment variables.
     ///
     /// Nothing runs between fork and exec (no `pre_exec`), so that std takes `posix_spawn(3)`: its cost does not grow
@@ -76,21 +82,36 @@ impl Child {
             None => error,
         })?;
         let pid = i32::try_from(child.id()).unwrap_or(-1);
+        known().insert(pid);
         // Foreign code that waits for all children could have reaped it by now (docs/reliability.md, "What is not covered").
         match open_pidfd(pid) {
-            Ok(pidfd) => {
-                let (exit, crash, death) = (Mutex::new(None), options.crash, OnceLock::new());
-                let (dismissed, peak) = (AtomicBool::new(false), AtomicU64::new(0));
-                Ok(Child { pid, pidfd: Arc::new(pidfd), exit, crash, kills, peak, death, dismissed })
-            }
+            Ok(pidfd) => Ok(Child::new(pid, pidfd, options.crash, kills)),
             Err(error) => {
                 // Without a pidfd it could not be watched: take it back.
                 let mut child = child;
                 let _ = child.kill();
                 let _ = child.wait();
+                known().remove(&pid);
                 Err(error)
             }
         }
+    }
+
+    /// The child that another process has made for this one (`CLONE_PARENT`), by the pidfd that it has sent.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is no pidfd, or not one of a child of this process that nobody has waited for.
+    pub(crate) fn adopt(pidfd: OwnedFd, crash: Option<Arc<OwnedFd>>) -> io::Result<Child> {
+        let kills = out_of_memory::before();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        named("waitid", rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options))?;
+        // The number is the kernel's word, and not the sender's.
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+        let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+        let pid = pid.filter(|pid| *pid > 0).ok_or(io::ErrorKind::InvalidData)?;
+        known().insert(pid);
+        Ok(Child::new(pid, pidfd, crash, kills))
     }
 
     /// Its process id.
@@ -173,7 +194,12 @@ impl Child {
     pub(crate) fn try_reap(&self) -> Option<Exit> {
         let mut ending = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
         if ending.is_none() {
+            // Locked until it is forgotten: from now on another child may get its number.
+            let mut known = known();
             *ending = self.reap();
+            if ending.is_some() {
+                known.remove(&self.pid);
+            }
         }
         *ending
     }
@@ -252,6 +278,36 @@ fn wait_with_usage(pidfd: BorrowedFd<'_>) -> Result<Option<(Exit, u64)>, Errno> 
         _ => Exit::Unknown,
     };
     Ok(Some((exit, usage::max_resident(&used))))
+}
+
+/// The children that this library knows of, and that nobody has waited for. (std's mutex: exit handlers come here.)
+static KNOWN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn known() -> MutexGuard<'static, BTreeSet<i32>> {
+    KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for children of the calling thread that have ended and that nobody knows of. To be called on the thread that starts all
+/// children of this library, and none but them: no other code's child is among those. `waitid(2)`, `__WNOTHREAD`.
+pub(crate) fn reap_unknown() {
+    const OPTIONS: i32 = libc::WEXITED | libc::WNOHANG | libc::__WNOTHREAD;
+    loop {
+        // SAFETY: all-zero bytes are a valid siginfo.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes into a variable of ours. `WNOWAIT`: it only looks.
+        let looked = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, OPTIONS | libc::WNOWAIT) };
+        // SAFETY: the kernel has filled it in for a child that has ended; or it is still zero, and then so is the number.
+        let pid = unsafe { info.si_pid() };
+        // The first one. If that is known, somebody is about to wait for it, and the others can be seen later.
+        let known = known();
+        if looked != 0 || pid == 0 || known.contains(&pid) {
+            return;
+        }
+        // SAFETY: as above. It has ended and nobody else waits for it, so that the number is still its own.
+        if unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, &raw mut info, OPTIONS) } != 0 {
+            return;
+        }
+    }
 }
 
 /// What a parent sends to its children.

@@ -1,6 +1,6 @@
 //! The environment of this process.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Takes a variable that came with `exec` out of the environment, for this process and all that it starts.
@@ -22,6 +22,14 @@ pub(crate) fn hide(name: &str) {
     // it at this moment finds the old byte or the new one, and a NUL at the end in both cases.
     let first = unsafe { AtomicU8::from_ptr(entry.cast()) };
     first.store(0, Relaxed);
+}
+
+/// Sets variables, which have such names and values as an environment can have, in a process that has one thread.
+pub(crate) fn set(variables: &[(OsString, OsString)]) {
+    for (key, value) in variables {
+        // SAFETY: there is no other thread that could read the environment: this is called by the only one of a new process.
+        unsafe { std::env::set_var(key, value) };
+    }
 }
 
 #[cfg(test)]

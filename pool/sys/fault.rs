@@ -17,7 +17,7 @@ use std::mem::offset_of;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
 /// How far below the stack of a thread a fault still means that it has overflowed.
 const GUARD: usize = 64 << 10;
@@ -40,7 +40,15 @@ struct Watch {
     file: Option<Mapping>,
 }
 
-static WATCH: OnceLock<Watch> = OnceLock::new();
+/// A copy of a process that had one gets one of its own. None is ever freed: a handler may use it.
+static WATCH: AtomicPtr<Watch> = AtomicPtr::new(std::ptr::null_mut());
+
+fn watching() -> Option<&'static Watch> {
+    // SYNC: fault watch
+    let watch = WATCH.load(Ordering::Acquire);
+    // SAFETY: it is null, or comes from a box that was leaked in `watch`, and was complete before that stored it.
+    unsafe { watch.as_ref() }
+}
 
 /// What was arranged for each signal before this library came, and what the program has arranged since.
 static EARLIER: [OnceLock<libc::sigaction>; FAULTS.len()] = [const { OnceLock::new() }; FAULTS.len()];
@@ -68,14 +76,14 @@ pub(crate) fn watch(file: Option<OwnedFd>) {
         alternate: start..start + alternate.ss_size,
         file: file.and_then(|file| crash::open(file.as_fd()).ok()),
     };
-    if WATCH.set(watch).is_ok() {
-        install(&EARLIER);
-    }
+    // SYNC: fault watch
+    WATCH.store(Box::into_raw(Box::new(watch)), Ordering::Release);
+    install(&EARLIER);
 }
 
 /// Puts the handlers before those that the program has installed since [`watch`], in its initializer say.
 pub(crate) fn watch_before_others() {
-    if WATCH.get().is_some() {
+    if watching().is_some() {
         install(&LATER);
     }
 }
@@ -111,7 +119,7 @@ enum Entry {
 }
 
 extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let Some(watch) = WATCH.get() else { return };
+    let Some(watch) = watching() else { return };
     let [pc, sp, fp, lr] = registers(context);
     let entry = enter(watch, sp as usize, context.addr());
     if let (Some(file), true) = (&watch.file, own_pid() == watch.pid) {

@@ -5,6 +5,7 @@ mod allocations;
 pub(crate) mod any;
 pub(crate) mod atomic;
 pub(crate) mod child;
+pub(crate) mod clone;
 pub(crate) mod copy;
 pub(crate) mod coverage;
 pub(crate) mod cpu;

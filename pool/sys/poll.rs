@@ -86,6 +86,12 @@ impl Waker {
     }
 }
 
+impl From<Waker> for OwnedFd {
+    fn from(waker: Waker) -> OwnedFd {
+        waker.0
+    }
+}
+
 impl std::os::fd::AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -156,6 +156,15 @@ impl Reactor {
         self.add(Watch { fd, interest, deadline, in_set: false, then: Then::Each(Box::new(then)) });
     }
 
+    /// Runs `work` on the reactor's thread when the time has passed, or at once if there is no descriptor left to wait by.
+    pub(crate) fn after(&self, time: Duration, work: impl FnOnce() + Send + 'static) {
+        match Waker::new() {
+            // Nobody wakes it.
+            Ok(waker) => self.watch(Arc::new(waker.into()), Interest::Readable, Deadline::after(time), |_| work()),
+            Err(_) => self.post(work),
+        }
+    }
+
     fn add(&self, watch: Watch) {
         self.inbox.lock().watches.push(watch);
         self.waker.wake();

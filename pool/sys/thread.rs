@@ -6,9 +6,11 @@
 
 use crate::sys::child::own_pid;
 use crate::sys::signal;
+use crate::sys::time::Deadline;
 use std::cell::Cell;
 use std::io;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 thread_local! {
     /// The signal mask of the thread that has started this one, if that was [`spawn`].
@@ -60,9 +62,53 @@ pub(crate) fn is_alive(number: i32) -> bool {
     sent == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
+/// How many threads this process has; `None` where that cannot be said. `proc(5)`: one folder for each.
+pub(crate) fn count() -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/task").ok()?.nlink().checked_sub(2)
+}
+
+/// How long [`others`] waits for threads that are about to end: whoever has joined one may still find it.
+const ENDING: Duration = Duration::from_millis(100);
+
+/// The names of the threads of this process beside the calling one, those that are about to end left out.
+///
+/// # Errors
+///
+/// `/proc` does not say.
+pub(crate) fn others() -> io::Result<Vec<String>> {
+    let (own, deadline) = (own_number().to_string(), Deadline::after(ENDING));
+    loop {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir("/proc/self/task")? {
+            let entry = entry?;
+            if entry.file_name().to_str() != Some(&own) {
+                // One that has ended meanwhile has no name any more.
+                let name = std::fs::read_to_string(entry.path().join("comm"));
+                names.extend(name.ok().map(|name| name.trim_end().to_owned()));
+            }
+        }
+        if names.is_empty() || deadline.passed() {
+            return Ok(names);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_are_counted_and_named() {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let named = Builder::new().name("counted".to_owned()).spawn(move || wait.recv()).unwrap();
+        assert!(count().unwrap() >= 2);
+        assert!(others().unwrap().iter().any(|name| name == "counted"));
+        drop(go);
+        named.join().unwrap().unwrap_err();
+        assert!(others().unwrap().iter().all(|name| name != "counted"));
+    }
 
     fn blocked() -> u64 {
         let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();

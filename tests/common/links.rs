@@ -1,21 +1,54 @@
-//! The same test over each kind of link.
+//! The same test over each kind of link, and with each start method.
 
 use super::watchdog::watchdog;
-use multiproc::{LinkKind, Pool, PoolBuilder, ThreadPool};
+use multiproc::{LinkKind, Pool, PoolBuilder, StartMethod, ThreadPool};
 
-/// The links that the tests run over. `MULTIPROC_TEST_LINK=ring` (or `channel`) picks one.
-const LINKS: [(&str, LinkKind); 2] = [("ring", LinkKind::Ring), ("channel", LinkKind::Channel)];
+/// The ways that the tests take: each link, and each start method. `MULTIPROC_TEST_LINK=ring` (or `channel`) and
+/// `MULTIPROC_TEST_START=spawn` (or `template`) pick one of each instead.
+const WAYS: [(&str, &str); 3] = [("ring", "spawn"), ("channel", "spawn"), ("ring", "template")];
 
-/// A builder for each link in turn, under a watchdog of `seconds` each.
-pub(crate) fn on_each_link(seconds: u64, test: impl Fn(&dyn Fn() -> PoolBuilder)) {
-    let wanted = std::env::var("MULTIPROC_TEST_LINK").ok();
-    let links = LINKS.iter().filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
-    for &(name, link) in links {
+/// Those of the ways that the environment allows.
+fn ways(starts: &[&'static str]) -> Vec<(String, String)> {
+    let wanted = |name: &str| std::env::var(name).ok();
+    let (link, start) = (wanted("MULTIPROC_TEST_LINK"), wanted("MULTIPROC_TEST_START"));
+    let mut ways: Vec<(String, String)> = WAYS
+        .into_iter()
+        .filter(|(_, way)| starts.contains(way))
+        .map(|(of_link, of_start)| {
+            (link.clone().unwrap_or(of_link.to_owned()), start.clone().unwrap_or(of_start.to_owned()))
+        })
+        .filter(|(_, start)| starts.contains(&start.as_str()))
+        .collect();
+    ways.sort();
+    ways.dedup();
+    ways
+}
+
+fn link_of(name: &str) -> LinkKind {
+    if name == "channel" { LinkKind::Channel } else { LinkKind::Ring }
+}
+
+fn start_of(name: &str) -> StartMethod {
+    if name == "template" { StartMethod::Template } else { StartMethod::Spawn }
+}
+
+fn on_each_way(starts: &[&'static str], seconds: u64, test: impl Fn(&dyn Fn() -> PoolBuilder)) {
+    for (link, start) in ways(starts) {
         let _watchdog = watchdog(seconds);
         // Shown if the test fails.
-        println!("link: {name}");
-        test(&|| Pool::builder().link(link));
+        println!("link: {link}, start: {start}");
+        test(&|| Pool::builder().link(link_of(&link)).start_method(start_of(&start)));
     }
+}
+
+/// A builder for each link and start method in turn, under a watchdog of `seconds` each.
+pub(crate) fn on_each_link(seconds: u64, test: impl Fn(&dyn Fn() -> PoolBuilder)) {
+    on_each_way(&["spawn", "template"], seconds, test);
+}
+
+/// Like [`on_each_link`], with workers that are started afresh alone: for what they do before their first task.
+pub(crate) fn on_each_link_spawned(seconds: u64, test: impl Fn(&dyn Fn() -> PoolBuilder)) {
+    on_each_way(&["spawn"], seconds, test);
 }
 
 /// Like [`on_each_link`], with a pool of `processes` workers.

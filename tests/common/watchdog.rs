@@ -2,12 +2,24 @@
 
 use std::io::Write as _;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Ends the watch when dropped.
 #[must_use = "the watch ends when it is dropped"]
 pub(crate) struct Watchdog {
-    _stop: Sender<()>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Watchdog {
+    /// Waits for its thread, so that nobody who counts threads afterwards finds it.
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            eprintln!("the watchdog has panicked");
+        }
+    }
 }
 
 /// Aborts this process if the result still lives after `seconds`.
@@ -16,12 +28,12 @@ pub(crate) struct Watchdog {
 pub(crate) fn watchdog(seconds: u64) -> Watchdog {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let (stop, stopped) = channel();
-    std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         if stopped.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
             // Not captured, as what `eprintln` writes would be: nobody would see it.
             let _ = writeln!(std::io::stderr(), "watchdog: {test} has not ended within {seconds} s");
             std::process::abort();
         }
     });
-    Watchdog { _stop: stop }
+    Watchdog { stop: Some(stop), thread: Some(thread) }
 }

@@ -1,7 +1,7 @@
 //! Workers that die, at every point of their lives.
 
 use super::common::journal::{self, Journal};
-use super::common::links::{on_each_link, on_each_pool};
+use super::common::links::{on_each_link, on_each_link_spawned, on_each_pool};
 use super::common::proc;
 use super::common::watchdog::watchdog;
 use multiproc::{Pool, TaskError};
@@ -115,7 +115,7 @@ fn limited(path: String) {
 
 #[test]
 fn a_pool_whose_workers_cannot_be_replaced_breaks_and_says_so() {
-    on_each_link(60, |builder| {
+    on_each_link_spawned(60, |builder| {
         let journal = Journal::new();
         let pool = builder().processes(2).initializer(limited, (journal.path(),)).build().unwrap();
         let error = pool

@@ -1,11 +1,11 @@
 //! Ends of ipc-channel in arguments, items, contexts and results.
 
 use super::common::alone::alone;
-use super::common::links::{on_each_link, on_each_pool};
+use super::common::links::{on_each_link_spawned, on_each_pool};
 use super::common::proc::{self, eventually};
 use super::common::watchdog::watchdog;
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender, IpcSharedMemory};
-use multiproc::{Ipc, Pool, Process, ThreadPool};
+use multiproc::{Ipc, Pool, Process, StartMethod, ThreadPool};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -176,7 +176,7 @@ fn a_context_goes_to_every_worker() {
 
 #[test]
 fn an_initializer_has_them_too() {
-    on_each_link(60, |builder| {
+    on_each_link_spawned(60, |builder| {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let hello = |sender: IpcSender<u32>| sender.send(std::process::id()).unwrap();
         let pool = builder().processes(2).initializer(hello, (sender,)).build().unwrap();
@@ -186,6 +186,14 @@ fn an_initializer_has_them_too() {
         expected.sort_unstable();
         assert_eq!(pids[..], expected[..]);
     });
+    let _watchdog = watchdog(60);
+    let (sender, receiver) = ipc::channel::<u32>().unwrap();
+    let hello = |sender: IpcSender<u32>| sender.send(std::process::id()).unwrap();
+    let template = Pool::builder().processes(2).start_method(StartMethod::Template).initializer(hello, (sender,));
+    let pool = template.build().unwrap();
+    let pid = receiver.recv().unwrap() as i32;
+    // The pool keeps the sender for the next template, and no worker has it.
+    assert!(!pool.worker_pids().contains(&pid) && receiver.try_recv().is_err());
 }
 
 #[test]

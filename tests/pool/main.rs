@@ -28,6 +28,7 @@ mod retries;
 mod scheduling;
 mod seats;
 mod streams;
+mod template;
 mod threads;
 mod worker_env;
 mod worker_events;

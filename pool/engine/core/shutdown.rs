@@ -69,6 +69,7 @@ impl Engine {
             return;
         }
         core.phase = Phase::Ending { halt: halt.clone(), kill_at: Deadline::after(self.grace) };
+        self.launcher.end();
         core.queue.clear_frames();
         for job in core.queue.jobs() {
             job.halt(halt.clone());
@@ -111,6 +112,11 @@ impl Engine {
             }
         }
         drop(core);
+        // A pool that was closed has not told it to yet.
+        self.launcher.end();
+        if !self.launcher.wait(deadline) {
+            return Ok(false);
+        }
         if let Some(capture) = &self.capture {
             capture.flush();
         }

@@ -36,6 +36,9 @@ pub struct PoolStats {
     pub uptime: Duration,
     /// How the processes that tasks have started are found when their worker has ended.
     pub descendants: DescendantControl,
+    /// What is not as it was asked for, although the pool works: why workers are not started by
+    /// [`StartMethod::Template`](crate::StartMethod::Template).
+    pub warnings: Vec<String>,
 }
 
 /// What one worker has done so far.
@@ -62,8 +65,7 @@ pub struct WorkerStats {
 
 impl fmt::Display for PoolStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PoolStats { workers, jobs, tasks, failed, retried, restarts, queued, running, uptime, descendants: _ } =
-            self;
+        let PoolStats { workers, jobs, tasks, failed, retried, restarts, queued, running, uptime, warnings, .. } = self;
         write!(
             f,
             "{tasks} tasks done ({failed} failed, {retried} run again), {running} running, {queued} queued; {} workers, \
@@ -71,7 +73,8 @@ impl fmt::Display for PoolStats {
             workers.len()
         )?;
         workers.iter().try_for_each(|worker| write!(f, "\n  {worker}"))?;
-        jobs.iter().try_for_each(|job| write!(f, "\n  {job}"))
+        jobs.iter().try_for_each(|job| write!(f, "\n  {job}"))?;
+        warnings.iter().try_for_each(|warning| write!(f, "\n  warning: {warning}"))
     }
 }
 
@@ -132,6 +135,7 @@ impl Engine {
         for worker in stats.workers.iter_mut().filter(|worker| worker.host.is_none()) {
             worker.memory = worker.pid.and_then(anonymous_memory);
         }
+        stats.warnings.extend(self.launcher.warning());
         stats
     }
 }
@@ -163,6 +167,7 @@ impl Core {
             workers,
             descendants,
             jobs: self.observers.ended_calls().chain(under_way.iter().map(Clock::stats)).collect(),
+            warnings: Vec::new(),
         }
     }
 }

@@ -100,6 +100,8 @@ impl Driver<'_> {
                 worker.complain(Error::start(format!("a worker could not start: {cause}")));
             }
             News::Replied(Reply::Initializer(error)) => worker.complain(Error::initializer(error)),
+            // That is for templates.
+            News::Replied(Reply::Threads(_)) => {}
             News::Silent => worker.complain(Error::start("a worker did not become ready in time and was killed")),
             News::Impossible(error) => {
                 worker.complain(error);

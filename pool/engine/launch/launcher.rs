@@ -36,6 +36,20 @@ pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// No more workers are wanted: what it keeps for them beside the workers themselves ends.
+    fn end(&self) {}
+
+    /// Waits until that has ended. Returns whether that came true before the deadline.
+    fn wait(&self, deadline: Deadline) -> bool {
+        let _ = deadline;
+        true
+    }
+
+    /// Why workers do not come to be in the way that was asked for, if so.
+    fn warning(&self) -> Option<String> {
+        None
+    }
+
     /// Whether a worker can be ended while it runs a task.
     fn can_stop_tasks(&self) -> bool {
         true

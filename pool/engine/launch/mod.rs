@@ -3,4 +3,5 @@
 pub(crate) mod body;
 pub(crate) mod launcher;
 pub(crate) mod spawn;
+pub(crate) mod template;
 pub(crate) mod threads;

@@ -9,12 +9,13 @@ use crate::engine::worker::routines::Routines;
 use crate::error::Error;
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
+use crate::ipc::control::{ChildKind, Control};
 use crate::ipc::link::{Link, LinkKind};
 use crate::ipc::{channel, ring};
 use crate::process::descendants::{DescendantControl, Descendants};
 use crate::process::role::Host;
 use crate::process::start::{Start, control_pair};
-use crate::sys::child::SpawnOptions;
+use crate::sys::child::{Output, SpawnOptions};
 use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::fmt;
@@ -91,11 +92,19 @@ impl Environment {
         }
     }
 
+    /// The variables of all workers.
+    pub(super) fn common(&self) -> &Variables {
+        &self.common
+    }
+
+    /// The variables that the worker at a place has beside those.
+    pub(super) fn own_of(&self, place: usize) -> Variables {
+        self.told.lock().get(place).cloned().unwrap_or_default()
+    }
+
     /// The variables of the worker at a place.
-    fn of(&self, place: usize) -> Variables {
-        let mut variables = self.common.clone();
-        variables.extend(self.told.lock().get(place).into_iter().flatten().cloned());
-        variables
+    pub(super) fn of(&self, place: usize) -> Variables {
+        [&*self.common, &self.own_of(place)].concat()
     }
 }
 
@@ -111,12 +120,23 @@ fn check(variables: &Variables) -> Result<(), Error> {
     Ok(())
 }
 
-impl Launcher for Spawn {
-    fn prepare(&self, workers: usize) -> Result<(), Error> {
-        self.env.prepare(workers)
-    }
+/// A worker of which all is known but how its process is made.
+pub(crate) struct Worker {
+    name: String,
+    pub(super) setup: Setup,
+    fds: Vec<Arc<OwnedFd>>,
+    socket: OwnedFd,
+    control: Control,
+    output: Option<Output>,
+}
 
-    fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error> {
+impl Spawn {
+    /// A worker for a place, and the pool's ends of it.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory, or no descriptor, for its link.
+    pub(super) fn worker(&self, place: usize) -> Result<(Worker, Launched), Error> {
         let (control, socket) = control_pair()?;
         let party = u32::try_from(place + 1).unwrap_or(u32::MAX);
         let (link, mut fds): (Box<dyn Link>, _) = match &self.bell_file {
@@ -136,21 +156,37 @@ impl Launcher for Spawn {
         let cpu = place.checked_rem(self.cpus.len()).map(|at| self.cpus[at]);
         let limits = Limits { cpu, ..self.limits };
         let setup = Setup { link: self.link, party, routines: self.routines.clone(), limits, log };
-        let start = Start {
+        Ok((Worker { name, setup, fds, socket, control, output }, Launched { link, output: captured }))
+    }
+
+    /// The start of a worker's process, with these environment variables beside those that it inherits.
+    pub(super) fn start_of(&self, worker: Worker, variables: Variables) -> Start {
+        let Worker { name, setup, fds, socket, control, output } = worker;
+        Start {
             host: self.host,
-            outlives: false,
+            kind: ChildKind::Ordinary,
             name,
             role: main_loop::entry(),
+            attached: setup.routines.attached(),
             setup: codec::to_bytes(&setup),
             fds,
-            attached: self.routines.attached(),
             socket,
             control,
-            options: SpawnOptions { variables: self.env.of(place), output, ..SpawnOptions::default() },
+            options: SpawnOptions { variables, output, ..SpawnOptions::default() },
             descendants: self.limits.descendants.then(Descendants::new),
-        };
-        start.start(move |news| tell(news.into()))?;
-        Ok(Some(Launched { link, output: captured }))
+        }
+    }
+}
+
+impl Launcher for Spawn {
+    fn prepare(&self, workers: usize) -> Result<(), Error> {
+        self.env.prepare(workers)
+    }
+
+    fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error> {
+        let (worker, launched) = self.worker(place)?;
+        self.start_of(worker, self.env.of(place)).start(move |news| tell(news.into()))?;
+        Ok(Some(launched))
     }
 
     fn descendants(&self) -> DescendantControl {

@@ -18,7 +18,7 @@ use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
 use crate::process::panic;
 use crate::process::start::{HeldByChild, control_pair};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 
 /// Starts workers as threads.
 #[derive(Debug)]
@@ -35,8 +35,7 @@ pub(crate) struct Threads {
 
 impl Launcher for Threads {
     fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error> {
-        static NOTE: Once = Once::new();
-        NOTE.call_once(panic::note);
+        panic::note();
         let (control, socket) = control_pair()?;
         let link = ring::create(control, self.limit)?;
         let [shared, tasks] = link.files();
