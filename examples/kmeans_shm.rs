@@ -53,8 +53,7 @@ fn open((points, centres): (String, String)) -> multiproc::Result<State> {
 }
 
 fn places_of(centres: &ShareableList) -> multiproc::Result<Vec<f64>> {
-    let number = |item| if let Item::Float(number) = item { number } else { f64::NAN };
-    Ok(centres.to_vec()?.into_iter().map(number).collect())
+    Ok(centres.to_vec()?.iter().filter_map(Item::as_float).collect())
 }
 
 /// The task: the sums of a block.

@@ -176,7 +176,10 @@ impl fmt::Display for QueueKind {
             QueueKind::Closed => f.write_str("the queue is closed"),
             QueueKind::Disconnected => f.write_str("no process is left at the other end"),
             QueueKind::TooLong { len, most } => write!(f, "the message has {len} bytes, and {most} were allowed"),
-            QueueKind::TooManyDone => f.write_str("task_done() called too many times"),
+            QueueKind::TooManyDone => f.write_str(
+                "task_done() called too many times: a task is done by itself when the guard that `get` has returned is dropped; \
+                 `leave_open()` of the guard leaves it to `task_done()`",
+            ),
             QueueKind::Encode { text } => write!(f, "the value could not be serialised: {text}"),
             QueueKind::Decode { text } => write!(f, "the item could not be read: {text}"),
             QueueKind::Damaged => f.write_str("what stands in the queue is no item: a process has written over it"),

@@ -226,6 +226,24 @@ impl<T: Pod + Send + Sync, S: AsRef<[T]> + ?Sized> From<&S> for Array<T> {
     }
 }
 
+/// The elements of a vector.
+///
+/// ```
+/// use multiproc::Array;
+///
+/// assert_eq!(Array::from(vec![1, 2]).len(), 2);
+/// assert_eq!(Array::from(&[1, 2]).len(), 2);
+/// ```
+///
+/// # Panics
+///
+/// See [`Array::new`].
+impl<T: Pod + Send + Sync> From<Vec<T>> for Array<T> {
+    fn from(elements: Vec<T>) -> Array<T> {
+        Array::from(&elements)
+    }
+}
+
 impl<T> Clone for Array<T> {
     fn clone(&self) -> Self {
         Array { lock: self.lock.clone(), data: self.data.clone(), len: self.len, element: PhantomData }

@@ -29,6 +29,44 @@ pub enum Item {
     Bytes(Vec<u8>),
 }
 
+impl Item {
+    /// Returns the bool, if it is one.
+    ///
+    /// ```
+    /// use multiproc::Item;
+    ///
+    /// assert_eq!(Item::from(true).as_bool(), Some(true));
+    /// assert_eq!(Item::from(7).as_int(), Some(7));
+    /// assert_eq!(Item::from(1.5).as_float(), Some(1.5));
+    /// assert_eq!(Item::from("text").as_str(), Some("text"));
+    /// assert_eq!(Item::from(b"bytes").as_bytes(), Some(&b"bytes"[..]));
+    /// assert_eq!(Item::from("text").as_int(), None);
+    /// ```
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Item::Bool(value) = self { Some(*value) } else { None }
+    }
+
+    /// Returns the integer, if it is one.
+    pub fn as_int(&self) -> Option<i64> {
+        if let Item::Int(value) = self { Some(*value) } else { None }
+    }
+
+    /// Returns the floating-point number, if it is one.
+    pub fn as_float(&self) -> Option<f64> {
+        if let Item::Float(value) = self { Some(*value) } else { None }
+    }
+
+    /// Returns the text, if it is text.
+    pub fn as_str(&self) -> Option<&str> {
+        if let Item::Str(value) = self { Some(value) } else { None }
+    }
+
+    /// Returns the bytes, if it is bytes.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        if let Item::Bytes(value) = self { Some(value) } else { None }
+    }
+}
+
 macro_rules! from {
     ($($type:ty => $variant:ident;)*) => {$(
         impl From<$type> for Item {

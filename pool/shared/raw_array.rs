@@ -267,6 +267,24 @@ impl<T: Pod + Send + Sync, S: AsRef<[T]> + ?Sized> From<&S> for RawArray<T> {
     }
 }
 
+/// The elements of a vector.
+///
+/// ```
+/// use multiproc::RawArray;
+///
+/// assert_eq!(RawArray::from(vec![1, 2]).len(), 2);
+/// assert_eq!(RawArray::from(&[1, 2]).len(), 2);
+/// ```
+///
+/// # Panics
+///
+/// See [`RawArray::new`].
+impl<T: Pod + Send + Sync> From<Vec<T>> for RawArray<T> {
+    fn from(elements: Vec<T>) -> RawArray<T> {
+        RawArray::from(&elements)
+    }
+}
+
 impl<T> Serialize for RawArray<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.block.serialize(serializer)

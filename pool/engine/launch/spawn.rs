@@ -198,6 +198,7 @@ impl Launcher for Spawn {
 pub(crate) fn no_ring(error: &io::Error) -> Error {
     let cure = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => "; `LinkKind::Channel` needs no memory files",
+        io::ErrorKind::OutOfMemory => "; the limit on address space may be too low (`ulimit -v`)",
         _ => "",
     };
     Error::start(format!("the memory of a link to a worker could not be made: {error}{cure}"))
