@@ -65,6 +65,16 @@ fn resume() {
 }
 
 #[test]
+fn inline() {
+    let out = printed_by("inline", &[]);
+    let place = |elsewhere, here| {
+        format!("{elsewhere} tasks in other processes, {here} on the thread that calls; the sum is 328350\n")
+    };
+    let [processes, threads, inline] = [place(100, 0), place(0, 0), place(0, 100)];
+    assert_eq!(out, format!("processes: {processes}threads: {threads}inline: {inline}"));
+}
+
+#[test]
 fn process() {
     let out = printed_by("process", &[]);
     let expected = "Process-1, started by MainProcess: hello, bob\nProcess-1 ended with exit code 0\n\

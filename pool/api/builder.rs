@@ -20,7 +20,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 impl Pool {
-    /// Starts a pool of `processes` workers; `None` means as many as [`cpu_count`].
+    /// Starts a pool of `processes` workers; `None` means as many as `MULTIPROC_WORKERS` in the environment says, or else
+    /// [`cpu_count`].
     ///
     /// Returns once every worker is ready.
     ///
@@ -100,7 +101,8 @@ impl Default for PoolBuilder {
 }
 
 impl<S> PoolBuilder<S> {
-    /// Sets the number of workers; `None` means as many as [`cpu_count`].
+    /// Sets the number of workers; `None`, the default, means as many as `MULTIPROC_WORKERS` in the environment says, or else
+    /// [`cpu_count`].
     pub fn processes(mut self, processes: impl Into<Option<usize>>) -> Self {
         self.options.processes = processes.into();
         self
@@ -390,6 +392,35 @@ impl<S> PoolBuilder<S> {
     /// ```
     pub fn on_worker(mut self, f: impl Fn(&WorkerEvent) + Send + Sync + 'static) -> Self {
         self.options.on_worker = Some(WorkerHook::new(f));
+        self
+    }
+
+    /// Makes a pool without workers: tasks run on the thread that waits for them, one after the other, so that a debugger or a
+    /// profiler sees them where they were called from. `MULTIPROC_INLINE=1` in the environment does that for all pools of a
+    /// program.
+    ///
+    /// ```
+    /// use std::thread::current;
+    ///
+    /// let pool = multiproc::Pool::builder().inline().build()?;
+    /// let thread = |_: u32| format!("{:?}", current().id());
+    /// let own = format!("{:?}", current().id());
+    /// assert_eq!(pool.map(thread, 0..2)?, [own.clone(), own]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// It has the same calls. Arguments and results travel as bytes all the same, and a panic is the error of its task. What
+    /// differs:
+    ///
+    /// - The number of workers, [`Pool::resize`], time limits, and what only processes can have (environment, CPUs, output,
+    ///   memory limits, the kind of link) have no effect, so that a program runs under a debugger as it is.
+    /// - [`Call::submit`](crate::Call::submit) and its kind run the tasks before they return.
+    /// - Each thread that waits for results runs the initializer and makes a state of its own. If several wait, each may
+    ///   run tasks of another one.
+    /// - A task that crashes or exits takes the program with it, and a task that waits for results of the same pool gets
+    ///   [`Error::is_broken`].
+    pub fn inline(mut self) -> Self {
+        self.options.inline = true;
         self
     }
 

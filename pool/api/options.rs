@@ -6,6 +6,7 @@ use crate::engine::core::observers::Observers;
 use crate::engine::core::scaling::check_count;
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::workforce::RecyclePolicy;
+use crate::engine::launch::inline::Inline;
 use crate::engine::launch::launcher::Launcher;
 use crate::engine::launch::spawn::{EnvEach, Environment, Spawn, Variables, no_ring};
 use crate::engine::launch::template::Templated;
@@ -33,6 +34,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+/// The variable that sets how many workers a pool has that was not told.
+const WORKERS: &str = "MULTIPROC_WORKERS";
+
+/// The variable that makes all pools run their tasks on the thread that waits for them.
+const INLINE: &str = "MULTIPROC_INLINE";
+
+/// Whether a variable has a value other than 0.
+fn is_switched_on(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// The number in a variable, if that is set.
+fn number(name: &str) -> Result<Option<usize>> {
+    let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let number = value.to_str().and_then(|text| text.trim().parse().ok());
+    number.map(Some).ok_or_else(|| Error::invalid_argument(format!("{name} must be a number, not {value:?}")))
+}
+
 /// What a pool may be told.
 #[derive(Debug)]
 pub(super) struct Options {
@@ -54,6 +73,8 @@ pub(super) struct Options {
     /// The signals by which the pool is drained.
     pub(super) drain_on: Vec<i32>,
     pub(super) on_threads: bool,
+    /// Tasks run on the thread that waits for them.
+    pub(super) inline: bool,
 }
 
 impl Default for Options {
@@ -74,6 +95,7 @@ impl Default for Options {
             on_worker: None,
             drain_on: Vec::new(),
             on_threads: false,
+            inline: false,
         }
     }
 }
@@ -141,7 +163,12 @@ impl Options {
     /// Starts the workers and waits until each is ready.
     pub(super) fn start(self) -> Result<(Arc<Engine>, Option<SignalWatch>)> {
         let host = Host::check()?;
-        let processes = self.processes.unwrap_or_else(cpu_count);
+        let inline = self.inline || is_switched_on(INLINE);
+        let processes = match self.processes {
+            _ if inline => 1,
+            Some(processes) => processes,
+            None => number(WORKERS)?.unwrap_or_else(cpu_count),
+        };
         check_count(processes)?;
         if self.name.contains('\0') {
             return Err(Error::invalid_argument("the name of a pool's workers cannot contain a NUL"));
@@ -150,7 +177,7 @@ impl Options {
             // An option was refused when it was set; the builder could not say so.
             return Err(error);
         }
-        if self.on_threads {
+        if self.on_threads && !inline {
             self.check_threads()?;
         }
         let (cpus, env, capture) = self.env.unpack()?;
@@ -164,7 +191,9 @@ impl Options {
         };
         let bell = Bell::new(Arc::new(memory), 0);
         let (name, routines, pins) = (self.name, self.routines, self.pins);
-        let launcher: Box<dyn Launcher> = if self.on_threads {
+        let launcher: Box<dyn Launcher> = if inline {
+            Box::new(Inline::new(bell.clone(), routines, self.limits.result, pins))
+        } else if self.on_threads {
             Box::new(Threads { bell: bell.clone(), name, routines, limit: self.limits.result, pins })
         } else {
             let spawn = Spawn {
@@ -194,6 +223,7 @@ impl Options {
         let engine = Arc::new(Engine {
             core: Mutex::new(core),
             bell,
+            runs_here: launcher.runs_here(),
             launcher,
             background: Condvar::new(),
             workforce: Condvar::new(),

@@ -287,6 +287,12 @@ pub(crate) trait WorkerLink: Send {
     /// The pool is gone or the link is damaged; the worker then ends.
     fn next(&mut self) -> io::Result<Incoming>;
 
+    /// As [`WorkerLink::next`] begins, for a worker that does not wait: the last frame is finished, and what was taken back is
+    /// passed over. Returns whether there is a frame then.
+    fn poll(&mut self) -> bool {
+        false
+    }
+
     /// Says that task `at` of the frame is started, and with it that all before are done.
     fn start(&mut self, at: u32);
 

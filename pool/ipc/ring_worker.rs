@@ -332,6 +332,15 @@ impl WorkerLink for RingWorker {
         }
     }
 
+    fn poll(&mut self) -> bool {
+        self.memory.head().note_progress(self.next_frame, 0);
+        if !self.pins.is_empty() {
+            self.collect();
+        }
+        // What is damaged is for `next` to say.
+        self.look() != Found::Nothing
+    }
+
     #[inline]
     fn start(&mut self, at: u32) {
         self.memory.head().note_progress(self.seq, 2 * at + 1);

@@ -47,6 +47,7 @@ macro_rules! pass_on {
 impl WorkerLink for WorkerEnd {
     pass_on! {
         fn next(&mut self) -> io::Result<Incoming>;
+        fn poll(&mut self) -> bool;
         fn start(&mut self, at: u32);
         fn value(&mut self, at: u32, head: &[u8], rest: &[u8]) -> io::Result<()>;
         fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()>;

@@ -183,3 +183,10 @@ fn all_combinations_work_on_threads() {
     all_combinations::<()>(&ThreadPool::new(2).unwrap());
     all_combinations(&Pool::builder().processes(2).state(|base: u64| vec![base], (STATE,)).build_threads().unwrap());
 }
+
+#[test]
+fn all_combinations_work_on_the_thread_that_waits() {
+    let _watchdog = watchdog(120);
+    all_combinations::<()>(&Pool::builder().inline().build().unwrap());
+    all_combinations(&Pool::builder().inline().state(|base: u64| vec![base], (STATE,)).build().unwrap());
+}

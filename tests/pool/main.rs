@@ -14,6 +14,7 @@ mod faults;
 mod forged;
 mod forks;
 mod hostile;
+mod inline;
 mod insight;
 mod ipc_channel;
 mod later;

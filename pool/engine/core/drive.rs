@@ -131,6 +131,7 @@ impl Engine {
             if !core.needs_workers() && core.workers.all_vacant() {
                 return;
             }
+            self.run_left_over(core);
             let needed = core.seat.has_news() || core.is_busy();
             if !core.seat.is_taken() && needed && core.seat.first_in_line().is_none() {
                 driver.drive(until);

@@ -12,6 +12,7 @@ pub(crate) mod workforce;
 pub(crate) mod state;
 
 pub(crate) mod driver;
+pub(crate) mod here;
 pub(crate) mod repeat;
 pub(crate) mod scaling;
 pub(crate) mod schedule;

@@ -35,6 +35,10 @@ impl Engine {
     pub(crate) fn resize(self: &Arc<Self>, workers: usize) -> Result<(), Error> {
         check_count(workers)?;
         self.check_generation()?;
+        if self.runs_here {
+            // It has one worker, whatever it was told.
+            return Ok(());
+        }
         self.launcher.prepare(workers)?;
         let mut core = self.core.lock();
         core.check_open()?;

@@ -129,8 +129,13 @@ impl Engine {
         }
         let mut core = self.core.lock();
         core.queue.line_up(Arc::clone(&job));
+        core.submitting += usize::from(self.runs_here);
         core.schedule();
         self.handed_in(&mut core);
+        drop(core);
+        if self.runs_here {
+            self.run_all_here(&job);
+        }
         Ok((job, total))
     }
 
@@ -143,6 +148,9 @@ impl Engine {
         sink: &mut dyn Sink,
         until: Deadline,
     ) -> Served {
+        if let Some(halt) = self.waits_for_itself() {
+            return Served::Halted(halt);
+        }
         let mut source = match input {
             Some((input, feed)) => Source::Fed { input, feed },
             None => Source::Submitted,
@@ -197,11 +205,15 @@ impl Engine {
         self: &Arc<Self>,
         entry: &'static Entry<Run>,
         context: Option<Arc<Packed>>,
-        options: Options,
+        mut options: Options,
         submission: Option<Submission>,
     ) -> Result<Arc<Job>, Error> {
         self.check_generation()?;
         options.check()?;
+        if self.runs_here {
+            // A program runs under a debugger as it is.
+            options.timeout = None;
+        }
         if options.timeout.is_some() && !self.launcher.can_stop_tasks() {
             return Err(Error::invalid_argument("a thread cannot be stopped: a time limit needs a pool of processes"));
         }
@@ -269,6 +281,9 @@ impl Driver<'_> {
                 // Of a call that was handed in whole some tasks may have been dropped, and have no outcome.
                 let is_whole = matches!(source, Source::Fed { .. }) || !job.is_drained();
                 return if is_whole { Served::Done } else { Served::Halted(Halt::Cancelled) };
+            }
+            if self.run_here() {
+                continue;
             }
             if until.passed() {
                 return Served::TimedOut;

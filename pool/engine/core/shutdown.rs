@@ -6,6 +6,7 @@
 
 use crate::engine::call::job::Halt;
 use crate::engine::core::driver::Driver;
+use crate::engine::core::here::LOOK;
 use crate::engine::core::state::{Core, Engine, Phase};
 use crate::engine::core::worker_slot::State;
 use crate::engine::launch::body::Body;
@@ -13,6 +14,7 @@ use crate::error::Error;
 use crate::sys::child::ChildSignal;
 use crate::sys::thread;
 use crate::sys::time::Deadline;
+use parking_lot::MutexGuard;
 use std::sync::Arc;
 
 impl Engine {
@@ -103,10 +105,18 @@ impl Engine {
             return Err(Error::still_running());
         }
         while !core.workers.all_vacant() {
+            // What is left to be done by a worker that is no thread of its own; another thread may be at it.
+            if self.runs_here && MutexGuard::unlocked(&mut core, || self.launcher.step()) {
+                continue;
+            }
+            if self.runs_here {
+                core.send_away_again();
+            }
             if deadline.passed() {
                 return Ok(false);
             }
-            match deadline.instant() {
+            let look_again = if self.runs_here { deadline.earlier(Deadline::after(LOOK)) } else { deadline };
+            match look_again.instant() {
                 Some(at) => drop(self.workforce.wait_until(&mut core, at)),
                 None => self.workforce.wait(&mut core),
             }
@@ -200,6 +210,9 @@ impl Driver<'_> {
             }
             if self.core.workers.all_ready() || self.core.workers.ready() >= enough {
                 return Ok(());
+            }
+            if self.run_here() {
+                continue;
             }
             match until.instant() {
                 // Cannot last: every child that was started becomes ready, ends, or is killed at its deadline, and each of

@@ -32,6 +32,8 @@ pub(crate) struct Engine {
     pub(crate) core: Mutex<Core>,
     pub(crate) bell: Bell,
     pub(crate) launcher: Box<dyn Launcher>,
+    /// The worker is no thread of its own, see `core/here.rs`.
+    pub(crate) runs_here: bool,
     /// The background thread waits here while others drive or there is nothing to do.
     pub(crate) background: Condvar,
     /// Whoever waits for workers to come or go waits here.
@@ -52,6 +54,8 @@ pub(crate) struct Core {
     pub(super) queue: Queue,
     pub(super) seat: Seat,
     pub(super) observers: Observers,
+    /// How many threads are about to run what they have handed in, in a pool whose worker is no thread of its own.
+    pub(super) submitting: usize,
     /// A task with a time limit was handed out, and the background thread does not know.
     pub(super) new_deadline: bool,
     /// Room for copies of small payloads.
@@ -140,6 +144,7 @@ impl Core {
             queue: Queue::new(),
             seat: Seat::new(),
             observers,
+            submitting: 0,
             new_deadline: false,
             scratch: Vec::new(),
             large_at: None,

@@ -88,6 +88,7 @@ pub(super) fn engine(answers: Vec<Answer>, progress: Progress) -> Arc<Engine> {
     Arc::new(Engine {
         core: Mutex::new(core),
         bell: Bell::new(Arc::new(memory::private(Bell::LEN).unwrap()), 0),
+        runs_here: false,
         launcher: Box::new(NoLauncher),
         background: Condvar::new(),
         workforce: Condvar::new(),

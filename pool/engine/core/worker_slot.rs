@@ -222,6 +222,9 @@ impl WorkerSlot {
     /// Tells the worker that there are no more frames; `Ok(false)` when there is no room now.
     pub(super) fn send_stop(&mut self) -> io::Result<bool> {
         let Some(link) = &mut self.link else { return Ok(true) };
+        if self.window.len() == 0 {
+            link.release_below(self.window.retire(|| link.progress().seq, link.sent()));
+        }
         let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[], &[])?;
         self.unflushed |= sent.is_some();
         if let (Some(_), Some(body)) = (sent, &self.body) {

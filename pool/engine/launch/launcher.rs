@@ -59,6 +59,22 @@ pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
     fn descendants(&self) -> DescendantControl {
         DescendantControl::Off
     }
+
+    /// Whether the worker is no thread of its own: it does something only in [`Launcher::step`].
+    fn runs_here(&self) -> bool {
+        false
+    }
+
+    /// Lets the calling thread be the worker for one step: a start, a frame, or its end. Returns whether there was anything to
+    /// do. Runs user code.
+    fn step(&self) -> bool {
+        false
+    }
+
+    /// Whether the calling thread is in a step already.
+    fn is_running_here(&self) -> bool {
+        false
+    }
 }
 
 /// Hears what becomes of a worker.

@@ -57,10 +57,16 @@ impl Keeper {
 
     /// Drops the state and runs the finalizer: what a worker does last when it leaves in order.
     pub(crate) fn finish(self, routines: &Routines) {
-        panic::discard(WHAT, self.value);
+        drop(self);
         if let Some(Err(error)) = routines.finalizer.as_ref().map(|it| it.run(Routine::proceed)) {
             panic::say(format_args!("the finalizer of a worker failed: {error}"));
         }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        panic::discard(WHAT, std::mem::replace(&mut self.value, Box::new(())));
     }
 }
 

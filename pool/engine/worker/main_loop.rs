@@ -13,7 +13,7 @@ use crate::identity::{Entry, FnRef};
 use crate::ipc::bell::Bell;
 use crate::ipc::channel_worker::ChannelWorker;
 use crate::ipc::control::Reply;
-use crate::ipc::link::{Frame, FrameKind, LinkKind, Payload, WorkerLink};
+use crate::ipc::link::{Frame, FrameKind, Incoming, LinkKind, Payload, WorkerLink};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
@@ -171,61 +171,85 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, Lo
 
 /// Takes and runs frames until there are no more.
 pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> {
-    let mut known: HashMap<u64, Known> = HashMap::new();
-    let (mut scratch, mut copy) = (Vec::new(), Vec::new());
-    let mut ended: Option<Instant> = None;
+    let mut bench = Bench::default();
     loop {
         let incoming = link.next()?;
-        let frame = incoming.frame;
-        match frame.kind {
-            FrameKind::Header => {
-                known.insert(frame.header, Known::new(&incoming.payload, incoming.attached));
-            }
-            FrameKind::Forget => {
-                known.remove(&frame.header);
-            }
+        let header = incoming.frame.header;
+        match incoming.frame.kind {
+            FrameKind::Header => bench.learn(header, &incoming.payload, incoming.attached),
+            FrameKind::Forget => bench.forget(header),
             FrameKind::Stop => return Ok(()),
-            FrameKind::Tasks => {
-                // A frame that was there already when the last one ended starts at that moment: one look at the clock less.
-                let start = ended.filter(|_| !incoming.waited).unwrap_or_else(Instant::now);
-                let mut run = || run(link, &frame, &incoming.payload, &mut known, keeper, &mut scratch, &mut copy);
-                match incoming.attached {
-                    attached if attached.is_empty() => run()?,
-                    attached => scope::with_attached(attached, run)?,
-                }
-                let end = Instant::now();
-                let nanos = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX).max(1);
-                link.finish(frame.count, nanos, end)?;
-                ended = Some(end);
-            }
+            FrameKind::Tasks => bench.run(link, incoming, keeper)?,
         }
     }
 }
 
-fn run(
-    link: &mut WorkerEnd,
-    frame: &Frame,
-    payload: &Payload,
-    known: &mut HashMap<u64, Known>,
-    keeper: &mut Keeper,
-    scratch: &mut Vec<u8>,
-    copy: &mut Vec<u8>,
-) -> io::Result<()> {
-    let text = match known.get_mut(&frame.header) {
-        Some(Known { function: Ok(entry), context }) => {
-            let entry = *entry;
-            return payload.read(copy, |input| {
-                let mut call = Invocation { frame: *frame, input, link, context, keeper, scratch };
-                guarded(|| entry.call()(&mut call))
-            });
-        }
-        Some(Known { function: Err(text), .. }) => text.clone(),
-        None => "its job header never came".to_owned(),
-    };
-    let failure = codec::to_bytes(&Failure::Decode { text });
-    for at in frame.skip..frame.count {
-        link.start(at);
-        link.failure(at, &failure)?;
+/// What a worker has at hand from frame to frame.
+#[derive(Default)]
+pub(crate) struct Bench {
+    known: HashMap<u64, Known>,
+    scratch: Vec<u8>,
+    copy: Vec<u8>,
+    /// When the last frame has ended.
+    ended: Option<Instant>,
+}
+
+impl Bench {
+    /// Reads a header of jobs.
+    pub(crate) fn learn(&mut self, header: u64, payload: &Payload, attached: Vec<Arc<AttachedFds>>) {
+        self.known.insert(header, Known::new(payload, attached));
     }
-    Ok(())
+
+    pub(crate) fn forget(&mut self, header: u64) {
+        self.known.remove(&header);
+    }
+
+    pub(crate) fn knows(&self, header: u64) -> bool {
+        self.known.contains_key(&header)
+    }
+
+    /// Runs the tasks of a frame.
+    #[inline]
+    pub(crate) fn run(&mut self, link: &mut WorkerEnd, incoming: Incoming, keeper: &mut Keeper) -> io::Result<()> {
+        let Incoming { frame, payload, attached, waited } = incoming;
+        // A frame that was there already when the last one ended starts at that moment: one look at the clock less.
+        let start = self.ended.filter(|_| !waited).unwrap_or_else(Instant::now);
+        let mut run = || self.run_tasks(link, &frame, &payload, keeper);
+        match attached {
+            attached if attached.is_empty() => run()?,
+            attached => scope::with_attached(attached, run)?,
+        }
+        let end = Instant::now();
+        let nanos = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX).max(1);
+        link.finish(frame.count, nanos, end)?;
+        self.ended = Some(end);
+        Ok(())
+    }
+
+    fn run_tasks(
+        &mut self,
+        link: &mut WorkerEnd,
+        frame: &Frame,
+        payload: &Payload,
+        keeper: &mut Keeper,
+    ) -> io::Result<()> {
+        let Bench { known, scratch, copy, .. } = self;
+        let text = match known.get_mut(&frame.header) {
+            Some(Known { function: Ok(entry), context }) => {
+                let entry = *entry;
+                return payload.read(copy, |input| {
+                    let mut call = Invocation { frame: *frame, input, link, context, keeper, scratch };
+                    guarded(|| entry.call()(&mut call))
+                });
+            }
+            Some(Known { function: Err(text), .. }) => text.clone(),
+            None => "its job header never came".to_owned(),
+        };
+        let failure = codec::to_bytes(&Failure::Decode { text });
+        for at in frame.skip..frame.count {
+            link.start(at);
+            link.failure(at, &failure)?;
+        }
+        Ok(())
+    }
 }

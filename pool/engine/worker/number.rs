@@ -43,6 +43,14 @@ pub(super) fn set_of_process(number: usize) {
     OF_PROCESS.store(number, Relaxed);
 }
 
+/// Runs `code` on this thread as the worker `number`.
+pub(crate) fn within<R>(number: usize, code: impl FnOnce() -> R) -> R {
+    let before = OF_THREAD.replace(number);
+    let result = code();
+    OF_THREAD.set(before);
+    result
+}
+
 /// Makes this thread the worker `number`.
 pub(crate) fn set_of_thread(number: usize) {
     OF_THREAD.set(number);
