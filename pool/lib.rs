@@ -33,7 +33,7 @@
 //! | [`PoolBuilder::on_worker`], [`WorkerEvent`] | what happens to the workers, as it happens |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
 //! | [`ThreadPool`] | the same calls on threads |
-//! | [`Process`], [`ProcessBuilder`], [`ProcessHandle`], [`join_all`] | processes one by one |
+//! | [`Process`], [`ProcessBuilder`], [`Stdio`], [`ProcessHandle`], [`join_all`] | processes one by one |
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
 //! | [`Lock`], [`RLock`], [`LockGuard`], [`RLockGuard`] | one process at a time |
 //! | [`RwLock`], [`RwLockReadGuard`], [`RwLockWriteGuard`] | many readers or one writer |
@@ -187,6 +187,7 @@ pub use crate::process::context::ByRef;
 pub use crate::process::current::{CurrentProcess, ParentProcess, current_process, parent_process};
 pub use crate::process::descendants::DescendantControl;
 pub use crate::process::handle::{Process, ProcessHandle};
+pub use crate::process::surroundings::Stdio;
 pub use crate::process::template::StartMethod;
 pub use crate::shared::array::{Array, ArrayGuard};
 pub use crate::shared::element::Element;

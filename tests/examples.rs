@@ -95,6 +95,11 @@ fn crash() {
 }
 
 #[test]
+fn filter() {
+    assert_eq!(printed_by("filter", &[]), "13 words, 10 different ones\n");
+}
+
+#[test]
 fn post_mortem() {
     // What a task that overflows its stack says itself.
     let said = "\nmultiproc: a task has overflowed its stack\n";

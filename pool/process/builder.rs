@@ -8,13 +8,13 @@ use crate::ipc::control::{ChildKind, Reply};
 use crate::ipc::parcel::Parcel;
 use crate::portable::Captures;
 use crate::process::args::{Args, Task};
-use crate::process::body::{self, Run, Setup, function_entry};
+use crate::process::body::{self, First, Run, Setup, function_entry, initializer_entry};
 use crate::process::handle::{Process, ProcessHandle};
-use crate::process::returns::{Fallible, Plain};
+use crate::process::returns::{Completion, Fallible, Plain};
 use crate::process::role::Host;
 use crate::process::start::{News, Start, control_pair};
+use crate::process::surroundings::Surroundings;
 use crate::process::{children, current};
-use crate::sys::child::SpawnOptions;
 use parking_lot::{Condvar, Mutex};
 use std::error::Error as StdError;
 use std::io;
@@ -42,6 +42,7 @@ impl Process<()> {
     ///
     /// - [`Error::is_start`]: it could not be started, or ended before it was ready, or this process is exiting.
     /// - [`Error::is_invalid_argument`]: the arguments could not be serialised; the name contains a NUL.
+    /// - [`Error::is_initializer`]: the function of [`ProcessBuilder::initializer`] failed.
     /// - [`Error::is_daemonic`]: this process is daemonic, and such processes are not allowed to have children.
     /// - [`Error::is_not_initialized`], [`Error::is_foreign_host`]: this program cannot be started again.
     ///
@@ -111,6 +112,15 @@ pub struct ProcessBuilder {
     name: Option<String>,
     daemon: bool,
     serves: bool,
+    initializer: Option<Result<Initializer>>,
+    pub(super) surroundings: Surroundings,
+}
+
+/// What a process calls before its function.
+#[derive(Clone, Debug)]
+struct Initializer {
+    function: &'static Entry<Run>,
+    args: Packed,
 }
 
 impl ProcessBuilder {
@@ -124,6 +134,37 @@ impl ProcessBuilder {
     /// others. A daemonic process is not allowed to have children. Default: `false`.
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
+        self
+    }
+
+    /// Sets a function that the process calls before its own, on the same thread. The function returns `()`, or a `Result`.
+    ///
+    /// ```
+    /// use multiproc::Process;
+    /// use std::sync::OnceLock;
+    ///
+    /// static NAME: OnceLock<String> = OnceLock::new();
+    ///
+    /// let set = |name: String| NAME.set(name);
+    /// let process = Process::builder().initializer(set, ("bob".to_owned(),)).spawn(|| NAME.get().cloned(), ())?;
+    /// assert_eq!(process.join()?.as_deref(), Some("bob"));
+    ///
+    /// let fail = || Err::<(), _>("no license");
+    /// let error = Process::builder().initializer(fail, ()).spawn(|| (), ()).unwrap_err();
+    /// assert!(error.is_initializer() && error.to_string().contains("no license"), "{error}");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// If it panics or returns an `Err`, [`ProcessBuilder::spawn`] gives [`Error::is_initializer`].
+    pub fn initializer<F, A>(mut self, f: F, args: A) -> Self
+    where
+        A: Args,
+        F: Task<A, Output: Completion>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        let function = initializer_entry::<F, A>();
+        self.initializer = Some(pack(&args, "initializer").map(|args| Initializer { function, args }));
         self
     }
 
@@ -175,10 +216,7 @@ impl ProcessBuilder {
     }
 
     fn start<A: Args>(self, function: &'static Entry<Run>, args: &A) -> Result<ProcessHandle> {
-        let args = codec::pack(|out| args.encode(out)).map_err(|error| {
-            Error::invalid_argument(format!("the arguments of the process could not be serialised: {}", error.0))
-        })?;
-        self.launch(function, args)
+        self.launch(function, pack(args, "process")?)
     }
 
     fn launch(self, function: &'static Entry<Run>, args: Packed) -> Result<ProcessHandle> {
@@ -191,11 +229,23 @@ impl ProcessBuilder {
             return Err(Error::invalid_argument("the name of a process cannot contain a NUL"));
         }
         let failed = |error: io::Error| Error::start(format!("a process could not be started: {error}"));
-        let Packed { bytes, pins } = args;
+        let Packed { bytes, mut pins } = args;
+        let initializer = match self.initializer.transpose()? {
+            None => None,
+            Some(Initializer { function, args }) => {
+                let sets = attached_in(&args.pins).len();
+                pins.extend(args.pins);
+                Some(First { function: FnRef::of(function)?, args: args.bytes, sets })
+            }
+        };
+        let (options, stdin, ends) = self.surroundings.open()?;
         let (args, file) = Parcel::pack(bytes).map_err(failed)?;
         let setup = Setup {
             function: FnRef::of(function)?,
             args,
+            initializer,
+            limits: self.surroundings.limits.clone(),
+            stdin: stdin.is_some(),
             daemon: self.daemon && !self.serves,
             interruptible: !self.serves,
             path: format!("{path}:"),
@@ -207,21 +257,31 @@ impl ProcessBuilder {
             name: name.clone(),
             role: body::entry(),
             setup: codec::to_bytes(&setup),
-            fds: file.into_iter().map(Arc::new).collect(),
+            fds: file.into_iter().chain(stdin).map(Arc::new).collect(),
             attached: attached_in(&pins),
             socket,
             control: control.clone(),
-            options: SpawnOptions::default(),
+            options,
             descendants: None,
         };
         let waiter = Arc::new(StartWaiter::default());
         let told = Arc::clone(&waiter);
-        let handle =
-            move |child| ProcessHandle::new(child, control.clone(), name.clone(), function.name(), self.daemon);
+        // Taken by the one handle that is made.
+        let ends = Mutex::new(ends);
+        let handle = move |child| {
+            let ends = std::mem::take(&mut *ends.lock());
+            ProcessHandle::new(child, control.clone(), name.clone(), function.name(), self.daemon, ends)
+        };
         // What the arguments refer to is kept as long as the process lives.
         start.start(move |news| told.hear(news, &handle, &pins))?;
         waiter.wait()
     }
+}
+
+fn pack<A: Args>(args: &A, what: &str) -> Result<Packed> {
+    codec::pack(|out| args.encode(out)).map_err(|error| {
+        Error::invalid_argument(format!("the arguments of the {what} could not be serialised: {}", error.0))
+    })
 }
 
 /// A process on its way into life: heard of on the reactor's thread, waited for by the one that starts it.
@@ -257,8 +317,9 @@ impl StartWaiter {
             News::Silent => {
                 state.complaint = Some(Error::start("a process did not become ready in time and was killed"));
             }
-            // Those are for pool workers and templates.
-            News::Replied(Reply::Initializer(_) | Reply::Threads(_)) => {}
+            // That is for templates.
+            News::Replied(Reply::Threads(_)) => {}
+            News::Replied(Reply::Initializer(error)) => state.complaint = Some(Error::initializer(error)),
             News::Impossible(error) => state.outcome = Some(Err(error)),
             News::Exited(Death { exit, .. }, held) => {
                 let Some(handle) = state.handle.take() else { return };

@@ -9,14 +9,16 @@ use crate::ipc::link::MOST_ATTACHED;
 use crate::ipc::parcel::Contents;
 use crate::process::body::Report;
 use crate::process::panic;
+use crate::process::surroundings::Ends;
 use crate::sys::child::{Child, ChildSignal};
 use crate::sys::time::Deadline;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, OnceLock};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// A process that runs one function, and whose result can be had.
@@ -161,6 +163,8 @@ struct Shared {
     function: &'static str,
     daemon: bool,
     received: OnceLock<Received>,
+    /// This process's ends of its standard streams, until somebody takes them.
+    ends: Mutex<Ends>,
 }
 
 /// A result that contains handles may have so many bytes, since it is copied to take these off.
@@ -223,9 +227,10 @@ impl ProcessHandle {
         name: String,
         function: &'static str,
         daemon: bool,
+        ends: Ends,
     ) -> ProcessHandle {
-        let received = OnceLock::new();
-        ProcessHandle { shared: Arc::new(Shared { child, control, name, function, daemon, received }) }
+        let (received, ends) = (OnceLock::new(), Mutex::new(ends));
+        ProcessHandle { shared: Arc::new(Shared { child, control, name, function, daemon, received, ends }) }
     }
 
     /// Takes what the process has said, which has ended.
@@ -280,6 +285,28 @@ impl ProcessHandle {
             Exit::Signal(signal) => Some(-signal),
             Exit::Unknown => None,
         }
+    }
+
+    /// Returns the pipe to the standard input of the process, once; `None` if it has none, see
+    /// [`ProcessBuilder::stdin`](crate::ProcessBuilder::stdin).
+    pub fn take_stdin(&self) -> Option<ChildStdin> {
+        self.take_end(0).map(ChildStdin::from)
+    }
+
+    /// Returns the pipe from the standard output of the process, once; `None` if it has none, see
+    /// [`ProcessBuilder::stdout`](crate::ProcessBuilder::stdout).
+    pub fn take_stdout(&self) -> Option<ChildStdout> {
+        self.take_end(1).map(ChildStdout::from)
+    }
+
+    /// Returns the pipe from the standard error output of the process, once; `None` if it has none, see
+    /// [`ProcessBuilder::stderr`](crate::ProcessBuilder::stderr).
+    pub fn take_stderr(&self) -> Option<ChildStderr> {
+        self.take_end(2).map(ChildStderr::from)
+    }
+
+    fn take_end(&self, number: usize) -> Option<OwnedFd> {
+        self.shared.ends.lock().unwrap_or_else(PoisonError::into_inner)[number].take()
     }
 
     /// Waits until the process has ended.

@@ -15,5 +15,7 @@ pub(crate) mod handle;
 pub(crate) mod panic;
 pub(crate) mod returns;
 pub(crate) mod role;
+mod settings;
 pub(crate) mod start;
+pub(crate) mod surroundings;
 pub(crate) mod template;

@@ -15,6 +15,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -25,6 +26,14 @@ use std::time::Duration;
 pub(crate) struct SpawnOptions {
     /// Environment variables, later ones before earlier ones of the same name.
     pub(crate) variables: Vec<(OsString, OsString)>,
+    /// Variables of its parent that it has not.
+    pub(crate) removed: Vec<OsString>,
+    /// Whether it has none of its parent's variables.
+    pub(crate) clear: bool,
+    /// The folder that it runs in, if not its parent's.
+    pub(crate) folder: Option<PathBuf>,
+    /// Its process group, if not its parent's; 0 is a new one.
+    pub(crate) group: Option<i32>,
     /// Where it writes; if not given, where its parent does.
     pub(crate) output: Option<Output>,
     /// Where it notes its faults, see [`crash`]; it must be handed that, too.
@@ -73,7 +82,18 @@ impl Child {
         if let Some(name) = arguments.next() {
             command.arg0(name);
         }
-        command.args(arguments).envs(options.variables).stdin(Stdio::from(stdin));
+        command.args(arguments).stdin(Stdio::from(stdin));
+        if options.clear {
+            command.env_clear();
+        }
+        options.removed.iter().for_each(|key| _ = command.env_remove(key));
+        command.envs(options.variables);
+        if let Some(folder) = options.folder {
+            command.current_dir(folder);
+        }
+        if let Some(group) = options.group {
+            command.process_group(group);
+        }
         if let Some(Output { stdout, stderr }) = options.output {
             command.stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
         }

@@ -22,16 +22,28 @@ pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
     Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }
 
-/// Lets this process, at its start, run on one CPU only: the calling thread and the main one, and threads that these start.
+/// Lets this process, at its start, run on these CPUs only: the calling thread and the main one, and threads that these start.
 /// `sched_setaffinity(2)`.
-pub(crate) fn pin(cpu: usize) -> io::Result<()> {
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
+pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
-    set.set(cpu);
+    for cpu in cpus {
+        if *cpu >= CpuSet::MAX_CPU {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        set.set(*cpu);
+    }
     rustix::thread::sched_setaffinity(None, &set)?;
     Ok(rustix::thread::sched_setaffinity(Some(rustix::process::getpid()), &set)?)
+}
+
+/// Adds to the niceness of this process, at its start: of the calling thread and the main one, and threads that these start.
+/// `setpriority(2)`.
+pub(crate) fn add_nice(more: i32) -> io::Result<()> {
+    use rustix::process::{getpid, getpriority_process, setpriority_process};
+    // The kernel takes what is beyond its range for the end of it.
+    let nice = getpriority_process(None)?.saturating_add(more);
+    setpriority_process(None, nice)?;
+    Ok(setpriority_process(Some(getpid()), nice)?)
 }
 
 /// Whether another process can run while this one spins, as far as known at the first call: [`cpu_count`] takes some

@@ -17,6 +17,16 @@ pub(crate) fn beyond_standard(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= FIRST { Ok(fd) } else { move_up(fd.as_fd()) }
 }
 
+/// A new descriptor of `/dev/null`, to read and to write.
+///
+/// # Errors
+///
+/// There is no descriptor left, or no such file.
+pub(crate) fn null() -> io::Result<OwnedFd> {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    beyond_standard(named("open(/dev/null)", rustix::fs::open(c"/dev/null", flags, 0.into()))?)
+}
+
 /// A copy of a descriptor that has no number of a standard one, and is closed when this process executes another program.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Pipes that are read without waiting.
+//! Pipes; most are read without waiting.
 
 use crate::sys::descriptor::beyond_standard;
 use crate::sys::refusal::named;
@@ -7,10 +7,15 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// A pipe: the end to read from, which never waits, and the end to write to, which does. `pipe(2)`.
-pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+/// A pipe, whose ends wait: the end to read from, and the end to write to. `pipe(2)`.
+pub(crate) fn plain() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = named("pipe2", pipe_with(PipeFlags::CLOEXEC))?;
-    let (reader, writer) = (beyond_standard(reader)?, beyond_standard(writer)?);
+    Ok((beyond_standard(reader)?, beyond_standard(writer)?))
+}
+
+/// A pipe: the end to read from, which never waits, and the end to write to, which does.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = plain()?;
     fcntl_setfl(&reader, OFlags::NONBLOCK)?;
     Ok((reader, writer))
 }

@@ -1,8 +1,10 @@
 //! What std's start-up would have done for a process that never reaches `main`, and how such a process ends.
 
 use crate::sys::refusal::named;
+use crate::sys::{descriptor, pipe};
 use rustix::process::Signal;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Asks the kernel to kill this process when the thread that started it ends.
 ///
@@ -23,7 +25,7 @@ pub(crate) fn stay_behind() -> io::Result<()> {
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     // Whoever reads what the program writes must see its end.
-    let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, 0.into())?;
+    let null = descriptor::null()?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     let open = std::fs::read_dir("/proc/self/fd")?;
@@ -145,10 +147,13 @@ pub(crate) fn open_standard_descriptors() {
 
 /// Puts /dev/null in the place of standard input; or, where there is none, a pipe that nobody writes to.
 pub(crate) fn close_standard_input() -> io::Result<()> {
-    let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, 0.into());
-    let nothing = null.or_else(|_| rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map(|(reader, _)| reader));
-    let nothing = named("pipe2", nothing)?;
-    named("dup2", rustix::stdio::dup2_stdin(&nothing))
+    let nothing = descriptor::null().or_else(|_| pipe::plain().map(|(reader, _)| reader))?;
+    set_standard_input(nothing.as_fd())
+}
+
+/// Makes a copy of a descriptor the standard input of this process.
+pub(crate) fn set_standard_input(fd: BorrowedFd<'_>) -> io::Result<()> {
+    named("dup2", rustix::stdio::dup2_stdin(fd))
 }
 
 /// The name that ps and top show for the calling thread, and for the process if it is the main thread (15 bytes).

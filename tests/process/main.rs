@@ -9,6 +9,7 @@ mod endings;
 mod leaks;
 mod names;
 mod sandbox;
+mod settings;
 mod signals;
 mod starts;
 mod values;

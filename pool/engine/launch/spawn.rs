@@ -15,6 +15,7 @@ use crate::ipc::{channel, ring};
 use crate::process::descendants::{DescendantControl, Descendants};
 use crate::process::role::Host;
 use crate::process::start::{Start, control_pair};
+use crate::process::surroundings::check_variable;
 use crate::sys::child::{Output, SpawnOptions};
 use parking_lot::Mutex;
 use std::ffi::OsString;
@@ -110,14 +111,7 @@ impl Environment {
 
 /// Refuses variables that no environment can have.
 fn check(variables: &Variables) -> Result<(), Error> {
-    let bad = |text: &OsString| text.as_encoded_bytes().contains(&0);
-    for (key, value) in variables {
-        if key.is_empty() || key.as_encoded_bytes().contains(&b'=') || bad(key) || bad(value) {
-            let text = "a name must not be empty or contain `=` or NUL, and a value must not contain NUL";
-            return Err(Error::invalid_argument(format!("invalid environment variable {key:?}: {text}")));
-        }
-    }
-    Ok(())
+    variables.iter().try_for_each(|(key, value)| check_variable(key, value))
 }
 
 /// A worker of which all is known but how its process is made.

@@ -65,7 +65,7 @@ impl Limits {
         if self.descendants {
             descendants::look_after()?;
         }
-        self.cpu.map_or(Ok(()), cpu::pin)?;
+        self.cpu.map_or(Ok(()), |cpu| cpu::pin(&[cpu]))?;
         self.memory.map_or(Ok(()), usage::limit_memory)
     }
 }
