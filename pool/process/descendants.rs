@@ -71,14 +71,14 @@ impl Descendants {
     }
 
     /// The variable that the worker is started with.
-    pub(crate) fn variable(self) -> (OsString, Option<OsString>) {
+    pub(crate) fn variable(self) -> (OsString, OsString) {
         let tag = format!("{:016x}", self.tag);
         let value = match std::env::var(VARIABLE) {
             // This process is a descendant of a worker itself: then so is the new one.
             Ok(outer) if !outer.is_empty() => format!("{outer},{tag}"),
             _ => tag,
         };
-        (VARIABLE.into(), Some(value.into()))
+        (VARIABLE.into(), value.into())
     }
 
     /// The worker has ended: kills its descendants, and then calls `then` on the reactor's thread, where this is called.
@@ -135,8 +135,8 @@ pub(crate) fn end_own() {
 }
 
 /// The variable of a process that stays when its parent ends.
-pub(crate) fn stays() -> (OsString, Option<OsString>) {
-    (VARIABLE.into(), Some(OsString::new()))
+pub(crate) fn stays() -> (OsString, OsString) {
+    (VARIABLE.into(), OsString::new())
 }
 
 /// The descendants of one worker that has ended, and what follows when they have.

@@ -5,7 +5,7 @@ use super::common::crash::{
 };
 use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use super::common::watchdog::watchdog;
-use multiproc::{Event, Pool, Process, TaskError};
+use multiproc::{Event, Pool, Process, StartMethod, TaskError};
 use std::time::Duration;
 
 /// The error of a task that has lost its worker.
@@ -30,6 +30,19 @@ fn a_bad_access_names_the_functions_that_led_there() {
         // What stands around the task is in the whole backtrace alone.
         assert!(backtrace.contains("multiproc::") && !text.contains("multiproc::"), "{text}\n{backtrace}");
         assert_eq!(pool.apply(|| 5, ()).unwrap(), 5);
+    });
+}
+
+#[test]
+fn a_copy_of_a_template_names_them_too() {
+    on_each_link(120, |builder| {
+        let pool = builder().processes(1).start_method(StartMethod::Template).build().unwrap();
+        for _ in 0..2 {
+            let error = lost(pool.apply(outer, (1,)));
+            assert!(names_in_order(&error.to_string(), &["inner", "middle", "outer"]), "{error}");
+            let error = lost(pool.apply(recurses, (1,)));
+            assert!(error.to_string().contains("; a stack overflow, in `"), "{error}");
+        }
     });
 }
 
