@@ -12,9 +12,10 @@ use crate::process::body::{self, First, Run, Setup, function_entry, initializer_
 use crate::process::handle::{Process, ProcessHandle};
 use crate::process::returns::{Completion, Fallible, Plain};
 use crate::process::role::Host;
-use crate::process::start::{News, Start, control_pair};
+use crate::process::start::{News, Start, Way, control_pair};
 use crate::process::surroundings::Surroundings;
-use crate::process::{children, current};
+use crate::process::template::StartMethod;
+use crate::process::{children, current, pristine};
 use parking_lot::{Condvar, Mutex};
 use std::error::Error as StdError;
 use std::io;
@@ -112,6 +113,7 @@ pub struct ProcessBuilder {
     name: Option<String>,
     daemon: bool,
     serves: bool,
+    start_method: StartMethod,
     initializer: Option<Result<Initializer>>,
     pub(super) surroundings: Surroundings,
 }
@@ -172,6 +174,26 @@ impl ProcessBuilder {
     /// heed SIGINT, and user code that it runs may have children.
     pub(crate) fn serves(mut self) -> Self {
         (self.daemon, self.serves) = (true, true);
+        self
+    }
+
+    /// Sets how the process comes to be. Default: [`StartMethod::Spawn`], which executes this program.
+    ///
+    /// With [`StartMethod::Template`] it is a copy of a template, a process more that this one starts with the first such
+    /// process, and that ends with this one. The template has done nothing, so that a process is as fresh as an executed one,
+    /// and there earlier. An environment from which variables are taken away, a folder and a process group it cannot be given:
+    /// that is [`Error::is_invalid_argument`].
+    ///
+    /// ```
+    /// use multiproc::{Process, StartMethod};
+    ///
+    /// let builder = || Process::builder().start_method(StartMethod::Template);
+    /// let processes = (0..8).map(|n: u64| builder().spawn(|n: u64| n * n, (n,))).collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(multiproc::join_all(processes)?, [0, 1, 4, 9, 16, 25, 36, 49]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.start_method = method;
         self
     }
 
@@ -238,6 +260,12 @@ impl ProcessBuilder {
                 Some(First { function: FnRef::of(function)?, args: args.bytes, sets })
             }
         };
+        if self.start_method != StartMethod::Spawn && self.surroundings.needs_execution() {
+            return Err(Error::invalid_argument(
+                "an environment from which variables are taken away, a folder, and a process group are given to a process when \
+                 this program is executed: start it by `StartMethod::Spawn`",
+            ));
+        }
         let (options, stdin, ends) = self.surroundings.open()?;
         let (args, file) = Parcel::pack(bytes).map_err(failed)?;
         let setup = Setup {
@@ -251,16 +279,17 @@ impl ProcessBuilder {
             path: format!("{path}:"),
         };
         let (control, socket) = control_pair().map_err(failed)?;
-        let start = Start {
+        let (own_name, ours, attached) = (name.clone(), control.clone(), attached_in(&pins));
+        let start = move |_: Way| Start {
             host,
             kind: ChildKind::Ordinary,
-            name: name.clone(),
+            name: own_name,
             role: body::entry(),
             setup: codec::to_bytes(&setup),
             fds: file.into_iter().chain(stdin).map(Arc::new).collect(),
-            attached: attached_in(&pins),
+            attached,
             socket,
-            control: control.clone(),
+            control: ours,
             options,
             descendants: None,
         };
@@ -273,7 +302,11 @@ impl ProcessBuilder {
             ProcessHandle::new(child, control.clone(), name.clone(), function.name(), self.daemon, ends)
         };
         // What the arguments refer to is kept as long as the process lives.
-        start.start(move |news| told.hear(news, &handle, &pins))?;
+        let tell = move |news| told.hear(news, &handle, &pins);
+        match self.start_method {
+            StartMethod::Spawn => start(Way::Executed).start(tell)?,
+            StartMethod::Template => pristine::template(host).start(start, tell)?,
+        }
         waiter.wait()
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod descendants;
 mod guardian;
 pub(crate) mod handle;
 pub(crate) mod panic;
+mod pristine;
 pub(crate) mod returns;
 pub(crate) mod role;
 mod settings;

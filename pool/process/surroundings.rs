@@ -134,6 +134,12 @@ from_owners!(File ChildStdin ChildStdout ChildStderr);
 pub(super) type Ends = [Option<OwnedFd>; 3];
 
 impl Surroundings {
+    /// Whether there is something that a process gets only when it is executed.
+    pub(super) fn needs_execution(&self) -> bool {
+        let takes_away = self.clear || self.variables.iter().any(|(_, value)| value.is_none());
+        takes_away || self.folder.is_some() || self.group.is_some()
+    }
+
     /// What a process is started with: the options for the system, its standard input if it is to have one, and this process's
     /// ends of its streams.
     ///

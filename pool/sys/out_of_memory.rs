@@ -5,6 +5,7 @@
 //! counter that has risen while a child lived, and that no other child explains, is what ended a child that was killed.
 
 use crate::error::Kill;
+use crate::sys::descriptor::beyond_standard;
 use crate::sys::usage;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -39,7 +40,7 @@ fn own_group() -> Arc<Group> {
         Some(group) if group.name == name => Arc::clone(group),
         _ => {
             let mut files = usage::group_files(&name, "memory.events", "memory.oom_control");
-            let file = files.find_map(|path| File::open(path).ok());
+            let file = files.find_map(|path| beyond_standard(File::open(path).ok()?.into()).ok()).map(File::from);
             let group = Arc::new(Group { name, file, explained: Mutex::new(0) });
             *own = Some(Arc::clone(&group));
             group

@@ -13,6 +13,7 @@ pub(crate) mod proc;
 pub(crate) mod python;
 pub(crate) mod seccomp;
 pub(crate) mod signals;
+pub(crate) mod starts;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod stepper;
 #[cfg(target_arch = "x86_64")]

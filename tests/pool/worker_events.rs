@@ -1,6 +1,6 @@
 //! What the program is told of its workers.
 
-use super::common::links::on_each_link;
+use super::common::links::{on_each_link, on_each_link_spawned};
 use super::common::proc::{eventually, kill};
 use super::common::watchdog::watchdog;
 use multiproc::{Pool, PoolBuilder, WorkerEvent};
@@ -110,7 +110,7 @@ fn why_a_worker_was_told_to_leave_is_told() {
 
 #[test]
 fn a_start_that_fails_is_told_with_its_reason() {
-    on_each_link(60, |builder| {
+    on_each_link_spawned(60, |builder| {
         let (builder, told) = listen(builder().processes(1).initializer(|| Err::<(), _>("no licence"), ()));
         assert!(builder.build().unwrap_err().is_initializer());
         let (before, died) = until(&told, |event| matches!(event, WorkerEvent::Died { .. } | WorkerEvent::Left { .. }));

@@ -2,6 +2,7 @@
 
 use super::common::fork::go_on_in_both;
 use super::common::proc::{self, eventually};
+use super::common::starts::starting;
 use super::common::watchdog::watchdog;
 use multiproc::{Process, ProcessHandle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,20 +13,20 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_secs(1000);
 
 fn sleeper() -> Process<()> {
-    Process::spawn(|| std::thread::sleep(LONG), ()).unwrap()
+    starting().spawn(|| std::thread::sleep(LONG), ()).unwrap()
 }
 
 #[test]
 fn every_exit_code_comes_back() {
     let _watchdog = watchdog(60);
     for code in [0, 1, 8, 77, 255] {
-        let process = Process::spawn(|code: i32| -> () { std::process::exit(code) }, (code,)).unwrap();
+        let process = starting().spawn(|code: i32| -> () { std::process::exit(code) }, (code,)).unwrap();
         process.wait();
         assert_eq!(process.exitcode(), Some(code));
         let error = process.join().unwrap_err();
         assert!(error.is_lost() && error.exit_code() == Some(code) && error.signal().is_none(), "{error}");
     }
-    let process = Process::spawn(|| 5, ()).unwrap();
+    let process = starting().spawn(|| 5, ()).unwrap();
     process.wait();
     assert_eq!(process.exitcode(), Some(0));
 }
@@ -34,9 +35,9 @@ fn every_exit_code_comes_back() {
 fn a_fork_reports_nothing() {
     let _watchdog = watchdog(60);
     // What the fork would say comes first: the original waits for its end.
-    let returns = Process::spawn(|| go_on_in_both().unwrap_or(99), ()).unwrap();
+    let returns = starting().spawn(|| go_on_in_both().unwrap_or(99), ()).unwrap();
     assert_eq!(returns.join().unwrap(), 0);
-    let panics = Process::spawn(|| go_on_in_both().unwrap(), ()).unwrap();
+    let panics = starting().spawn(|| go_on_in_both().unwrap(), ()).unwrap();
     assert_eq!(panics.join().unwrap(), 0);
 }
 
@@ -62,9 +63,9 @@ fn every_signal_is_a_negative_exit_code() {
         let error = process.join().unwrap_err();
         assert!(error.is_lost() && error.signal() == Some(signal), "{error}");
     }
-    let process = Process::spawn(|| -> () { std::process::abort() }, ()).unwrap();
+    let process = starting().spawn(|| -> () { std::process::abort() }, ()).unwrap();
     assert_eq!(process.join().unwrap_err().signal(), Some(6));
-    let process = Process::spawn(overflow, (0,)).unwrap();
+    let process = starting().spawn(overflow, (0,)).unwrap();
     let error = process.join().unwrap_err();
     assert!(error.signal() == Some(11) && error.to_string().contains("stack overflow"), "{error}");
 }
@@ -128,7 +129,7 @@ fn what_was_published_counts_even_if_the_process_dies_on_its_way_out() {
         drop(sleeper());
         5
     };
-    let process = Process::spawn(parent, ()).unwrap();
+    let process = starting().spawn(parent, ()).unwrap();
     let inner = || proc::children_of(process.pid());
     assert!(eventually(Duration::from_secs(20), || !inner().is_empty()));
     let child = inner()[0];
@@ -147,11 +148,11 @@ fn results_arrive_although_the_program_ignores_its_children() {
     if super::common::alone::is_program(NAME) {
         // The kernel reaps its children at once, and their status is lost. What they have said is not.
         assert!(proc::ignores(rustix::process::Signal::CHILD));
-        let process = Process::spawn(|| 5, ()).unwrap();
+        let process = starting().spawn(|| 5, ()).unwrap();
         process.wait();
         assert!(!process.is_alive() && process.exitcode().is_none());
         assert_eq!(process.join().unwrap(), 5);
-        let error = Process::spawn(|| -> () { std::process::abort() }, ()).unwrap().join().unwrap_err();
+        let error = starting().spawn(|| -> () { std::process::abort() }, ()).unwrap().join().unwrap_err();
         assert!(error.is_lost() && error.to_string().contains("how is unknown"), "{error}");
         return;
     }
@@ -172,7 +173,7 @@ fn standard_input_is_empty() {
         std::io::stdin().read_to_string(&mut text).unwrap();
         (text, std::fs::read_link("/proc/self/fd/0").unwrap().to_str().unwrap().to_owned())
     };
-    assert_eq!(Process::spawn(read, ()).unwrap().join().unwrap(), (String::new(), "/dev/null".to_owned()));
+    assert_eq!(starting().spawn(read, ()).unwrap().join().unwrap(), (String::new(), "/dev/null".to_owned()));
 }
 
 /// Runs this test in a program of its own; what it wrote, and what it complained of.
@@ -193,8 +194,8 @@ fn the_output_of_a_process_is_written_however_it_ends() {
                 std::process::exit(0);
             }
         };
-        Process::spawn(print, ("<returned>".to_owned(), false)).unwrap().wait();
-        return Process::spawn(print, ("<exited>".to_owned(), true)).unwrap().wait();
+        starting().spawn(print, ("<returned>".to_owned(), false)).unwrap().wait();
+        return starting().spawn(print, ("<exited>".to_owned(), true)).unwrap().wait();
     }
     let _watchdog = watchdog(60);
     let (out, _) = output_of(NAME);
@@ -206,8 +207,8 @@ fn failures_are_reported_on_stderr() {
     const NAME: &str = "endings::failures_are_reported_on_stderr";
     if super::common::alone::is_program(NAME) {
         let fail = || Err::<(), _>(std::io::Error::other("x".parse::<i32>().unwrap_err()));
-        Process::try_spawn(fail, ()).unwrap().wait();
-        Process::builder().name("panics").spawn(|| -> () { panic!("on purpose") }, ()).unwrap().wait();
+        starting().try_spawn(fail, ()).unwrap().wait();
+        starting().name("panics").spawn(|| -> () { panic!("on purpose") }, ()).unwrap().wait();
         return std::io::stdout().flush().unwrap();
     }
     let _watchdog = watchdog(60);

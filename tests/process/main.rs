@@ -12,4 +12,5 @@ mod sandbox;
 mod settings;
 mod signals;
 mod starts;
+mod template;
 mod values;

@@ -2,8 +2,9 @@
 
 use super::common::alone::alone;
 use super::common::proc;
+use super::common::starts::starting;
 use super::common::watchdog::watchdog;
-use multiproc::{Pool, Process, active_children, current_process, parent_process};
+use multiproc::{Pool, active_children, current_process, parent_process};
 use std::time::Duration;
 
 #[test]
@@ -18,11 +19,11 @@ fn names_are_numbered_as_in_python() {
     let tell = || {
         let (own, parent) = (current_process(), parent_process().unwrap());
         let inner = || (current_process().name().to_owned(), parent_process().unwrap().name().to_owned());
-        let inner = [(); 2].map(|()| Process::spawn(inner, ()).unwrap().join().unwrap());
+        let inner = [(); 2].map(|()| starting().spawn(inner, ()).unwrap().join().unwrap());
         (own.name().to_owned(), own.pid(), own.daemon(), parent.name().to_owned(), parent.pid(), inner)
     };
     for number in 1..3 {
-        let process = Process::spawn(tell, ()).unwrap();
+        let process = starting().spawn(tell, ()).unwrap();
         let name = format!("Process-{number}");
         assert_eq!(process.name(), name);
         let pid = process.pid();
@@ -31,9 +32,9 @@ fn names_are_numbered_as_in_python() {
         assert_eq!(process.join().unwrap(), expected);
     }
     // A given name counts as well.
-    let process = Process::builder().name("reader").spawn(|| current_process().name().to_owned(), ()).unwrap();
+    let process = starting().name("reader").spawn(|| current_process().name().to_owned(), ()).unwrap();
     assert_eq!(process.join().unwrap(), "reader");
-    assert_eq!(Process::spawn(|| (), ()).unwrap().name(), "Process-4");
+    assert_eq!(starting().spawn(|| (), ()).unwrap().name(), "Process-4");
 }
 
 #[test]
@@ -43,9 +44,9 @@ fn ps_and_threads_show_the_name() {
         let thread = std::thread::current().name().unwrap().to_owned();
         (thread, std::fs::read_to_string("/proc/self/comm").unwrap().trim().to_owned())
     };
-    let process = Process::builder().name("indexer").spawn(name, ()).unwrap();
+    let process = starting().name("indexer").spawn(name, ()).unwrap();
     assert_eq!(process.join().unwrap(), ("indexer".to_owned(), "indexer".to_owned()));
-    let error = Process::builder().name("a\0b").spawn(|| (), ()).unwrap_err();
+    let error = starting().name("a\0b").spawn(|| (), ()).unwrap_err();
     assert!(error.is_invalid_argument(), "{error}");
 }
 
@@ -53,11 +54,11 @@ fn ps_and_threads_show_the_name() {
 fn a_daemonic_process_has_no_children() {
     let _watchdog = watchdog(60);
     let try_both = || {
-        let process = Process::spawn(|| (), ()).map(drop).unwrap_err();
+        let process = starting().spawn(|| (), ()).map(drop).unwrap_err();
         let pool = Pool::new(1).map(drop).unwrap_err();
         (process, pool, current_process().daemon())
     };
-    let process = Process::builder().daemon(true).spawn(try_both, ()).unwrap();
+    let process = starting().daemon(true).spawn(try_both, ()).unwrap();
     assert!(process.daemon());
     let (process, pool, daemon) = process.join().unwrap();
     assert!(process.is_daemonic() && pool.is_daemonic() && daemon);
@@ -73,9 +74,9 @@ fn active_children_are_those_between_start_and_end() {
     let names = || active_children().iter().map(|it| it.name().to_owned()).collect::<Vec<_>>();
     assert!(names().is_empty());
     let sleep = || std::thread::sleep(Duration::from_secs(1000));
-    let first = Process::builder().name("first").spawn(sleep, ()).unwrap();
-    drop(Process::builder().name("detached").spawn(sleep, ()).unwrap());
-    let third = Process::builder().name("third").spawn(|| (), ()).unwrap();
+    let first = starting().name("first").spawn(sleep, ()).unwrap();
+    drop(starting().name("detached").spawn(sleep, ()).unwrap());
+    let third = starting().name("third").spawn(|| (), ()).unwrap();
     third.wait();
     assert_eq!(names(), ["first", "detached"]);
     // Its workers are the pool's own business.
@@ -103,7 +104,7 @@ fn a_child_can_watch_its_parent() {
         let over = parent.wait_timeout(Duration::from_millis(10)).unwrap();
         (parent.is_alive(), over, parent.sentinel().is_ok(), format!("{parent:?}"))
     };
-    let (alive, over, sentinel, text) = Process::spawn(watch, ()).unwrap().join().unwrap();
+    let (alive, over, sentinel, text) = starting().spawn(watch, ()).unwrap().join().unwrap();
     assert!(alive && !over && sentinel);
     assert!(text.contains("MainProcess"), "{text}");
 }
@@ -112,12 +113,12 @@ fn a_child_can_watch_its_parent() {
 fn processes_and_pools_nest() {
     let _watchdog = watchdog(60);
     let in_pool = |x: u64| {
-        let process = Process::spawn(|x: u64| x + 1, (x,)).unwrap();
+        let process = starting().spawn(|x: u64| x + 1, (x,)).unwrap();
         (process.join().unwrap(), parent_process().unwrap().name().to_owned())
     };
     let pool = Pool::new(2).unwrap();
     let results = pool.map(in_pool, 0..4).unwrap();
     assert_eq!(results, (1..5).map(|x| (x, "MainProcess".to_owned())).collect::<Vec<_>>());
     let sum = || Pool::new(2).unwrap().map(|x: u64| x * x, 0..100).unwrap().iter().sum::<u64>();
-    assert_eq!(Process::spawn(sum, ()).unwrap().join().unwrap(), 328_350);
+    assert_eq!(starting().spawn(sum, ()).unwrap().join().unwrap(), 328_350);
 }

@@ -3,8 +3,9 @@
 use super::common::alone::alone;
 use super::common::proc::{Signals, eventually, own_pid, signals_of, signals_of_thread};
 use super::common::signals::{block, ignore};
+use super::common::starts::starting;
 use super::common::watchdog::watchdog;
-use multiproc::{Pool, Process, active_children};
+use multiproc::{Pool, active_children};
 use rustix::process::Signal;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -25,7 +26,7 @@ fn children_heed_signals_that_their_parent_blocks_or_ignores() {
     let signals = [Signal::TERM, Signal::INT, Signal::USR1, Signal::CHILD];
     block(&signals);
     ignore(&signals);
-    let child = || Process::builder().daemon(true).spawn(|| std::thread::sleep(LONG), ()).unwrap();
+    let child = || starting().daemon(true).spawn(|| std::thread::sleep(LONG), ()).unwrap();
     let process = child();
     let seen = signals_of_tasks(process.pid());
     assert!(seen.blocked.is_empty() && !signals.iter().any(|it| seen.ignored.contains(it)), "{seen:?}");
@@ -148,5 +149,5 @@ fn the_thread_beside_a_task_leaves_signals_to_it() {
         signals_of_thread("thread-self").pending.contains(&Signal::TERM)
             || signals_of(own_pid()).pending.contains(&Signal::TERM)
     };
-    assert!(Process::spawn(look, ()).unwrap().join().unwrap());
+    assert!(starting().spawn(look, ()).unwrap().join().unwrap());
 }

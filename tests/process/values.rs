@@ -1,6 +1,7 @@
 //! What goes into a process and comes out of it: arguments, results, panics, errors.
 
 use super::common::alone::alone;
+use super::common::starts::starting;
 use super::common::watchdog::watchdog;
 use multiproc::{Pool, Process, RemoteError};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -25,11 +26,11 @@ fn values_of_all_sizes_travel_both_ways() {
     let order = Order { name: "outer".to_owned(), lines: vec![(1, 2.5), (3, -1.0)], note: None };
     let order = Order { note: Some(Box::new(order.clone())), ..order };
     let echo = |order: Order, twice: bool| (order, twice);
-    assert_eq!(Process::spawn(echo, (order.clone(), true)).unwrap().join().unwrap(), (order, true));
+    assert_eq!(starting().spawn(echo, (order.clone(), true)).unwrap().join().unwrap(), (order, true));
     for len in [0, 1, 16_000, 16_384, 16_385, 65_536, 70_000, 8 << 20] {
         let bytes: Vec<u8> = (0..len).map(|at| at as u8).collect();
         let text = "x".repeat(len);
-        let process = Process::spawn(|bytes: Vec<u8>, text: String| (bytes, text), (bytes.clone(), text.clone()));
+        let process = starting().spawn(|bytes: Vec<u8>, text: String| (bytes, text), (bytes.clone(), text.clone()));
         assert!(process.unwrap().join().unwrap() == (bytes, text), "{len}");
     }
 }
@@ -42,14 +43,14 @@ fn count(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8, i: u8, j: u8, k
 #[test]
 fn functions_take_up_to_twelve_arguments() {
     let _watchdog = watchdog(60);
-    assert_eq!(Process::spawn(count, (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)).unwrap().join().unwrap(), 12);
-    Process::spawn(|| (), ()).unwrap().join().unwrap();
+    assert_eq!(starting().spawn(count, (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)).unwrap().join().unwrap(), 12);
+    starting().spawn(|| (), ()).unwrap().join().unwrap();
 }
 
 #[test]
 fn a_result_can_be_had_again_and_by_many_threads() {
     let _watchdog = watchdog(60);
-    let process = Process::spawn(|| vec![7u64; 100_000], ()).unwrap();
+    let process = starting().spawn(|| vec![7u64; 100_000], ()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -75,7 +76,7 @@ fn a_panic_is_exit_code_1_and_the_error_of_join() {
         assert!(x > 0, "{x} is too small");
         x
     };
-    let process = Process::builder().name("picky").spawn(picky, (-1,)).unwrap();
+    let process = starting().name("picky").spawn(picky, (-1,)).unwrap();
     let pid = process.pid();
     process.wait();
     assert_eq!(process.exitcode(), Some(1));
@@ -87,9 +88,9 @@ fn a_panic_is_exit_code_1_and_the_error_of_join() {
     assert!(error.to_string().starts_with(&format!("process picky ({pid}) panicked at tests/process/values.rs:")));
 
     // Also when it does not fit into a message.
-    let process = Process::spawn(|| -> () { panic!("{}", "x".repeat(200_000)) }, ()).unwrap();
+    let process = starting().spawn(|| -> () { panic!("{}", "x".repeat(200_000)) }, ()).unwrap();
     assert_eq!(process.join().unwrap_err().message().unwrap().len(), 200_000);
-    let process = Process::spawn(|| -> () { std::panic::panic_any(5u8) }, ()).unwrap();
+    let process = starting().spawn(|| -> () { std::panic::panic_any(5u8) }, ()).unwrap();
     assert_eq!(process.join().unwrap_err().message(), Some("a value that is no text"));
 }
 
@@ -101,7 +102,7 @@ fn an_err_is_exit_code_1_and_keeps_its_causes() {
     }
     let _watchdog = watchdog(60);
     let read = |path: String| std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"));
-    let process = Process::try_spawn(read, ("/no such file".to_owned(),)).unwrap();
+    let process = starting().try_spawn(read, ("/no such file".to_owned(),)).unwrap();
     process.wait();
     assert_eq!(process.exitcode(), Some(1));
     let error = multiproc::Error::from(process.join().unwrap_err());
@@ -109,7 +110,7 @@ fn an_err_is_exit_code_1_and_keeps_its_causes() {
     assert!(error.to_string().ends_with("failed: /no such file: No such file or directory (os error 2)"), "{error}");
     assert!(error.source().unwrap().is::<RemoteError>());
     // Errors are plain data: a process can return one.
-    let process = Process::spawn(|| Process::spawn(|| -> () { std::process::abort() }, ())?.join_error(), ());
+    let process = starting().spawn(|| starting().spawn(|| -> () { std::process::abort() }, ())?.join_error(), ());
     let inner = process.unwrap().join().unwrap().unwrap();
     assert_eq!(inner.signal(), Some(6));
 }
@@ -164,7 +165,7 @@ fn a_value_that_does_not_travel_is_an_error() {
         return;
     }
     let _watchdog = watchdog(60);
-    let spawn = |text: &str| Process::spawn(|it: Fickle| it, (fickle(text),));
+    let spawn = |text: &str| starting().spawn(|it: Fickle| it, (fickle(text),));
     assert_eq!(spawn("fine").unwrap().join().unwrap(), fickle("fine"));
     let error = spawn("refuse to leave").unwrap_err();
     assert!(error.is_invalid_argument() && error.to_string().contains("could not be serialised"), "{error}");
@@ -230,7 +231,7 @@ fn exaggerate() -> u32 {
 #[test]
 fn a_failure_without_end_is_not_read() {
     let _watchdog = watchdog(60);
-    let error = Process::spawn(exaggerate, ()).unwrap().join().unwrap_err();
+    let error = starting().spawn(exaggerate, ()).unwrap().join().unwrap_err();
     assert!(error.is_decode() && error.to_string().contains("does not hold what is said of it"), "{error}");
 }
 
@@ -258,7 +259,7 @@ fn a_process_that_lies_gives_an_error() {
     ];
     let noise = (0..40).map(|_| (0..1 + next() % 40).map(|_| (next() % 4) as u8).collect::<Vec<u8>>());
     for what in lies.into_iter().chain(noise.collect::<Vec<_>>()) {
-        let process = Process::spawn(lie, (what.clone(),)).unwrap();
+        let process = starting().spawn(lie, (what.clone(),)).unwrap();
         match process.join() {
             // A lie that is no nonsense cannot be told from the truth: it has the form of a result.
             Ok(_) => assert!(what.len() >= 6 && what[..2] == [0, 0], "{what:?}"),
@@ -292,7 +293,7 @@ fn write_astray(times: usize) -> usize {
 #[test]
 fn stray_lines_on_the_control_socket_cost_nothing() {
     let _watchdog = watchdog(60);
-    assert_eq!(Process::spawn(write_astray, (20,)).unwrap().join().unwrap(), 20);
+    assert_eq!(starting().spawn(write_astray, (20,)).unwrap().join().unwrap(), 20);
     let pool = Pool::new(1).unwrap();
     assert_eq!(pool.apply(write_astray, (20,)).unwrap(), 20);
     // This takes a message on that socket.
@@ -302,7 +303,7 @@ fn stray_lines_on_the_control_socket_cost_nothing() {
 #[test]
 fn a_full_control_socket_hangs_nobody() {
     let _watchdog = watchdog(60);
-    let process = Process::spawn(write_astray, (1 << 20,)).unwrap();
+    let process = starting().spawn(write_astray, (1 << 20,)).unwrap();
     let error = process.join().unwrap_err();
     assert!(error.is_lost() && error.exit_code() == Some(1), "{error}");
     let pool = Pool::new(1).unwrap();
