@@ -3,7 +3,7 @@
 use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use super::common::proc::eventually;
 use super::common::signals::stop_self;
-use multiproc::{AsyncResult, Pool, RawValue};
+use multiproc::{AsyncResult, Event, Pool, RawValue};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -399,5 +399,22 @@ fn a_result_with_a_callback_may_nest_as_deep_as_any() {
         let error = pool.task(chain, (40_000,)).run().err().unwrap();
         assert!(error.task().unwrap().is_decode() || error.task().unwrap().is_encode(), "{error}");
         assert_eq!(pool.apply(sleep, (1,)).unwrap(), 1);
+    });
+}
+
+#[test]
+fn what_is_killed_before_it_has_begun_is_not_run() {
+    on_each_pool(1, 120, |pool| {
+        for round in 0..200 {
+            let gate = Event::new();
+            let doomed = pool.apply_async(|gate: Event| gate.wait(), (gate.clone(),)).unwrap();
+            for _ in 0..round * 20 {
+                std::hint::spin_loop();
+            }
+            doomed.kill();
+            assert!(doomed.get().unwrap_err().is_cancelled());
+            // Would wait behind it for ever.
+            assert_eq!(pool.apply(|| 1, ()).unwrap(), 1);
+        }
     });
 }

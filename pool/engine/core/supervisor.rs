@@ -6,7 +6,7 @@ use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
 use crate::engine::core::seat::WorkerNews;
 use crate::engine::core::state::{Core, Engine, Phase};
-use crate::engine::core::worker_slot::{Dismissal, State, WorkerSlot};
+use crate::engine::core::worker_slot::{Dismissal, State, TakenBack, WorkerSlot};
 use crate::engine::core::workforce::FAILED_STARTS;
 use crate::engine::launch::body::Obituary;
 use crate::engine::launch::launcher::{Launched, News};
@@ -66,7 +66,12 @@ impl Engine {
         if job.is_complete() {
             return;
         }
-        let windows = core.workers.iter().map(|worker| worker.window.of(job)).collect::<Vec<_>>();
+        // What no worker has begun must not be begun afterwards.
+        let claimed = |worker: &mut WorkerSlot| {
+            let frames = worker.window.of(job).into_iter();
+            frames.filter(|seq| !matches!(worker.take_back(*seq), TakenBack::Tasks(_))).collect::<Vec<_>>()
+        };
+        let windows = core.workers.iter_mut().map(claimed).collect::<Vec<_>>();
         core.give_up(job);
         for (worker, frames) in core.workers.iter_mut().zip(windows).filter(|(_, frames)| !frames.is_empty()) {
             let (Some(body), Some(link)) = (&worker.body, &worker.link) else { continue };

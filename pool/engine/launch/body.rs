@@ -127,7 +127,8 @@ pub(crate) fn kill_if_running(child: &Child, frames: &[u64], link: &dyn Link) {
     child.signal(ChildSignal::Stop);
     child.wait_for_stop();
     let Progress { seq, started, done } = link.progress();
-    // A link that carries one frame at a time tells its progress later, and leaves no doubt.
-    let running = link.depth() == 1 || frames.contains(&seq) && started > done;
+    // It may have claimed the frame, and be about to start the first task. A link that carries one frame at a time tells its
+    // progress later, and leaves no doubt.
+    let running = link.depth() == 1 || frames.contains(&seq) && (started > done || started == 0);
     child.signal(if running { ChildSignal::Kill } else { ChildSignal::Continue });
 }
