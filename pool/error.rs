@@ -16,6 +16,7 @@ mod queue;
 mod remote;
 #[cfg(feature = "remote")]
 mod remote_call;
+mod submit;
 mod task;
 
 pub use barrier::BrokenBarrierError;
@@ -41,6 +42,7 @@ pub use remote::RemoteError;
 pub use remote_call::RemoteCallError;
 #[cfg(feature = "remote")]
 pub(crate) use remote_call::RemoteCallKind;
+pub use submit::TrySubmitError;
 pub use task::TaskError;
 pub(crate) use task::TaskKind;
 
@@ -87,6 +89,7 @@ enum Kind {
     Daemonic,
     NotRunning,
     StillRunning,
+    Full,
     Terminated,
     Broken {
         cause: String,
@@ -181,6 +184,11 @@ impl Error {
     }
 
     #[cold]
+    pub(crate) fn full() -> Error {
+        Kind::Full.into()
+    }
+
+    #[cold]
     pub(crate) fn terminated() -> Error {
         Kind::Terminated.into()
     }
@@ -258,6 +266,11 @@ impl Error {
     /// Returns whether `join` was called before `close` or `terminate`.
     pub fn is_still_running(&self) -> bool {
         matches!(*self.kind, Kind::StillRunning)
+    }
+
+    /// Returns whether there was no room for the call: see [`TrySubmitError::Full`].
+    pub fn is_full(&self) -> bool {
+        matches!(*self.kind, Kind::Full)
     }
 
     /// Returns whether the pool was terminated, before the call or while it ran.
@@ -426,6 +439,7 @@ impl fmt::Display for Error {
             Kind::Daemonic => f.write_str("daemonic processes are not allowed to have children"),
             Kind::NotRunning => f.write_str("the pool is not running: it was closed"),
             Kind::StillRunning => f.write_str("the pool is still running: call `close()` or `terminate()` before `join()`"),
+            Kind::Full => f.write_str("as many calls are under way as the pool may have"),
             Kind::Terminated => f.write_str("the pool was terminated"),
             Kind::Cancelled => f.write_str("the call was cancelled"),
             Kind::Broken { cause } => write!(f, "the pool is broken: {cause}"),

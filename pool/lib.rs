@@ -23,6 +23,7 @@
 //! | [`Pool::with`], [`With`] | data that every task of a call sees |
 //! | [`PoolBuilder::state`], [`Pool::on_state`] | data of each worker that its tasks change |
 //! | [`Pool::on_each_worker`], [`EachWorker`] | a call that runs once in every worker |
+//! | [`PoolBuilder::max_pending`], [`Call::try_submit`], [`TrySubmitError`] | a bound for calls that nobody waits in |
 //! | [`Pool::drain`], [`PoolBuilder::drain_on`] | the end of a service: what runs ends, the rest is given back |
 //! | [`Pool::resize`] | more or fewer workers |
 //! | [`worker_number`], [`PoolBuilder::env_each`] | which worker this is, and an environment for each |
@@ -149,7 +150,7 @@ pub use crate::engine::watch::worker_event::WorkerEvent;
 pub use crate::engine::worker::number::worker_number;
 pub use crate::error::{
     BrokenBarrierError, CollectionError, Error, GetError, LockError, ManagerError, ProcessError, PutError, RemoteError,
-    Result, TaskError,
+    Result, TaskError, TrySubmitError,
 };
 #[cfg(feature = "remote")]
 pub use crate::error::{ConnectionError, RemoteCallError};

@@ -331,6 +331,37 @@ impl<S> PoolBuilder<S> {
         self
     }
 
+    /// Lets at most `n` calls be under way that nobody waits in: those of [`Call::submit`](crate::Call::submit) and the `_async`
+    /// methods, until they are complete. `submit` waits then until one is complete, and
+    /// [`Call::try_submit`](crate::Call::try_submit) gives the call back. So a program that makes calls faster than the workers
+    /// run them does not fill its memory.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    ///
+    /// let pool = Pool::builder().processes(2).max_pending(8).build()?;
+    /// for n in 0..100u32 {
+    ///     pool.apply_async(|n: u32| n * n, (n,))?.detach(); // Waits while 8 of them are under way.
+    /// }
+    /// pool.close();
+    /// pool.join()?;
+    /// assert_eq!(pool.stats().tasks, 100);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// A call of many items counts as one. Calls that block or iterate do not count, since they read their input only as
+    /// there is room. A callback does not wait, since calls end by what runs on its thread: its calls are made all the same.
+    /// Who waits when the pool is closed, drained or terminated gets that as the error.
+    ///
+    /// 0 is [`Error::is_invalid_argument`] of [`PoolBuilder::build`].
+    pub fn max_pending(mut self, n: usize) -> Self {
+        if n == 0 {
+            return self.refuse(Error::invalid_argument("at least 1 call must be allowed to be pending"));
+        }
+        self.options.max_pending = Some(n);
+        self
+    }
+
     /// Drains the pool when this program is sent one of `signals`, as [`Pool::drain`](crate::Pool::drain) does, without a limit
     /// of time; a second signal terminates it at once.
     ///

@@ -7,7 +7,6 @@ use crate::api::imap::Imap;
 use crate::api::pool::Pool;
 use crate::codec::Payload;
 use crate::engine::call::feed::Items;
-use crate::engine::call::gather::All;
 use crate::engine::call::job::Halt;
 use crate::engine::call::progress::{Listener, Progress};
 use crate::engine::call::results::Results;
@@ -344,7 +343,8 @@ where
     /// Hands all tasks to the pool and returns at once, with a handle to the results.
     ///
     /// This method reads and serialises all items before it returns, so that the call can go on without this thread;
-    /// use [`Call::iter`] for input that does not fit into memory.
+    /// use [`Call::iter`] for input that does not fit into memory. In a pool with
+    /// [`max_pending`](crate::PoolBuilder::max_pending) it waits for room before that; see [`Call::try_submit`].
     ///
     /// ```
     /// let pool = multiproc::Pool::new(2)?;
@@ -366,12 +366,8 @@ where
         V: Payload + Send,
         J: Returns<K::Output, Value = V>,
     {
-        let (engine, context, options) = self.described.parts::<K, V>()?;
-        let mut feed = Items::new(self.items, K::encode).resume(options.checkpoint.clone());
-        let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed)?;
-        let result = AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<V>::new())));
-        result.save_as_it_comes()?;
-        Ok(result)
+        let claim = self.described.engine().claim();
+        self.submit_with(claim)
     }
 
     /// Returns the results one by one, in the order of the items. A `for` loop over the call does the same.

@@ -40,6 +40,10 @@ impl<'p> Described<'p> {
         Described { engine, context, options: Options::default(), checkpoint: None }
     }
 
+    pub(super) fn engine(&self) -> &'p Arc<Engine> {
+        self.engine
+    }
+
     /// What the engine takes, for a call of `K` whose tasks give a `V` each.
     ///
     /// # Errors

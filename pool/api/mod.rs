@@ -14,5 +14,6 @@ mod options;
 pub(crate) mod pool;
 mod recycle;
 pub(crate) mod thread_pool;
+mod try_submit;
 pub(crate) mod with;
 mod worker_env;

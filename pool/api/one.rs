@@ -6,18 +6,14 @@ use crate::api::described::Described;
 #[cfg(doc)]
 use crate::api::pool::Pool;
 use crate::codec::Payload;
-use crate::engine::call::feed::Items;
-use crate::engine::call::gather;
-use crate::engine::call::results::Results;
 use crate::engine::call::retry::Retry;
-use crate::engine::worker::work::{Accepts, Shape, entry};
+use crate::engine::worker::work::{Accepts, Shape};
 #[cfg(doc)]
 use crate::error::TaskError;
 use crate::error::{Error, Result};
 use crate::process::returns::{Fallible, Plain, Returns};
 use std::fmt;
 use std::iter::Once;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// One call of a function, described by [`Pool::task`]. It does nothing until it is delivered, by [`One::run`] or
@@ -36,7 +32,7 @@ use std::time::Duration;
 /// ```
 #[must_use = "a call does nothing until it is delivered: by `run` or `submit`"]
 pub struct One<'p, K: Shape, J = Plain> {
-    call: Call<'p, K, Once<K::Input>, J>,
+    pub(super) call: Call<'p, K, Once<K::Input>, J>,
 }
 
 impl<'p, K: Shape> One<'p, K> {
@@ -137,10 +133,8 @@ where
         V: Payload + Send,
         J: Returns<K::Output, Value = V>,
     {
-        let (engine, context, options) = self.call.described.parts::<K, V>()?;
-        let mut feed = Items::new(self.call.items, K::encode);
-        let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed)?;
-        Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(gather::One(Results::<V>::new()))))
+        let claim = self.call.described.engine().claim();
+        self.submit_with(claim)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a pool may be told, and how it is started with that.
 
 use crate::api::affinity::CpuAffinity;
+use crate::engine::call::gate::Gate;
 use crate::engine::callbacks;
 use crate::engine::core::observers::Observers;
 use crate::engine::core::scaling::check_count;
@@ -70,6 +71,7 @@ pub(super) struct Options {
     pub(super) env: WorkerEnv,
     pub(super) trace: Option<PathBuf>,
     pub(super) on_worker: Option<WorkerHook>,
+    pub(super) max_pending: Option<usize>,
     /// The signals by which the pool is drained.
     pub(super) drain_on: Vec<i32>,
     pub(super) on_threads: bool,
@@ -93,6 +95,7 @@ impl Default for Options {
             env: WorkerEnv::default(),
             trace: None,
             on_worker: None,
+            max_pending: None,
             drain_on: Vec::new(),
             on_threads: false,
             inline: false,
@@ -228,6 +231,7 @@ impl Options {
             background: Condvar::new(),
             workforce: Condvar::new(),
             grace: self.grace,
+            gate: self.max_pending.map(|most| Arc::new(Gate::new(most))),
             capture,
             generation: fork_generation(),
         });

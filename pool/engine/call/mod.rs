@@ -3,6 +3,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod chunk;
 pub(crate) mod feed;
+pub(crate) mod gate;
 pub(crate) mod gather;
 pub(crate) mod job;
 pub(crate) mod job_stats;

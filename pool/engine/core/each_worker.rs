@@ -2,6 +2,7 @@
 
 use crate::codec::Packed;
 use crate::engine::call::feed::Feed;
+use crate::engine::call::gate::Claim;
 use crate::engine::call::job::{Delivery, Job, Options};
 use crate::engine::call::submission::{Serialised, serialise_all};
 use crate::engine::callbacks;
@@ -28,6 +29,7 @@ impl Engine {
         context: Option<Arc<Packed>>,
         options: Options,
         feed: &mut dyn Feed,
+        claim: Claim,
     ) -> Result<(Arc<Job>, Vec<usize>), Error> {
         callbacks::start()?;
         let (serialised, mut pins) = scope::collect(|| serialise_all(feed));
@@ -38,6 +40,7 @@ impl Engine {
         let pins = (!pins.is_empty()).then(|| Arc::new(pins));
         // With a submission, of which nothing is left: nobody waits in this call.
         let job = self.enter(entry, context, options, Some(submission))?;
+        claim.keep_for(&job);
         let mut core = self.core.lock();
         // None if the pool has ended since the call was entered: so has the call.
         let places = if job.halted().is_none() { core.places() } else { Vec::new() };

@@ -5,6 +5,7 @@
 use crate::codec::{Packed, Reader};
 use crate::engine::call::chunk;
 use crate::engine::call::feed::{Feed, Input};
+use crate::engine::call::gate::Claim;
 use crate::engine::call::job::{Delivery, Halt, Job, Options};
 use crate::engine::call::progress::Reporter;
 use crate::engine::call::results::{Load, Sink};
@@ -103,12 +104,14 @@ impl Engine {
         context: Option<Arc<Packed>>,
         options: Options,
         feed: &mut dyn Feed,
+        claim: Claim,
     ) -> Result<(Arc<Job>, u64), Error> {
         callbacks::start()?;
         let (serialised, pins) = scope::collect(|| serialise_all(feed));
         let Serialised { mut submission, total, failed, known } = serialised.map_err(Error::checkpoint)?;
         submission.pins = (!pins.is_empty()).then(|| Arc::new(pins));
         let job = self.enter(entry, context, options, Some(submission))?;
+        claim.keep_for(&job);
         if let Some(reporter) = &job.reporter {
             reporter.set_total(total);
             let later = Arc::clone(&job);

@@ -26,6 +26,13 @@ impl Engine {
             core.maybe_stop();
             self.background.notify_one();
         }
+        drop(core);
+        self.let_nobody_wait();
+    }
+
+    /// Those who wait for room for a call learn that the pool takes none.
+    fn let_nobody_wait(&self) {
+        self.gate.iter().for_each(|gate| gate.give_up());
     }
 
     /// Takes no more calls, cancels all tasks that have not begun, and lets the others end. Returns at once.
@@ -44,6 +51,7 @@ impl Engine {
         }
         self.hand_over(&mut core);
         self.background.notify_one();
+        self.let_nobody_wait();
     }
 
     /// Drains the pool and waits until every worker has ended; those that still live at the deadline are told to end, as by
@@ -92,6 +100,7 @@ impl Engine {
         }
         self.background.notify_one();
         self.workforce.notify_all();
+        self.let_nobody_wait();
     }
 
     /// Waits until every worker has ended. Returns whether that came true before the deadline.

@@ -2,6 +2,7 @@
 //!
 //! No user code ever runs under this lock.
 
+use crate::engine::call::gate::Gate;
 use crate::engine::call::job::Halt;
 use crate::engine::core::observers::Observers;
 use crate::engine::core::queue::Queue;
@@ -40,6 +41,8 @@ pub(crate) struct Engine {
     pub(crate) workforce: Condvar,
     /// How long a worker may take to end after SIGTERM.
     pub(crate) grace: Duration,
+    /// Bounds the calls that nobody waits in, if the pool is to.
+    pub(crate) gate: Option<Arc<Gate>>,
     /// What workers write, if the pool reads that.
     pub(crate) capture: Option<Arc<Capture>>,
     /// The fork generation of the process that made it.

@@ -1,15 +1,38 @@
 //! Calls that nobody waits in: when their tasks are handed out.
 
 use crate::engine::call::chunk;
+use crate::engine::call::gate::{Claim, Gate};
 use crate::engine::call::job::Job;
+use crate::engine::callbacks;
 use crate::engine::core::home::Home;
 use crate::engine::core::ledger::TaskRange;
-use crate::engine::core::state::Core;
+use crate::engine::core::state::{Core, Engine};
 use std::sync::Arc;
 
 /// So many calls are asked that find no room, before all behind them have to wait as well. There is room behind them as a rule
 /// only where no worker idles: then nobody loses by it, and the price of a turn does not grow with the number of calls.
 const ASKED: usize = 16;
+
+impl Engine {
+    /// Takes the right for one more call that nobody waits in; waits for it if the pool has as many as it may have.
+    pub(crate) fn claim(&self) -> Claim {
+        let Some(gate) = &self.gate else { return Claim::NONE };
+        if callbacks::is_this_thread() {
+            // It must not wait: calls end by what runs on it.
+            return gate.exceed();
+        }
+        gate.try_claim().unwrap_or_else(|| {
+            // This thread may have had the driver's seat a moment ago, and somebody has to drive for the others to end.
+            self.hand_over(&mut self.core.lock());
+            gate.claim()
+        })
+    }
+
+    /// Takes the right for one more call that nobody waits in, unless the pool has as many as it may have.
+    pub(crate) fn try_claim(&self) -> Option<Claim> {
+        self.gate.as_ref().map_or(Some(Claim::NONE), Gate::try_claim)
+    }
+}
 
 impl Core {
     /// Hands out tasks of calls that nobody waits in, one frame of each in turn. Returns whether anything

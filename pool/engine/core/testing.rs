@@ -93,6 +93,7 @@ pub(super) fn engine(answers: Vec<Answer>, progress: Progress) -> Arc<Engine> {
         background: Condvar::new(),
         workforce: Condvar::new(),
         grace: Duration::from_secs(1),
+        gate: None,
         capture: None,
         generation: fork_generation(),
     })
