@@ -30,6 +30,7 @@
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
 //! | [`PoolBuilder::end_descendants`], [`DescendantControl`] | what becomes of the programs that tasks start |
 //! | [`Call::progress`], [`Progress`] | how far a call has come; `Call::progress_bar` with the feature `indicatif` |
+//! | `PoolBuilder::sandbox`, `Sandbox`, `sandbox_posture`, `SandboxPosture` (feature `sandbox`) | workers that may not do what their user may |
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`JobStats`], [`SlowTask`] | what a pool, its workers and its calls have done so far |
 //! | [`PoolBuilder::on_worker`], [`WorkerEvent`] | what happens to the workers, as it happens |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
@@ -148,6 +149,8 @@ pub use crate::engine::core::stats::{PoolStats, WorkerStats};
 pub use crate::engine::watch::output::OutputLine;
 pub use crate::engine::watch::worker_event::WorkerEvent;
 pub use crate::engine::worker::number::worker_number;
+#[cfg(feature = "sandbox")]
+pub use crate::engine::worker::sandbox::{Enforcement, Sandbox, SandboxPosture, sandbox_posture};
 pub use crate::error::{
     BrokenBarrierError, CollectionError, Error, GetError, LockError, ManagerError, ProcessError, PutError, RemoteError,
     Result, TaskError, TrySubmitError,

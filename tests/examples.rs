@@ -99,6 +99,15 @@ fn filter() {
     assert_eq!(printed_by("filter", &[]), "13 words, 10 different ones\n");
 }
 
+#[cfg(feature = "sandbox")]
+#[test]
+fn sandbox() {
+    let out = printed_by("sandbox", &[]);
+    assert!(out.contains("\ncompute: done\nread a file: "), "{out}");
+    // Refused by the filter of system calls, which any kernel has.
+    assert!(out.contains("\nconnect: permission denied\nstart a program: permission denied\n"), "{out}");
+}
+
 #[test]
 fn post_mortem() {
     // What a task that overflows its stack says itself.

@@ -17,6 +17,8 @@ use crate::engine::watch::trace::Trace;
 use crate::engine::watch::worker_event::WorkerHook;
 use crate::engine::worker::main_loop::Limits;
 use crate::engine::worker::routines::{Routine, Routines};
+#[cfg(feature = "sandbox")]
+use crate::engine::worker::sandbox::Sandbox;
 use crate::error::{Error, Result};
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
@@ -75,6 +77,8 @@ pub(super) struct Options {
     /// The signals by which the pool is drained.
     pub(super) drain_on: Vec<i32>,
     pub(super) on_threads: bool,
+    #[cfg(feature = "sandbox")]
+    pub(super) sandbox: Option<Sandbox>,
     /// Tasks run on the thread that waits for them.
     pub(super) inline: bool,
 }
@@ -98,6 +102,8 @@ impl Default for Options {
             max_pending: None,
             drain_on: Vec::new(),
             on_threads: false,
+            #[cfg(feature = "sandbox")]
+            sandbox: None,
             inline: false,
         }
     }
@@ -156,6 +162,8 @@ impl Options {
             ("max_memory_per_child", self.recycle.memory.is_some()),
             ("memory_limit", self.limits.memory.is_some()),
             ("end_descendants", !self.limits.descendants),
+            #[cfg(feature = "sandbox")]
+            ("sandbox", self.sandbox.is_some()),
         ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
             Some((option, _)) => Err(Error::invalid_argument(format!("`{option}` needs workers that are processes"))),
@@ -182,6 +190,11 @@ impl Options {
         }
         if self.on_threads && !inline {
             self.check_threads()?;
+        }
+        // Not even if the environment asks for it: code that nobody trusts would run here.
+        #[cfg(feature = "sandbox")]
+        if inline && self.sandbox.is_some() {
+            return Err(Error::invalid_argument("tasks on the thread of their caller cannot be in a sandbox"));
         }
         let (cpus, env, capture) = self.env.unpack()?;
         let (file, memory) = match self.link {
@@ -211,6 +224,8 @@ impl Options {
                 cpus,
                 env,
                 capture: capture.clone(),
+                #[cfg(feature = "sandbox")]
+                sandbox: self.sandbox,
             };
             match self.start_method {
                 StartMethod::Spawn => Box::new(spawn),

@@ -6,6 +6,8 @@ use crate::engine::launch::spawn::EnvEach;
 use crate::engine::watch::output::{Handler, OutputLine};
 #[cfg(doc)]
 use crate::engine::worker::number::worker_number;
+#[cfg(feature = "sandbox")]
+use crate::engine::worker::sandbox::Sandbox;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::TaskError;
@@ -88,6 +90,16 @@ impl<S> PoolBuilder<S> {
             return self.refuse(Error::invalid_argument("each worker must be allowed at least 1 thread"));
         }
         self.options.env.variables.extend(THREADS.map(|key| (key.into(), n.to_string().into())));
+        self
+    }
+
+    /// Has each worker give up rights before its first task, for code that nobody trusts: see [`Sandbox`].
+    ///
+    /// If what the system can do is less than that, [`PoolBuilder::build`] gives [`Error::is_start`], unless
+    /// [`Sandbox::allow_degraded`] was said.
+    #[cfg(feature = "sandbox")]
+    pub fn sandbox(mut self, sandbox: Sandbox) -> Self {
+        self.options.sandbox = Some(sandbox);
         self
     }
 

@@ -6,6 +6,8 @@ use crate::heap::guardian::on_first_name;
 use crate::heap::tree as heap;
 use crate::identity::FnRef;
 use crate::ipc::control::{ChildKind, Control, Hello, Instructions, Reply, VERSION};
+#[cfg(feature = "sandbox")]
+use crate::process::first_thread;
 #[cfg(all(feature = "auto", target_env = "gnu"))]
 use crate::process::role::IN_CONSTRUCTORS;
 use crate::process::role::{BOOT_READY, ChildContext, Mark, Role, VARIABLE};
@@ -13,6 +15,7 @@ use crate::process::{children, current, descendants, guardian, panic};
 use crate::sync::reclaim;
 use crate::sys::descriptor::move_up;
 use crate::sys::executable::{self, StartArguments};
+#[cfg(not(feature = "sandbox"))]
 use crate::sys::poll::{self, Interest};
 use crate::sys::time::Deadline;
 use crate::sys::{child, clone, coverage, environment, fault, fence, fork, signal, socket, thread};
@@ -271,6 +274,8 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
     let lifeline = Arc::clone(control.socket());
     let attached = receive_attached(&control, told.attached);
     let context = ChildContext { control: control.clone(), setup: told.setup, fds, attached };
+    #[cfg(feature = "sandbox")]
+    first_thread::open();
     let number = Arc::new(AtomicI32::new(0));
     let own_number = Arc::clone(&number);
     let started = std::thread::Builder::new().name(told.name).stack_size(signal::stack_limit()).spawn(move || {
@@ -292,7 +297,11 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
             std::thread::park();
             continue;
         }
-        let looked = poll::wait(&[(lifeline.as_fd(), Interest::HangUp)], Deadline::after(LOOK_EACH));
+        #[cfg(feature = "sandbox")]
+        let looked = first_thread::wait(lifeline.as_fd(), Deadline::after(LOOK_EACH));
+        #[cfg(not(feature = "sandbox"))]
+        let looked = poll::wait(&[(lifeline.as_fd(), Interest::HangUp)], Deadline::after(LOOK_EACH))
+            .map(|ready| ready.first() == Some(&true));
         descendants::reap_orphans();
         // A thread that ends in order takes the process along. It does not with `SYS_exit`, or if a filter of system calls
         // kills it; then nobody would ever hear of this process again.
@@ -305,7 +314,7 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
             signal::exit_now(1);
         }
         match looked {
-            Ok(ready) if ready.first() == Some(&true) => {
+            Ok(true) => {
                 // If the parent has died, so does this process now.
                 std::thread::sleep(LAST_MOMENT);
                 if child::parent_pid() == parent {
@@ -317,7 +326,7 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
                 }
                 signal::exit_now(1)
             }
-            Ok(_) => {}
+            Ok(false) => {}
             // The system refuses to wait.
             Err(_) if child::parent_pid() != parent => signal::exit_now(1),
             Err(_) => {}

@@ -107,6 +107,17 @@ fn install(before: &[OnceLock<libc::sigaction>; FAULTS.len()]) {
     }
 }
 
+/// Notes the mappings of this process now, since later it will not be allowed to read them.
+#[cfg(feature = "sandbox")]
+pub(crate) fn note_mappings() {
+    let Some(file) = watching().and_then(|watch| watch.file.as_ref()) else { return };
+    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
+    let maps = &maps[..maps.len().min(MAPS)];
+    if file.bytes().write(MAPS_AT, maps) {
+        file.view::<Head>(0).maps_len.store(maps.len() as u64, Relaxed);
+    }
+}
+
 /// What a call of the handler is.
 #[derive(PartialEq, Eq)]
 enum Entry {
@@ -194,7 +205,11 @@ fn note(watch: &Watch, file: &Mapping, head: &Head, signal: i32, info: *mut libc
     // SAFETY: the file has a place for `STATM` bytes there.
     let statm = unsafe { start.add(offset_of!(Head, statm)) };
     copy_file(c"/proc/self/statm", statm, STATM);
-    word(&head.maps_len, copy_file(c"/proc/self/maps", maps, MAPS) as u64);
+    let len = copy_file(c"/proc/self/maps", maps, MAPS);
+    if len > 0 {
+        // Otherwise those from `note_mappings` hold.
+        word(&head.maps_len, len as u64);
+    }
     // SAFETY: the same, for `STACK` bytes.
     let stack = unsafe { start.add(STACK_AT) };
     let (from, len) = copy_stack(watch.pid, head.registers.sp.load(Relaxed) as usize, stack);

@@ -35,6 +35,8 @@ pub(crate) mod procfs;
 pub(crate) mod reactor;
 pub(crate) mod refusal;
 pub(crate) mod robust;
+#[cfg(feature = "sandbox")]
+pub(crate) mod sandbox;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod signal_watch;

@@ -74,6 +74,14 @@ impl std::fmt::Debug for Reactor {
     }
 }
 
+static REACTOR: OnceLock<Reactor> = OnceLock::new();
+
+/// The reactor, if this process has one already.
+#[cfg(feature = "sandbox")]
+pub(crate) fn started() -> Option<&'static Reactor> {
+    REACTOR.get().filter(|reactor| reactor.generation == fork_generation())
+}
+
 /// The reactor of this process, started at the first call.
 ///
 /// # Errors
@@ -81,7 +89,6 @@ impl std::fmt::Debug for Reactor {
 /// It cannot be started (no thread, no descriptor), or this process is a fork of the one that started it: a fork has
 /// no threads but the one that forked.
 pub(crate) fn reactor() -> io::Result<&'static Reactor> {
-    static REACTOR: OnceLock<Reactor> = OnceLock::new();
     static START: Mutex<()> = Mutex::new(());
     let _one_at_a_time = START.lock();
     let reactor = match REACTOR.get() {

@@ -6,6 +6,8 @@ use crate::engine::watch::logs;
 use crate::engine::watch::output::Capture;
 use crate::engine::worker::main_loop::{self, Limits, Setup};
 use crate::engine::worker::routines::Routines;
+#[cfg(feature = "sandbox")]
+use crate::engine::worker::sandbox::Sandbox;
 use crate::error::Error;
 use crate::heap::scope::Pins;
 use crate::ipc::bell::Bell;
@@ -42,6 +44,8 @@ pub(crate) struct Spawn {
     /// Workers are pinned to these CPUs, in turn.
     pub(crate) cpus: Vec<usize>,
     pub(crate) env: Environment,
+    #[cfg(feature = "sandbox")]
+    pub(crate) sandbox: Option<Sandbox>,
     pub(crate) capture: Option<Arc<Capture>>,
 }
 
@@ -149,7 +153,15 @@ impl Spawn {
         let log = logs::open(&name, &mut fds)?;
         let cpu = place.checked_rem(self.cpus.len()).map(|at| self.cpus[at]);
         let limits = Limits { cpu, ..self.limits };
-        let setup = Setup { link: self.link, party, routines: self.routines.clone(), limits, log };
+        let setup = Setup {
+            link: self.link,
+            party,
+            routines: self.routines.clone(),
+            limits,
+            log,
+            #[cfg(feature = "sandbox")]
+            sandbox: self.sandbox.clone(),
+        };
         Ok((Worker { name, setup, fds, socket, control, output }, Launched { link, output: captured }))
     }
 

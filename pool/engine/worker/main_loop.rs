@@ -6,6 +6,8 @@ use crate::engine::watch::logs::{self, Level};
 use crate::engine::worker::kept_state::Keeper;
 use crate::engine::worker::number;
 use crate::engine::worker::routines::Routines;
+#[cfg(feature = "sandbox")]
+use crate::engine::worker::sandbox::Sandbox;
 use crate::engine::worker::work::{Context, Invocation, Run};
 use crate::error::Failure;
 use crate::heap::scope;
@@ -38,6 +40,8 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     /// Its log records are wanted: the last descriptor is where they go.
     pub(crate) log: Option<Level>,
+    #[cfg(feature = "sandbox")]
+    pub(crate) sandbox: Option<Sandbox>,
 }
 
 /// What a worker may use.
@@ -116,7 +120,7 @@ impl Known {
 /// A worker's life; the result is its exit code.
 fn live(childhood: ChildContext) -> i32 {
     let control = childhood.control.clone();
-    let (mut link, routines, log) = match open_link(childhood) {
+    let (mut link, setup, log) = match open_link(childhood) {
         Ok(open) => open,
         Err(error) => {
             let _ = control.send(&Reply::Refused(format!("its link: {error}")), &[]);
@@ -124,7 +128,7 @@ fn live(childhood: ChildContext) -> i32 {
         }
     };
     panic::note();
-    let mut keeper = match Keeper::start(&routines) {
+    let mut keeper = match Keeper::start(&setup.routines) {
         Ok(keeper) => keeper,
         Err(error) => {
             let _ = control.send(&Reply::Initializer(error), &[]);
@@ -136,18 +140,23 @@ fn live(childhood: ChildContext) -> i32 {
     if let Some((level, socket)) = log {
         logs::forward(level, socket);
     }
+    #[cfg(feature = "sandbox")]
+    if let Some(Err(cause)) = setup.sandbox.as_ref().map(Sandbox::enter) {
+        let _ = control.send(&Reply::Refused(cause), &[]);
+        return 1;
+    }
     // An error of either means that the pool is gone, and nobody is left to hear of it; or that the state is.
     if control.send(&Reply::Ready, &[]).is_err() || work(&mut link, &mut keeper).is_err() {
         return 1;
     }
-    keeper.finish(&routines);
+    keeper.finish(&setup.routines);
     0
 }
 
 /// Where log records go.
 type LogEnd = Option<(Level, OwnedFd)>;
 
-fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, LogEnd)> {
+fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, LogEnd)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let mut setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
     let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));
@@ -166,7 +175,7 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Routines, Lo
     // The pool itself is the first party of the bell.
     number::set_of_process(setup.party.saturating_sub(1) as usize);
     setup.routines.load(childhood.attached);
-    Ok((link, setup.routines, log))
+    Ok((link, setup, log))
 }
 
 /// Takes and runs frames until there are no more.

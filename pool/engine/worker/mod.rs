@@ -4,5 +4,7 @@ pub(crate) mod kept_state;
 pub(crate) mod main_loop;
 pub(crate) mod number;
 pub(crate) mod routines;
+#[cfg(feature = "sandbox")]
+pub(crate) mod sandbox;
 pub(crate) mod template;
 pub(crate) mod work;
