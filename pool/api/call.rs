@@ -104,8 +104,8 @@ impl<K, I, J> Call<'_, K, I, J> {
     /// Limits the time of each task. A worker whose task is over the limit gets SIGTERM, and after the pool's grace period
     /// SIGKILL, and is replaced; the task's error is [`TaskError::is_timeout`].
     ///
-    /// Tasks with a limit travel alone, whatever the chunk size, so that nothing else is lost with them. What the task has
-    /// started itself, such as a program, is not stopped.
+    /// Tasks with a limit travel alone, whatever the chunk size, so that nothing else is lost with them. Programs that
+    /// the task has started end with its worker, see [`PoolBuilder::end_descendants`](crate::PoolBuilder::end_descendants).
     ///
     /// ```
     /// use std::time::Duration;
@@ -183,6 +183,10 @@ impl<K, I, J> Call<'_, K, I, J> {
     /// or an item or result refers to shared memory or descriptors, which end with the program. A context may do so: then it
     /// is not compared. If results can no longer be written, the call ends, and tasks without a result are
     /// [`TaskError::is_checkpoint`].
+    ///
+    /// # Timeouts
+    ///
+    /// The delivery waits for up to 2 seconds for a file that another program, which may just be ending, has locked.
     pub fn checkpoint(mut self, path: impl Into<PathBuf>) -> Self {
         self.described.checkpoint = Some(path.into());
         self

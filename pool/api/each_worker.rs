@@ -106,6 +106,11 @@ where
     /// # If a worker dies
     ///
     /// See [`EachWorker`].
+    ///
+    /// # Timeouts
+    ///
+    /// Waits until the busiest worker has come to it; see [`EachWorker::submit`] and
+    /// [`AsyncResult::get_timeout`].
     pub fn run<V>(self) -> Result<Vec<(usize, V)>>
     where
         V: Payload + Send,
@@ -126,6 +131,10 @@ where
     /// # Errors
     ///
     /// The pool was closed or terminated, or the context could not be serialised.
+    ///
+    /// # Timeouts
+    ///
+    /// See [`EachWorker::run`].
     pub fn each<V>(self) -> Result<Vec<(usize, Result<V, TaskError>)>>
     where
         V: Payload + Send,

@@ -568,7 +568,8 @@ impl<S> Pool<S> {
     /// Changes the number of workers, and returns at once.
     ///
     /// New workers take tasks as soon as they are ready. Surplus workers finish their current task and leave; tasks
-    /// that wait at them go to other workers. No task is lost or run twice.
+    /// that wait at them go to other workers. No task is lost or run twice; only what [`Pool::on_each_worker`] was about to run
+    /// in a surplus worker is cancelled.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(1)?;

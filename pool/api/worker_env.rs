@@ -54,8 +54,9 @@ impl<S> PoolBuilder<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
-    /// `f` is called once for each number, by [`PoolBuilder::build`] or by the [`Pool::resize`](crate::Pool::resize) that
-    /// first needs the number. A worker that replaces another one has the same variables. They count before those of
+    /// `f` is called for each number, by [`PoolBuilder::build`] or by the [`Pool::resize`](crate::Pool::resize) that first
+    /// needs the number; twice if two threads resize the pool at the same time, and one answer counts. It must not resize
+    /// the pool itself. A worker that replaces another one has the same variables. They count before those of
     /// [`PoolBuilder::env`].
     ///
     /// A name or a value that no environment can have is [`Error::is_invalid_argument`] of `build` or `resize`, and a panic

@@ -178,8 +178,12 @@ fn end_all(find: impl Fn() -> Vec<OwnedFd>) {
         if found.is_empty() {
             return;
         }
-        found.iter().for_each(procfs::kill);
-        for process in &found {
+        // What may not be killed, as it runs with the rights of another user, is not waited for.
+        let killed: Vec<&OwnedFd> = found.iter().filter(|process| procfs::kill(process)).collect();
+        if killed.is_empty() {
+            return;
+        }
+        for process in killed {
             while !has_ended(process, deadline) && !deadline.passed() {}
         }
     }

@@ -59,9 +59,9 @@ fn is_executing(pid: i32) -> bool {
     has_none.unwrap_or(false)
 }
 
-/// Kills the process behind a pidfd; one that has ended is left alone, and so is one that this process may not kill.
-pub(crate) fn kill(pidfd: &OwnedFd) {
-    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+/// Kills the process behind a pidfd. Returns whether it ends, or has ended; false if this process may not kill it.
+pub(crate) fn kill(pidfd: &OwnedFd) -> bool {
+    !matches!(rustix::process::pidfd_send_signal(pidfd, Signal::KILL), Err(Errno::PERM))
 }
 
 /// Makes this process the parent of those of its descendants whose own parents end, as long as it lives.

@@ -392,4 +392,26 @@ fn a_full_disk_ends_the_call_and_costs_no_result_before() {
     assert_eq!(run().unwrap().len(), 1000);
     let again = pool.stats().tasks - before;
     assert!((900..1000).contains(&again), "{again} tasks were run again");
+
+    // Nobody has seen a result that was not kept.
+    let file = Place::new();
+    let call = || pool.tasks(text, 0..1000).chunksize(1).checkpoint(&file.0);
+    limit(Some(5000));
+    let seen = call().each().iter().filter(|result| result.is_ok()).count() as u64;
+    limit(None);
+    let before = pool.stats().tasks;
+    assert_eq!(call().run().unwrap().len(), 1000);
+    assert_eq!(pool.stats().tasks - before, 1000 - seen);
+
+    // What was handed in whole is not run to its end, and gives the file back.
+    let file = Place::new();
+    let slow = |x: u64| {
+        std::thread::sleep(Duration::from_millis(1));
+        text(x)
+    };
+    let call = || pool.tasks(slow, 0..100_000).chunksize(1).checkpoint(&file.0);
+    limit(Some(5000));
+    assert!(call().submit().unwrap().get().unwrap_err().is_checkpoint());
+    limit(None);
+    assert!(call().iter().take(1).all(|result| result.is_ok()));
 }

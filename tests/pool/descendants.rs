@@ -8,6 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -203,4 +204,21 @@ fn they_stay_if_that_is_wanted() {
     let error = builder().end_descendants(false).build_threads().unwrap_err();
     assert!(error.is_invalid_argument() && error.to_string().contains("end_descendants"), "{error}");
     assert_eq!(builder().build().unwrap().stats().descendants, DescendantControl::Walk);
+}
+
+#[test]
+fn they_end_when_the_last_task_of_their_worker_ends_it() {
+    let _watchdog = watchdog(120);
+    let (pool, pids) = (builder().max_tasks_per_child(1).build().unwrap(), Queue::new());
+    let start_and_exit = |pids: &Queue<i32>, way: String| {
+        pids.put(start(&way)).unwrap();
+        // As if there were nothing left to do, and without exit handlers.
+        let _ = Command::new("true").exec();
+    };
+    for way in WAYS {
+        let error = pool.with(&pids).task(start_and_exit, (way.to_owned(),)).run().unwrap_err();
+        assert!(error.to_string().contains("exited with code 0"), "{error}");
+        let pid = pids.get().unwrap();
+        assert!(!is_alive(pid), "{way}: {pid} lives");
+    }
 }

@@ -3,7 +3,7 @@
 use super::common::journal::{Journal, Pen};
 use super::common::links::{on_each_pool, on_processes_and_threads};
 use super::common::proc::{kill, own_pid};
-use multiproc::{RawValue, Retry, TaskError};
+use multiproc::{Event, RawValue, Retry, TaskError};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -179,4 +179,47 @@ fn a_pool_can_end_during_a_pause() {
 
 fn write(path: &str, task: u32) {
     Pen::open(path).write(0, u64::from(task));
+}
+
+#[test]
+fn nothing_of_a_call_that_is_over_is_run_again() {
+    on_processes_and_threads(1, 60, |pool| {
+        let runs = RawValue::new(0u32);
+        let (asked, answer) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        let (tell, wait) = (asked.0, Mutex::new(answer.1));
+        let retry = Retry::new(9).only(move |_| {
+            tell.send(()).unwrap();
+            let _ = wait.lock().unwrap().recv();
+            true
+        });
+        let fail = |runs: RawValue<u32>| -> () {
+            runs.fetch_add(1);
+            panic!("always")
+        };
+        let results = pool.tasks(fail, [runs.clone()]).retry(retry).iter();
+        // Nobody takes the results, so the question comes from where callbacks run.
+        asked.1.recv().unwrap();
+        drop(results);
+        drop(answer.0);
+        assert_eq!(pool.apply(|| 7, ()).unwrap(), 7);
+        pool.close();
+        pool.join().unwrap();
+        assert_eq!(runs.get(), 1);
+    });
+}
+
+#[test]
+fn what_a_policy_holds_may_be_of_the_same_pool() {
+    on_processes_and_threads(1, 60, |pool| {
+        let gate = Event::new();
+        let inner = Mutex::new(Some(pool.apply_async(|| 5, ()).unwrap()));
+        let retry = Retry::new(1).only(move |_| inner.lock().unwrap().is_none());
+        let held = |gate: Event| gate.wait();
+        pool.task(held, (gate.clone(),)).retry(retry).submit().unwrap().detach();
+        gate.set();
+        // The last to know of the call is who drives the pool.
+        for x in 0..100 {
+            assert_eq!(pool.apply(|x: u32| x, (x,)).unwrap(), x);
+        }
+    });
 }

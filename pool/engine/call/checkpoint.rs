@@ -107,8 +107,11 @@ impl Checkpoint {
                 results.push((index, item, &bytes[start..reader.position()]));
             }
         }
-        if results.is_empty() || *failed {
+        if results.is_empty() {
             return Ok(Payload::Own(bytes));
+        }
+        if *failed {
+            return Err(complaint(&self.path, "has not kept an earlier result"));
         }
         if refers {
             *failed = true;

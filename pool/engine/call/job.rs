@@ -184,6 +184,17 @@ impl std::fmt::Debug for Job {
     }
 }
 
+/// What the program has given it ends where callbacks run: the last to hold a call that nobody waits in may be who drives the
+/// pool, under its lock, where no code of the program runs.
+impl Drop for Job {
+    fn drop(&mut self) {
+        let given = (self.options.retry.take(), self.options.progress.take(), self.reporter.take());
+        if self.submitted && (given.0.is_some() || given.1.is_some()) {
+            callbacks::send([Box::new(move || drop(given)) as Callback]);
+        }
+    }
+}
+
 impl Job {
     pub(crate) fn new(header: Arc<Header>, options: Options, submission: Option<Submission>) -> Job {
         let reporter = options.progress.clone().map(Reporter::new);

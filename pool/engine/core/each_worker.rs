@@ -42,8 +42,12 @@ impl Engine {
         let job = self.enter(entry, context, options, Some(submission))?;
         claim.keep_for(&job);
         let mut core = self.core.lock();
-        // None if the pool has ended since the call was entered: so has the call.
-        let places = if job.halted().is_none() { core.places() } else { Vec::new() };
+        if let Some(halt) = job.halted() {
+            // The pool has ended since the call was entered.
+            core.finish(&job);
+            return Err(halt.error());
+        }
+        let places = core.places();
         job.add_outstanding(places.len() as u64);
         *job.submission.lock() = None;
         for &at in &places {

@@ -157,6 +157,12 @@ impl Window {
         self.frames.iter().rev().filter(|frame| frame.range.is_some()).map(|frame| frame.seq).collect()
     }
 
+    /// Those of [`Window::all`] that any worker may run.
+    pub(crate) fn all_anywhere(&self) -> Vec<u64> {
+        let is_anywhere = |seq: &u64| self.range(*seq).is_some_and(|range| range.home.is_anywhere());
+        self.all().into_iter().filter(is_anywhere).collect()
+    }
+
     /// The tasks of a frame.
     pub(crate) fn range(&self, seq: u64) -> Option<&TaskRange> {
         self.frames.iter().find(|frame| frame.seq == seq)?.range.as_ref()

@@ -8,7 +8,7 @@ use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskError};
 use crate::identity::Entry;
 use crate::sys::time::Deadline;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -26,7 +26,8 @@ const RETIRED_IN_LINE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct QueuedFrame {
     pub(crate) range: TaskRange,
-    pub(crate) bytes: Vec<u8>,
+    /// The payload: tasks of one frame that are run again share it.
+    pub(crate) bytes: Arc<[u8]>,
 }
 
 impl QueuedFrame {
@@ -45,8 +46,9 @@ pub(crate) struct Queue {
     homed: Vec<VecDeque<QueuedFrame>>,
     /// How many frames `homed` has.
     homed_count: usize,
-    /// Tasks that have failed and are run again after a pause: when that is over, in no order.
-    paused: Vec<(Instant, QueuedFrame)>,
+    /// Tasks that have failed and are run again after a pause, by when that is over, and a number of their own.
+    paused: BTreeMap<(Instant, u64), QueuedFrame>,
+    pauses: u64,
     /// Tasks that have failed, with their errors, of calls that ask the program whether they are run again.
     undecided: Vec<(QueuedFrame, TaskError)>,
     /// Calls that are under way, in no order: each is here once, at its `place`, from when it is entered until it is
@@ -73,7 +75,8 @@ impl Queue {
             backlog: VecDeque::new(),
             homed: Vec::new(),
             homed_count: 0,
-            paused: Vec::new(),
+            paused: BTreeMap::new(),
+            pauses: 0,
             undecided: Vec::new(),
             jobs: Vec::new(),
             submitted: VecDeque::new(),
@@ -136,7 +139,7 @@ impl Queue {
         self.note_hunger(job, false);
         if job.outstanding() > 0 {
             self.backlog.retain(|it| !it.is_of(job));
-            self.paused.retain(|(_, it)| !it.is_of(job));
+            self.paused.retain(|_, it| !it.is_of(job));
             self.undecided.retain(|(it, _)| !it.is_of(job));
             if self.homed_count > 0 {
                 self.homed.iter_mut().for_each(|frames| frames.retain(|it| !it.is_of(job)));
@@ -165,7 +168,7 @@ impl Queue {
     /// The frames that no worker has: those in the backlog or in the line of a place, and those of tasks that have failed and
     /// may be run again.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &QueuedFrame> {
-        let paused = self.paused.iter().map(|(_, queued)| queued);
+        let paused = self.paused.values();
         let undecided = self.undecided.iter().map(|(queued, _)| queued);
         self.backlog.iter().chain(self.homed.iter().flatten()).chain(paused).chain(undecided)
     }
@@ -229,7 +232,7 @@ impl Queue {
     pub(super) fn take_frames(&mut self) -> Vec<QueuedFrame> {
         let mut frames: Vec<QueuedFrame> = std::mem::take(&mut self.backlog).into();
         frames.extend(self.take_homed());
-        frames.extend(std::mem::take(&mut self.paused).into_iter().map(|(_, frame)| frame));
+        frames.extend(std::mem::take(&mut self.paused).into_values());
         frames
     }
 
@@ -241,17 +244,17 @@ impl Queue {
 
     /// Keeps a frame for a while.
     pub(super) fn push_after(&mut self, pause: Duration, frame: QueuedFrame) {
-        match Instant::now().checked_add(pause) {
-            Some(due) => self.paused.push((due, frame)),
-            // Longer than the clock runs: it is dropped with its call.
-            None => self.paused.push((Instant::now() + FOREVER, frame)),
-        }
+        let now = Instant::now();
+        // Longer than the clock runs: it is dropped with its call.
+        let due = now.checked_add(pause).unwrap_or_else(|| now + FOREVER);
+        self.paused.insert((due, self.pauses), frame);
+        self.pauses += 1;
     }
 
     /// When the first pause of a task that is run again ends.
     #[inline]
     pub(super) fn resume_at(&self) -> Deadline {
-        self.paused.iter().map(|(due, _)| *due).min().map_or(Deadline::NEVER, Deadline::at)
+        self.paused.keys().next().map_or(Deadline::NEVER, |(due, _)| Deadline::at(*due))
     }
 
     /// Whether tasks that have failed are run again after a pause.
@@ -262,11 +265,8 @@ impl Queue {
 
     /// Takes the tasks whose pause has ended.
     pub(super) fn take_resumed(&mut self) -> Vec<QueuedFrame> {
-        let now = Instant::now();
-        let (due, paused) = std::mem::take(&mut self.paused).into_iter().partition(|(due, _)| *due <= now);
-        self.paused = paused;
-        let due: Vec<(Instant, QueuedFrame)> = due;
-        due.into_iter().map(|(_, frame)| frame).collect()
+        let later = self.paused.split_off(&(Instant::now(), u64::MAX));
+        std::mem::replace(&mut self.paused, later).into_values().collect()
     }
 
     /// Keeps a task that has failed until the program has said whether it is run again.

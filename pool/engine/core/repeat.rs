@@ -1,6 +1,6 @@
 //! Tasks that have failed and are run again: when, and who asks the program.
 
-use crate::engine::call::job::Job;
+use crate::engine::call::job::{Job, NOWHERE};
 use crate::engine::callbacks;
 use crate::engine::core::driver::Driver;
 use crate::engine::core::queue::QueuedFrame;
@@ -8,6 +8,7 @@ use crate::engine::core::state::{Core, Engine};
 use crate::error::TaskError;
 use crate::process::panic;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 impl Core {
     /// A task that has failed is run again, as the frame that it has become: at once, or after a pause.
@@ -50,7 +51,7 @@ impl Driver<'_> {
         });
         for (again, frame, error) in decided {
             // The call may have ended meanwhile, also by the failure before this one: nobody waits for its tasks then.
-            if job.halted().is_some() {
+            if job.halted().is_some() || job.place.load(Relaxed) == NOWHERE {
                 break;
             }
             if again {
@@ -71,6 +72,8 @@ impl Engine {
             // A thread that waits for the call has asked.
             return;
         }
+        // A thread of the call may wait in line while another one drives, which has nothing to bring to it.
+        job.changed.notify_all();
         let core = &mut *driver.core;
         core.schedule();
         // Who sleeps in the seat has tasks to hand out, or an outcome to take, or a pause to look at.

@@ -113,6 +113,10 @@ impl Core {
         if self.workers.recycle().idle.is_some() {
             self.workers[at].idle_since = Some(Instant::now());
         }
+        self.workers[at].copied = None;
+        if self.workers[at].state == State::Leaving {
+            self.workers[at].nothing_left();
+        }
         if self.workers[at].dismissed.is_some() {
             self.send_off(at);
         }

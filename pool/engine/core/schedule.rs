@@ -31,7 +31,7 @@ impl Core {
             None => self.queue.has_backlog(),
         };
         if others_first || !self.dispatch(&range, bytes) {
-            self.keep(QueuedFrame { range, bytes: bytes.to_vec() }, false);
+            self.keep(QueuedFrame { range, bytes: bytes.into() }, false);
         }
     }
 
@@ -91,7 +91,7 @@ impl Core {
                     }
                     if end < range.count {
                         let rest = TaskRange { next: end, ..range.clone() };
-                        self.keep(QueuedFrame { range: rest, bytes: bytes.to_vec() }, true);
+                        self.keep(QueuedFrame { range: rest, bytes: bytes.into() }, true);
                     }
                     // The frame has found its worker.
                     return true;
@@ -167,8 +167,7 @@ impl Core {
                 TakenBack::Begun => break,
                 TakenBack::Asked => continue,
             };
-            let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
-            taken.push(QueuedFrame { bytes, range });
+            taken.push(QueuedFrame { bytes: worker.payload(seq), range });
         }
         let moved = !taken.is_empty();
         // They were taken newest first.
@@ -187,9 +186,10 @@ impl Core {
             if worker.stopped {
                 worker.stopped = is_stopped(worker);
             } else if worker.window.len() > 0 && self.workers.has_idle() && is_stopped(&self.workers[at]) {
-                // Even the oldest frame may be one that it has not begun.
+                // Even the oldest frame may be one that it has not begun. Those that only it may run keep their time limits
+                // where they are.
                 self.workers[at].stopped = true;
-                let frames = self.workers[at].window.all();
+                let frames = self.workers[at].window.all_anywhere();
                 self.take_back(at, frames);
             }
         }

@@ -163,6 +163,10 @@ impl Engine {
         if let Served::Done | Served::Halted(_) = served {
             driver.tell_progress(job, &source, true);
         }
+        if matches!(served, Served::Halted(Halt::Checkpoint(_))) {
+            // The rest of it is not to be run, whoever has handed it in.
+            driver.core.retire(job);
+        }
         // A thread that takes results one by one comes back in a moment and drives then, unless another call needs a driver
         // meanwhile.
         if !matches!(served, Served::Enough) || driver.core.queue.jobs().len() > 1 {

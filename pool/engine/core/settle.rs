@@ -99,11 +99,11 @@ impl Driver<'_> {
 
     /// The task at the place `range.next` of frame `seq` has failed: it is run again, or that is its outcome.
     fn fail(&mut self, at: usize, job: &Arc<Job>, kind: TaskKind, range: &TaskRange, seq: u64) {
-        let worker = &self.core.workers[at];
+        let worker = &mut self.core.workers[at];
         let error = job.error(kind, range.index(range.next), worker.pid).on(worker.host.as_deref());
-        let frame = || {
-            let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
-            QueuedFrame { range: TaskRange { count: range.next + 1, ..range.clone() }, bytes }
+        let mut frame = || {
+            let range = TaskRange { count: range.next + 1, ..range.clone() };
+            QueuedFrame { range, bytes: worker.payload(seq) }
         };
         match job.verdict(error.kind(), error.index()) {
             Verdict::Settle => self.settle_failure(job, error),
@@ -228,7 +228,7 @@ impl Core {
         // Nobody waits for the others.
         if range.job.is_some() {
             let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
-            self.keep(QueuedFrame { range, bytes }, true);
+            self.keep(QueuedFrame { range, bytes: bytes.into() }, true);
         }
         Ok(())
     }

@@ -226,7 +226,7 @@ impl Driver<'_> {
                 let error = job.error(kind, index, pid).on(host);
                 let frame = || {
                     let range = TaskRange { next: place, count: place + 1, ..range.clone() };
-                    QueuedFrame { bytes: link.payload(seq), range }
+                    QueuedFrame { bytes: link.payload(seq).into(), range }
                 };
                 match job.verdict(error.kind(), index) {
                     Verdict::Settle => self.settle_failure(&job, error),
@@ -237,7 +237,7 @@ impl Driver<'_> {
             range.next = resume;
             // Not if its failure has ended the whole call.
             if range.left() > 0 && job.halted().is_none() {
-                resumed.push(QueuedFrame { bytes: link.payload(seq), range });
+                resumed.push(QueuedFrame { bytes: link.payload(seq).into(), range });
             }
         }
         for queued in resumed.into_iter().rev() {

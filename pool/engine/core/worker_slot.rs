@@ -36,6 +36,8 @@ pub(crate) struct WorkerSlot {
     pub(crate) known: HashSet<u64>,
     /// Headers it need not know any more.
     pub(crate) forget: Vec<u64>,
+    /// The payload that was copied last, and of which frame.
+    pub(super) copied: Option<(u64, Arc<[u8]>)>,
     /// Frames were sent since the last flush.
     pub(crate) unflushed: bool,
     /// Since when it has been seen to wait although it has frames, and how far it was then.
@@ -126,6 +128,7 @@ impl WorkerSlot {
             output: None,
             known: HashSet::new(),
             forget: Vec::new(),
+            copied: None,
             unflushed: false,
             stalled: None,
             condemned: None,
@@ -227,10 +230,17 @@ impl WorkerSlot {
         }
         let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[], &[])?;
         self.unflushed |= sent.is_some();
-        if let (Some(_), Some(body)) = (sent, &self.body) {
-            body.dismiss();
+        if sent.is_some() && self.window.len() == 0 {
+            self.nothing_left();
         }
         Ok(sent.is_some())
+    }
+
+    /// It was told that there are no more frames, and has answered all that it had: how it ends is no task's doing.
+    pub(super) fn nothing_left(&self) {
+        if let Some(body) = &self.body {
+            body.dismiss();
+        }
     }
 
     /// Tells a worker that is no process to leave before it begins anything else.
@@ -302,6 +312,18 @@ impl WorkerSlot {
             self.limit = None;
         }
         range
+    }
+
+    /// The payload of a frame that it has. Tasks of one frame that are run again share one copy.
+    pub(super) fn payload(&mut self, seq: u64) -> Arc<[u8]> {
+        if let Some((of, bytes)) = &self.copied {
+            if *of == seq {
+                return Arc::clone(bytes);
+            }
+        }
+        let bytes: Arc<[u8]> = self.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default().into();
+        self.copied = Some((seq, Arc::clone(&bytes)));
+        bytes
     }
 
     /// How many more frames it can take if `depth` of them may wait.

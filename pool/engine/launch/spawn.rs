@@ -87,7 +87,7 @@ impl Environment {
             if place >= workers {
                 return Ok(());
             }
-            // Without the lock: the function may ask for more workers itself.
+            // Without the lock, since it is code of the program's.
             let variables = each(place);
             check(&variables)?;
             let mut told = self.told.lock();
