@@ -16,6 +16,7 @@
 //! | [`Pool::map`], [`Pool::map_each`], [`Pool::try_map`], [`Pool::starmap`], [`Pool::apply`] | calls that block |
 //! | [`Pool::apply_async`], [`Pool::map_async`], [`AsyncResult`] | calls whose results are asked for later |
 //! | [`Pool::imap`], [`Pool::imap_unordered`], [`Imap`] | results one by one, endless inputs |
+//! | [`wait_any`], [`as_completed`], [`AsCompleted`] | waiting for several results at once |
 //! | [`Pool::tasks`], [`Pool::task`], [`Pool::star_tasks`], [`Call`], [`One`] | calls that are described (time limits, retries, fallible functions …), then delivered |
 //! | [`Call::retry`], [`Retry`] | which tasks that have failed are run again, how often, and after which pause |
 //! | [`Call::checkpoint`] | results that are kept in a file, so that a program that was killed goes on where it was |
@@ -118,6 +119,7 @@ pub use crate::api::affinity::CpuAffinity;
 pub use crate::api::async_result::AsyncResult;
 pub use crate::api::builder::PoolBuilder;
 pub use crate::api::call::Call;
+pub use crate::api::completed::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use crate::api::each_worker::EachWorker;
 pub use crate::api::imap::Imap;
 pub use crate::api::one::One;

@@ -75,6 +75,14 @@ fn inline() {
 }
 
 #[test]
+fn first_of() {
+    let out = printed_by("first_of", &[]);
+    let expected = "1000036000099 = 1000003 * 1000033\n1000006000009 has the factor 1000003\n\
+                    29999999901 has the factor 3\n77 has the factor 7\n";
+    assert_eq!(out, expected);
+}
+
+#[test]
 fn process() {
     let out = printed_by("process", &[]);
     let expected = "Process-1, started by MainProcess: hello, bob\nProcess-1 ended with exit code 0\n\

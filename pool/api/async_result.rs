@@ -1,5 +1,6 @@
 //! [`AsyncResult`]: the result of a call, to be asked for later.
 
+use crate::api::signal::Signal;
 use crate::engine::call::gather::Gather;
 use crate::engine::call::job::Job;
 use crate::engine::callbacks;
@@ -14,7 +15,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread::Builder;
 use std::time::Duration;
@@ -35,6 +36,8 @@ use std::time::Duration;
 /// assert_eq!(squares.get()?, [0, 1, 4, 9]);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
+///
+/// Several are waited for at once by [`wait_any`](crate::wait_any) and [`as_completed`](crate::as_completed).
 ///
 /// **Dropping it cancels**: tasks that have not begun are not run, and the results of others are dropped. Call
 /// [`AsyncResult::detach`] to let the call run on.
@@ -72,6 +75,10 @@ struct State<T> {
     waker: Option<Waker>,
     /// The job will wake the waker.
     will_wake: bool,
+    /// Who waits for this result among others, and which place it has there.
+    signals: Vec<(Weak<Signal>, usize)>,
+    /// The job will tell the signals.
+    will_tell: bool,
     /// A thread of the library has the gatherer, so that results are written as they come.
     saving: bool,
 }
@@ -86,6 +93,8 @@ impl<T: Send + 'static> AsyncResult<T> {
             by_callback: false,
             waker: None,
             will_wake: false,
+            signals: Vec::new(),
+            will_tell: false,
             saving: false,
         };
         let shared = Shared { engine, job, total, state: Mutex::new(state), ready: Condvar::new() };
@@ -166,6 +175,30 @@ impl<T: Send + 'static> AsyncResult<T> {
     pub fn ready(&self) -> bool {
         let state = self.shared.state.lock();
         state.result.is_some() || !state.by_callback && self.shared.job.is_complete()
+    }
+
+    /// Whether there is nothing to wait for: the result is there, or was taken.
+    pub(super) fn is_over(&self) -> bool {
+        self.ready() || self.shared.state.lock().taken
+    }
+
+    /// Tells a signal once there is nothing to wait for any more; at once if that is so.
+    pub(super) fn tell(&self, signal: &Arc<Signal>, place: usize) {
+        let mut state = self.shared.state.lock();
+        // Those that nobody waits for any more.
+        state.signals.retain(|(signal, _)| signal.strong_count() > 0);
+        state.signals.push((Arc::downgrade(signal), place));
+        // After callbacks they tell it.
+        let register = !state.by_callback && !std::mem::replace(&mut state.will_tell, true);
+        drop(state);
+        if register {
+            let later = Arc::clone(&self.shared);
+            // If it is complete already that is seen below.
+            let _ = self.shared.job.when_complete(Box::new(move || later.tell_signals()));
+        }
+        if self.is_over() {
+            self.shared.tell_signals();
+        }
     }
 
     /// Returns whether the call went well; `None` while it goes on, and after its result was taken.
@@ -370,9 +403,18 @@ impl<T: Send + 'static> Shared<T> {
         let mut state = self.state.lock();
         state.result = Some(result);
         self.ready.notify_all();
-        if let Some(waker) = state.waker.take() {
-            drop(state);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
             waker.wake();
+        }
+        self.tell_signals();
+    }
+
+    fn tell_signals(&self) {
+        let signals = std::mem::take(&mut self.state.lock().signals);
+        for (signal, place) in signals {
+            signal.upgrade().iter().for_each(|signal| signal.tell(place));
         }
     }
 

@@ -139,6 +139,50 @@ impl<R: Payload> Iterator for Imap<'_, R> {
     }
 }
 
+/// Nothing in it is pinned.
+impl<R> Unpin for Imap<'_, R> {}
+
+/// The results, for asynchronous code under any runtime: as the iterator gives them. With the feature `stream`.
+///
+/// Input is read, and results are decoded, by the task that polls.
+///
+/// ```
+/// use futures_core::Stream;
+/// use std::future::poll_fn;
+/// use std::pin::Pin;
+///
+/// let pool = multiproc::Pool::new(2)?;
+/// let mut squares = pool.imap(|x: u64| x * x, 0..10);
+/// let sum = async {
+///     let mut sum = 0;
+///     // The same as `squares.next().await` with `StreamExt` of the crate futures.
+///     while let Some(square) = poll_fn(|context| Pin::new(&mut squares).poll_next(context)).await {
+///         sum += square?;
+///     }
+///     Ok::<u64, multiproc::TaskError>(sum)
+/// };
+/// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// assert_eq!(runtime.block_on(sum)?, 285);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[cfg(feature = "stream")]
+#[cfg_attr(docsrs, doc(cfg(feature = "stream")))]
+impl<R: Payload> futures_core::Stream for Imap<'_, R> {
+    type Item = Result<R, TaskError>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<R, TaskError>>> {
+        let imap = self.get_mut();
+        if let (false, Some(call)) = (imap.ready.has_next(), &imap.call) {
+            // First, so that nothing is missed between the look and the wait.
+            call.engine.wake_later(&call.job, context.waker());
+        }
+        imap.next_until(Deadline::after(Duration::ZERO))
+    }
+}
+
 impl<R> Drop for Imap<'_, R> {
     fn drop(&mut self) {
         if let Some(Call { engine, job, .. }) = &self.call {

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod asynchronous;
 mod bounded;
 mod calls;
 mod checkpoints;

@@ -17,6 +17,8 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+#[cfg(feature = "stream")]
+use std::task::Waker;
 use std::time::Duration;
 
 /// What a worker must know to run the tasks of a job: which function, and its context.
@@ -170,6 +172,9 @@ pub(crate) struct Job {
     pub(crate) reporter: Option<Reporter>,
     /// Of a call that nobody waits in: the input that was not handed in yet. Taken under the core's lock only.
     pub(crate) submission: Mutex<Option<Submission>>,
+    /// The task that takes its results one by one, and waits.
+    #[cfg(feature = "stream")]
+    waker: Mutex<Option<Waker>>,
     /// What is to be done when it is complete; `None` once it is.
     callbacks: Mutex<Option<Vec<Callback>>>,
     /// Waits with the core's lock: for an outcome, for room for more input, or for the driver's seat.
@@ -215,6 +220,8 @@ impl Job {
             submitted: submission.is_some(),
             reporter,
             submission: Mutex::new(submission),
+            #[cfg(feature = "stream")]
+            waker: Mutex::new(None),
             callbacks: Mutex::new(Some(Vec::new())),
             changed: Condvar::new(),
         }
@@ -304,6 +311,23 @@ impl Job {
             }
         }
         self.changed.notify_all();
+        #[cfg(feature = "stream")]
+        self.wake();
+    }
+
+    /// Has a task woken, once, when something changes for it. The one that was to be woken is given back: it is code of a
+    /// runtime's.
+    #[cfg(feature = "stream")]
+    pub(crate) fn wake_later(&self, waker: Waker) -> Option<Waker> {
+        self.waker.lock().replace(waker)
+    }
+
+    /// Wakes the task that waits, where callbacks run.
+    #[cfg(feature = "stream")]
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.lock().take() {
+            callbacks::send([Box::new(move || waker.wake()) as Callback]);
+        }
     }
 
     /// Whether it is complete, for a call that nobody waits in.

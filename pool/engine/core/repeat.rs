@@ -75,6 +75,7 @@ impl Engine {
         // A thread of the call may wait in line while another one drives, which has nothing to bring to it.
         job.changed.notify_all();
         let core = &mut *driver.core;
+        core.seat.wake_line();
         core.schedule();
         // Who sleeps in the seat has tasks to hand out, or an outcome to take, or a pause to look at.
         self.handed_in(core);

@@ -25,6 +25,9 @@ pub(crate) struct Seat {
     /// Calls whose threads wait for their condition variable, in the order in which they came: the first gets the seat
     /// next. A call is here once for each of its threads that wait.
     waiting: Vec<Arc<Job>>,
+    /// Calls whose results a task takes, which waits. Each is told of the next change, and is not here any more then.
+    #[cfg(feature = "stream")]
+    polled: Vec<Arc<Job>>,
     /// What the reactor's thread has told and no driver has heard yet, oldest first.
     news: VecDeque<WorkerNews>,
     /// Turns of driving so far.
@@ -39,7 +42,17 @@ pub(crate) struct Seat {
 impl Seat {
     pub(super) fn new() -> Seat {
         let (waiting, news) = (Vec::new(), VecDeque::new());
-        Seat { taken: false, waiting, news, turns: 0, looked: Instant::now(), fresh: false, spinner: Spinner::new() }
+        Seat {
+            taken: false,
+            waiting,
+            #[cfg(feature = "stream")]
+            polled: Vec::new(),
+            news,
+            turns: 0,
+            looked: Instant::now(),
+            fresh: false,
+            spinner: Spinner::new(),
+        }
     }
 
     /// Whether a thread is driving.
@@ -108,9 +121,19 @@ impl Seat {
 
     /// Wakes all threads in line, so that they look whether there is room for more of their input.
     #[inline]
-    pub(super) fn wake_line(&self) {
+    pub(super) fn wake_line(&mut self) {
         for job in &self.waiting {
             job.changed.notify_all();
+        }
+        #[cfg(feature = "stream")]
+        self.polled.drain(..).for_each(|job| job.wake());
+    }
+
+    /// Has the task that takes the results of a call told of the next change.
+    #[cfg(feature = "stream")]
+    pub(super) fn poll(&mut self, job: &Arc<Job>) {
+        if !self.polled.iter().any(|it| Arc::ptr_eq(it, job)) {
+            self.polled.push(Arc::clone(job));
         }
     }
 

@@ -24,6 +24,8 @@ use crate::ipc::link::Payload;
 use crate::sys::time::Deadline;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
+#[cfg(feature = "stream")]
+use std::task::Waker;
 
 /// The most frames that are made ready before they are handed over.
 const BATCH: usize = 32;
@@ -198,6 +200,18 @@ impl Engine {
         driver.drive_by();
         self.hand_over(&mut driver.core);
         driver.accept();
+    }
+
+    /// Has a task woken at the next change for its call. What it looks for after that is not missed.
+    #[cfg(feature = "stream")]
+    pub(crate) fn wake_later(&self, job: &Arc<Job>, waker: &Waker) {
+        if callbacks::start().is_err() {
+            // There is no thread for it: the task looks again and again.
+            return waker.wake_by_ref();
+        }
+        let before = job.wake_later(waker.clone());
+        self.core.lock().seat.poll(job);
+        drop(before);
     }
 
     /// Ends a call that nobody waits in, or whose results nobody wants any more.
