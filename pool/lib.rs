@@ -35,6 +35,7 @@
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`JobStats`], [`SlowTask`] | what a pool, its workers and its calls have done so far |
 //! | [`PoolBuilder::on_worker`], [`WorkerEvent`] | what happens to the workers, as it happens |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
+//! | `PoolBuilder::on`, `cluster::Command`, … (feature `cluster`) | workers on other machines |
 //! | [`ThreadPool`] | the same calls on threads |
 //! | [`Process`], [`ProcessBuilder`], [`Stdio`], [`ProcessHandle`], [`join_all`] | processes one by one |
 //! | [`current_process`], [`parent_process`], [`active_children`] | who is who |
@@ -106,6 +107,8 @@ mod heap;
 mod identity;
 mod ipc;
 mod managers;
+#[cfg(feature = "cluster")]
+mod nodes;
 #[cfg(feature = "remote")]
 mod pickle;
 mod portable;
@@ -215,6 +218,13 @@ pub use crate::sync::semaphore::{Permit, Semaphore};
 pub use crate::sys::cpu::cpu_count;
 pub use bytemuck::{self, Pod};
 pub use ipc_channel;
+
+/// Where the workers of a pool are, if not on this machine: see [`PoolBuilder::on`] (feature `cluster`).
+#[cfg(feature = "cluster")]
+pub mod cluster {
+    pub use crate::nodes::event::{NodeEvent, NodeEventKind};
+    pub use crate::nodes::starters::{command::Command, from_env::from_env, starter::Nodes};
+}
 
 /// The type parameters of [`Call`], [`One`] and [`With`]: what is called, and how. Nobody needs to name them, but for a
 /// function that returns a call or a context.

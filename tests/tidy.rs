@@ -22,6 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["process", "collections"],
     &["managers"],
     &["engine"],
+    &["nodes"],
     &["api"],
     &["lib"],
 ];

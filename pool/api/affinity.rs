@@ -39,6 +39,18 @@ impl<const N: usize> From<[usize; N]> for CpuAffinity {
 }
 
 impl CpuAffinity {
+    /// Whether these are CPUs by their numbers, which mean something on this machine alone.
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.0, Kind::These(_))
+    }
+
+    /// Whether workers are pinned at all.
+    #[cfg(feature = "cluster")]
+    pub(super) fn is_on(&self) -> bool {
+        self.0 != Kind::Free
+    }
+
     /// The numbers of the CPUs.
     pub(super) fn cpus(self) -> Result<Vec<usize>> {
         let wanted = match self.0 {

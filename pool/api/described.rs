@@ -6,6 +6,7 @@ use crate::engine::call::job::Options;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Shape;
 use crate::error::{Error, Result};
+use crate::heap::scope::{self, Reach};
 use crate::process::context::ByRef;
 use std::any::type_name;
 use std::path::PathBuf;
@@ -15,11 +16,11 @@ use std::sync::Arc;
 pub(super) type Shipped = Result<Arc<Packed>>;
 
 /// Serialises what all tasks of a call are to see.
-pub(super) fn ship<C: ByRef + ?Sized>(context: &C) -> Shipped {
-    match codec::pack(|out| codec::encode(context, out)) {
-        Ok(packed) => Ok(Arc::new(packed)),
-        Err(error) => Err(Error::context(error.0)),
-    }
+pub(super) fn ship<C: ByRef + ?Sized>(context: &C, reach: Reach) -> Shipped {
+    let mut bytes = Vec::new();
+    let (written, pins) = scope::collect_for(reach, || codec::encode(context, &mut bytes));
+    written.map_err(|error| Error::context(error.0))?;
+    Ok(Arc::new(Packed { bytes, pins }))
 }
 
 /// The pool, the serialised context and the options of a call.

@@ -6,9 +6,13 @@ pub(crate) mod async_result;
 mod bar;
 pub(crate) mod builder;
 pub(crate) mod call;
+#[cfg(feature = "cluster")]
+mod cluster;
 pub(crate) mod completed;
 mod described;
 pub(crate) mod each_worker;
+#[cfg(feature = "cluster")]
+mod elsewhere;
 pub(crate) mod imap;
 pub(crate) mod one;
 mod options;

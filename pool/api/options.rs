@@ -1,6 +1,8 @@
 //! What a pool may be told, and how it is started with that.
 
 use crate::api::affinity::CpuAffinity;
+#[cfg(feature = "cluster")]
+use crate::api::elsewhere::{Cluster, Elsewhere};
 use crate::engine::call::gate::Gate;
 use crate::engine::callbacks;
 use crate::engine::core::observers::Observers;
@@ -20,7 +22,7 @@ use crate::engine::worker::routines::{Routine, Routines};
 #[cfg(feature = "sandbox")]
 use crate::engine::worker::sandbox::Sandbox;
 use crate::error::{Error, Result};
-use crate::heap::scope::Pins;
+use crate::heap::scope::{Pins, Reach};
 use crate::ipc::bell::Bell;
 use crate::ipc::link::LinkKind;
 use crate::process::role::Host;
@@ -81,6 +83,8 @@ pub(super) struct Options {
     pub(super) sandbox: Option<Sandbox>,
     /// Tasks run on the thread that waits for them.
     pub(super) inline: bool,
+    #[cfg(feature = "cluster")]
+    pub(super) cluster: Cluster,
 }
 
 impl Default for Options {
@@ -105,6 +109,8 @@ impl Default for Options {
             #[cfg(feature = "sandbox")]
             sandbox: None,
             inline: false,
+            #[cfg(feature = "cluster")]
+            cluster: Cluster::default(),
         }
     }
 }
@@ -172,7 +178,7 @@ impl Options {
     }
 
     /// Starts the workers and waits until each is ready.
-    pub(super) fn start(self) -> Result<(Arc<Engine>, Option<SignalWatch>)> {
+    pub(super) fn start(mut self) -> Result<(Arc<Engine>, Option<SignalWatch>)> {
         let host = Host::check()?;
         let inline = self.inline || is_switched_on(INLINE);
         let processes = match self.processes {
@@ -188,6 +194,75 @@ impl Options {
             // An option was refused when it was set; the builder could not say so.
             return Err(error);
         }
+        let (on_worker, drain_on) = (self.on_worker.take(), std::mem::take(&mut self.drain_on));
+        let (trace, recycle, grace, max_pending) = (self.trace.take(), self.recycle, self.grace, self.max_pending);
+        let Ground { launcher, bell, capture, processes, reach } = self.ground(host, processes, inline)?;
+        launcher.prepare(processes)?;
+        if on_worker.is_some() {
+            callbacks::start()?;
+        }
+        let trace = trace.map(|path| Trace::create(&path)).transpose()?;
+        let core = Core::new(processes, recycle, Observers::new(trace, on_worker));
+        let engine = Arc::new(Engine {
+            core: Mutex::new(core),
+            bell,
+            runs_here: launcher.runs_here(),
+            launcher,
+            background: Condvar::new(),
+            workforce: Condvar::new(),
+            grace,
+            gate: max_pending.map(|most| Arc::new(Gate::new(most))),
+            capture,
+            reach,
+            generation: fork_generation(),
+        });
+        engine.build()?;
+        match drain_when(&engine, &drain_on) {
+            Ok(watch) => Ok((engine, watch)),
+            Err(error) => {
+                engine.terminate();
+                engine.join(Deadline::NEVER)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// What the workers are started by, and where.
+    fn ground(self, host: Host, processes: usize, inline: bool) -> Result<Ground> {
+        #[cfg(feature = "cluster")]
+        if self.cluster.starter.is_some() && !inline {
+            return self.ground_elsewhere();
+        }
+        self.ground_here(host, processes, inline)
+    }
+
+    /// What workers on other machines are started by.
+    #[cfg(feature = "cluster")]
+    fn ground_elsewhere(self) -> Result<Ground> {
+        let WorkerEnv { affinity, variables, each, output } = self.env;
+        let env = Environment::new(variables, each)?;
+        let Options { cluster, processes, name, link, routines, pins, recycle, limits, on_threads, .. } = self;
+        let elsewhere = Elsewhere {
+            cluster,
+            processes,
+            name,
+            link,
+            routines,
+            pins,
+            recycle,
+            limits,
+            affinity,
+            env,
+            output,
+            on_threads,
+        };
+        let (fleet, bell, processes) = elsewhere.muster()?;
+        check_count(processes)?;
+        Ok(Ground { launcher: Box::new(fleet), bell, capture: None, processes, reach: Reach::Elsewhere })
+    }
+
+    /// What workers on this machine are started by.
+    fn ground_here(self, host: Host, processes: usize, inline: bool) -> Result<Ground> {
         if self.on_threads && !inline {
             self.check_threads()?;
         }
@@ -232,34 +307,17 @@ impl Options {
                 StartMethod::Template => Box::new(Templated::new(spawn, self.grace)),
             }
         };
-        launcher.prepare(processes)?;
-        if self.on_worker.is_some() {
-            callbacks::start()?;
-        }
-        let trace = self.trace.map(|path| Trace::create(&path)).transpose()?;
-        let core = Core::new(processes, self.recycle, Observers::new(trace, self.on_worker));
-        let engine = Arc::new(Engine {
-            core: Mutex::new(core),
-            bell,
-            runs_here: launcher.runs_here(),
-            launcher,
-            background: Condvar::new(),
-            workforce: Condvar::new(),
-            grace: self.grace,
-            gate: self.max_pending.map(|most| Arc::new(Gate::new(most))),
-            capture,
-            generation: fork_generation(),
-        });
-        engine.build()?;
-        match drain_on(&engine, &self.drain_on) {
-            Ok(watch) => Ok((engine, watch)),
-            Err(error) => {
-                engine.terminate();
-                engine.join(Deadline::NEVER)?;
-                Err(error)
-            }
-        }
+        Ok(Ground { launcher, bell, capture, processes, reach: Reach::Here })
     }
+}
+
+/// What workers are started by, and where.
+struct Ground {
+    launcher: Box<dyn Launcher>,
+    bell: Bell,
+    capture: Option<Arc<Capture>>,
+    processes: usize,
+    reach: Reach,
 }
 
 /// Has a pool drained when one of the signals comes, and terminated when another one does.
@@ -267,7 +325,7 @@ impl Options {
 /// # Errors
 ///
 /// A program cannot take such a signal, or there is no thread or no descriptor left.
-fn drain_on(engine: &Arc<Engine>, signals: &[i32]) -> Result<Option<SignalWatch>> {
+fn drain_when(engine: &Arc<Engine>, signals: &[i32]) -> Result<Option<SignalWatch>> {
     if signals.is_empty() {
         return Ok(None);
     }

@@ -490,7 +490,7 @@ impl<S> Pool<S> {
     where
         C: ByRef + ?Sized,
     {
-        With::new(&self.engine, Some(ship(context)))
+        With::new(&self.engine, Some(ship(context, self.engine.reach)))
     }
 
     /// Gives functions the state of their worker as `&mut S`, in front of their own arguments; see

@@ -42,6 +42,8 @@ struct Message {
     depth: Cell<u32>,
     /// Whether [`collect`] looks after what is written.
     collecting: Cell<bool>,
+    /// Who reads what is written.
+    reach: Cell<Reach>,
     /// What was written refers to this.
     pins: ManuallyDrop<RefCell<Pins>>,
     /// Whether there are attached descriptors among the pins: asked for after each item.
@@ -57,6 +59,7 @@ thread_local! {
         Message {
             depth: Cell::new(0),
             collecting: Cell::new(false),
+            reach: Cell::new(Reach::Here),
             pins: ManuallyDrop::new(RefCell::new(Vec::new())),
             has_fds: Cell::new(false),
             carried: Cell::new(0),
@@ -68,14 +71,16 @@ thread_local! {
 /// What the message around a new one has collected so far. It is put back when this is dropped.
 struct Outer {
     collecting: bool,
+    reach: Reach,
     pins: Pins,
     has_fds: bool,
 }
 
 impl Outer {
-    fn put_aside() -> Outer {
+    fn put_aside(reach: Reach) -> Outer {
         MESSAGE.with(|message| Outer {
             collecting: message.collecting.replace(true),
+            reach: message.reach.replace(reach),
             pins: message.pins.take(),
             has_fds: message.has_fds.replace(false),
         })
@@ -87,15 +92,47 @@ impl Drop for Outer {
         // What is left is that of a message whose code has panicked.
         let _left = MESSAGE.with(|message| {
             message.collecting.set(self.collecting);
+            message.reach.set(self.reach);
             message.has_fds.set(self.has_fds);
             message.pins.replace(std::mem::take(&mut self.pins))
         });
     }
 }
 
+/// Who reads a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// A process of this tree, which finds what handles refer to.
+    #[default]
+    Here,
+    /// A process on another machine: the message may refer to nothing.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "made by the feature `cluster`"))]
+    Elsewhere,
+}
+
 /// Runs code that writes a message, and returns what the message refers to.
 pub(crate) fn collect<R>(code: impl FnOnce() -> R) -> (R, Pins) {
-    let outer = Outer::put_aside();
+    collect_for(Reach::Here, code)
+}
+
+/// Checks that the message which this thread is writing, if it is, may refer to something of this machine.
+///
+/// # Errors
+///
+/// It is read elsewhere.
+pub(crate) fn check_reach(what: &str) -> Result<(), String> {
+    match MESSAGE.with(|message| message.reach.get()) {
+        Reach::Here => Ok(()),
+        Reach::Elsewhere => Err(format!(
+            "{what} means nothing on another machine, where this pool has its workers: pass the data itself, or a path or an \
+             address by which the worker gets it"
+        )),
+    }
+}
+
+/// Like [`collect`], for a message that is read within this reach.
+pub(crate) fn collect_for<R>(reach: Reach, code: impl FnOnce() -> R) -> (R, Pins) {
+    let outer = Outer::put_aside(reach);
     let result = code();
     let pins = take_pins();
     drop(outer);
@@ -142,6 +179,7 @@ pub(super) fn pin(block: &Block) -> Result<(), String> {
                 .to_owned(),
         );
     }
+    check_reach("a handle to shared memory")?;
     MESSAGE.with(|message| message.pins.borrow_mut().push(Pin::Block(block.clone())));
     Ok(())
 }
@@ -181,6 +219,7 @@ pub(crate) fn carry() -> Result<(), String> {
                 .to_owned(),
         );
     }
+    check_reach("an end of ipc-channel")?;
     MESSAGE.with(|message| message.carried.set(message.carried.get().wrapping_add(1)));
     Ok(())
 }

@@ -197,7 +197,7 @@ pub(crate) enum Revoked {
 }
 
 /// What came over a link cannot be what the other side means.
-pub(super) fn damaged(what: &str) -> io::Error {
+pub(crate) fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 

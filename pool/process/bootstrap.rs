@@ -6,6 +6,8 @@ use crate::heap::guardian::on_first_name;
 use crate::heap::tree as heap;
 use crate::identity::FnRef;
 use crate::ipc::control::{ChildKind, Control, Hello, Instructions, Reply, VERSION};
+#[cfg(feature = "cluster")]
+use crate::process::enlist;
 #[cfg(feature = "sandbox")]
 use crate::process::first_thread;
 #[cfg(all(feature = "auto", target_env = "gnu"))]
@@ -50,6 +52,8 @@ pub fn init() {
     if !BOOT_READY.swap(true, Relaxed) {
         on_first_name(guardian::start);
         fence::take_part();
+        #[cfg(feature = "cluster")]
+        enlist::enlist(|| run_later_constructors(None));
         boot(None);
     }
 }
@@ -71,7 +75,10 @@ mod auto {
         on_first_name(guardian::start);
         // While there is one thread this is a short system call, and later a long one.
         fence::take_part();
-        boot(Some(StartArguments { argc, argv, envp }));
+        let start = StartArguments { argc, argv, envp };
+        #[cfg(feature = "cluster")]
+        super::enlist::enlist(|| super::run_later_constructors(Some(start)));
+        boot(Some(start));
     }
 }
 
@@ -234,6 +241,19 @@ pub(super) fn live_as_copy(copied: Copied) -> ! {
     }
 }
 
+/// Runs the constructors of the program that come after the one of this library, if that has brought us here.
+fn run_later_constructors(start: Option<StartArguments>) {
+    #[cfg(all(feature = "auto", target_env = "gnu"))]
+    if let Some(start) = start {
+        // Registries that other crates fill before `main` would be incomplete otherwise.
+        IN_CONSTRUCTORS.store(true, Relaxed);
+        executable::run_constructors_after(auto::CONSTRUCTOR, start);
+        IN_CONSTRUCTORS.store(false, Relaxed);
+    }
+    #[cfg(not(all(feature = "auto", target_env = "gnu")))]
+    let _ = start;
+}
+
 /// Lives a child's life, and ends.
 fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
     let Told { instructions: told, fds, crash } = told;
@@ -246,15 +266,7 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
     if is_guardian && signal::stay_behind().is_err() {
         signal::exit_now(1);
     }
-    #[cfg(all(feature = "auto", target_env = "gnu"))]
-    if let Some(start) = start.filter(|_| !is_guardian) {
-        // Registries that other crates fill before `main` would be incomplete otherwise.
-        IN_CONSTRUCTORS.store(true, Relaxed);
-        executable::run_constructors_after(auto::CONSTRUCTOR, start);
-        IN_CONSTRUCTORS.store(false, Relaxed);
-    }
-    #[cfg(not(all(feature = "auto", target_env = "gnu")))]
-    let _ = start;
+    run_later_constructors(start.filter(|_| !is_guardian));
     let (delta, signature) = told.role;
     let role = match (FnRef::Offset { delta, signature }).resolve::<Role>() {
         Ok(entry) => entry.call(),

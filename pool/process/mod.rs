@@ -10,6 +10,8 @@ pub(crate) mod cloning;
 pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod descendants;
+#[cfg(feature = "cluster")]
+pub(crate) mod enlist;
 #[cfg(feature = "sandbox")]
 pub(crate) mod first_thread;
 mod guardian;

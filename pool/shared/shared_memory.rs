@@ -5,7 +5,7 @@ use crate::heap::block::Block;
 use crate::heap::kind::Kind;
 use crate::heap::name::Name;
 use crate::heap::record::is_valid;
-use crate::heap::scope::is_writing;
+use crate::heap::scope::{check_reach, is_writing};
 use crate::shared::element::range_of;
 use crate::sys::copy::SharedBytes;
 use crate::sys::memory::{self, Mapping};
@@ -367,6 +367,10 @@ enum Form<T, N, B> {
 /// in the name goes with it. Anonymous memory travels in such messages only, as all handles.
 impl Serialize for SharedMemory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(name) = self.name().filter(|_| is_writing()) {
+            // It would open whatever has this name there.
+            check_reach(&format!("the shared memory {name:?}")).map_err(serde::ser::Error::custom)?;
+        }
         let form = match &*self.place {
             Place::Named { name, id, owner: Some(owner), .. } if is_writing() => {
                 Form::Created(name, (id.device, id.inode), owner)

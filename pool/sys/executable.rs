@@ -167,6 +167,25 @@ pub(crate) fn build() -> &'static [u8] {
     })
 }
 
+/// Like [`build`], also among files on different machines: without a build-id note it is the SHA-256 of the file.
+#[cfg(feature = "cluster")]
+pub(crate) fn build_anywhere() -> &'static [u8] {
+    use sha2::{Digest, Sha256};
+    static BUILD: OnceLock<Vec<u8>> = OnceLock::new();
+    BUILD.get_or_init(|| {
+        image().build_note.clone().unwrap_or_else(|| {
+            std::fs::read("/proc/self/exe").map_or_else(|_| Vec::new(), |bytes| Sha256::digest(bytes).to_vec())
+        })
+    })
+}
+
+/// The name of this machine.
+#[cfg(feature = "cluster")]
+pub(crate) fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "a machine without a name".to_owned() } else { name.trim().to_owned() }
+}
+
 /// Whether the program runs with more rights than its caller (set-user-id); the environment is not to be trusted then.
 pub(crate) fn is_secure() -> bool {
     // SAFETY: getauxval only reads a table that the kernel set up.

@@ -1,9 +1,13 @@
 //! What std's start-up would have done for a process that never reaches `main`, and how such a process ends.
 
+#[cfg(feature = "cluster")]
+use crate::sys::descriptor::move_up;
 use crate::sys::refusal::named;
 use crate::sys::{descriptor, pipe};
 use rustix::process::Signal;
 use std::io::{self, Write};
+#[cfg(feature = "cluster")]
+use std::os::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Asks the kernel to kill this process when the thread that started it ends.
@@ -154,6 +158,16 @@ pub(crate) fn close_standard_input() -> io::Result<()> {
 /// Makes a copy of a descriptor the standard input of this process.
 pub(crate) fn set_standard_input(fd: BorrowedFd<'_>) -> io::Result<()> {
     named("dup2", rustix::stdio::dup2_stdin(fd))
+}
+
+/// Takes standard input and output away from everything else in this process: returns them, puts nothing in the place of the
+/// one, and standard error in the place of the other.
+#[cfg(feature = "cluster")]
+pub(crate) fn take_standard_streams() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (input, output) = (move_up(io::stdin().as_fd())?, move_up(io::stdout().as_fd())?);
+    close_standard_input()?;
+    named("dup2", rustix::stdio::dup2_stdout(io::stderr()))?;
+    Ok((input, output))
 }
 
 /// The name that ps and top show for the calling thread, and for the process if it is the main thread (15 bytes).

@@ -39,6 +39,15 @@ fn on_each_way(starts: &[&'static str], seconds: u64, test: impl Fn(&dyn Fn() ->
         println!("link: {link}, start: {start}");
         test(&|| Pool::builder().link(link_of(&link)).start_method(start_of(&start)));
     }
+    #[cfg(feature = "cluster")]
+    if wanted.as_deref() == Some("nodes") {
+        use multiproc::cluster::Command;
+        let _watchdog = watchdog(seconds);
+        println!("link: nodes");
+        // As many as any test wants, and all of them, since tests count on them.
+        let nodes = || Command::new("{agent}").nodes(2).workers(16);
+        test(&|| Pool::builder().on(nodes()).at_least(usize::MAX));
+    }
 }
 
 /// A builder for each link and start method in turn, under a watchdog of `seconds` each.

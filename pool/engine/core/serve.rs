@@ -109,7 +109,7 @@ impl Engine {
         claim: Claim,
     ) -> Result<(Arc<Job>, u64), Error> {
         callbacks::start()?;
-        let (serialised, pins) = scope::collect(|| serialise_all(feed));
+        let (serialised, pins) = scope::collect_for(self.reach, || serialise_all(feed));
         let Serialised { mut submission, total, failed, known } = serialised.map_err(Error::checkpoint)?;
         submission.pins = (!pins.is_empty()).then(|| Arc::new(pins));
         let job = self.enter(entry, context, options, Some(submission))?;
@@ -329,7 +329,8 @@ impl Driver<'_> {
             return false;
         }
         let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
-        self.unlocked(|| scope::collect(|| input.make(feed, frames, count, most_bytes)));
+        let reach = self.engine.reach;
+        self.unlocked(|| scope::collect_for(reach, || input.make(feed, frames, count, most_bytes)));
         input.ended |= drained && !input.frames.is_empty();
         let mut start = 0;
         for frame in input.frames.drain(..) {

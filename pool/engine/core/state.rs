@@ -13,6 +13,7 @@ use crate::engine::launch::launcher::Launcher;
 use crate::engine::watch::output::Capture;
 use crate::engine::watch::trace::Trace;
 use crate::error::Error;
+use crate::heap::scope::Reach;
 use crate::ipc::bell::Bell;
 use crate::sys::fork::fork_generation;
 use crate::sys::time::Deadline;
@@ -45,6 +46,8 @@ pub(crate) struct Engine {
     pub(crate) gate: Option<Arc<Gate>>,
     /// What workers write, if the pool reads that.
     pub(crate) capture: Option<Arc<Capture>>,
+    /// Where its workers are.
+    pub(crate) reach: Reach,
     /// The fork generation of the process that made it.
     pub(crate) generation: u32,
 }

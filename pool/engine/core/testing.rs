@@ -8,6 +8,7 @@ use crate::engine::core::workforce::RecyclePolicy;
 use crate::engine::launch::launcher::{Launched, Launcher, Tell};
 use crate::engine::worker::work::Run;
 use crate::error::Error;
+use crate::heap::scope::Reach;
 use crate::identity::Entry;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::{Answer, Frame, Link, Progress, Revoked};
@@ -95,6 +96,7 @@ pub(super) fn engine(answers: Vec<Answer>, progress: Progress) -> Arc<Engine> {
         grace: Duration::from_secs(1),
         gate: None,
         capture: None,
+        reach: Reach::Here,
         generation: fork_generation(),
     })
 }

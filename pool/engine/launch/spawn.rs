@@ -80,7 +80,7 @@ impl Environment {
     }
 
     /// Asks the user's function for the variables of the places below `workers`, as far as it was not asked before.
-    fn prepare(&self, workers: usize) -> Result<(), Error> {
+    pub(crate) fn prepare(&self, workers: usize) -> Result<(), Error> {
         let Some(EnvEach(each)) = &self.each else { return Ok(()) };
         loop {
             let place = self.told.lock().len();
@@ -108,7 +108,7 @@ impl Environment {
     }
 
     /// The variables of the worker at a place.
-    pub(super) fn of(&self, place: usize) -> Variables {
+    pub(crate) fn of(&self, place: usize) -> Variables {
         [&*self.common, &self.own_of(place)].concat()
     }
 }

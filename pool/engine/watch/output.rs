@@ -45,6 +45,12 @@ pub struct OutputLine {
 }
 
 impl OutputLine {
+    /// A line that came from another machine.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn new(worker: &str, is_stderr: bool, text: String) -> OutputLine {
+        OutputLine { worker: worker.into(), is_stderr, text }
+    }
+
     /// Returns the name of the worker: that of the pool and its number.
     pub fn worker(&self) -> &str {
         &self.worker
@@ -75,6 +81,11 @@ pub(crate) struct Handler(Arc<dyn Fn(&OutputLine) + Send + Sync>);
 impl Handler {
     pub(crate) fn new(handle: impl Fn(&OutputLine) + Send + Sync + 'static) -> Handler {
         Handler(Arc::new(handle))
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn handle(&self, line: &OutputLine) {
+        (self.0)(line);
     }
 
     /// Writes it to where this process writes.

@@ -1,0 +1,481 @@
+//! All agents of a pool: they are asked for, greeted, listened to, given up and asked for again. To the pool it is a launcher.
+//!
+//! One thread, the keeper, does all of that, sends the beats, and reads the streams as long as nobody drives the pool.
+
+use crate::codec;
+use crate::engine::callbacks::{self, Callback};
+use crate::engine::launch::launcher::{Launched, Launcher, News, Tell};
+use crate::engine::launch::spawn::Environment;
+use crate::engine::watch::output::{Handler, OutputLine};
+use crate::error::Error;
+use crate::ipc::bell::Doze;
+use crate::ipc::link::LinkKind;
+use crate::nodes::agent;
+use crate::nodes::event::{NodeEvent, NodeEventKind, OnNode};
+use crate::nodes::greeting::{Greeted, Greeter};
+use crate::nodes::messages::Start;
+use crate::nodes::node::Node;
+use crate::nodes::node_link::NodeLink;
+use crate::nodes::starters::starter::{Started, Starter};
+use crate::nodes::stream::PoolStream;
+use crate::nodes::tended::{Driven, Tended};
+use crate::nodes::wire::Kind;
+use crate::process::enlist::Call;
+use crate::sys::poll::{self, Interest, Waker};
+use crate::sys::thread;
+use crate::sys::time::Deadline;
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// An agent has so long to come to life once it was started.
+const GREET_WITHIN: Duration = Duration::from_secs(60);
+
+/// An agent that was there and is lost is asked for again so often in a row, after pauses that grow from the first on.
+const TRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// So much of a fleet's end its agents may take.
+const END_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a fleet is told.
+pub(crate) struct Orders {
+    pub(crate) starter: Box<dyn Starter>,
+    /// The [`Setup`](crate::nodes::messages::Setup) of each agent.
+    pub(crate) setup: Vec<u8>,
+    pub(crate) link: LinkKind,
+    pub(crate) name: String,
+    pub(crate) env: Environment,
+    /// So many workers are enough for `build`, if they are there within so long.
+    pub(crate) at_least: usize,
+    pub(crate) within: Duration,
+    pub(crate) lost_after: Duration,
+    pub(crate) on_node: Option<OnNode>,
+    pub(crate) output: Option<Handler>,
+}
+
+/// Makes workers on other machines.
+pub(crate) struct Fleet {
+    shared: Arc<Shared>,
+    keeper: Option<std::thread::JoinHandle<()>>,
+}
+
+/// What the keeper and the pool share.
+pub(crate) struct Shared {
+    orders: Orders,
+    call: String,
+    crew: Mutex<Crew>,
+    /// The crew has changed.
+    changed: Condvar,
+    /// Wakes the keeper.
+    keeper: Arc<Waker>,
+    /// Wakes a driver that sleeps on the streams.
+    driver: Waker,
+    driven: Arc<Driven>,
+}
+
+/// The agents, and who waits for room with them.
+#[derive(Default)]
+struct Crew {
+    posts: Vec<Post>,
+    /// Places for which there was no room.
+    waiting: BTreeMap<usize, Tell>,
+    over: bool,
+}
+
+/// The place of an agent.
+struct Post {
+    state: State,
+    /// What runs it, if that is known.
+    started: Option<Started>,
+    /// An agent was there.
+    was_held: bool,
+    /// How often in a row it was asked for in vain.
+    failures: u32,
+}
+
+enum State {
+    /// It is asked for then.
+    Vacant(Instant),
+    Coming(Box<Greeter>, Deadline),
+    Held(Arc<Node>),
+    /// Nobody asks for it any more, since this has gone wrong.
+    Abandoned(String),
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet").field("starter", &self.orders.starter).finish_non_exhaustive()
+    }
+}
+
+impl Fleet {
+    /// Asks for the agents.
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor or thread left.
+    pub(crate) fn start(orders: Orders) -> Result<Fleet, Error> {
+        if orders.on_node.is_some() || orders.output.is_some() {
+            callbacks::start()?;
+        }
+        let call = Call::new(agent::entry(), "stdio:")?.to_string();
+        let now = Instant::now();
+        let post = |_| Post { state: State::Vacant(now), started: None, was_held: false, failures: 0 };
+        let posts = (0..orders.starter.nodes()).map(post).collect();
+        let shared = Arc::new(Shared {
+            orders,
+            call,
+            crew: Mutex::new(Crew { posts, ..Crew::default() }),
+            changed: Condvar::new(),
+            keeper: Arc::new(Waker::new()?),
+            driver: Waker::new()?,
+            driven: Arc::default(),
+        });
+        let builder = std::thread::Builder::new().name("multiproc-nodes".to_owned());
+        let keeper = Arc::clone(&shared);
+        let keeper = Some(thread::spawn(builder, move || keeper.keep())?);
+        Ok(Fleet { shared, keeper })
+    }
+
+    /// How a pool of these workers sleeps.
+    pub(crate) fn doze(&self) -> Arc<dyn Doze> {
+        Arc::clone(&self.shared) as Arc<dyn Doze>
+    }
+
+    /// Waits until it is known how many workers all agents take, and returns that.
+    ///
+    /// # Errors
+    ///
+    /// No agent has come to life in time.
+    pub(crate) fn muster(&self) -> Result<usize, Error> {
+        let until = Deadline::after(self.shared.orders.within);
+        let mut crew = self.shared.crew.lock();
+        while crew.posts.iter().any(Post::is_coming) && !until.passed() {
+            match until.instant() {
+                Some(at) => drop(self.shared.changed.wait_until(&mut crew, at)),
+                None => self.shared.changed.wait(&mut crew),
+            }
+        }
+        match crew.posts.iter().filter_map(Post::node).map(|node| node.capacity).sum() {
+            0 => Err(crew.failure()),
+            capacity => Ok(capacity),
+        }
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.shared.crew.lock().over = true;
+        self.shared.keeper.wake();
+        if let Some(keeper) = self.keeper.take().filter(|it| it.thread().id() != std::thread::current().id()) {
+            // A panic there was reported, and there is nothing to be done about it here.
+            let _ = keeper.join();
+        }
+    }
+}
+
+impl Launcher for Fleet {
+    fn prepare(&self, workers: usize) -> Result<(), Error> {
+        self.shared.orders.env.prepare(workers)
+    }
+
+    fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error> {
+        let Orders { env, link, .. } = &self.shared.orders;
+        let mut crew = self.shared.crew.lock();
+        let variables = env.of(place).into_iter();
+        let variables = variables.map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
+        let start = codec::to_bytes(&Start { place, variables });
+        // The one with the most room, so that the workers are spread.
+        let node = crew.posts.iter().filter_map(Post::node).max_by_key(|node| node.room()).cloned();
+        let tell = match node {
+            None if crew.posts.iter().all(Post::is_abandoned) => return Err(crew.failure()),
+            None => tell,
+            Some(node) => match node.start(&start, tell) {
+                Ok(process) => {
+                    let link = NodeLink::new(process, place, *link);
+                    return Ok(Some(Launched { link: Box::new(link), output: None }));
+                }
+                Err(tell) => tell,
+            },
+        };
+        crew.waiting.insert(place, tell);
+        Ok(None)
+    }
+
+    fn quorum(&self) -> Option<(usize, Deadline)> {
+        Some((self.shared.orders.at_least, Deadline::after(self.shared.orders.within)))
+    }
+}
+
+impl Doze for Shared {
+    fn sleep(&self, until: Deadline) {
+        self.driven.is_asleep.store(true, Relaxed);
+        let nodes: Vec<Arc<Node>> = self.crew.lock().posts.iter().filter_map(Post::node).cloned().collect();
+        let mut sources = vec![(self.driver.as_fd(), Interest::Readable)];
+        for node in &nodes {
+            sources.push((node.socket.as_fd(), Interest::Readable));
+            if node.has_unsent() {
+                sources.push((node.socket.as_fd(), Interest::Writable));
+            }
+        }
+        // If the system refuses, a moment has passed, and the driver looks for itself.
+        let _ = poll::wait(&sources, until);
+        for node in nodes.iter().filter(|node| node.has_unsent()) {
+            node.send();
+        }
+        self.driver.clear();
+        self.driven.note();
+        self.driven.is_asleep.store(false, Relaxed);
+    }
+
+    fn wake(&self) {
+        self.driver.wake();
+    }
+}
+
+impl Post {
+    fn node(&self) -> Option<&Arc<Node>> {
+        if let State::Held(node) = &self.state { Some(node) } else { None }
+    }
+
+    fn is_coming(&self) -> bool {
+        matches!(self.state, State::Vacant(_) | State::Coming(..))
+    }
+
+    fn is_abandoned(&self) -> bool {
+        matches!(self.state, State::Abandoned(_))
+    }
+
+    /// The name of its agent, as far as it is known.
+    fn name(&self) -> String {
+        match (&self.state, &self.started) {
+            (State::Held(node), _) => node.host.to_string(),
+            (_, Some(started)) => started.name.clone(),
+            _ => String::new(),
+        }
+    }
+
+    /// Its agent is no more, or has not come: asks for it again after a pause, or no more. Returns what has happened.
+    fn fail(&mut self, kind: NodeEventKind, cause: &str) -> NodeEvent {
+        let host = self.name();
+        let said = self.started.take().map(|mut started| started.end()).unwrap_or_default();
+        let cause = format!("{cause}{said}");
+        // One that was never there is not asked for again: what prevents it has to be mended by somebody.
+        let tries = if self.was_held { TRIES } else { 1 };
+        self.failures += 1;
+        self.state = if self.failures > tries || !self.was_held {
+            State::Abandoned(format!("{host}: {cause}"))
+        } else {
+            State::Vacant(Instant::now() + FIRST_PAUSE * 4u32.pow(self.failures - 1))
+        };
+        NodeEvent::new(kind, host, Some(cause))
+    }
+}
+
+impl Crew {
+    /// Why there is no agent.
+    fn failure(&self) -> Error {
+        let causes = self.posts.iter().filter_map(|post| match &post.state {
+            State::Abandoned(cause) => Some(cause.as_str()),
+            _ => None,
+        });
+        let mut causes: Vec<&str> = causes.collect();
+        causes.dedup();
+        match causes.is_empty() {
+            true => Error::start("no agent has come to life in time"),
+            false => Error::start(format!("there is no agent: {}", causes.join("; "))),
+        }
+    }
+}
+
+impl Shared {
+    /// The keeper's life.
+    fn keep(&self) {
+        let mut next_beat = Instant::now();
+        let every = self.orders.lost_after / 10;
+        loop {
+            let mut all = Tended::default();
+            let mut is_full = false;
+            let is_driven = self.driven.is_now();
+            let nodes: Vec<Arc<Node>> = self.crew.lock().posts.iter().filter_map(Post::node).cloned().collect();
+            for node in &nodes {
+                let tended = if is_driven { node.take_news() } else { node.tend() };
+                is_full |= tended.is_full;
+                all.join(tended);
+            }
+            let now = Instant::now();
+            if now >= next_beat {
+                next_beat = now + every;
+                nodes.iter().for_each(|node| node.beat());
+                self.find_lost(&nodes);
+            }
+            let events = self.look_after_posts();
+            if !self.deliver(all, events) {
+                return;
+            }
+            self.rest(is_full, next_beat);
+        }
+    }
+
+    /// Gives up nodes that were silent for too long.
+    fn find_lost(&self, nodes: &[Arc<Node>]) {
+        let lost_after = self.orders.lost_after;
+        for node in nodes.iter().filter(|node| node.silence() > lost_after / 2) {
+            // What lies there unread was sent by somebody who lives.
+            let source = [(node.socket.as_fd(), Interest::Readable)];
+            if poll::wait(&source, Deadline::after(Duration::ZERO)).is_ok_and(|ready| ready[0]) {
+                node.note_life();
+            } else if node.silence() > lost_after {
+                node.lose(&format!("nothing was heard of it for {lost_after:?}"));
+            }
+        }
+    }
+
+    /// Asks for agents, greets those that come, and lets go of those that are no more.
+    fn look_after_posts(&self) -> Vec<NodeEvent> {
+        let mut crew = self.crew.lock();
+        let mut events = Vec::new();
+        let over = crew.over;
+        for (at, post) in crew.posts.iter_mut().enumerate() {
+            match &mut post.state {
+                State::Vacant(when) if *when <= Instant::now() && !over => {
+                    match self.orders.starter.start(at, &self.call) {
+                        Ok((started, socket)) => {
+                            let greeter = Greeter::new(socket);
+                            post.started = Some(started);
+                            post.state = State::Coming(Box::new(greeter), Deadline::after(GREET_WITHIN));
+                        }
+                        Err(error) => events.push(post.fail(NodeEventKind::Failed, &error.to_string())),
+                    }
+                }
+                State::Coming(greeter, until) => match greeter.look() {
+                    Greeted::NotYet if until.passed() => {
+                        events.push(post.fail(NodeEventKind::Failed, "it did not come to life in time"));
+                    }
+                    Greeted::NotYet => {}
+                    Greeted::Failed(cause) => events.push(post.fail(NodeEventKind::Failed, &cause)),
+                    Greeted::Here(greeting, inbox) => {
+                        let capacity = self.orders.starter.workers().unwrap_or(greeting.cpus).max(1);
+                        let socket = Arc::clone(greeter.socket());
+                        let stream = PoolStream::plain(Arc::clone(&socket));
+                        let host: Arc<str> = greeting.host.into();
+                        let (keeper, driven) = (Arc::clone(&self.keeper), Arc::clone(&self.driven));
+                        let node = Node::new(Arc::clone(&host), capacity, (socket, stream), inbox, keeper, driven);
+                        node.say(Kind::Setup, &self.orders.setup);
+                        node.beat();
+                        post.state = State::Held(node);
+                        (post.was_held, post.failures) = (true, 0);
+                        events.push(NodeEvent::new(NodeEventKind::Joined, host.to_string(), None));
+                    }
+                },
+                State::Held(node) => {
+                    if let Some(cause) = node.lost() {
+                        events.push(post.fail(NodeEventKind::Lost, &cause));
+                    }
+                }
+                State::Vacant(_) | State::Abandoned(_) => {}
+            }
+        }
+        if !events.is_empty() {
+            self.changed.notify_all();
+        }
+        events
+    }
+
+    /// Tells what has happened, without any lock. Returns false once the fleet is over.
+    fn deliver(&self, tended: Tended, events: Vec<NodeEvent>) -> bool {
+        let Tended { news, lines, has_answers, .. } = tended;
+        // Who left, and what has come or gone, may have made room; also for an error.
+        let has_room = !events.is_empty() || news.iter().any(|(_, news)| matches!(news, News::Exited(..)));
+        for (tell, news) in news {
+            tell(news);
+        }
+        if has_answers {
+            self.driver.wake();
+        }
+        if let Some(handler) = &self.orders.output {
+            let name = &self.orders.name;
+            callbacks::send(lines.into_iter().map(|(place, is_stderr, text)| {
+                let line = OutputLine::new(&format!("{name}-{}", place.saturating_add(1)), is_stderr, text);
+                let handler = handler.clone();
+                Box::new(move || handler.handle(&line)) as Callback
+            }));
+        }
+        if let Some(on_node) = &self.orders.on_node {
+            callbacks::send(events.into_iter().map(|event| {
+                let on_node = on_node.clone();
+                Box::new(move || on_node.call(&event)) as Callback
+            }));
+        }
+        let waiting = {
+            let mut crew = self.crew.lock();
+            if crew.over {
+                self.end(&mut crew);
+                return false;
+            }
+            if has_room { std::mem::take(&mut crew.waiting) } else { BTreeMap::new() }
+        };
+        waiting.into_values().for_each(|tell| tell(News::Room));
+        true
+    }
+
+    /// Sleeps until there is something to do.
+    fn rest(&self, is_full: bool, next_beat: Instant) {
+        let mut until = Deadline::at(next_beat);
+        let mut held: Vec<(Arc<OwnedFd>, bool)> = Vec::new();
+        // Who drives hears the nodes; and what is full is emptied by somebody who is awake.
+        let is_driven = self.driven.is_now();
+        if is_driven || is_full {
+            until = until.earlier(Deadline::after(Driven::RECENT));
+        }
+        for post in &self.crew.lock().posts {
+            match &post.state {
+                State::Vacant(when) => until = until.earlier(Deadline::at(*when)),
+                State::Coming(greeter, deadline) => {
+                    until = until.earlier(*deadline);
+                    held.push((Arc::clone(greeter.socket()), false));
+                }
+                State::Held(node) if !is_driven && !is_full => held.push((Arc::clone(&node.socket), node.has_unsent())),
+                State::Held(_) | State::Abandoned(_) => {}
+            }
+        }
+        let mut sources: Vec<(BorrowedFd<'_>, Interest)> = vec![(self.keeper.as_fd(), Interest::Readable)];
+        for (socket, has_unsent) in &held {
+            sources.push((socket.as_fd(), Interest::Readable));
+            if *has_unsent {
+                sources.push((socket.as_fd(), Interest::Writable));
+            }
+        }
+        // If the system refuses, a moment has passed, and the next look is due.
+        let _ = poll::wait(&sources, until);
+        self.keeper.clear();
+    }
+
+    /// Ends all agents, and waits for what has started them.
+    fn end(&self, crew: &mut Crew) {
+        crew.waiting.clear();
+        let mut started: Vec<Started> = Vec::new();
+        for post in &mut crew.posts {
+            if let State::Held(node) = &post.state {
+                node.lose("its pool has ended");
+            }
+            // An agent ends when its stream does.
+            post.state = State::Abandoned("its pool has ended".to_owned());
+            started.extend(post.started.take());
+        }
+        let until = Deadline::after(END_WITHIN);
+        started.iter_mut().for_each(|started| started.wait(until));
+    }
+}

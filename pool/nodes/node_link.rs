@@ -1,0 +1,235 @@
+//! The way to one worker on another machine, as the pool has it.
+
+use crate::attached_fds::AttachedFds;
+use crate::ipc::lane::SLOTS;
+use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, LinkKind, Payload, Progress, Revoked, damaged};
+use crate::nodes::node::{Process, Said, State};
+use crate::nodes::wire::{Kind, Slot};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// The most bytes of tasks that are under way to one agent, or there, beside one frame.
+const MOST_FLYING: usize = 64 << 20;
+
+/// Contexts are sent in an order of their own, as if they were for this worker. No agent has so many.
+const CONTEXTS: Slot = Slot::MAX;
+
+/// A frame that was sent and not released.
+#[derive(Debug)]
+struct Flight {
+    seq: u64,
+    /// The tasks below this place have an outcome, or were never meant for this worker.
+    next: u32,
+    count: u32,
+    /// `None` if it has no tasks.
+    payload: Option<Vec<u8>>,
+    /// It was asked for.
+    is_asked: bool,
+    /// It was given back.
+    is_returned: bool,
+}
+
+impl Flight {
+    fn is_open(&self) -> bool {
+        self.payload.is_some() && self.next < self.count && !self.is_returned
+    }
+}
+
+/// The pool's end of the way to one worker.
+#[derive(Debug)]
+pub(super) struct NodeLink {
+    process: Arc<Process>,
+    place: usize,
+    depth: usize,
+    next: u64,
+    flights: VecDeque<Flight>,
+}
+
+impl NodeLink {
+    /// The way to a worker that its agent links like this.
+    pub(super) fn new(process: Arc<Process>, place: usize, link: LinkKind) -> NodeLink {
+        let depth = if link == LinkKind::Channel { 1 } else { SLOTS };
+        NodeLink { process, place, depth, next: 0, flights: VecDeque::new() }
+    }
+
+    /// Whether something that the agent has said waits to be taken.
+    fn has_said(&self, state: &State) -> bool {
+        match state.workers.get(&self.process.slot) {
+            Some(worker) if Arc::ptr_eq(&worker.process, &self.process) => !worker.answers.is_empty(),
+            _ => !self.process.last.lock().is_empty(),
+        }
+    }
+
+    /// Reads the stream, if that is up to this link: a turn goes through all links, by their places. The first one reads, and
+    /// the others find what was read.
+    fn read(&self, state: &mut State) {
+        if self.place > state.reader {
+            return;
+        }
+        let node = &self.process.node;
+        state.reader = self.place;
+        node.driven.note();
+        state.pull();
+        if !state.news.is_empty() || !state.lines.is_empty() {
+            node.keeper.wake();
+        }
+    }
+
+    /// Takes what the agent has said of a frame next, and reads the stream if nobody has in this turn.
+    fn next_said(&self) -> Option<Said> {
+        let Process { node, slot, last, .. } = &*self.process;
+        let mut state = node.state.lock();
+        let state = &mut *state;
+        if !self.has_said(state) {
+            self.read(state);
+        }
+        let said = match state.workers.get_mut(slot) {
+            Some(worker) if Arc::ptr_eq(&worker.process, &self.process) => worker.answers.pop_front(),
+            _ => last.lock().pop_front(),
+        };
+        state.waiting -= said.as_ref().map_or(0, |said| said.payload.len()).min(state.waiting);
+        said
+    }
+}
+
+impl Link for NodeLink {
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn send(&mut self, frame: &Frame, payload: &[u8], _: &[Arc<AttachedFds>]) -> io::Result<Option<u64>> {
+        let (node, slot, seq) = (&self.process.node, self.process.slot, self.next);
+        let mut state = node.state.lock();
+        if state.lost.is_some() || self.process.gone.lock().is_some() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut flight =
+            Flight { seq, next: frame.skip, count: frame.count, payload: None, is_asked: false, is_returned: false };
+        let header = frame.header;
+        match frame.kind {
+            FrameKind::Tasks => {
+                if state.flying > 0 && state.flying + payload.len() > MOST_FLYING {
+                    // Room comes with the answers to what is under way.
+                    return Ok(None);
+                }
+                state.flying += payload.len();
+                flight.payload = Some(payload.to_vec());
+                let numbers = [seq, header, frame.first, u64::from(frame.count), u64::from(frame.skip)];
+                state.outbox.put(Kind::Tasks, slot, &numbers, payload);
+            }
+            FrameKind::Header => {
+                let is_known = state.contexts.contains_key(&header);
+                state.contexts.entry(header).or_default().insert(slot);
+                if !is_known {
+                    // In the order of this worker, so that it comes before what asks for it. Others that ask for it
+                    // meanwhile have to wait for it as well.
+                    state.outbox.put(Kind::Context, CONTEXTS, &[header], payload);
+                }
+                state.outbox.put(Kind::Header, slot, &[seq, header], &[]);
+            }
+            FrameKind::Forget => {
+                state.outbox.put(Kind::Forget, slot, &[seq, header], &[]);
+                let known = state.contexts.get_mut(&header);
+                if known.is_some_and(|known| known.remove(&slot) && known.is_empty()) {
+                    state.contexts.remove(&header);
+                    state.outbox.put(Kind::Drop, CONTEXTS, &[header], &[]);
+                }
+            }
+            FrameKind::Stop => state.outbox.put(Kind::Stop, slot, &[seq], &[]),
+        }
+        drop(state);
+        self.flights.push_back(flight);
+        self.next += 1;
+        Ok(Some(seq))
+    }
+
+    fn sent(&self) -> u64 {
+        self.next
+    }
+
+    fn flush(&mut self) {
+        self.process.node.state.lock().push();
+    }
+
+    fn has_answer(&self) -> bool {
+        let mut state = self.process.node.state.lock();
+        if !self.has_said(&state) {
+            self.read(&mut state);
+        }
+        self.has_said(&state)
+    }
+
+    fn receive(&mut self) -> io::Result<Option<Answer>> {
+        let Some(said) = self.next_said() else { return Ok(None) };
+        let Said { kind, seq, mut first, mut count, nanos, payload } = said;
+        let at = seq.checked_sub(self.flights.front().map_or(seq, |flight| flight.seq));
+        let flight =
+            at.and_then(|at| self.flights.get_mut(usize::try_from(at).ok()?)).filter(|flight| flight.is_open());
+        let flight = flight.ok_or_else(|| damaged("an answer to a frame that it does not have"))?;
+        if kind == AnswerKind::Returned {
+            if !flight.is_asked {
+                return Err(damaged("it gives a frame back that nobody wants back"));
+            }
+            (first, count) = (flight.next, flight.count - flight.next);
+            flight.is_returned = true;
+        } else {
+            // What is wrong with it otherwise the ledger finds.
+            flight.next = first.saturating_add(count).clamp(flight.next, flight.count);
+        }
+        Ok(Some(Answer { kind, seq, first, count, nanos, payload: Payload::Own(payload), attached: Vec::new() }))
+    }
+
+    fn progress(&self) -> Progress {
+        if let Some((progress, _)) = &*self.process.gone.lock() {
+            // Nobody knows what ran: all that was sent may have.
+            return progress.unwrap_or(Progress { seq: self.next, started: 0, done: 0 });
+        }
+        // The agent does not tell when a task begins: the oldest frame that is open counts as begun.
+        match self.flights.iter().find(|flight| flight.is_open()) {
+            Some(flight) => Progress { seq: flight.seq, started: flight.next + 1, done: flight.next },
+            None => Progress { seq: self.next, started: 0, done: 0 },
+        }
+    }
+
+    fn revoke(&mut self, seq: u64) -> Revoked {
+        let Some(flight) = self.flights.iter_mut().find(|flight| flight.seq == seq && flight.is_open()) else {
+            return Revoked::Begun;
+        };
+        if !std::mem::replace(&mut flight.is_asked, true) {
+            self.process.say(Kind::Revoke, &[seq]);
+        }
+        if self.process.gone.lock().is_some() { Revoked::Begun } else { Revoked::Asked }
+    }
+
+    fn delay(&self) -> f64 {
+        let round_trip = self.process.node.state.lock().round_trip;
+        if round_trip.is_finite() { round_trip } else { 0.0 }
+    }
+
+    fn payload(&self, seq: u64) -> Vec<u8> {
+        let flight = self.flights.iter().find(|flight| flight.seq == seq);
+        flight.and_then(|flight| flight.payload.clone()).unwrap_or_default()
+    }
+
+    fn release_below(&mut self, seq: u64) {
+        let mut freed = 0;
+        while self.flights.front().is_some_and(|flight| flight.seq < seq) {
+            freed += self.flights.pop_front().and_then(|flight| flight.payload).map_or(0, |payload| payload.len());
+        }
+        if freed > 0 {
+            self.process.node.state.lock().flying -= freed;
+        }
+    }
+}
+
+impl Drop for NodeLink {
+    fn drop(&mut self) {
+        self.release_below(u64::MAX);
+        let mut state = self.process.node.state.lock();
+        if state.reader == self.place {
+            // The next one reads.
+            state.reader = usize::MAX;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Agents that any command starts.
+
+use crate::error::Error;
+use crate::nodes::starters::starter::{Nodes, Started, Starter, quoted};
+use crate::process::enlist::VARIABLE;
+use crate::sys::stream;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process;
+
+/// Agents that a command starts: `{agent}` in it stands for this program with what makes it an agent.
+///
+/// The command is run by `sh` once for each node, and its standard input and output are the stream to the agent: so it may be
+/// `ssh host {agent}`, `srun -N1 {agent}`, `kubectl exec -i pod -- {agent}`, or `{agent}` itself, which is an agent on this
+/// machine. What the command prints before the agent comes to life is skipped; what it writes to stderr goes to this program's.
+///
+/// ```
+/// use multiproc::{Pool, cluster::Command};
+///
+/// let pool = Pool::builder().on(Command::new("{agent}").nodes(2).workers(1)).build()?;
+/// assert_eq!(pool.map(|x: u64| x * x, 0..5)?, [0, 1, 4, 9, 16]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it is given to `PoolBuilder::on`"]
+pub struct Command {
+    text: String,
+    nodes: usize,
+    workers: Option<usize>,
+    program: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl Command {
+    /// Returns the command for one node.
+    pub fn new(command: impl Into<String>) -> Command {
+        Command { text: command.into(), nodes: 1, workers: None, program: None, env: Vec::new() }
+    }
+
+    /// Sets the number of nodes: the command is run for each. Default: 1.
+    pub fn nodes(mut self, nodes: usize) -> Command {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Sets how many workers a node takes. Default: as many as it has CPUs.
+    pub fn workers(mut self, workers: usize) -> Command {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets where this program is on the nodes. Default: where it is here.
+    ///
+    /// It must be the same build; an agent of another one refuses, and says why.
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Command {
+        self.program = Some(path.into());
+        self
+    }
+
+    /// Sets an environment variable of the agents, which their workers have as well.
+    pub fn agent_env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Command {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// What `{agent}` stands for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written as a command.
+    fn agent(&self, call: &str) -> Result<String, Error> {
+        let text = |text: &OsStr| match text.to_str() {
+            Some(text) => Ok(quoted(text)),
+            None => Err(Error::start(format!("{text:?} is no UTF-8, so that it cannot be part of a command"))),
+        };
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()?,
+        };
+        let mut words = vec!["env".to_owned(), format!("{VARIABLE}={}", quoted(call))];
+        for (key, value) in &self.env {
+            words.push(format!("{}={}", text(key)?, text(value)?));
+        }
+        words.push(text(program.as_os_str())?);
+        for argument in std::env::args_os().skip(1) {
+            words.push(text(&argument)?);
+        }
+        Ok(words.join(" "))
+    }
+}
+
+impl Starter for Command {
+    fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    fn workers(&self) -> Option<usize> {
+        self.workers
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if !self.text.contains("{agent}") {
+            let text =
+                format!("the command `{}` has no `{{agent}}` in it, which stands for what starts an agent", self.text);
+            return Err(Error::invalid_argument(text));
+        }
+        self.agent("").map(drop)
+    }
+
+    fn start(&self, _at: usize, call: &str) -> Result<(Started, OwnedFd), Error> {
+        let text = self.text.replace("{agent}", &self.agent(call)?);
+        let (ours, theirs) = stream::pair()?;
+        let mut command = process::Command::new("sh");
+        // The shell is in nobody's way then.
+        let exec = if self.text.starts_with("{agent}") { "exec " } else { "" };
+        command.arg("-c").arg(format!("{exec}{text}"));
+        Ok((Started::run(self.text.clone(), command, theirs)?, ours))
+    }
+}
+
+/// The nodes that a command makes.
+impl From<Command> for Nodes {
+    fn from(command: Command) -> Nodes {
+        Nodes(Some(Box::new(command)))
+    }
+}

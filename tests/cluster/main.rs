@@ -1,0 +1,6 @@
+//! Pools on nodes, through the public interface and on real processes: agents on this machine.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod calls;
