@@ -15,6 +15,7 @@ use crate::nodes::event::OnNode;
 use crate::nodes::fleet::{Fleet, Orders};
 use crate::nodes::messages::Setup;
 use crate::nodes::starters::starter::Starter;
+use crate::process::template::StartMethod;
 use crate::sys::memory;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub(super) struct Elsewhere {
     pub(super) affinity: CpuAffinity,
     pub(super) env: Environment,
     pub(super) output: Option<Handler>,
+    pub(super) start_method: StartMethod,
     pub(super) on_threads: bool,
 }
 
@@ -65,6 +67,9 @@ impl Elsewhere {
         }
         if self.on_threads {
             return refuse("`on` needs workers that are processes");
+        }
+        if self.start_method != StartMethod::default() {
+            return refuse("`start_method` is for workers on this machine: on nodes each worker is started afresh");
         }
         if self.affinity.is_list() {
             return refuse(

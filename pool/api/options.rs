@@ -241,7 +241,9 @@ impl Options {
     fn ground_elsewhere(self) -> Result<Ground> {
         let WorkerEnv { affinity, variables, each, output } = self.env;
         let env = Environment::new(variables, each)?;
-        let Options { cluster, processes, name, link, routines, pins, recycle, limits, on_threads, .. } = self;
+        let Options {
+            cluster, processes, name, link, routines, pins, recycle, limits, start_method, on_threads, ..
+        } = self;
         let elsewhere = Elsewhere {
             cluster,
             processes,
@@ -254,6 +256,7 @@ impl Options {
             affinity,
             env,
             output,
+            start_method,
             on_threads,
         };
         let (fleet, bell, processes) = elsewhere.muster()?;

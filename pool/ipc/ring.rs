@@ -194,6 +194,10 @@ impl Link for RingLink {
             return Ok(None);
         }
         match self.memory.answers().read(self.next_answer, DATA) {
+            // The record states all of its room, up to that of the whole area.
+            Some((record, Place::Data(start, len))) => {
+                self.answer(record, Place::Data(start, self.files.used(start, len)), true).map(Some)
+            }
             Some((record, place)) => self.answer(record, place, true).map(Some),
             None => Err(damaged("an unfinished answer with an impossible length")),
         }

@@ -56,6 +56,16 @@ impl Files {
     }
 }
 
+impl Files {
+    /// How many bytes from `start` on in the answers' data the worker can have written, if it may have written `len`: up to the
+    /// first page that nobody has touched.
+    pub(super) fn used(&self, start: usize, len: usize) -> usize {
+        let from = ANSWER_DATA + start;
+        let end = memory::first_hole(self.shared.as_fd(), from as u64).and_then(|end| usize::try_from(end).ok());
+        end.map_or(len, |end| len.min(end.saturating_sub(from)))
+    }
+}
+
 /// The memory of one link, as one of the two sides has mapped it.
 #[derive(Clone, Debug)]
 pub(super) struct RingMemory {

@@ -204,7 +204,7 @@ impl Launcher for Fleet {
             None => tell,
             Some(node) => match node.start(&start, tell) {
                 Ok(process) => {
-                    let link = NodeLink::new(process, place, *link);
+                    let link = NodeLink::new(process, *link);
                     return Ok(Some(Launched { link: Box::new(link), output: None }));
                 }
                 Err(tell) => tell,

@@ -1,6 +1,6 @@
 //! The pool's end of one agent: its stream, and the links to its workers.
 //!
-//! Whoever drives the pool reads the stream, by the first link of a node in each turn; the fleet's keeper does when nobody
+//! Whoever drives the pool reads the stream, by the first link of a node that finds nothing; the fleet's keeper does when nobody
 //! drives. What is found there goes to the workers that it is for, and news of workers to the keeper, which tells them: here
 //! the core's lock is held as a rule. That lock comes before the node's.
 
@@ -57,8 +57,8 @@ pub(super) struct State {
     pub(super) news: Vec<Told>,
     /// Lines that workers have written: their places, and whether it was to stderr.
     pub(super) lines: Vec<(usize, bool, String)>,
-    /// The place of the worker through whose link the stream was read last.
-    pub(super) reader: usize,
+    /// When a driver has read the stream last.
+    pub(super) read: Instant,
     /// When something was last heard.
     heard: Instant,
     /// The last beat, and when it was sent.
@@ -114,7 +114,7 @@ impl Node {
             waiting: 0,
             news: Vec::new(),
             lines: Vec::new(),
-            reader: usize::MAX,
+            read: now,
             heard: now,
             beat: (0, now),
             round_trip: f64::INFINITY,

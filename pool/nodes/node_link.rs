@@ -8,9 +8,13 @@ use crate::nodes::wire::{Kind, Slot};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The most bytes of tasks that are under way to one agent, or there, beside one frame.
 const MOST_FLYING: usize = 64 << 20;
+
+/// After so short a time the stream is not read again. What arrives meanwhile is there still, and ends the driver's sleep.
+const READ_AGAIN: Duration = Duration::from_micros(2);
 
 /// Contexts are sent in an order of their own, as if they were for this worker. No agent has so many.
 const CONTEXTS: Slot = Slot::MAX;
@@ -40,7 +44,6 @@ impl Flight {
 #[derive(Debug)]
 pub(super) struct NodeLink {
     process: Arc<Process>,
-    place: usize,
     depth: usize,
     next: u64,
     flights: VecDeque<Flight>,
@@ -48,9 +51,9 @@ pub(super) struct NodeLink {
 
 impl NodeLink {
     /// The way to a worker that its agent links like this.
-    pub(super) fn new(process: Arc<Process>, place: usize, link: LinkKind) -> NodeLink {
+    pub(super) fn new(process: Arc<Process>, link: LinkKind) -> NodeLink {
         let depth = if link == LinkKind::Channel { 1 } else { SLOTS };
-        NodeLink { process, place, depth, next: 0, flights: VecDeque::new() }
+        NodeLink { process, depth, next: 0, flights: VecDeque::new() }
     }
 
     /// Whether something that the agent has said waits to be taken.
@@ -61,16 +64,15 @@ impl NodeLink {
         }
     }
 
-    /// Reads the stream, if that is up to this link: a turn goes through all links, by their places. The first one reads, and
-    /// the others find what was read.
+    /// Reads the stream, unless somebody has just now: a turn of driving asks all links of a node, one after the other.
     fn read(&self, state: &mut State) {
-        if self.place > state.reader {
+        if state.read.elapsed() < READ_AGAIN {
             return;
         }
         let node = &self.process.node;
-        state.reader = self.place;
         node.driven.note();
         state.pull();
+        state.read = Instant::now();
         if !state.news.is_empty() || !state.lines.is_empty() {
             node.keeper.wake();
         }
@@ -226,10 +228,5 @@ impl Link for NodeLink {
 impl Drop for NodeLink {
     fn drop(&mut self) {
         self.release_below(u64::MAX);
-        let mut state = self.process.node.state.lock();
-        if state.reader == self.place {
-            // The next one reads.
-            state.reader = usize::MAX;
-        }
     }
 }

@@ -226,6 +226,11 @@ pub(crate) fn create_mapped(name: &str, len: usize) -> io::Result<(OwnedFd, Mapp
     Ok((file, mapping))
 }
 
+/// The first page from `at` on that nobody has touched: none before it is such a page. `lseek(2)` with `SEEK_HOLE`.
+pub(crate) fn first_hole(file: BorrowedFd<'_>, at: u64) -> Option<u64> {
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(at)).ok()
+}
+
 /// Gives the pages of a byte range back to the system; they read as zero afterwards.
 ///
 /// `fallocate(2)` with `FALLOC_FL_PUNCH_HOLE`.

@@ -4,7 +4,8 @@ use super::watchdog::watchdog;
 use multiproc::{LinkKind, Pool, PoolBuilder, StartMethod, ThreadPool};
 
 /// The ways that the tests take: each link, and each start method. `MULTIPROC_TEST_LINK=ring` (or `channel`) and
-/// `MULTIPROC_TEST_START=spawn` (or `template`) pick one of each instead.
+/// `MULTIPROC_TEST_START=spawn` (or `template`) pick one of each instead. With the feature `cluster`
+/// `MULTIPROC_TEST_LINK=nodes` takes workers of two agents on this machine instead.
 const WAYS: [(&str, &str); 3] = [("ring", "spawn"), ("channel", "spawn"), ("ring", "template")];
 
 /// Those of the ways that the environment allows.
@@ -33,20 +34,20 @@ fn start_of(name: &str) -> StartMethod {
 }
 
 fn on_each_way(starts: &[&'static str], seconds: u64, test: impl Fn(&dyn Fn() -> PoolBuilder)) {
+    #[cfg(feature = "cluster")]
+    if std::env::var("MULTIPROC_TEST_LINK").as_deref() == Ok("nodes") {
+        use multiproc::cluster::Command;
+        let _watchdog = watchdog(seconds);
+        println!("link: nodes");
+        // As many workers as any test wants, and all of them, since tests count on them.
+        let nodes = || Command::new("{agent}").nodes(2).workers(16);
+        return test(&|| Pool::builder().on(nodes()).at_least(usize::MAX));
+    }
     for (link, start) in ways(starts) {
         let _watchdog = watchdog(seconds);
         // Shown if the test fails.
         println!("link: {link}, start: {start}");
         test(&|| Pool::builder().link(link_of(&link)).start_method(start_of(&start)));
-    }
-    #[cfg(feature = "cluster")]
-    if wanted.as_deref() == Some("nodes") {
-        use multiproc::cluster::Command;
-        let _watchdog = watchdog(seconds);
-        println!("link: nodes");
-        // As many as any test wants, and all of them, since tests count on them.
-        let nodes = || Command::new("{agent}").nodes(2).workers(16);
-        test(&|| Pool::builder().on(nodes()).at_least(usize::MAX));
     }
 }
 
