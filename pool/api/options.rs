@@ -239,6 +239,10 @@ impl Options {
     /// What workers on other machines are started by.
     #[cfg(feature = "cluster")]
     fn ground_elsewhere(self) -> Result<Ground> {
+        #[cfg(feature = "sandbox")]
+        if self.sandbox.is_some() {
+            return Err(Error::invalid_argument("workers on other nodes cannot be in a sandbox"));
+        }
         let WorkerEnv { affinity, variables, each, output } = self.env;
         let env = Environment::new(variables, each)?;
         let Options {

@@ -16,7 +16,7 @@ use crate::ipc::bell::Bell;
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, slice};
 use crate::nodes::agent_worker::{Queued, Worker};
-use crate::nodes::messages::{Greeting, MARK, SIGNALS, Setup, Start, VERSION};
+use crate::nodes::messages::{Ended, Greeting, MARK, SIGNALS, Setup, Start, VERSION};
 use crate::nodes::stream::AgentStream;
 use crate::nodes::wire::{Inbox, Kind, Message, Numbers, Outbox, Slot};
 use crate::process::enlist::{AgentRole, Enlisted, refuse};
@@ -53,6 +53,8 @@ struct State {
     workers: BTreeMap<Slot, Worker>,
     /// What headers say, once for all workers.
     contexts: HashMap<u64, Arc<Vec<u8>>>,
+    /// Workers that have ended, and were not reported: their answers are on their way already.
+    ended: Vec<(Slot, Ended)>,
     /// What has become of workers: told on the reactor's thread.
     news: VecDeque<(Slot, News)>,
 }
@@ -93,6 +95,7 @@ impl Agent {
             weighed: false,
             workers: BTreeMap::new(),
             contexts: HashMap::new(),
+            ended: Vec::new(),
             news: VecDeque::new(),
         };
         // Links of both kinds ring it: through memory that workers map, or on the reactor's thread.
@@ -122,13 +125,16 @@ impl Agent {
             refuse(&format!("its threads could not be started: {error}"));
         }
         loop {
-            let bytes = {
+            let (bytes, ended) = {
                 let mut state = agent.state.lock();
                 state.turn();
                 let bytes = state.outbox.next().to_vec();
                 state.outbox.sent(bytes.len());
-                bytes
+                (bytes, std::mem::take(&mut state.ended))
             };
+            for (slot, ended) in ended {
+                agent.tell_end(slot, ended);
+            }
             if bytes.is_empty() {
                 agent.bell.prepare();
                 if agent.state.lock().has_work() {
@@ -140,6 +146,25 @@ impl Agent {
                 // The pool is gone, and with this process its workers.
                 return 0;
             }
+        }
+    }
+
+    /// Reports the end of a worker. To write down the calls on a stack takes as long as it takes to read the debug information
+    /// of the program, for which the other workers and the beats must not wait.
+    fn tell_end(self: &Arc<Self>, slot: Slot, ended: Ended) {
+        let agent = Arc::clone(self);
+        let has_stack = ended.death.crash.is_some();
+        let tell = move || {
+            let bytes = codec::to_bytes(&ended);
+            agent.state.lock().outbox.put(Kind::Exited, slot, &[], &bytes);
+            agent.bell.ring();
+        };
+        if !has_stack {
+            return tell();
+        }
+        let builder = std::thread::Builder::new().name("multiproc-obituary".to_owned());
+        if let Err(error) = thread::spawn(builder, tell) {
+            refuse(&format!("no thread could be started: {error}"));
         }
     }
 
@@ -314,6 +339,8 @@ impl Agent {
             limits,
             cpus,
             env: Environment::default(),
+            #[cfg(feature = "sandbox")]
+            sandbox: None,
             capture: capture.transpose().map_err(io)?.map(Arc::new),
         });
         *self.heard.lock() = (Instant::now(), silence);
@@ -414,9 +441,7 @@ impl State {
                 worker.link.ended();
                 worker.collect(slot, &mut self.outbox, false, usize::MAX);
                 worker.salvage(slot, &mut self.outbox);
-                let ended = worker.end(death);
-                // Before it the answers, for which alone the pool waits as well.
-                self.outbox.put(Kind::Exited, slot, &[], &codec::to_bytes(&ended));
+                self.ended.push((slot, worker.end(death)));
                 // All that it has said was read.
                 drop(held);
             }

@@ -476,6 +476,6 @@ impl Shared {
             started.extend(post.started.take());
         }
         let until = Deadline::after(END_WITHIN);
-        started.iter_mut().for_each(|started| started.wait(until));
+        started.iter_mut().for_each(|started| _ = started.wait(until));
     }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,10 +73,9 @@ impl Started {
 
     /// It is over: makes sure that it is, and returns what there is to say of its end.
     pub(in crate::nodes) fn end(&mut self) -> String {
-        self.wait(Deadline::after(ENDING));
-        let status = match self.child.try_wait() {
-            Ok(Some(status)) => format!(" (`{}`: {status})", self.name),
-            _ => String::new(),
+        let status = match self.wait(Deadline::after(ENDING)) {
+            Some(status) => format!(" (`{}`: {status})", self.name),
+            None => String::new(),
         };
         // The thread that reads may be a moment behind.
         std::thread::sleep(Duration::from_millis(5));
@@ -84,16 +83,21 @@ impl Started {
         if lines.is_empty() { status } else { format!("{status}: {lines}") }
     }
 
-    /// Waits for its end, and brings it about at the deadline.
-    pub(in crate::nodes) fn wait(&mut self, until: Deadline) {
-        while let Ok(None) = self.child.try_wait() {
-            if until.passed() {
-                // The only possible error is that it has ended meanwhile.
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                return;
+    /// Waits for its end, which is returned, and brings it about at the deadline.
+    pub(in crate::nodes) fn wait(&mut self, until: Deadline) -> Option<ExitStatus> {
+        loop {
+            match self.child.try_wait() {
+                Ok(None) if !until.passed() => std::thread::sleep(Duration::from_millis(2)),
+                Ok(None) => {
+                    // The only possible error is that it has ended meanwhile.
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    return None;
+                }
+                Ok(status) => return status,
+                // Something else in this program has waited for it.
+                Err(_) => return None,
             }
-            std::thread::sleep(Duration::from_millis(2));
         }
     }
 }
