@@ -232,9 +232,8 @@ impl Doze for Shared {
         }
         // If the system refuses, a moment has passed, and the driver looks for itself.
         let _ = poll::wait(&sources, until);
-        for node in nodes.iter().filter(|node| node.has_unsent()) {
-            node.send();
-        }
+        // Here, and not only by their links: a node may have none, or one that nobody listens to.
+        nodes.iter().for_each(|node| node.read());
         self.driver.clear();
         self.driven.note();
         self.driven.is_asleep.store(false, Relaxed);
@@ -311,7 +310,7 @@ impl Shared {
             let is_driven = self.driven.is_now();
             let nodes: Vec<Arc<Node>> = self.crew.lock().posts.iter().filter_map(Post::node).cloned().collect();
             for node in &nodes {
-                let tended = if is_driven { node.take_news() } else { node.tend() };
+                let tended = if is_driven && node.has_workers() { node.take_news() } else { node.tend() };
                 is_full |= tended.is_full;
                 all.join(tended);
             }
@@ -321,7 +320,7 @@ impl Shared {
                 nodes.iter().for_each(|node| node.beat());
                 self.find_lost(&nodes);
             }
-            let events = self.look_after_posts();
+            let events = self.look_after_posts(&mut all);
             if !self.deliver(all, events) {
                 return;
             }
@@ -343,8 +342,8 @@ impl Shared {
         }
     }
 
-    /// Asks for agents, greets those that come, and lets go of those that are no more.
-    fn look_after_posts(&self) -> Vec<NodeEvent> {
+    /// Asks for agents, greets those that come, and lets go of those that are no more: their last news come to `all`.
+    fn look_after_posts(&self, all: &mut Tended) -> Vec<NodeEvent> {
         let mut crew = self.crew.lock();
         let mut events = Vec::new();
         let over = crew.over;
@@ -382,6 +381,7 @@ impl Shared {
                 },
                 State::Held(node) => {
                     if let Some(cause) = node.lost() {
+                        all.join(node.take_news());
                         events.push(post.fail(NodeEventKind::Lost, &cause));
                     }
                 }
@@ -447,7 +447,9 @@ impl Shared {
                     until = until.earlier(*deadline);
                     held.push((Arc::clone(greeter.socket()), false));
                 }
-                State::Held(node) if !is_driven && !is_full => held.push((Arc::clone(&node.socket), node.has_unsent())),
+                State::Held(node) if !(is_full || is_driven && node.has_workers()) => {
+                    held.push((Arc::clone(&node.socket), node.has_unsent()))
+                }
                 State::Held(_) | State::Abandoned(_) => {}
             }
         }

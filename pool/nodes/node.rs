@@ -205,9 +205,19 @@ impl Node {
         self.state.lock().lost.clone()
     }
 
-    /// Sends what there is room for.
-    pub(super) fn send(&self) {
-        self.state.lock().push();
+    /// Sends what there is room for and reads what has arrived, for a driver, who finds the answers at the links.
+    pub(super) fn read(&self) {
+        let mut state = self.state.lock();
+        state.push();
+        state.pull();
+        if !state.news.is_empty() || !state.lines.is_empty() || state.lost.is_some() {
+            self.keeper.wake();
+        }
+    }
+
+    /// Whether it has workers, so that drivers read its stream.
+    pub(super) fn has_workers(&self) -> bool {
+        !self.state.lock().workers.is_empty()
     }
 
     /// Whether anything waits to be sent.
