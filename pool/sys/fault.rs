@@ -4,20 +4,27 @@
 //! made before. The stack is copied and not walked: walking needs tables that a lock of the C library protects, and whoever
 //! has crashed may hold it. The parent walks the copy.
 //!
-//! The handlers do not change what a fault does. What the program had arranged for the signal before happens after them.
+//! What the program has arranged for a signal goes on: its handler is called after the note, with its own mask and flags and
+//! the `errno` of the interrupted code, on as many threads as have faults; one with `SA_RESETHAND` is called once. A signal
+//! that the program ignores has no handler of this library. Three things differ: `sigaction(2)` tells of the handler here, that
+//! of the program runs on the stack for handlers if there is one, and each fault that it mends costs a note, which is a copy
+//! of the top of the stack and of the list of mappings. A note is taken back when the fault was mended; one whose handler
+//! was left by a jump stays until the next fault.
+//!
+//! There are two handlers, one before what was arranged when the library came, and one before what the initializer has
+//! arranged, so that a handler of the program that calls the one it has found goes on with what was there before it.
 
 use crate::sys::child::own_pid;
 use crate::sys::crash::{self, COMPLETE, Head, MAPS, MAPS_AT, STACK, STACK_AT, STATM, number};
 use crate::sys::memory::Mapping;
-use crate::sys::signal::FAULTS;
+use crate::sys::signal::{FAULTS, keeping_errno};
 use crate::sys::stack;
 use crate::sys::thread::own_number;
 use std::ffi::CStr;
 use std::mem::offset_of;
-use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering, Ordering::Relaxed};
 
 /// How far below the stack of a thread a fault still means that it has overflowed.
 const GUARD: usize = 64 << 10;
@@ -35,8 +42,6 @@ struct Watch {
     pid: i32,
     /// The lowest address of the stack of the thread that runs user code; 0 if that is unknown.
     lowest: usize,
-    /// The stack that handlers run on, on that thread.
-    alternate: Range<usize>,
     file: Option<Mapping>,
 }
 
@@ -50,18 +55,44 @@ fn watching() -> Option<&'static Watch> {
     unsafe { watch.as_ref() }
 }
 
-/// What was arranged for each signal before this library came, and what the program has arranged since.
-static EARLIER: [OnceLock<libc::sigaction>; FAULTS.len()] = [const { OnceLock::new() }; FAULTS.len()];
-static LATER: [OnceLock<libc::sigaction>; FAULTS.len()] = [const { OnceLock::new() }; FAULTS.len()];
+/// What somebody had arranged for a signal before a handler of this library took its place.
+#[derive(Debug)]
+struct Arranged {
+    action: OnceLock<libc::sigaction>,
+    /// It was for one signal (`SA_RESETHAND`), which has come.
+    is_spent: AtomicBool,
+}
 
-/// The thread whose fault is being handled, and the context that its handler was called with.
-static OWNER: AtomicI32 = AtomicI32::new(0);
-static CONTEXT: AtomicUsize = AtomicUsize::new(0);
+impl Arranged {
+    const fn nothing() -> Arranged {
+        Arranged { action: OnceLock::new(), is_spent: AtomicBool::new(false) }
+    }
+
+    /// The handler to call for a signal that has come; without one the process dies.
+    fn take(&self) -> Option<&libc::sigaction> {
+        let action = self.action.get().filter(|action| action.sa_sigaction != libc::SIG_DFL)?;
+        let is_for_one = action.sa_flags & libc::SA_RESETHAND != 0;
+        (!is_for_one || !self.is_spent.swap(true, Relaxed)).then_some(action)
+    }
+}
+
+/// What was arranged for each signal before this library came, and what the program has arranged since.
+static EARLIER: [Arranged; FAULTS.len()] = [const { Arranged::nothing() }; FAULTS.len()];
+static LATER: [Arranged; FAULTS.len()] = [const { Arranged::nothing() }; FAULTS.len()];
+
+/// The thread that writes the note; 0 if none does. A thread that is about to die keeps it.
+static WRITER: AtomicI32 = AtomicI32::new(0);
+
+/// The thread whose fault the note tells of; 0 if there is none. Changed by the writer alone.
+static NOTED: AtomicI32 = AtomicI32::new(0);
+
+/// How often a thread that is about to die looks whether another one has finished its note.
+const PATIENCE: usize = 1000;
 
 /// From now on notes the faults of this process in the file from [`crash::create`], if there is one; on the thread that runs
 /// user code, whose stack may overflow.
 ///
-/// An overflow is told on stderr as well, as std does in code that runs before `main`, which a worker never reaches.
+/// An overflow that nobody mends is told on stderr as well, as std does in programs that reach `main`, which no worker does.
 pub(crate) fn watch(file: Option<OwnedFd>) {
     // The kernel puts all registers there, of which some processors have more than 10 KiB.
     let registers = rustix::param::linux_minsigstksz().max(libc::MINSIGSTKSZ);
@@ -69,39 +100,41 @@ pub(crate) fn watch(file: Option<OwnedFd>) {
     let alternate = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: memory.len() };
     // SAFETY: the memory was leaked just now: it is valid, exclusive and lives for ever.
     unsafe { libc::sigaltstack(&alternate, std::ptr::null_mut()) };
-    let start = alternate.ss_sp.addr();
     let watch = Watch {
         pid: own_pid(),
         lowest: stack::lowest().unwrap_or(0),
-        alternate: start..start + alternate.ss_size,
         file: file.and_then(|file| crash::open(file.as_fd()).ok()),
     };
     // SYNC: fault watch
     WATCH.store(Box::into_raw(Box::new(watch)), Ordering::Release);
-    install(&EARLIER);
+    install(on_fault, &EARLIER);
 }
 
 /// Puts the handlers before those that the program has installed since [`watch`], in its initializer say.
 pub(crate) fn watch_before_others() {
     if watching().is_some() {
-        install(&LATER);
+        install(on_fault_before_others, &LATER);
     }
 }
 
-/// Installs the handler for all faults, and keeps what there was in its place.
-fn install(before: &[OnceLock<libc::sigaction>; FAULTS.len()]) {
+/// A handler with `SA_SIGINFO`.
+type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+
+/// Installs a handler for all faults, and keeps what there was in its place.
+fn install(handler: Handler, before: &[Arranged; FAULTS.len()]) {
+    let own = [on_fault as *const () as usize, on_fault_before_others as *const () as usize];
     for (signal, before) in FAULTS.into_iter().zip(before) {
-        // SAFETY: all-zero bytes are a valid sigaction (no flags, empty mask, default handler).
-        let mut found: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: only asks; the target is a sigaction of ours.
-        let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &mut found) };
-        if asked != 0 || found.sa_sigaction == on_fault as *const () as usize || before.set(found).is_err() {
+        let Some(found) = arranged_now(signal) else { continue };
+        // What is ignored stays so, also in programs that this one executes. A true fault is fatal even then.
+        if found.sa_sigaction == libc::SIG_IGN || own.contains(&found.sa_sigaction) || before.action.set(found).is_err()
+        {
             continue;
         }
-        // The mask of the other handler, which is called by ours.
+        // With the mask and the flags of the other handler, which is called by ours. That it is for one signal alone is seen
+        // to when it is called, so that what kills the process afterwards is noted.
         let mut action = found;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-        action.sa_sigaction = on_fault as *const () as usize;
+        action.sa_flags = found.sa_flags & !libc::SA_RESETHAND | libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action.sa_sigaction = handler as *const () as usize;
         // SAFETY: the handler has the signature that SA_SIGINFO asks for and calls only async-signal-safe functions.
         unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
     }
@@ -118,55 +151,134 @@ pub(crate) fn note_mappings() {
     }
 }
 
-/// What a call of the handler is.
-#[derive(PartialEq, Eq)]
-enum Entry {
-    /// The fault itself.
-    First,
-    /// A second one while the first is handled, or a handler of the program that calls the one it found: this one.
-    Again,
-    /// Another thread has a fault at the same time, and was first.
-    Elsewhere,
+/// What is arranged for a signal.
+fn arranged_now(signal: i32) -> Option<libc::sigaction> {
+    // SAFETY: all-zero bytes are a valid sigaction (no flags, empty mask, default handler).
+    let mut found: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks; the target is a sigaction of ours.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &mut found) };
+    (asked == 0).then_some(found)
 }
 
 extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    handle(&EARLIER, signal, info, context);
+}
+
+extern "C" fn on_fault_before_others(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    handle(&LATER, signal, info, context);
+}
+
+/// Notes a fault, and does what would have been done without this library.
+fn handle(before: &[Arranged; FAULTS.len()], signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let Some(watch) = watching() else { return };
-    let [pc, sp, fp, lr] = registers(context);
-    let entry = enter(watch, sp as usize, context.addr());
-    if let (Some(file), true) = (&watch.file, own_pid() == watch.pid) {
-        let head: &Head = file.view(0);
-        match entry {
-            Entry::First => {
-                let saved = [&head.registers.pc, &head.registers.sp, &head.registers.fp, &head.registers.lr];
-                saved.into_iter().zip([pc, sp, fp, lr]).for_each(|(word, value)| word.store(value, Relaxed));
-                note(watch, file, head, signal, info);
-            }
-            Entry::Again => head.last.store(number(signal), Relaxed),
-            Entry::Elsewhere => {}
-        }
+    let Some(before) = FAULTS.iter().position(|fault| *fault == signal).and_then(|at| before.get(at)) else { return };
+    let next = before.take();
+    let told = keeping_errno(|| tell(watch, signal, info, context, next.is_none()));
+    let Some(action) = next else { return die(signal, info) };
+    if action.sa_flags & libc::SA_SIGINFO != 0 {
+        // SAFETY: the program has installed this address as a handler that takes three arguments.
+        let handler = unsafe { std::mem::transmute::<usize, Handler>(action.sa_sigaction) };
+        handler(signal, info, context);
+    } else {
+        // SAFETY: the program has installed this address as a handler that takes the number alone.
+        let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(action.sa_sigaction) };
+        handler(signal);
     }
-    if entry == Entry::First && is_overflow(watch, signal, info) {
+    keeping_errno(|| take_back(watch, signal, told));
+}
+
+/// What a call of a handler has added to the note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// Nothing: there is no file, or another thread was writing.
+    Nothing,
+    /// All of it: the note tells of this fault.
+    All,
+    /// That one more signal came while a handler of the program had the fault that the note tells of.
+    OneMore,
+}
+
+/// Notes a fault. If it is the last one no handler of the program takes it, and the process dies of it.
+fn tell(watch: &Watch, signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void, is_last: bool) -> Told {
+    let [pc, sp, fp, lr] = registers(context);
+    let own = own_number();
+    let is_one_more = NOTED.load(Relaxed) == own && is_in_handler(context, sp);
+    if is_last && !is_one_more && is_overflow(watch, signal, info) {
         let text = b"\nmultiproc: a task has overflowed its stack\n";
         // SAFETY: write(2) is async-signal-safe, and the text is valid for its length.
         unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
     }
-    pass_on(signal, info, context, entry == Entry::First);
-    if entry == Entry::First {
-        // A handler of the program has returned: it may have mended what was wrong, and the next fault is another one.
-        OWNER.store(0, Relaxed);
+    // A fork has the file, too, and is not what its reader waits for.
+    let Some(file) = watch.file.as_ref().filter(|_| own_pid() == watch.pid) else { return Told::Nothing };
+    let head: &Head = file.view(0);
+    if is_one_more {
+        head.last.store(number(signal), Relaxed);
+        return Told::OneMore;
     }
+    if !claim(own, if is_last { PATIENCE } else { 1 }) {
+        return Told::Nothing;
+    }
+    NOTED.store(own, Relaxed);
+    let saved = [&head.registers.pc, &head.registers.sp, &head.registers.fp, &head.registers.lr];
+    saved.into_iter().zip([pc, sp, fp, lr]).for_each(|(word, value)| word.store(value, Relaxed));
+    note(watch, file, head, signal, info);
+    if !is_last {
+        release();
+    }
+    Told::All
 }
 
-fn enter(watch: &Watch, sp: usize, context: usize) -> Entry {
-    let own = own_number();
-    match OWNER.compare_exchange(0, own, Relaxed, Relaxed) {
-        Err(owner) if owner != own => return Entry::Elsewhere,
-        Err(_) if CONTEXT.load(Relaxed) == context || watch.alternate.contains(&sp) => return Entry::Again,
-        // If it has the mark already, the program has left its handler by a jump.
-        Ok(_) | Err(_) => {}
+/// After a handler of the program has returned: unless the process dies of the signal now, it has mended what was wrong, and
+/// that is not what the process dies of one day.
+fn take_back(watch: &Watch, signal: i32, told: Told) {
+    let Some(file) = watch.file.as_ref().filter(|_| own_pid() == watch.pid) else { return };
+    let dies = arranged_now(signal).is_some_and(|action| action.sa_sigaction == libc::SIG_DFL);
+    let (head, own): (&Head, i32) = (file.view(0), own_number());
+    // If another thread is writing, it writes over this note.
+    if told == Told::Nothing || dies || !claim(own, 1) {
+        return;
     }
-    CONTEXT.store(context, Relaxed);
-    Entry::First
+    if NOTED.load(Relaxed) == own {
+        match told {
+            Told::OneMore => head.last.store(head.signal.load(Relaxed), Relaxed),
+            Told::Nothing | Told::All => {
+                head.state.store(0, Relaxed);
+                NOTED.store(0, Relaxed);
+            }
+        }
+    }
+    release();
+}
+
+/// Makes this thread the one that writes the note, if no other one is, after so many looks.
+fn claim(own: i32, looks: usize) -> bool {
+    for look in 0..looks {
+        if look > 0 {
+            // SAFETY: it takes nothing, and is a system call.
+            unsafe { libc::sched_yield() };
+        }
+        // SYNC: fault note
+        match WRITER.compare_exchange(0, own, Ordering::Acquire, Relaxed) {
+            Err(writer) if writer != own => {}
+            // If it is the writer already, a handler for another signal has left its note by a jump.
+            Ok(_) | Err(_) => return true,
+        }
+    }
+    false
+}
+
+/// Lets other threads write.
+fn release() {
+    // SYNC: fault note
+    WRITER.store(0, Ordering::Release);
+}
+
+/// Whether the code that was interrupted runs on the stack for handlers of its thread.
+fn is_in_handler(context: *mut libc::c_void, sp: u64) -> bool {
+    // SAFETY: the third argument of a handler installed with SA_SIGINFO is a `ucontext_t` (`sigaction(2)`).
+    let stack = unsafe { &*context.cast::<libc::ucontext_t>() }.uc_stack;
+    let distance = (sp as usize).checked_sub(stack.ss_sp.addr());
+    distance.is_some_and(|distance| distance < stack.ss_size)
 }
 
 /// Writes down what the parent shall know.
@@ -294,26 +406,6 @@ fn copy_stack(pid: i32, sp: usize, to: *mut u8) -> (usize, usize) {
         }
     }
     (start, len)
-}
-
-/// Does what would have been done without this library.
-fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void, first: bool) {
-    let Some(at) = FAULTS.iter().position(|fault| *fault == signal) else { return };
-    let action = LATER[at].get().filter(|_| first).or_else(|| EARLIER[at].get());
-    let handler = action.map_or(libc::SIG_DFL, |action| action.sa_sigaction);
-    if [libc::SIG_DFL, libc::SIG_IGN].contains(&handler) {
-        return die(signal, info);
-    }
-    if action.is_some_and(|action| action.sa_flags & libc::SA_SIGINFO != 0) {
-        type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
-        // SAFETY: the program has installed this address as a handler that takes three arguments.
-        let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
-        handler(signal, info, context);
-    } else {
-        // SAFETY: the program has installed this address as a handler that takes the number alone.
-        let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(handler) };
-        handler(signal);
-    }
 }
 
 /// Has this thread die of the signal as soon as the handler has returned, so that the parent sees the true cause, and a dump

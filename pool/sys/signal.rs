@@ -121,6 +121,18 @@ fn default(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// Runs a part of a handler, and leaves the interrupted code its `errno`.
+pub(super) fn keeping_errno<R>(part: impl FnOnce() -> R) -> R {
+    // SAFETY: it takes nothing, and returns the place of the error number of this thread, which is valid as long as that lives.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: nobody but this thread writes there.
+    let before = unsafe { place.read() };
+    let result = part();
+    // SAFETY: the same.
+    unsafe { place.write(before) };
+    result
+}
+
 /// Lets SIGINT end this process again, after [`start_afresh`].
 pub(crate) fn heed_interrupts() {
     default(libc::SIGINT);

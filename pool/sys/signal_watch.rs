@@ -7,6 +7,7 @@
 use crate::sys::fork::{fork_generation, watch_for_forks};
 use crate::sys::pipe;
 use crate::sys::poll::{self, Interest};
+use crate::sys::signal::keeping_errno;
 use crate::sys::thread;
 use crate::sys::time::Deadline;
 use std::fmt;
@@ -171,10 +172,11 @@ fn set(signal: i32, action: &libc::sigaction) -> io::Result<()> {
 }
 
 extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: it points to the error number of this thread, as long as that lives.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: nobody but this thread writes there.
-    let error_number = unsafe { *errno };
+    keeping_errno(|| take(signal, info, context));
+}
+
+/// Passes a signal on to the reader, and to the handler that the program had for it.
+fn take(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let before = BEFORE[signal as usize].load(Relaxed);
     if fork_generation() == GENERATION.load(Relaxed) {
         let byte = [signal as u8];
@@ -200,8 +202,6 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
             handler(signal);
         }
     }
-    // SAFETY: as above.
-    unsafe { *errno = error_number };
 }
 
 /// Reads signals from the pipe and tells whoever listens to them. Never ends.

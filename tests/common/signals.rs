@@ -56,6 +56,13 @@ pub(crate) fn send_sigusr1_to_thread(id: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), id, libc::SIGUSR1) };
 }
 
+/// Sends a signal to the calling thread, which has taken it when this returns.
+#[allow(unsafe_code)]
+pub(crate) fn raise(signal: Signal) {
+    // SAFETY: takes a number alone.
+    assert_eq!(unsafe { libc::raise(signal.as_raw()) }, 0);
+}
+
 /// Has `handler` called at the exit of this process: `atexit(3)`.
 #[allow(unsafe_code)]
 pub(crate) fn at_exit(handler: extern "C" fn()) {

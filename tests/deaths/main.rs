@@ -5,4 +5,6 @@ mod common;
 
 #[cfg(feature = "backtrace")]
 mod crashes;
+#[cfg(feature = "backtrace")]
+mod handlers;
 mod out_of_memory;
