@@ -12,6 +12,8 @@ use crate::sys::usage;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::{BorrowedFd, OwnedFd};
+#[cfg(feature = "backtrace")]
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How much of the stack is kept, from its top on.
@@ -153,7 +155,7 @@ fn stack(mapping: &Mapping, head: &Head) -> Stack {
         mapping.bytes().slice(at, len).and_then(|piece| piece.to_vec::<u8>().ok()).unwrap_or_default()
     };
     let Registers { pc, sp, fp, lr } = &head.registers;
-    Stack::new(unwind::frames(&unwind::Top {
+    let top = unwind::Top {
         pc: load(pc),
         sp: load(sp),
         fp: load(fp),
@@ -161,7 +163,10 @@ fn stack(mapping: &Mapping, head: &Head) -> Stack {
         stack_start: load(&head.stack_start),
         stack: piece(STACK_AT, &head.stack_len, STACK),
         maps: String::from_utf8_lossy(&piece(MAPS_AT, &head.maps_len, MAPS)).into_owned(),
-    }))
+    };
+    // All of that a worker could have written, and code of others reads it: where that panics there is no backtrace, and the
+    // calling thread, which reaps all children, goes on.
+    Stack::new(catch_unwind(|| unwind::frames(&top)).unwrap_or_default())
 }
 
 #[cfg(not(feature = "backtrace"))]
