@@ -81,6 +81,11 @@ enum Kind {
     Start {
         text: String,
     },
+    /// A process ended before it was ready.
+    Died {
+        text: String,
+        death: Death,
+    },
     Initializer {
         source: TaskError,
     },
@@ -146,6 +151,13 @@ impl Error {
     #[cold]
     pub(crate) fn context(text: impl Into<String>) -> Error {
         Kind::Context { text: text.into() }.into()
+    }
+
+    /// The error of a start that failed since the process ended. What is known of its end is written behind the text when
+    /// somebody reads it, since that may take a while.
+    #[cold]
+    pub(crate) fn died(text: impl Into<String>, death: Death) -> Error {
+        Kind::Died { text: text.into(), death }.into()
     }
 
     #[cold]
@@ -234,7 +246,7 @@ impl Error {
     /// Returns whether a process could not be started: the program could not be executed, the new process died before
     /// it was ready, or did not answer in time.
     pub fn is_start(&self) -> bool {
-        matches!(*self.kind, Kind::Start { .. })
+        matches!(*self.kind, Kind::Start { .. } | Kind::Died { .. })
     }
 
     /// Returns whether the initializer of a worker failed.
@@ -427,6 +439,7 @@ impl fmt::Display for Error {
             | Kind::Checkpoint { text }
             | Kind::SharedMemory { text }
             | Kind::Io { text, .. } => f.write_str(text),
+            Kind::Died { text, death } => write!(f, "{text}{}", death.why()),
             Kind::Initializer { source } => write!(f, "the initializer of a worker failed: {source}"),
             Kind::ForeignHost => f.write_str(
                 "this library was loaded by a program that it is not linked into (a Python extension or a plugin); that \

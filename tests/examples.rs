@@ -23,7 +23,9 @@ fn example(name: &str, arguments: &[&str]) -> Output {
     let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|it| it.modified());
     if changed(&path).map_or(true, |built| changed(&source).is_ok_and(|changed| changed > built)) {
         let release = if cfg!(debug_assertions) { &[][..] } else { &["--release"] };
-        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--example", name]).args(release).status();
+        let features = if name == "sandbox" { &["--features", "sandbox"][..] } else { &[] };
+        let mut build = Command::new(env!("CARGO"));
+        let built = build.args(["build", "--quiet", "--example", name]).args(release).args(features).status();
         assert!(built.unwrap().success(), "{name} does not build");
     }
     Command::new(path).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()

@@ -1,7 +1,7 @@
 //! Starting a [`Process`]: its options, and the wait until it is ready.
 
 use crate::codec::{self, Packed, Payload};
-use crate::error::{Death, Error, Result};
+use crate::error::{Error, Result};
 use crate::heap::scope::{Pins, attached_in};
 use crate::identity::{Entry, FnRef};
 use crate::ipc::control::{ChildKind, Reply};
@@ -354,14 +354,15 @@ impl StartWaiter {
             News::Replied(Reply::Threads(_)) => {}
             News::Replied(Reply::Initializer(error)) => state.complaint = Some(Error::initializer(error)),
             News::Impossible(error) => state.outcome = Some(Err(error)),
-            News::Exited(Death { exit, .. }, held) => {
+            News::Exited(death, held) => {
                 let Some(handle) = state.handle.take() else { return };
                 // What its last message refers to must be taken hold of before its own hold is released.
                 handle.receive();
                 drop(held);
                 children::remove(&handle);
                 if state.outcome.is_none() {
-                    let died = || Error::start(format!("process {} {exit} before it was ready", handle.pid()));
+                    let (pid, exit) = (handle.pid(), death.exit);
+                    let died = || Error::died(format!("process {pid} {exit} before it was ready"), death);
                     state.outcome = Some(Err(state.complaint.take().unwrap_or_else(died)));
                 }
             }

@@ -332,7 +332,7 @@ impl Shared {
         let exit = death.exit;
         let report = |child: Option<&Child>, when: &str| {
             let pid = child.map_or(0, Child::pid);
-            Error::start(format!("process {pid}, the template of the others, {exit}{when}{}", death.why()))
+            Error::died(format!("process {pid}, the template of the others, {exit}{when}"), death.clone())
         };
         let (error, asked) = match stage {
             Stage::Starting(Starting { complaint: Some(error), .. }) => (error, VecDeque::new()),

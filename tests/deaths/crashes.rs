@@ -34,6 +34,20 @@ fn a_bad_access_names_the_functions_that_led_there() {
 }
 
 #[test]
+fn an_initializer_that_crashes_names_them_too() {
+    let crash = || assert!(outer(1) > 0);
+    on_each_link(120, |builder| {
+        for method in [StartMethod::Spawn, StartMethod::Template] {
+            let error = builder().processes(1).start_method(method).initializer(crash, ()).build().unwrap_err();
+            assert!(error.is_start() && error.to_string().contains("before it was ready; a bad memory"), "{error}");
+            assert!(names_in_order(&error.to_string(), &["inner", "middle", "outer"]), "{error}");
+        }
+    });
+    let error = Process::builder().initializer(crash, ()).spawn(|| (), ()).unwrap_err();
+    assert!(error.is_start() && names_in_order(&error.to_string(), &["inner", "middle", "outer"]), "{error}");
+}
+
+#[test]
 fn a_copy_of_a_template_names_them_too() {
     on_each_link(120, |builder| {
         let pool = builder().processes(1).start_method(StartMethod::Template).build().unwrap();

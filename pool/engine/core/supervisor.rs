@@ -147,11 +147,12 @@ impl Driver<'_> {
         let output = gone.output.as_ref().and_then(Captured::last_lines).or(output);
         let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
         self.core.tell_end(at, &gone, &death, lost.as_deref());
+        let how = death.clone();
         self.bury(gone, death, lost, output);
         if failed_start {
             let error = complaint.unwrap_or_else(|| {
                 let (pid, said) = (pid.unwrap_or_default(), last_line.unwrap_or_default());
-                Error::start(format!("worker process {pid} {exit} before it was ready{said}"))
+                Error::died(format!("worker process {pid} {exit} before it was ready{said}"), how)
             });
             if self.core.workers.start_failed(error.clone()) {
                 let cause = format!("{FAILED_STARTS} workers in a row could not start: {error}");
