@@ -282,6 +282,12 @@ fn commands() {
 }
 
 #[test]
+fn soft_limit() {
+    let out = printed_by("soft_limit", &["--size", "3", "--workers", "2", "--milliseconds", "100"]);
+    assert!(out.starts_with("3 searches of 100ms have tried "), "{out}");
+}
+
+#[test]
 fn churn() {
     let out = printed_by("churn", &["--millions", "0.1"]);
     assert!(out.contains(" kills\n") && out.ends_with(" 0 complaints\n"), "{out}");

@@ -38,6 +38,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("pool/sync/slice.rs", "lends the elements of an array while their lock is held"),
     ("pool/ipc/lane.rs", "promises that its slots consist of atomics"),
     ("pool/ipc/bell.rs", "promises that its memory consists of atomics"),
+    ("pool/ipc/desk.rs", "promises that its words consist of atomics"),
     ("pool/ipc/head.rs", "promises that it consists of atomics"),
     ("tests/common/crash.rs", "crashes, as broken code does"),
     ("tests/common/descriptors.rs", "closes descriptors of the whole process"),

@@ -247,7 +247,8 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// Cancels the tasks that have not begun, and returns whether there were any. The result is
     /// [`TaskError::is_cancelled`] then.
     ///
-    /// A task that is running goes on; see [`AsyncResult::kill`].
+    /// A task that is running goes on, and is told: [`CurrentTask::is_cancelled`](crate::CurrentTask::is_cancelled). If there
+    /// were no others its value counts. [`AsyncResult::kill`] ends it.
     pub fn cancel(&self) -> bool {
         let engine = &self.shared.engine;
         let mut core = engine.core.lock();

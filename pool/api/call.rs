@@ -121,6 +121,28 @@ impl<K, I, J> Call<'_, K, I, J> {
         self
     }
 
+    /// Tells a task to end when it has run for `limit`: [`CurrentTask::is_cancelled`](crate::CurrentTask::is_cancelled) is true
+    /// in it then. Nothing else happens: a task that ends, early or not, delivers its value.
+    ///
+    /// Together with [`Call::timeout`], whose limit should be later, it leaves the task the time between the two to save what it
+    /// has. [`CurrentTask::extend_deadline`](crate::CurrentTask::extend_deadline) moves both limits. Tasks with a limit travel
+    /// alone.
+    ///
+    /// ```
+    /// use multiproc::{Pool, current_task};
+    /// use std::time::Duration;
+    ///
+    /// let count = |()| (0u64..).take_while(|_| !current_task().unwrap().is_cancelled()).count();
+    /// let (soft, hard) = (Duration::from_millis(100), Duration::from_secs(60));
+    /// let counts = Pool::new(2)?.tasks(count, [(), ()]).soft_timeout(soft).timeout(hard).run()?;
+    /// assert!(counts.iter().all(|count| *count > 0));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn soft_timeout(mut self, limit: Duration) -> Self {
+        self.described.options.soft_timeout = Some(limit);
+        self
+    }
+
     /// Runs a task that has failed again, up to `n` times and each time at once: after a panic, an `Err` of a
     /// [`fallible`](Call::fallible) call, the loss of its worker, or a timeout. Default: 0, so that no task is started twice.
     ///

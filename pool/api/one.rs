@@ -68,6 +68,11 @@ impl<K: Shape, J> One<'_, K, J> {
         One { call: self.call.timeout(limit) }
     }
 
+    /// Tells the task to end when it has run for `limit`; see [`Call::soft_timeout`].
+    pub fn soft_timeout(self, limit: Duration) -> Self {
+        One { call: self.call.soft_timeout(limit) }
+    }
+
     /// Runs the task again if it has failed, up to `n` times; see [`Call::retries`].
     ///
     /// ```

@@ -13,6 +13,7 @@
 use crate::attached_fds::AttachedFds;
 use crate::ipc::bell::Bell;
 use crate::ipc::control::Control;
+use crate::ipc::desk::{self, Desk};
 use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, damaged, lost};
 use crate::ipc::message::{self, Arrived, Message, Reader};
 use crate::ipc::result_limit::ResultLimit;
@@ -149,6 +150,8 @@ impl Wire {
 #[derive(Debug)]
 pub(crate) struct ChannelLink {
     wire: Arc<Wire>,
+    /// Where the system allows memory files.
+    desk: Option<Desk>,
     control: Control,
     next_frame: u64,
     /// Payloads of frames that are under way, in case they have to go elsewhere.
@@ -164,13 +167,14 @@ impl Drop for ChannelLink {
     }
 }
 
-/// Makes the pool's end of a link, and the descriptor for
-/// [`ChannelWorker::new`](crate::ipc::channel_worker::ChannelWorker::new).
+/// Makes the pool's end of a link, and the descriptors for
+/// [`ChannelWorker::new`](crate::ipc::channel_worker::ChannelWorker::new): the stream, and the memory of the desk if there is
+/// any.
 ///
 /// # Errors
 ///
 /// There are no descriptors left, or there is no reactor.
-pub(crate) fn create(bell: Bell, control: Control, limit: ResultLimit) -> io::Result<(ChannelLink, OwnedFd)> {
+pub(crate) fn create(bell: Bell, control: Control, limit: ResultLimit) -> io::Result<(ChannelLink, Vec<OwnedFd>)> {
     let reactor = reactor()?;
     let (ours, theirs) = stream::pair()?;
     let traffic = Traffic {
@@ -192,7 +196,10 @@ pub(crate) fn create(bell: Bell, control: Control, limit: ResultLimit) -> io::Re
     });
     let heard = Arc::clone(&wire);
     reactor.watch_arrivals(Arc::clone(&wire.stream), move || heard.hear());
-    Ok((ChannelLink { wire, control, next_frame: 0, payloads: BTreeMap::new(), progress: Progress::default() }, theirs))
+    let (desk_file, desk) = desk::create().ok().unzip();
+    let (payloads, progress) = (BTreeMap::new(), Progress::default());
+    let link = ChannelLink { wire, desk, control, next_frame: 0, payloads, progress };
+    Ok((link, std::iter::once(theirs).chain(desk_file).collect()))
 }
 
 impl ChannelLink {
@@ -238,6 +245,10 @@ impl ChannelLink {
 }
 
 impl Link for ChannelLink {
+    fn desk(&self) -> Option<&Desk> {
+        self.desk.as_ref()
+    }
+
     fn depth(&self) -> usize {
         1
     }

@@ -5,6 +5,7 @@ use crate::error::Failure;
 use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::channel::Said;
 use crate::ipc::control::Control;
+use crate::ipc::desk::{self, Desk};
 use crate::ipc::handles;
 use crate::ipc::link::{AnswerKind, Frame, Incoming, Payload, WorkerLink};
 use crate::ipc::message::{self, Arrived, Reader};
@@ -18,6 +19,7 @@ use std::time::Instant;
 /// The worker's end.
 pub(crate) struct ChannelWorker {
     stream: OwnedFd,
+    desk: Option<Desk>,
     control: Control,
     limit: ResultLimit,
     arrived: Reader,
@@ -31,10 +33,19 @@ pub(crate) struct ChannelWorker {
 }
 
 impl ChannelWorker {
-    /// Opens the worker's end with the descriptor of [`create`](crate::ipc::channel::create).
-    pub(crate) fn new(stream: OwnedFd, control: Control, limit: ResultLimit) -> ChannelWorker {
-        ChannelWorker {
+    /// Opens the worker's end with the descriptors of [`create`](crate::ipc::channel::create).
+    ///
+    /// # Errors
+    ///
+    /// They are something else.
+    pub(crate) fn new(fds: Vec<OwnedFd>, control: Control, limit: ResultLimit) -> io::Result<ChannelWorker> {
+        let mut fds = fds.into_iter();
+        let (Some(stream), desk, None) = (fds.next(), fds.next(), fds.next()) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a channel link has one or two descriptors"));
+        };
+        Ok(ChannelWorker {
             stream,
+            desk: desk.as_ref().map(desk::open).transpose()?,
             control,
             limit,
             arrived: Reader::new(None),
@@ -43,7 +54,16 @@ impl ChannelWorker {
             payload: Vec::new(),
             attached: 0,
             pins: Pins::new(),
-        }
+        })
+    }
+
+    pub(crate) fn desk(&self) -> Option<&Desk> {
+        self.desk.as_ref()
+    }
+
+    /// The number of the frame that was taken last.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
     }
 
     fn say(&mut self, started: Option<u32>, finished: Option<u64>) -> io::Result<()> {
@@ -90,6 +110,9 @@ impl WorkerLink for ChannelWorker {
     }
 
     fn start(&mut self, at: u32) {
+        if let Some(desk) = &self.desk {
+            desk.head().note_progress(self.seq, 2 * at + 1);
+        }
         // If this fails the pool is gone, and so is this process in a moment.
         let _ = self.say(Some(at), None);
     }

@@ -4,6 +4,7 @@ use crate::attached_fds::AttachedFds;
 use crate::codec::{self, CodecError, Reader};
 use crate::error::Failure;
 use crate::heap::scope::Pins;
+use crate::ipc::desk::Desk;
 use crate::sys::memory::Mapping;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
@@ -276,6 +277,11 @@ pub(crate) trait Link: Send + std::fmt::Debug {
 
     /// Gives memory back that a burst has used, if nothing is under way.
     fn trim(&mut self) {}
+
+    /// What the pool and a running task tell each other, where there is memory for that.
+    fn desk(&self) -> Option<&Desk> {
+        None
+    }
 }
 
 /// A worker's end of a link.

@@ -5,6 +5,8 @@ pub(crate) mod bell;
 pub(crate) mod channel;
 pub(crate) mod channel_worker;
 pub(crate) mod control;
+#[allow(unsafe_code)]
+pub(crate) mod desk;
 pub(crate) mod ends;
 #[cfg(all(test, not(loom)))]
 mod fuzz;

@@ -4,6 +4,7 @@
 use crate::attached_fds::AttachedFds;
 use crate::ipc::arena::Arena;
 use crate::ipc::control::{Control, FileBytes};
+use crate::ipc::desk::Desk;
 use crate::ipc::lane::{Found, Place, Record, SLOTS};
 use crate::ipc::link::{
     Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, Revoked, damaged, lost,
@@ -26,6 +27,7 @@ const MAX_WITH_FDS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct RingLink {
     memory: RingMemory,
+    desk: Desk,
     files: Files,
     control: Control,
     limit: ResultLimit,
@@ -43,6 +45,7 @@ pub(crate) struct RingLink {
 pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLink> {
     let (files, memory) = ring_memory::create()?;
     Ok(RingLink {
+        desk: memory.desk(),
         memory,
         files,
         control,
@@ -96,6 +99,10 @@ impl RingLink {
 }
 
 impl Link for RingLink {
+    fn desk(&self) -> Option<&Desk> {
+        Some(&self.desk)
+    }
+
     fn depth(&self) -> usize {
         SLOTS
     }

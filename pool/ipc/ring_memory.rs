@@ -5,6 +5,7 @@
 //! whatever the worker has done before it died, the pool takes back what it has sent. Both write the **shared file**: who has
 //! taken which frame, how far each is, and the answers.
 
+use crate::ipc::desk::Desk;
 use crate::ipc::head::Head;
 use crate::ipc::lane::{Claims, Slots, TaskLane};
 use crate::ipc::link::{Payload, damaged};
@@ -97,6 +98,10 @@ pub(super) fn open(shared: &OwnedFd, tasks: &OwnedFd) -> io::Result<RingMemory> 
 }
 
 impl RingMemory {
+    pub(super) fn desk(&self) -> Desk {
+        Desk::of(&self.shared)
+    }
+
     #[inline]
     pub(super) fn head(&self) -> &Head {
         self.shared.view(0)

@@ -7,6 +7,7 @@ use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::arena::Arena;
 use crate::ipc::bell::Bell;
 use crate::ipc::control::{Control, FileBytes};
+use crate::ipc::desk::Desk;
 use crate::ipc::handles;
 use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
 use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, damaged, slice};
@@ -94,6 +95,15 @@ impl RingWorker {
             now: Instant::now(),
             pins: VecDeque::new(),
         })
+    }
+
+    pub(crate) fn desk(&self) -> Desk {
+        self.memory.desk()
+    }
+
+    /// The number of the frame that was taken last.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
     }
 
     /// Passes over frames that were taken back; what the slot after them holds.

@@ -3,6 +3,7 @@
 
 use crate::heap::scope::Pins;
 use crate::ipc::channel_worker::ChannelWorker;
+use crate::ipc::desk::Desk;
 use crate::ipc::link::{Incoming, WorkerLink};
 use crate::ipc::ring_worker::RingWorker;
 use crate::sys::fork::Original;
@@ -24,6 +25,22 @@ enum End {
 impl WorkerEnd {
     pub(crate) fn ring(end: RingWorker) -> WorkerEnd {
         WorkerEnd { end: End::Ring(end), original: Original::here() }
+    }
+
+    /// What the pool and a running task tell each other, where there is memory for that.
+    pub(crate) fn desk(&self) -> Option<Desk> {
+        match &self.end {
+            End::Ring(link) => Some(link.desk()),
+            End::Channel(link) => link.desk().cloned(),
+        }
+    }
+
+    /// The number of the frame that was taken last.
+    pub(crate) fn seq(&self) -> u64 {
+        match &self.end {
+            End::Ring(link) => link.seq(),
+            End::Channel(link) => link.seq(),
+        }
     }
 
     pub(crate) fn channel(end: ChannelWorker) -> WorkerEnd {

@@ -61,13 +61,18 @@ impl Deadline {
     }
 }
 
-/// Milliseconds by a clock that all processes share, modulo 2^32. In models no time passes.
-pub(crate) fn millis() -> u32 {
+/// Milliseconds by a clock that all processes share. In models no time passes.
+pub(crate) fn shared_millis() -> u64 {
     if cfg!(loom) {
         return 0;
     }
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    (now.tv_sec as u32).wrapping_mul(1000).wrapping_add(now.tv_nsec as u32 / 1_000_000)
+    (now.tv_sec as u64).wrapping_mul(1000).wrapping_add(now.tv_nsec as u64 / 1_000_000)
+}
+
+/// The same modulo 2^32.
+pub(crate) fn millis() -> u32 {
+    shared_millis() as u32
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod bounded;
 mod calls;
 mod checkpoints;
 mod combinations;
+mod current_task;
 mod descendants;
 mod drain;
 mod each_worker;

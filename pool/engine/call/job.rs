@@ -59,6 +59,8 @@ pub(crate) struct Options {
     pub(crate) chunksize: Option<usize>,
     /// How long one task may run.
     pub(crate) timeout: Option<Duration>,
+    /// After how long a task is told to end.
+    pub(crate) soft_timeout: Option<Duration>,
     /// Which tasks that have failed are run again; `None` if no task is.
     pub(crate) retry: Option<Retry>,
     /// The first failure ends the call.
@@ -72,6 +74,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Whether its tasks have a time limit, of whichever kind.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.timeout.is_some() || self.soft_timeout.is_some()
+    }
+
     /// Refuses what no call can do. The one place for it: a call is described by chained methods that return no `Result`, so
     /// an absurd option is the error of the delivery.
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -231,7 +238,7 @@ impl Job {
     pub(crate) fn chunk(&self, last: Option<u32>, left: Option<u64>, workers: usize) -> u32 {
         match self.options {
             // A task with a time limit is alone at its worker: stopping that must cost nobody else.
-            Options { timeout: Some(_), .. } => 1,
+            _ if self.options.is_limited() => 1,
             Options { chunksize: Some(count), .. } => u32::try_from(count).unwrap_or(chunk::MOST),
             _ => chunk::size(self.header.nanos(), last, left, workers),
         }
@@ -239,13 +246,13 @@ impl Job {
 
     /// How many frames of `count` tasks may wait at a worker that is `delay` nanoseconds away.
     pub(crate) fn depth(&self, count: u32, delay: f64) -> usize {
-        if self.options.timeout.is_some() { 1 } else { chunk::depth(self.header.nanos(), count, delay) }
+        if self.options.is_limited() { 1 } else { chunk::depth(self.header.nanos(), count, delay) }
     }
 
     /// Whether a frame of `count` tasks takes a worker that is `delay` nanoseconds away less time than the thread that hands it
     /// out.
     pub(crate) fn is_short(&self, count: u32, delay: f64) -> bool {
-        self.options.timeout.is_none() && chunk::is_short(self.header.nanos(), count, delay)
+        !self.options.is_limited() && chunk::is_short(self.header.nanos(), count, delay)
     }
 
     /// Whether it was handed in whole, and nobody waits in it.
@@ -389,6 +396,13 @@ impl Job {
     /// How the runs of a task before its last one have failed. They are forgotten here: the task has its outcome.
     pub(crate) fn take_attempts(&self, index: u64) -> Vec<TaskError> {
         self.attempts.lock().remove(&index).unwrap_or_default()
+    }
+
+    /// How often a task was begun, if it is begun now; `None` for the first time.
+    pub(crate) fn attempt(&self, index: u64) -> Option<u32> {
+        self.options.retry.as_ref()?;
+        let failed = self.attempts.lock().get(&index).map(Vec::len)?;
+        u32::try_from(failed + 1).ok()
     }
 
     pub(crate) fn error(&self, kind: TaskKind, index: u64, worker: Option<i32>) -> TaskError {

@@ -6,6 +6,7 @@ pub(crate) mod observers;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod seat;
+pub(crate) mod task_limit;
 pub(crate) mod worker_slot;
 pub(crate) mod workforce;
 

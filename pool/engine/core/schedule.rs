@@ -203,7 +203,7 @@ impl Core {
             self.observers.call_ended(job);
         }
         if job.outstanding() > 0 {
-            self.workers.iter_mut().for_each(|worker| worker.window.abandon(job));
+            self.workers.iter_mut().for_each(|worker| worker.abandon_job(job));
         }
         if let Some(context) = &job.header.context {
             self.note_use();

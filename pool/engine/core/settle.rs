@@ -201,7 +201,7 @@ impl Core {
         let worker = &mut self.workers[at];
         worker.record.answered(range.next, count);
         let limit = match (&worker.overdue, worker.limit) {
-            (Some(_), Some((limit, _))) => Some(limit),
+            (Some(_), Some(limit)) => limit.hard,
             _ => None,
         };
         if range.left() == count {
@@ -323,6 +323,9 @@ impl Core {
         }
         if waiting {
             self.give_up(job);
+        } else {
+            // All its tasks run. What they return in the end counts.
+            self.workers.iter().for_each(|worker| worker.tell_to_end(job));
         }
         waiting
     }

@@ -86,6 +86,9 @@ impl Engine {
         }
         for worker in core.workers.iter_mut().filter(|worker| worker.state != State::Vacant) {
             let before = std::mem::replace(&mut worker.state, State::Leaving);
+            if let Some(desk) = worker.desk() {
+                desk.cancel_all();
+            }
             match &worker.body {
                 // What it is we know when it is heard of: a process is killed then.
                 None => {}

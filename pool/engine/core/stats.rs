@@ -61,6 +61,9 @@ pub struct WorkerStats {
     pub memory: Option<u64>,
     /// How many processes have had its place before it.
     pub restarts: u64,
+    /// How far the task is that it runs, if that has said so: how much of its work is done, and of how much. See
+    /// [`CurrentTask::progress`](crate::CurrentTask::progress).
+    pub progress: Option<(u64, u64)>,
 }
 
 impl fmt::Display for PoolStats {
@@ -80,7 +83,7 @@ impl fmt::Display for PoolStats {
 
 impl fmt::Display for WorkerStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let WorkerStats { pid, host, tasks, busy, idle, startup, memory, restarts } = self;
+        let WorkerStats { pid, host, tasks, busy, idle, startup, memory, restarts, progress } = self;
         match pid {
             Some(pid) => write!(f, "process {pid}")?,
             None => f.write_str("no process")?,
@@ -95,6 +98,9 @@ impl fmt::Display for WorkerStats {
         }
         if let Some(memory) = memory {
             write!(f, ", {:.1} MiB", *memory as f64 / f64::from(1 << 20))?;
+        }
+        if let Some((done, total)) = progress {
+            write!(f, ", its task at {done} of {total}")?;
         }
         write!(f, ", {restarts} before it")
     }
@@ -111,6 +117,12 @@ impl WorkerSlot {
         (left - u64::from(running), u64::from(running))
     }
 
+    /// What the task that runs has said of how far it is.
+    fn task_progress(&self) -> Option<(u64, u64)> {
+        let Progress { seq, started, done } = self.link.as_ref()?.progress();
+        if started > done { self.desk()?.progress(seq, done) } else { None }
+    }
+
     fn stats(&self, now: Instant) -> WorkerStats {
         let record = &self.record;
         let busy = record.busy(now);
@@ -124,6 +136,7 @@ impl WorkerSlot {
             startup: record.startup(),
             memory: self.host.as_ref().and_then(|_| self.memory()),
             restarts: self.incarnation.saturating_sub(1),
+            progress: self.task_progress(),
         }
     }
 }

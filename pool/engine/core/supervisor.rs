@@ -6,6 +6,7 @@ use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::queue::QueuedFrame;
 use crate::engine::core::seat::WorkerNews;
 use crate::engine::core::state::{Core, Engine, Phase};
+use crate::engine::core::task_limit::TaskLimit;
 use crate::engine::core::worker_slot::{Dismissal, State, TakenBack, WorkerSlot};
 use crate::engine::core::workforce::FAILED_STARTS;
 use crate::engine::launch::body::Obituary;
@@ -221,7 +222,7 @@ impl Driver<'_> {
                 let index = range.index(place);
                 self.core.observers.task_lost(&job, index, &gone.record.lost(place), pid);
                 let kind = match (gone.overdue, gone.limit) {
-                    (Some(_), Some((limit, _))) => TaskKind::TimedOut { limit },
+                    (Some(_), Some(TaskLimit { hard: Some(limit), .. })) => TaskKind::TimedOut { limit },
                     _ => ending.clone(),
                 };
                 let error = job.error(kind, index, pid).on(host);
@@ -270,7 +271,7 @@ impl Core {
                     _ if lost.is_some() => lost.unwrap_or_default().to_owned(),
                     (Some(reason), ..) => format!("wrote garbage into its link ({reason}) and was killed"),
                     (None, Some(complaint), _) => complaint.to_string(),
-                    (None, None, Some((limit, _))) if gone.overdue.is_some() => {
+                    (None, None, Some(TaskLimit { hard: Some(limit), .. })) if gone.overdue.is_some() => {
                         format!("{exit}, since its task was over the time limit of {limit:?}")
                     }
                     // The calls that led there are found out without the lock, by who reads the error of the task.
@@ -320,28 +321,12 @@ impl Core {
         }
     }
 
-    /// Stops workers whose task is over its time limit, and kills those that did not end in time. Returns the next
-    /// deadline.
+    /// Tells tasks that are over their soft limit to end, stops workers whose task is over its time limit, and kills those
+    /// that did not end in time. Returns the next deadline.
     pub(super) fn enforce(&mut self, grace: Duration) -> Deadline {
         let mut next = Deadline::NEVER;
         for worker in self.workers.iter_mut() {
-            let Some(body) = &worker.body else { continue };
-            match (worker.limit, &mut worker.overdue) {
-                (Some((_, until)), None) if until.passed() => {
-                    worker.state = State::Leaving;
-                    // If it is stopped and has not even begun the task, that goes elsewhere.
-                    let kill_at = if body.tell_to_end() { Deadline::NEVER } else { Deadline::after(grace) };
-                    worker.overdue = Some(kill_at);
-                    next = next.earlier(kill_at);
-                }
-                (Some((_, until)), None) => next = next.earlier(until),
-                (_, Some(kill_at)) if kill_at.passed() => {
-                    body.signal(ChildSignal::Kill);
-                    *kill_at = Deadline::NEVER;
-                }
-                (_, Some(kill_at)) => next = next.earlier(*kill_at),
-                (None, None) => {}
-            }
+            next = next.earlier(worker.enforce(grace));
         }
         let Phase::Ending { kill_at, .. } = &mut self.phase else { return next };
         // Workers that were told to end still have time.

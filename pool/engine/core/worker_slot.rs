@@ -1,11 +1,14 @@
 //! One place for a worker in the pool: who has it, what was sent there, and how it is told to leave.
 
+use crate::engine::call::job::Job;
 use crate::engine::core::ledger::{InFlight, TaskRange, Window};
 use crate::engine::core::record::WorkerRecord;
+use crate::engine::core::task_limit::TaskLimit;
 use crate::engine::launch::body::{Body, Obituary};
 use crate::engine::watch::output::Captured;
 use crate::error::Error;
 use crate::heap::scope::attached_in;
+use crate::ipc::desk::Desk;
 use crate::ipc::link::{Frame, FrameKind, Link, Progress, Revoked};
 use crate::sys::child::ChildSignal;
 use crate::sys::time::Deadline;
@@ -46,9 +49,9 @@ pub(crate) struct WorkerSlot {
     pub(crate) condemned: Option<String>,
     /// What it said, or was said of it, before it was ready.
     pub(crate) complaint: Option<Error>,
-    /// The time limit of the task that it has, when that has one, and when it is over.
-    pub(crate) limit: Option<(Duration, Deadline)>,
-    /// It was told to end since that was over, and will be killed then.
+    /// The time limits of the task that it has, when that has any.
+    pub(crate) limit: Option<TaskLimit>,
+    /// It was told to end since the time limit was over, and will be killed then.
     pub(crate) overdue: Option<Deadline>,
     /// How many more tasks it may be given.
     pub(crate) left: Option<u32>,
@@ -203,11 +206,14 @@ impl WorkerSlot {
         }
         let tasks = Frame { first: range.first, count: end, skip: range.next, ..frame(FrameKind::Tasks) };
         let attached = range.pins.as_ref().map_or_else(Vec::new, |pins| attached_in(pins));
+        if let (Some(attempt), Some(desk)) = (job.attempt(range.index(range.next)), link.desk()) {
+            desk.set_attempt(link.sent(), attempt);
+        }
         let Some(seq) = link.send(&tasks, bytes, &attached)? else { return Ok(false) };
         self.window.push(InFlight { seq, range: Some(TaskRange { count: end, ..range.clone() }) });
         self.record.sent(self.window.len());
         self.idle_since = None;
-        self.limit = job.options.timeout.map(|limit| (limit, Deadline::after(limit)));
+        self.limit = TaskLimit::of(&job.options, seq, range.next);
         self.unflushed = true;
         Ok(true)
     }
@@ -259,6 +265,43 @@ impl WorkerSlot {
                 link.flush();
             }
         }
+    }
+
+    /// What the pool and its running task tell each other.
+    pub(super) fn desk(&self) -> Option<&Desk> {
+        self.link.as_ref()?.desk()
+    }
+
+    /// Tells its task to end, or it itself, if the time for that has come. Returns when to look again.
+    pub(super) fn enforce(&mut self, grace: Duration) -> Deadline {
+        if let Some(kill_at) = &mut self.overdue {
+            if kill_at.passed() {
+                self.body.iter().for_each(|body| body.signal(ChildSignal::Kill));
+                *kill_at = Deadline::NEVER;
+            }
+            return *kill_at;
+        }
+        let Some(limit) = &mut self.limit else { return Deadline::NEVER };
+        let next = limit.enforce(self.link.as_ref().and_then(|link| link.desk()));
+        let (None, Some(body)) = (next, &self.body) else { return next.unwrap_or(Deadline::NEVER) };
+        // If it is stopped and has not even begun the task, that goes elsewhere.
+        let kill_at = if body.tell_to_end() { Deadline::NEVER } else { Deadline::after(grace) };
+        self.state = State::Leaving;
+        self.overdue = Some(kill_at);
+        kill_at
+    }
+
+    /// Tells the tasks of a job that are here to end early.
+    pub(super) fn tell_to_end(&self, job: &Arc<Job>) {
+        if let Some(desk) = self.desk() {
+            self.window.of(job).into_iter().for_each(|seq| desk.cancel(seq));
+        }
+    }
+
+    /// Nobody waits for this job any more.
+    pub(super) fn abandon_job(&mut self, job: &Arc<Job>) {
+        self.tell_to_end(job);
+        self.window.abandon(job);
     }
 
     /// Ends it since nothing can be sent to it any more: as a rule, since it has died already. What it has answered counts.

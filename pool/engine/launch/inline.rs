@@ -4,6 +4,7 @@
 use crate::attached_fds::AttachedFds;
 use crate::engine::launch::body::Body;
 use crate::engine::launch::launcher::{Launched, Launcher, News, Tell};
+use crate::engine::worker::current_task;
 use crate::engine::worker::kept_state::Keeper;
 use crate::engine::worker::main_loop::Bench;
 use crate::engine::worker::number;
@@ -145,7 +146,7 @@ impl Inline {
                 if let Some((payload, attached)) = headers.get(&header).filter(|_| !local.bench.knows(header)) {
                     local.bench.learn(header, payload, attached.clone());
                 }
-                local.bench.run(link, incoming, &mut local.keeper)?;
+                current_task::within(link, |link| local.bench.run(link, incoming, &mut local.keeper))?;
                 link.flush();
             }
         }

@@ -144,8 +144,8 @@ impl Spawn {
                 (Box::new(link), fds)
             }
             None => {
-                let (link, stream) = channel::create(self.bell.clone(), control.clone(), self.limits.result)?;
-                (Box::new(link), vec![Arc::new(stream)])
+                let (link, fds) = channel::create(self.bell.clone(), control.clone(), self.limits.result)?;
+                (Box::new(link), fds.into_iter().map(Arc::new).collect())
             }
         };
         let name = format!("{}-{}", self.name, place + 1);

@@ -3,6 +3,7 @@
 use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::engine::watch::logs::{self, Level};
+use crate::engine::worker::current_task;
 use crate::engine::worker::kept_state::Keeper;
 use crate::engine::worker::number;
 use crate::engine::worker::routines::Routines;
@@ -165,11 +166,10 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, LogEn
             let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
             WorkerEnd::ring(RingWorker::new([shared, tasks], childhood.control, bell, setup.limits.result)?)
         }
-        (LinkKind::Channel, [_]) => {
-            let stream = childhood.fds.pop().ok_or_else(damaged)?;
-            WorkerEnd::channel(ChannelWorker::new(stream, childhood.control, setup.limits.result))
+        (LinkKind::Channel, _) => {
+            WorkerEnd::channel(ChannelWorker::new(childhood.fds, childhood.control, setup.limits.result)?)
         }
-        _ => return Err(damaged()),
+        (LinkKind::Ring, _) => return Err(damaged()),
     };
     setup.limits.apply()?;
     // The pool itself is the first party of the bell.
@@ -181,6 +181,7 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, LogEn
 /// Takes and runs frames until there are no more.
 pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> {
     let mut bench = Bench::default();
+    current_task::begin(link);
     loop {
         let incoming = link.next()?;
         let header = incoming.frame.header;
@@ -221,6 +222,7 @@ impl Bench {
     #[inline]
     pub(crate) fn run(&mut self, link: &mut WorkerEnd, incoming: Incoming, keeper: &mut Keeper) -> io::Result<()> {
         let Incoming { frame, payload, attached, waited } = incoming;
+        current_task::note_frame(link, frame.first);
         // A frame that was there already when the last one ended starts at that moment: one look at the clock less.
         let start = self.ended.filter(|_| !waited).unwrap_or_else(Instant::now);
         let mut run = || self.run_tasks(link, &frame, &payload, keeper);

@@ -21,7 +21,8 @@ impl Fixture {
     fn new() -> Fixture {
         let (ours, control) = Control::pair();
         let bell = Bell::new(Arc::new(memory::private(Bell::LEN).unwrap()), 0);
-        let (link, worker) = create(bell, ours, ResultLimit(Some(LIMIT))).unwrap();
+        let (link, mut fds) = create(bell, ours, ResultLimit(Some(LIMIT))).unwrap();
+        let worker = fds.swap_remove(0);
         Fixture { link, worker, control, arrived: 0 }
     }
 

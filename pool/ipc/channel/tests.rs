@@ -12,8 +12,8 @@ fn what_arrives_between_two_messages_is_read() {
     let (ours, theirs) = Control::pair();
     let bell = Bell::new(Arc::new(memory::private(Bell::LEN).unwrap()), 0);
     let limit = ResultLimit::default();
-    let (mut link, stream) = create(bell.clone(), ours, limit).unwrap();
-    let mut worker = ChannelWorker::new(stream, theirs, limit);
+    let (mut link, fds) = create(bell.clone(), ours, limit).unwrap();
+    let mut worker = ChannelWorker::new(fds, theirs, limit).unwrap();
     // Has the worker answer tasks, and waits until the pool was told.
     let answers = |worker: &mut ChannelWorker, tasks: std::ops::Range<u32>| {
         bell.prepare();
