@@ -29,6 +29,7 @@
 //! | [`Pool::resize`] | more or fewer workers |
 //! | [`worker_number`], [`PoolBuilder::env_each`] | which worker this is, and an environment for each |
 //! | [`PoolBuilder::env`], [`CpuAffinity`], [`PoolBuilder::capture_output`], [`OutputLine`] | what workers run in, and what they write |
+//! | [`Pool::generate`], [`Emit`], [`Generate`], [`Generated`] | values that a task gives while it runs |
 //! | [`current_task`], [`CurrentTask`], [`Call::soft_timeout`] | what a running task knows of itself: whether it should end early, how much time it has |
 //! | [`PoolBuilder::end_descendants`], [`DescendantControl`] | what becomes of the programs that tasks start |
 //! | [`Call::progress`], [`Progress`] | how far a call has come; `Call::progress_bar` with the feature `indicatif` |
@@ -125,6 +126,7 @@ pub use crate::api::builder::PoolBuilder;
 pub use crate::api::call::Call;
 pub use crate::api::completed::{AsCompleted, as_completed, wait_any, wait_any_timeout};
 pub use crate::api::each_worker::EachWorker;
+pub use crate::api::generate::{Generate, Generated};
 pub use crate::api::imap::Imap;
 pub use crate::api::one::One;
 pub use crate::api::pool::Pool;
@@ -155,6 +157,7 @@ pub use crate::engine::core::stats::{PoolStats, WorkerStats};
 pub use crate::engine::watch::output::OutputLine;
 pub use crate::engine::watch::worker_event::WorkerEvent;
 pub use crate::engine::worker::current_task::{CurrentTask, current_task};
+pub use crate::engine::worker::emit::Emit;
 pub use crate::engine::worker::number::worker_number;
 #[cfg(feature = "sandbox")]
 pub use crate::engine::worker::sandbox::{Enforcement, Sandbox, SandboxPosture, sandbox_posture};

@@ -282,6 +282,12 @@ fn commands() {
 }
 
 #[test]
+fn stream_out() {
+    let out = printed_by("stream_out", &["--size", "8", "--workers", "2"]);
+    assert_eq!(out, "the last of the first 8 twin primes: 29 31, 41 43, 59 61, 71 73\n");
+}
+
+#[test]
 fn soft_limit() {
     let out = printed_by("soft_limit", &["--size", "3", "--workers", "2", "--milliseconds", "100"]);
     assert!(out.starts_with("3 searches of 100ms have tried "), "{out}");

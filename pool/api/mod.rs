@@ -13,6 +13,7 @@ mod described;
 pub(crate) mod each_worker;
 #[cfg(feature = "cluster")]
 mod elsewhere;
+pub(crate) mod generate;
 pub(crate) mod imap;
 pub(crate) mod one;
 mod options;

@@ -4,12 +4,14 @@ use crate::api::async_result::AsyncResult;
 use crate::api::call::Call;
 use crate::api::described::{Described, ship};
 use crate::api::each_worker::EachWorker;
+use crate::api::generate::Generate;
 use crate::api::imap::Imap;
 use crate::api::one::One;
 use crate::api::with::With;
 use crate::codec::Payload;
 use crate::engine::core::state::Engine;
 use crate::engine::core::stats::PoolStats;
+use crate::engine::worker::emit::Emit;
 use crate::engine::worker::work::{Borrowed, Owned};
 #[cfg(doc)]
 use crate::error::Error;
@@ -17,6 +19,7 @@ use crate::error::{Result, TaskError};
 use crate::portable::{Captures, Portable};
 use crate::process::args::{Args, Task};
 use crate::process::context::{ByRef, OnState, Shared};
+use crate::process::returns::Completion;
 use crate::sys::fork::fork_generation;
 use crate::sys::signal_watch::SignalWatch;
 use crate::sys::time::Deadline;
@@ -363,6 +366,47 @@ impl<S> Pool<S> {
     {
         let () = Captures::<F>::NOTHING;
         self.tasks(f, items).iter()
+    }
+
+    /// Describes a call whose tasks give any number of values while they run; the caller iterates over these values meanwhile.
+    ///
+    /// The function gets an item and an [`Emit`]; it returns `()`, or a `Result` whose `Err` is the error of the task. Values
+    /// wait in shared memory, a bounded number for each task ([`Generate::buffer`]): a slow consumer holds the tasks up.
+    /// [`Generate::unordered`] gives the values of all tasks as they arrive.
+    ///
+    /// ```
+    /// use multiproc::{Emit, Pool};
+    ///
+    /// fn countdown(from: u32, emit: &Emit<u32>) -> multiproc::Result<()> {
+    ///     (1..=from).rev().try_for_each(|x| emit.send(x))
+    /// }
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let mut all = Vec::new();
+    /// for value in pool.generate(countdown, [3, 0, 2]) {
+    ///     all.push(value?);
+    /// }
+    /// assert_eq!(all, [3, 2, 1, 2, 1]);
+    ///
+    /// // A task may never end of itself: it ends with the iterator.
+    /// let endless = |_: u32, emit: &Emit<u32>| (0..).try_for_each(|x| emit.send(x));
+    /// assert_eq!(pool.generate(endless, [0]).iter().take(3).collect::<Result<Vec<_>, _>>()?, [0, 1, 2]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// # If a worker dies
+    ///
+    /// The values that its task has given come first, then [`TaskError::is_worker_lost`], then those of the next task.
+    pub fn generate<F, I, T, R>(&self, f: F, items: I) -> Generate<'_, F, I::IntoIter, T, R>
+    where
+        F: Fn(I::Item, &Emit<T>) -> R + Portable,
+        I: IntoIterator<Item: Payload>,
+        T: Payload,
+        R: Completion + 'static,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        Generate::new(self.described(), items.into_iter())
     }
 
     /// Like [`Pool::imap`], and returns each result as soon as it is there: `tasks(f, items).unordered()`.

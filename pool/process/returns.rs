@@ -31,11 +31,12 @@ mod sealed {
     impl<T, E> Ends for Result<T, E> {}
 }
 
-/// What an initializer or a finalizer may return: `()`, or a `Result` whose `Err` is its failure. Sealed.
+/// What an initializer, a finalizer or a task of [`Pool::generate`](crate::Pool::generate) may return: `()`, or a `Result` whose
+/// `Err` is its failure. Sealed.
 ///
 /// Nothing else, as with `main`: a value that nobody gets is a mistake, or says that something went wrong.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be what an initializer or a finalizer returns",
+    message = "`{Self}` cannot be what an initializer, a finalizer or a task of `generate` returns",
     label = "the function returns `{Self}`",
     note = "it returns `()`, or a `Result` whose error is `Into<Box<dyn Error + Send + Sync>>`; end it with `;` if its value says \
             nothing, or with `.unwrap()` if an `Err` is a failure"

@@ -16,6 +16,7 @@ mod errors;
 mod faults;
 mod forged;
 mod forks;
+mod generate;
 mod hostile;
 mod inline;
 mod insight;

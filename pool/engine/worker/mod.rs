@@ -1,6 +1,7 @@
 //! What runs in a worker.
 
 pub(crate) mod current_task;
+pub(crate) mod emit;
 pub(crate) mod kept_state;
 pub(crate) mod main_loop;
 pub(crate) mod number;

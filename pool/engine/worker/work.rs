@@ -53,7 +53,7 @@ pub trait Accepts<T>: Shape {
     fn encode(item: &T, out: &mut Vec<u8>) -> Result<(), CodecError>;
 }
 
-mod sealed {
+pub(super) mod sealed {
     pub trait Sealed: 'static {}
     impl<F: 'static, A: 'static, X: 'static> Sealed for super::Owned<F, A, X> {}
     impl<F: 'static, T: ?Sized + 'static, R: 'static, X: 'static> Sealed for super::Borrowed<F, T, R, X> {}
