@@ -229,6 +229,34 @@ impl<K, I, J> Call<'_, K, I, J> {
         self
     }
 
+    /// Sets the priority of the call among the calls of its pool; default 0. As long as tasks of a higher priority wait, none
+    /// of a lower one is handed out.
+    ///
+    /// So that nothing waits for ever, tasks that have waited for 20 milliseconds count as one priority higher than they are:
+    /// a call of priority 0 gets a worker for a moment after 200 milliseconds beside a call of priority 10. What the workers
+    /// have already, about a millisecond of work, is not taken back, and no task that runs is interrupted. A thread that
+    /// blocks in a call and does not come to hand in its next items for 10 milliseconds lets others go first. Calls that only
+    /// one worker may run ([`Pool::on_each_worker`]) have no priority.
+    ///
+    /// ```
+    /// use multiproc::{Event, Pool, RawValue};
+    ///
+    /// let (pool, order) = (Pool::new(1)?, RawValue::new(0u32));
+    /// let gate = Event::new();
+    /// let held = pool.apply_async(|gate: Event| gate.wait(), (gate.clone(),))?;
+    /// let next = |order: &RawValue<u32>| order.fetch_add(1);
+    /// let later = pool.with(&order).task(next, ()).priority(-1).submit()?;
+    /// let first = pool.with(&order).task(next, ()).priority(100).submit()?;
+    /// gate.set();
+    /// assert_eq!((first.get()?, later.get()?), (0, 1));
+    /// # held.get()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn priority(mut self, priority: i8) -> Self {
+        self.described.options.priority = priority;
+        self
+    }
+
     /// Lets at most `n` items be under way or wait to be taken by [`Call::iter`] or [`Call::unordered`], at least 1.
     /// Default: about 50 milliseconds of work for each worker, at most 65,536 items and 64 MiB.
     ///

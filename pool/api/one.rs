@@ -93,6 +93,19 @@ impl<K: Shape, J> One<'_, K, J> {
     }
 }
 
+impl<K: Shape, J> One<'_, K, J> {
+    /// Sets the priority of the call among the calls of its pool; see [`Call::priority`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// assert_eq!(pool.task(u64::pow, (2, 3)).priority(5).run()?, 8);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn priority(self, priority: i8) -> Self {
+        One { call: self.call.priority(priority) }
+    }
+}
+
 impl<K, J> One<'_, K, J>
 where
     K: Shape + Accepts<<K as Shape>::Input>,

@@ -29,6 +29,7 @@ mod link;
 #[cfg(feature = "log")]
 mod logs;
 mod numbers;
+mod priorities;
 mod retries;
 mod scheduling;
 mod seats;

@@ -65,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) retry: Option<Retry>,
     /// The first failure ends the call.
     pub(crate) fail_fast: bool,
+    /// Its tasks are handed out before those of calls with a lower one.
+    pub(crate) priority: i8,
     /// The most tasks that may be under way or wait to be taken, for calls that are consumed piece by piece.
     pub(crate) buffersize: Option<usize>,
     /// The file that results are kept in.

@@ -54,7 +54,7 @@ impl Driver<'_> {
         self.engine.dispatched(core);
         self.engine.recall(core);
         core.seat.fresh |= busy;
-        if busy {
+        if busy || core.queue.is_ranked() {
             core.seat.wake_line();
         }
         busy

@@ -63,6 +63,20 @@ impl TaskRange {
     }
 }
 
+/// A frame that belongs to no worker at the moment.
+#[derive(Debug)]
+pub(crate) struct QueuedFrame {
+    pub(crate) range: TaskRange,
+    /// The payload: tasks of one frame that are run again share it.
+    pub(crate) bytes: Arc<[u8]>,
+}
+
+impl QueuedFrame {
+    pub(super) fn is_of(&self, job: &Arc<Job>) -> bool {
+        self.range.is_of(job)
+    }
+}
+
 /// The frames at one worker, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Window {

@@ -2,6 +2,7 @@
 
 pub(crate) mod home;
 pub(crate) mod ledger;
+pub(crate) mod level;
 pub(crate) mod observers;
 pub(crate) mod queue;
 pub(crate) mod record;

@@ -3,7 +3,8 @@
 use crate::codec::Packed;
 use crate::engine::call::job::{Header, Job, NOWHERE, Options};
 use crate::engine::call::submission::Submission;
-use crate::engine::core::ledger::TaskRange;
+use crate::engine::core::ledger::QueuedFrame;
+use crate::engine::core::level::Level;
 use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskError};
 use crate::identity::Entry;
@@ -13,34 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// How long room is kept for a thread that has found none.
-const KEPT_FOR: Duration = Duration::from_micros(200);
-
 /// What stands for a pause that is longer than the clock can tell.
 const FOREVER: Duration = Duration::from_secs(1 << 31);
-
-/// So many retired calls may stand in line before they are taken out of it, and half of it.
-const RETIRED_IN_LINE: usize = 64;
-
-/// A frame that belongs to no worker at the moment.
-#[derive(Debug)]
-pub(crate) struct QueuedFrame {
-    pub(crate) range: TaskRange,
-    /// The payload: tasks of one frame that are run again share it.
-    pub(crate) bytes: Arc<[u8]>,
-}
-
-impl QueuedFrame {
-    pub(super) fn is_of(&self, job: &Arc<Job>) -> bool {
-        self.range.is_of(job)
-    }
-}
 
 /// Calls and their waiting tasks.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    /// Frames that belong to no worker, oldest first. While there are any, nothing else is handed out.
-    backlog: VecDeque<QueuedFrame>,
+    /// The calls by their priority, the highest first. Those of priority 0 are always here, and as a rule alone.
+    levels: Vec<Level>,
     /// Frames that only the worker of one place may run and that it has no room for, by place, oldest first. Shorter than
     /// the number of places as long as the others have none.
     homed: Vec<VecDeque<QueuedFrame>>,
@@ -54,15 +35,6 @@ pub(crate) struct Queue {
     /// Calls that are under way, in no order: each is here once, at its `place`, from when it is entered until it is
     /// retired.
     jobs: Vec<Arc<Job>>,
-    /// Submitted calls with tasks that were not handed in yet, in turn; and some that were retired meanwhile.
-    submitted: VecDeque<Arc<Job>>,
-    /// How many of `submitted` were retired. Each call that is retired is looked for nowhere, so that the price of a call does
-    /// not grow with the number of calls.
-    retired_in_line: usize,
-    /// How many of `jobs` have the flag `hungry`: their thread has found no room for its next tasks.
-    hungry: usize,
-    /// Since when room is kept for one of those, while others have tasks as well. `None` if `hungry` is 0.
-    kept_since: Option<Instant>,
     /// Headers of calls without context, by the address of the function's descriptor.
     headers: HashMap<usize, Arc<Header>>,
     /// The number of the next header. None is used twice, so that workers cannot take one for another.
@@ -72,17 +44,13 @@ pub(crate) struct Queue {
 impl Queue {
     pub(super) fn new() -> Queue {
         Queue {
-            backlog: VecDeque::new(),
+            levels: vec![Level::new(0)],
             homed: Vec::new(),
             homed_count: 0,
             paused: BTreeMap::new(),
             pauses: 0,
             undecided: Vec::new(),
             jobs: Vec::new(),
-            submitted: VecDeque::new(),
-            retired_in_line: 0,
-            hungry: 0,
-            kept_since: None,
             headers: HashMap::new(),
             next_header: 0,
         }
@@ -99,6 +67,7 @@ impl Queue {
         let job = Arc::new(Job::new(self.header(entry, context)?, options, submission));
         job.place.store(self.jobs.len(), Relaxed);
         self.jobs.push(Arc::clone(&job));
+        self.level_of(&job).jobs += 1;
         Ok(job)
     }
 
@@ -129,16 +98,14 @@ impl Queue {
         if let Some(moved) = self.jobs.get(place) {
             moved.place.store(place, Relaxed);
         }
+        let level = self.level_of(job);
         if job.in_line.load(Relaxed) {
-            self.retired_in_line += 1;
-            if self.retired_in_line > RETIRED_IN_LINE.max(self.submitted.len() / 2) {
-                self.submitted.retain(|it| it.place.load(Relaxed) != NOWHERE);
-                self.retired_in_line = 0;
-            }
+            level.retired_in_line();
         }
-        self.note_hunger(job, false);
+        level.note_hunger(job, false);
+        level.jobs -= 1;
         if job.outstanding() > 0 {
-            self.backlog.retain(|it| !it.is_of(job));
+            level.backlog.retain(|it| !it.is_of(job));
             self.paused.retain(|_, it| !it.is_of(job));
             self.undecided.retain(|(it, _)| !it.is_of(job));
             if self.homed_count > 0 {
@@ -146,7 +113,63 @@ impl Queue {
                 self.homed_count = self.homed.iter().map(VecDeque::len).sum();
             }
         }
+        self.levels.retain(|level| level.jobs > 0 || level.priority == 0);
         true
+    }
+
+    /// The calls of a priority.
+    #[inline]
+    pub(super) fn level(&mut self, priority: i8) -> &mut Level {
+        let at = match &self.levels[..] {
+            [only] if only.priority == priority => 0,
+            levels => match levels.binary_search_by(|level| priority.cmp(&level.priority)) {
+                Ok(at) => at,
+                Err(at) => {
+                    self.levels.insert(at, Level::new(priority));
+                    at
+                }
+            },
+        };
+        &mut self.levels[at]
+    }
+
+    /// The calls of the priority of a job.
+    #[inline]
+    pub(super) fn level_of(&mut self, job: &Job) -> &mut Level {
+        self.level(job.options.priority)
+    }
+
+    /// Whether calls of several priorities are under way.
+    #[inline]
+    pub(super) fn is_ranked(&self) -> bool {
+        self.levels.len() > 1
+    }
+
+    /// The priority whose tasks are handed out next, where there are several: the most urgent one that has any. `None` if
+    /// there is none, or room is kept for a thread with a call that is more urgent.
+    pub(super) fn next_priority(&mut self, is_idle: bool) -> Option<i8> {
+        let now = Instant::now();
+        let urgent = self.levels.iter_mut().filter(|level| level.is_waiting());
+        let mut urgent: Vec<(u128, &mut Level)> = urgent.map(|level| (level.urgency(now), level)).collect();
+        urgent.sort_by_key(|(urgency, _)| std::cmp::Reverse(*urgency));
+        for (_, level) in urgent {
+            if level.has_tasks() {
+                return Some(level.priority);
+            }
+            if level.goes_before(is_idle) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Whether a thread may have room for tasks of a call with this priority, where there are several: no other level that
+    /// waits is more urgent.
+    pub(super) fn is_turn_of(&mut self, priority: i8, is_idle: bool) -> bool {
+        let now = Instant::now();
+        let own = self.level(priority).urgency(now);
+        let others = self.levels.iter_mut().filter(|level| level.priority != priority);
+        others.into_iter().all(|level| level.urgency(now) <= own || !level.is_waiting() || !level.goes_before(is_idle))
     }
 
     /// The calls that are under way.
@@ -160,9 +183,10 @@ impl Queue {
         self.jobs.iter().take(2).any(|it| !Arc::ptr_eq(it, job))
     }
 
+    /// Whether frames of any call that any worker may run belong to no worker.
     #[inline]
     pub(super) fn has_backlog(&self) -> bool {
-        !self.backlog.is_empty()
+        self.levels.iter().any(|level| !level.backlog.is_empty())
     }
 
     /// The frames that no worker has: those in the backlog or in the line of a place, and those of tasks that have failed and
@@ -170,20 +194,20 @@ impl Queue {
     pub(super) fn waiting(&self) -> impl Iterator<Item = &QueuedFrame> {
         let paused = self.paused.values();
         let undecided = self.undecided.iter().map(|(queued, _)| queued);
-        self.backlog.iter().chain(self.homed.iter().flatten()).chain(paused).chain(undecided)
+        let backlogs = self.levels.iter().flat_map(|level| &level.backlog);
+        backlogs.chain(self.homed.iter().flatten()).chain(paused).chain(undecided)
     }
 
-    pub(super) fn push_back(&mut self, frame: QueuedFrame) {
-        self.backlog.push_back(frame);
-    }
-
-    pub(super) fn push_front(&mut self, frame: QueuedFrame) {
-        self.backlog.push_front(frame);
-    }
-
-    #[inline]
-    pub(super) fn pop_front(&mut self) -> Option<QueuedFrame> {
-        self.backlog.pop_front()
+    /// Keeps a frame that any worker may run, before or after the others of its priority.
+    pub(super) fn push(&mut self, frame: QueuedFrame, first: bool) {
+        // Nobody waits for the tasks of no call.
+        let Some(job) = &frame.range.job else { return };
+        let level = self.level(job.options.priority);
+        if first {
+            level.backlog.push_front(frame);
+        } else {
+            level.backlog.push_back(frame);
+        }
     }
 
     /// Keeps a frame for the worker of a place, before or after the others that wait for it.
@@ -230,7 +254,8 @@ impl Queue {
 
     /// Takes all frames that belong to no worker, but those of which the program has not said yet whether they are run again.
     pub(super) fn take_frames(&mut self) -> Vec<QueuedFrame> {
-        let mut frames: Vec<QueuedFrame> = std::mem::take(&mut self.backlog).into();
+        let mut frames: Vec<QueuedFrame> =
+            self.levels.iter_mut().flat_map(|it| std::mem::take(&mut it.backlog)).collect();
         frames.extend(self.take_homed());
         frames.extend(std::mem::take(&mut self.paused).into_values());
         frames
@@ -287,91 +312,42 @@ impl Queue {
         !self.undecided.is_empty()
     }
 
-    /// Lines up a submitted call that has tasks which were not handed in yet, after the others.
+    /// Lines up a submitted call that has tasks which were not handed in yet, after the others of its priority.
     pub(super) fn line_up(&mut self, job: Arc<Job>) {
         // It may have been retired since it was entered.
         if job.place.load(Relaxed) != NOWHERE {
-            job.in_line.store(true, Relaxed);
-            self.submitted.push_back(job);
-        }
-    }
-
-    /// The submitted call with `before` others in line before it.
-    #[inline]
-    pub(super) fn in_line(&mut self, before: usize) -> Option<Arc<Job>> {
-        while let Some(job) = self.submitted.get(before) {
-            if job.place.load(Relaxed) != NOWHERE {
-                return Some(Arc::clone(job));
-            }
-            self.submitted.remove(before);
-            self.retired_in_line -= 1;
-        }
-        None
-    }
-
-    /// Takes the call with `before` others before it out of the line.
-    #[inline]
-    pub(super) fn leave_line(&mut self, before: usize) {
-        if let Some(job) = self.submitted.remove(before) {
-            job.in_line.store(false, Relaxed);
+            self.level(job.options.priority).line_up(job);
         }
     }
 
     /// The submitted calls with tasks that were not handed in yet; and some that were retired meanwhile, which have none.
     pub(super) fn submitted(&self) -> impl Iterator<Item = &Arc<Job>> {
-        self.submitted.iter()
+        self.levels.iter().flat_map(|level| &level.submitted)
     }
 
     /// Whether tasks wait here: frames, or submitted calls.
     #[inline]
     pub(super) fn has_tasks(&self) -> bool {
-        !self.backlog.is_empty() || !self.submitted.is_empty() || self.has_homed()
+        self.levels.iter().any(Level::has_tasks) || self.has_homed()
     }
 
     /// Whether tasks wait here, or threads that have more.
     #[inline]
     pub(super) fn is_work_waiting(&self) -> bool {
-        self.has_tasks() || self.hungry > 0
+        self.levels.iter().any(Level::is_waiting) || self.has_homed()
     }
 
-    /// Notes whether the thread of a call has found no room.
-    #[inline]
-    pub(super) fn note_hunger(&mut self, job: &Job, hungry: bool) {
-        let before = job.hungry.swap(hungry, Relaxed);
-        match (before, hungry) {
-            (false, true) => self.hungry += 1,
-            (true, false) => {
-                self.hungry -= 1;
-                // It has got some: now the others again.
-                self.kept_since = None;
-            }
-            _ => {}
-        }
+    /// Returns whether frames for the worker of one place may use free room now: see [`Level::leaves_room`].
+    pub(super) fn is_turn_of_homed(&mut self) -> bool {
+        self.levels.iter_mut().all(Level::leaves_room)
     }
 
-    /// Returns whether submitted calls, and frames for the worker of one place, may use free room now. While a blocked thread
-    /// waits for room they get one frame in [`KEPT_FOR`]: the thread goes first, unless it is busy with its input.
-    pub(super) fn is_turn_of_others(&mut self) -> bool {
-        if self.hungry == 0 {
-            self.kept_since = None;
-            return true;
-        }
-        match self.kept_since {
-            Some(since) if since.elapsed() < KEPT_FOR => false,
-            _ => {
-                self.kept_since = Some(Instant::now());
-                true
-            }
-        }
-    }
-
-    /// Until when room is kept for a thread, if it is.
+    /// Until when room is kept for a thread, if it is, and others wait.
     pub(super) fn kept_until(&self) -> Deadline {
-        match self.kept_since {
-            Some(since) if self.hungry > 0 && (!self.submitted.is_empty() || self.has_homed()) => {
-                Deadline::at(since + KEPT_FOR)
-            }
-            _ => Deadline::NEVER,
+        if !self.is_ranked() && !self.has_tasks() {
+            return Deadline::NEVER;
         }
+        let kept = self.levels.iter().filter_map(|level| level.kept_until(self.is_ranked())).min();
+        kept.map_or(Deadline::NEVER, Deadline::at)
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::call::job::{Job, NOWHERE};
 use crate::engine::callbacks;
 use crate::engine::core::driver::Driver;
-use crate::engine::core::queue::QueuedFrame;
+use crate::engine::core::ledger::QueuedFrame;
 use crate::engine::core::state::{Core, Engine};
 use crate::error::TaskError;
 use crate::process::panic;

@@ -2,8 +2,7 @@
 
 use crate::engine::call::job::Job;
 use crate::engine::core::home::Home;
-use crate::engine::core::ledger::TaskRange;
-use crate::engine::core::queue::QueuedFrame;
+use crate::engine::core::ledger::{QueuedFrame, TaskRange};
 use crate::engine::core::state::{Core, Phase};
 use crate::engine::core::worker_slot::{Dismissal, State, TakenBack, WorkerSlot};
 use crate::engine::launch::body::Body;
@@ -12,8 +11,11 @@ use std::sync::Arc;
 
 impl Core {
     /// How many frames of `count` tasks each the workers can take now.
-    pub(super) fn room(&self, job: &Job, count: u32) -> usize {
-        if self.queue.has_backlog() {
+    pub(super) fn room(&mut self, job: &Job, count: u32) -> usize {
+        if self.queue.is_ranked() && !self.queue.is_turn_of(job.options.priority, self.workers.has_idle()) {
+            return 0;
+        }
+        if !self.queue.level_of(job).backlog.is_empty() {
             return 0;
         }
         let delay = self.workers.delay();
@@ -28,7 +30,7 @@ impl Core {
         }
         let others_first = match range.home.among(self.workers.target()) {
             Some(place) => self.queue.has_homed_at(place),
-            None => self.queue.has_backlog(),
+            None => range.job.as_ref().is_some_and(|job| !self.queue.level_of(job).backlog.is_empty()),
         };
         if others_first || !self.dispatch(&range, bytes) {
             self.keep(QueuedFrame { range, bytes: bytes.into() }, false);
@@ -45,8 +47,7 @@ impl Core {
         match home.among(self.workers.target()) {
             Some(place) => self.queue.push_homed(place, queued, first),
             None if !home.is_anywhere() => self.cancel_tasks(&queued.range),
-            None if first => self.queue.push_front(queued),
-            None => self.queue.push_back(queued),
+            None => self.queue.push(queued, first),
         }
     }
 
@@ -106,14 +107,34 @@ impl Core {
     /// Hands out as much of the backlog as there is room for. Returns whether anything moved.
     pub(super) fn schedule(&mut self) -> bool {
         let mut moved = self.queue.has_homed() && self.schedule_homed();
-        while let Some(queued) = self.queue.pop_front() {
-            if !self.dispatch(&queued.range, &queued.bytes) {
-                self.queue.push_front(queued);
+        if !self.queue.is_ranked() {
+            return self.schedule_level(0, usize::MAX) || moved;
+        }
+        // One frame at a time: then another priority may have become more urgent.
+        while let Some(priority) = self.queue.next_priority(self.workers.has_idle()) {
+            if !self.schedule_level(priority, 1) {
+                // No room for the most urgent, so there is none for the others.
                 break;
             }
+            self.queue.level(priority).served();
             moved = true;
         }
-        self.submit_waiting() || moved
+        moved
+    }
+
+    /// Hands out as much of what waits with one priority as there is room for, and `most` frames of it. Returns whether
+    /// anything moved.
+    pub(super) fn schedule_level(&mut self, priority: i8, most: usize) -> bool {
+        let mut handed = 0;
+        while handed < most {
+            let Some(queued) = self.queue.level(priority).backlog.pop_front() else { break };
+            if !self.dispatch(&queued.range, &queued.bytes) {
+                self.queue.level(priority).backlog.push_front(queued);
+                break;
+            }
+            handed += 1;
+        }
+        self.submit_waiting(priority, most - handed) || handed > 0
     }
 
     /// Hands out frames that only the worker of one place may run, where there is room for them. Returns whether anything
@@ -126,7 +147,7 @@ impl Core {
                 if self.workers[place].room(depth) == 0 {
                     break;
                 }
-                if !self.queue.is_turn_of_others() {
+                if !self.queue.is_turn_of_homed() {
                     return moved;
                 }
                 let Some(queued) = self.queue.pop_homed(place) else { break };
@@ -217,6 +238,10 @@ impl Core {
                     }
                 }
             }
+        }
+        if self.queue.is_ranked() {
+            // A thread may have waited for a call of a higher priority.
+            self.seat.wake_line();
         }
         self.maybe_stop();
     }

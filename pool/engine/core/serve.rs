@@ -347,6 +347,9 @@ impl Driver<'_> {
             self.core.submit(range, &input.bytes[start..frame.end]);
             start = frame.end;
         }
+        if self.core.queue.is_ranked() {
+            self.core.queue.level_of(job).served();
+        }
         self.core.workers.flush();
         self.engine.dispatched(&mut self.core);
         self.refuse(job, &mut input.failed);
@@ -380,7 +383,8 @@ impl Driver<'_> {
             return none;
         }
         let room = core.room(job, count).min(BATCH).min(usize::try_from(wanted / u64::from(count)).unwrap_or(BATCH));
-        core.queue.note_hunger(job, room == 0);
+        let level = core.queue.level_of(job);
+        level.note_hunger(job, room == 0);
         if room == 0 {
             self.engine.recall(core);
         }

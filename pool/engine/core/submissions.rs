@@ -35,29 +35,29 @@ impl Engine {
 }
 
 impl Core {
-    /// Hands out tasks of calls that nobody waits in, one frame of each in turn. Returns whether anything
-    /// moved.
-    pub(super) fn submit_waiting(&mut self) -> bool {
-        let mut moved = false;
+    /// Hands out tasks of calls with this priority that nobody waits in, one frame of each in turn, and `most` frames. Returns
+    /// whether anything moved.
+    pub(super) fn submit_waiting(&mut self, priority: i8, most: usize) -> bool {
+        let mut moved = 0;
         let mut refused = 0;
-        while refused < ASKED && !self.queue.has_backlog() {
-            let Some(job) = self.queue.in_line(refused) else { break };
+        while refused < ASKED && moved < most && self.queue.level(priority).backlog.is_empty() {
+            let Some(job) = self.queue.level(priority).in_line(refused) else { break };
             match self.submit_one(&job) {
                 Turn::Refused => {
                     refused += 1;
                     continue;
                 }
-                Turn::Moved => moved = true,
+                Turn::Moved => moved += 1,
                 Turn::Over => {}
             }
-            self.queue.leave_line(refused);
+            self.queue.level(priority).leave_line(refused);
             if job.submission.lock().is_some() {
                 self.queue.line_up(job);
             } else {
                 self.finish(&job);
             }
         }
-        moved
+        moved > 0
     }
 
     /// Hands out a frame of one such call, if there is room for it, and it is its turn.
@@ -69,7 +69,7 @@ impl Core {
         };
         // What was handed in whole needs no careful growth: the measured time alone decides.
         let count = job.chunk(None, Some(rest.left()), self.workers.target());
-        if self.room(job, count) == 0 || !self.queue.is_turn_of_others() {
+        if self.room(job, count) == 0 || !self.queue.level_of(job).leaves_room() {
             return Turn::Refused;
         }
         let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };

@@ -2,8 +2,7 @@
 
 use crate::engine::call::job::{Halt, Job, Verdict};
 use crate::engine::core::driver::Driver;
-use crate::engine::core::ledger::TaskRange;
-use crate::engine::core::queue::QueuedFrame;
+use crate::engine::core::ledger::{QueuedFrame, TaskRange};
 use crate::engine::core::seat::WorkerNews;
 use crate::engine::core::state::{Core, Engine, Phase};
 use crate::engine::core::task_limit::TaskLimit;

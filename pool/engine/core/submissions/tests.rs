@@ -45,9 +45,9 @@ fn submit(engine: &Arc<Engine>) -> Arc<Job> {
 fn looks(calls: usize) -> u64 {
     let (engine, _jobs) = pending(calls);
     let mut core = engine.core.lock();
-    core.submit_waiting();
+    core.submit_waiting(0, usize::MAX);
     ASKED.set(0);
-    core.submit_waiting();
+    core.submit_waiting(0, usize::MAX);
     ASKED.get()
 }
 
@@ -62,13 +62,13 @@ fn calls_are_handed_out_as_they_were_made_and_all_are() {
     let mut core = engine.core.lock();
     // Of a function of unknown speed one frame at a time is at the worker.
     for job in &jobs {
-        assert!(core.submit_waiting());
+        assert!(core.submit_waiting(0, usize::MAX));
         assert!(core.workers[0].window.waiting().is_empty() && job.outstanding() == 1);
         for seq in core.workers[0].window.of(job) {
             core.workers[0].window.unload(seq);
         }
     }
-    assert!(!core.submit_waiting() && !core.queue.has_tasks());
+    assert!(!core.submit_waiting(0, usize::MAX) && !core.queue.has_tasks());
 }
 
 #[test]
@@ -83,6 +83,6 @@ fn who_leaves_the_line_leaves_nothing_behind() {
         assert!(core.queue.submitted().count() <= 2 * core.queue.jobs().len() + 64 + 1);
     }
     assert!(core.queue.jobs().iter().map(Arc::as_ptr).eq([Arc::as_ptr(&jobs[stays])]));
-    assert!(core.submit_waiting() && jobs[stays].outstanding() == 1);
+    assert!(core.submit_waiting(0, usize::MAX) && jobs[stays].outstanding() == 1);
     assert!(!core.queue.has_tasks() && core.queue.submitted().next().is_none());
 }
