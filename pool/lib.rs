@@ -34,7 +34,7 @@
 //! | [`PoolBuilder::end_descendants`], [`DescendantControl`] | what becomes of the programs that tasks start |
 //! | [`Call::progress`], [`Progress`] | how far a call has come; `Call::progress_bar` with the feature `indicatif` |
 //! | `PoolBuilder::sandbox`, `Sandbox`, `sandbox_posture`, `SandboxPosture` (feature `sandbox`) | workers that may not do what their user may |
-//! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`JobStats`], [`SlowTask`] | what a pool, its workers and its calls have done so far |
+//! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`RunningTask`], [`JobStats`], [`SlowTask`], [`Histogram`] | what a pool, its workers and its calls have done so far |
 //! | [`PoolBuilder::on_worker`], [`WorkerEvent`] | what happens to the workers, as it happens |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
 //! | `PoolBuilder::on`, `cluster::Command`, … (feature `cluster`) | workers on other machines |
@@ -153,7 +153,8 @@ pub use crate::connection::{
 pub use crate::engine::call::job_stats::{JobStats, SlowTask};
 pub use crate::engine::call::progress::Progress;
 pub use crate::engine::call::retry::Retry;
-pub use crate::engine::core::stats::{PoolStats, WorkerStats};
+pub use crate::engine::core::stats::{PoolStats, RunningTask, WorkerStats};
+pub use crate::engine::watch::histogram::Histogram;
 pub use crate::engine::watch::output::OutputLine;
 pub use crate::engine::watch::worker_event::WorkerEvent;
 pub use crate::engine::worker::current_task::{CurrentTask, current_task};

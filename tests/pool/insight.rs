@@ -68,6 +68,95 @@ fn stats_tell_what_is_under_way() {
 }
 
 #[test]
+fn stats_tell_what_each_worker_is_at() {
+    on_each_pool(2, 60, |pool| {
+        assert!(pool.stats().workers.iter().all(|worker| worker.current.is_none()));
+        let results = pool.tasks(sleep, [60_000, 60_000, 1]).chunksize(1).submit().unwrap();
+        let at = || -> Vec<_> { pool.stats().workers.into_iter().filter_map(|worker| worker.current).collect() };
+        assert!(eventually(SOON, || at().len() == 2), "{}", pool.stats());
+        let mut before = at();
+        before.sort_by_key(|task| task.index);
+        assert_eq!(before.iter().map(|task| task.index).collect::<Vec<_>>(), [0, 1]);
+        assert!(before.iter().all(|task| task.function.ends_with("::sleep")), "{before:?}");
+        assert!(pool.stats().to_string().contains("; at task 0 of "), "{}", pool.stats());
+        std::thread::sleep(seconds(20));
+        let mut after = at();
+        after.sort_by_key(|task| task.index);
+        assert!(before.iter().zip(&after).all(|(before, after)| after.elapsed >= before.elapsed + seconds(20)));
+        results.kill();
+        drop(results);
+        assert!(eventually(SOON, || at().is_empty()), "{}", pool.stats());
+    });
+}
+
+#[test]
+fn a_worker_is_at_the_task_of_its_frame_that_runs() {
+    on_each_pool(1, 60, |pool| {
+        let results = pool.tasks(sleep, [1, 1, 60_000, 1]).chunksize(4).submit().unwrap();
+        let index = || pool.stats().workers[0].current.as_ref().map(|task| task.index);
+        assert!(eventually(SOON, || index() == Some(2)), "{}", pool.stats());
+        results.kill();
+    });
+}
+
+#[test]
+fn stats_tell_how_long_tasks_took() {
+    on_each_pool(2, 60, |pool| {
+        assert_eq!((pool.stats().run_times.count(), pool.stats().run_times.quantile(0.5)), (0, None));
+        pool.tasks(sleep, [5; 9]).chunksize(1).run().unwrap();
+        pool.tasks(sleep, [200]).run().unwrap();
+        let times = pool.stats().run_times;
+        assert_eq!(times.count(), 10);
+        assert!(times.total() >= seconds(245), "{times:?}");
+        assert!(
+            times.quantile(0.5).unwrap() >= seconds(5) && times.quantile(0.99).unwrap() >= seconds(200),
+            "{times:?}"
+        );
+        assert!(times.quantile(0.5) < times.quantile(1.0), "{times:?}");
+    });
+}
+
+/// The value of each line of a page for Prometheus that is no comment. Checks the form of all lines.
+fn exposed(text: &str) -> Vec<(&str, f64)> {
+    let mut known = Vec::new();
+    let mut values = Vec::new();
+    for line in text.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let mut words = comment.splitn(3, ' ');
+            let (kind, name, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+            assert!(kind == "HELP" || ["counter", "gauge", "histogram"].contains(&rest), "{line}");
+            known.push(name);
+            continue;
+        }
+        let (key, value) = line.rsplit_once(' ').unwrap();
+        let name = key.split_once('{').unwrap().0;
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(known.contains(&name) || known.contains(&family), "{line} comes before its type");
+        values.push((key, value.parse().unwrap()));
+    }
+    values
+}
+
+#[test]
+fn stats_are_a_page_for_prometheus() {
+    on_each_pool(2, 60, |pool| {
+        pool.tasks(sleep, [5; 4]).chunksize(1).run().unwrap();
+        pool.map_each(|x: u64| assert!(x > 0), [0]);
+        let text = pool.stats().prometheus("a \"b\" \\ c\n");
+        let values = exposed(&text);
+        let label = r#"pool="a \"b\" \\ c\n""#;
+        let value = |name: &str| values.iter().find(|it| it.0 == format!("multiproc_{name}{{{label}}}")).unwrap().1;
+        assert_eq!((value("tasks_total"), value("tasks_failed_total"), value("workers")), (5.0, 1.0, 2.0));
+        assert_eq!((value("tasks_queued"), value("tasks_running")), (0.0, 0.0));
+        assert!(value("task_seconds_sum") >= 0.02 && value("task_seconds_count") == 5.0);
+        let buckets: Vec<f64> = values.iter().filter(|it| it.0.contains("_bucket{")).map(|it| it.1).collect();
+        assert!(buckets.is_sorted() && buckets.last() == Some(&5.0), "{text}");
+        let of_workers = values.iter().filter(|it| it.0.starts_with("multiproc_worker_tasks_total{"));
+        assert_eq!(of_workers.map(|it| it.1).sum::<f64>(), 5.0);
+    });
+}
+
+#[test]
 fn stats_tell_of_workers_that_were_lost_and_tasks_that_ran_again() {
     on_each_pool(1, 60, |pool| {
         pool.apply(|| (), ()).unwrap();

@@ -124,6 +124,13 @@ impl Window {
         self.frames.front().map_or(end, |frame| frame.seq)
     }
 
+    /// The tasks of the oldest loaded frame that lack an outcome, and its number.
+    pub(crate) fn front(&self) -> Option<(u64, &TaskRange)> {
+        let loaded = |frame: &'_ InFlight| frame.range.as_ref().is_some_and(|range| range.left() > 0);
+        let frame = self.frames.iter().find(|frame| loaded(frame))?;
+        Some((frame.seq, frame.range.as_ref()?))
+    }
+
     /// Whether a later loaded frame than the front has progressed.
     fn answered_behind(&self) -> bool {
         self.frames.iter().find_map(|frame| frame.range.as_ref()).is_some_and(|range| range.left() == 0)

@@ -28,5 +28,7 @@ pub(crate) mod serve;
 pub(crate) mod shutdown;
 pub(crate) mod stats;
 
+pub(crate) mod prometheus;
+
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,7 @@
 use crate::engine::call::job::Job;
 use crate::engine::call::job_stats::{Clock, JobStats};
 use crate::engine::core::record::Stretch;
+use crate::engine::watch::histogram::Histogram;
 use crate::engine::watch::trace::{Span, Trace};
 use crate::engine::watch::worker_event::{WorkerEvent, WorkerHook};
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ pub(crate) struct Observers {
     totals: Totals,
     /// The accounts of the last calls that have ended, oldest first; [`REMEMBERED`] at most.
     remembered: VecDeque<Clock>,
+    run_times: Histogram,
     /// `None` when nobody wants a trace, and once the pool is over.
     trace: Option<Trace>,
     /// Who is told what happens to workers.
@@ -44,7 +46,7 @@ impl Totals {
 impl Observers {
     pub(crate) fn new(trace: Option<Trace>, hook: Option<WorkerHook>) -> Observers {
         let totals = Totals { tasks: 0, failed: 0, retried: 0, since: Instant::now() };
-        Observers { totals, remembered: VecDeque::new(), trace, hook }
+        Observers { totals, remembered: VecDeque::new(), run_times: Histogram::new(), trace, hook }
     }
 
     pub(crate) fn totals(&self) -> &Totals {
@@ -68,6 +70,7 @@ impl Observers {
     /// A worker has run the tasks of a frame; `job` is `None` if its call was cancelled.
     #[inline]
     pub(super) fn frame_ended(&mut self, job: Option<&Job>, first: u64, stretch: &Stretch, pid: Option<i32>) {
+        self.run_times.note(stretch.count, stretch.lasted);
         if let Some(job) = job {
             job.clock.lock().note(first, stretch.count, stretch.lasted);
         }
@@ -115,6 +118,11 @@ impl Observers {
     /// The accounts of the last calls that have ended.
     pub(super) fn ended_calls(&self) -> impl Iterator<Item = JobStats> + '_ {
         self.remembered.iter().map(Clock::stats)
+    }
+
+    /// How long tasks took.
+    pub(super) fn run_times(&self) -> &Histogram {
+        &self.run_times
     }
 
     /// Ends the trace: it is complete once the result is dropped.

@@ -108,6 +108,11 @@ impl WorkerRecord {
         self.busy + self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
+    /// How long the worker has run the frame that it has, if it has one.
+    pub(crate) fn running_for(&self, now: Instant) -> Option<Duration> {
+        self.since.map(|since| now.saturating_duration_since(since))
+    }
+
     /// How long the worker took to become ready.
     pub(crate) fn startup(&self) -> Option<Duration> {
         self.ready.map(|ready| ready - self.started)

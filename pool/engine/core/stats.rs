@@ -4,6 +4,7 @@ use crate::engine::call::job::Job;
 use crate::engine::call::job_stats::{Clock, JobStats};
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::worker_slot::{State, WorkerSlot};
+use crate::engine::watch::histogram::Histogram;
 use crate::ipc::link::Progress;
 use crate::process::descendants::DescendantControl;
 use crate::sys::usage::anonymous_memory;
@@ -32,6 +33,8 @@ pub struct PoolStats {
     pub queued: u64,
     /// Tasks that are running.
     pub running: u64,
+    /// How long tasks took that workers have run to their end.
+    pub run_times: Histogram,
     /// How old the pool is.
     pub uptime: Duration,
     /// How the processes that tasks have started are found when their worker has ended.
@@ -61,7 +64,21 @@ pub struct WorkerStats {
     pub memory: Option<u64>,
     /// How many processes have had its place before it.
     pub restarts: u64,
-    /// How far the task is that it runs, if that has said so: how much of its work is done, and of how much. See
+    /// What it runs at the moment.
+    pub current: Option<RunningTask>,
+}
+
+/// A task that a worker runs, in [`WorkerStats::current`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RunningTask {
+    /// The name of its function.
+    pub function: String,
+    /// Its place among the items of the call.
+    pub index: u64,
+    /// How long it has run. Of tasks that have travelled together: since the first of them began.
+    pub elapsed: Duration,
+    /// How much of its work is done, and of how much, if it has said so: see
     /// [`CurrentTask::progress`](crate::CurrentTask::progress).
     pub progress: Option<(u64, u64)>,
 }
@@ -83,7 +100,7 @@ impl fmt::Display for PoolStats {
 
 impl fmt::Display for WorkerStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let WorkerStats { pid, host, tasks, busy, idle, startup, memory, restarts, progress } = self;
+        let WorkerStats { pid, host, tasks, busy, idle, startup, memory, restarts, current } = self;
         match pid {
             Some(pid) => write!(f, "process {pid}")?,
             None => f.write_str("no process")?,
@@ -99,10 +116,14 @@ impl fmt::Display for WorkerStats {
         if let Some(memory) = memory {
             write!(f, ", {:.1} MiB", *memory as f64 / f64::from(1 << 20))?;
         }
-        if let Some((done, total)) = progress {
-            write!(f, ", its task at {done} of {total}")?;
+        write!(f, ", {restarts} before it")?;
+        if let Some(RunningTask { function, index, elapsed, progress }) = current {
+            write!(f, "; at task {index} of {function} for {elapsed:.1?}")?;
+            if let Some((done, total)) = progress {
+                write!(f, ", {done} of {total} done")?;
+            }
         }
-        write!(f, ", {restarts} before it")
+        Ok(())
     }
 }
 
@@ -136,8 +157,23 @@ impl WorkerSlot {
             startup: record.startup(),
             memory: self.host.as_ref().and_then(|_| self.memory()),
             restarts: self.incarnation.saturating_sub(1),
-            progress: self.task_progress(),
+            current: self.current(now),
         }
+    }
+
+    /// The task that it runs, as far as its link tells.
+    fn current(&self, now: Instant) -> Option<RunningTask> {
+        if self.queued_and_running().1 == 0 {
+            return None;
+        }
+        let progress = self.link.as_ref()?.progress();
+        let (seq, range) = self.window.front()?;
+        // What the worker says of its progress is checked against the frame: it may write anything there.
+        let ended = if progress.seq == seq { progress.done.min(range.count.saturating_sub(1)) } else { 0 };
+        let elapsed = self.record.running_for(now)?;
+        let function = range.job.as_ref()?.header.name.to_owned();
+        let progress = self.task_progress();
+        Some(RunningTask { function, index: range.index(range.next.max(ended)), elapsed, progress })
     }
 }
 
@@ -176,6 +212,7 @@ impl Core {
             restarts: workers.iter().map(|worker| worker.restarts).sum(),
             queued,
             running,
+            run_times: self.observers.run_times().clone(),
             uptime: totals.uptime(now),
             workers,
             descendants,

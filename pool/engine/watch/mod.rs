@@ -1,5 +1,6 @@
-//! What can be seen of a pool from outside: output of workers, log records, traces.
+//! What can be seen of a pool from outside: output of workers, log records, traces, how long tasks took.
 
+pub(crate) mod histogram;
 pub(crate) mod logs;
 pub(crate) mod output;
 pub(crate) mod trace;
