@@ -43,7 +43,7 @@ pub(crate) fn sibling() -> io::Result<Sibling> {
     // SAFETY: without `CLONE_VM` the copy has memory of its own and goes on on its copy of this stack (0), as after fork(2).
     // There is no other thread (checked above), so that no lock is held by one that the copy does not have. The kernel writes
     // the descriptor into a variable of ours, and, in the copy, the number of its thread to where the C library keeps it.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, place, place) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, &raw mut pidfd, place, place) };
     match pid {
         -1 => Err(refused("clone", Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL))),
         0 => Ok(Sibling::Copy),
