@@ -26,7 +26,9 @@ pub(crate) use collection::CollectionKind;
 pub use connection::ConnectionError;
 #[cfg(feature = "remote")]
 pub(crate) use connection::ConnectionKind;
-pub(crate) use crash::{Cause, Crash, Death, Frame, Kill, Stack, Use};
+#[cfg(feature = "backtrace")]
+pub(crate) use crash::Frame;
+pub(crate) use crash::{Cause, Crash, Death, Kill, Stack, Use};
 pub(crate) use exit::Exit;
 pub(crate) use failure::{Failure, Panic};
 use io_kind::IoKind;

@@ -134,6 +134,7 @@ impl fmt::Display for Cause {
 
 /// One call on the stack of a process that runs the same program.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "backtrace"), allow(dead_code, reason = "nobody walks a stack then"))]
 pub(crate) struct Frame {
     /// Where the same instruction is in this process; 0 if it is not there.
     pub(crate) address: u64,
