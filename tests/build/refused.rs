@@ -240,7 +240,10 @@ fn the_compiler_refuses_what_cannot_work_and_tells_the_cure() {
         ),
         (
             "value_of_initializer",
-            &["`u64` cannot be what an initializer, a finalizer or a task of `generate` returns", "it returns `()`, or a `Result`"],
+            &[
+                "`u64` cannot be what an initializer, a finalizer or a task of `generate` returns",
+                "it returns `()`, or a `Result`",
+            ],
         ),
         ("wrong_error", &["`Box<dyn Error + Send + Sync>` instead of `Box<dyn Error>`"]),
         (
