@@ -259,4 +259,7 @@ mod _docs {
     mod errors {}
     #[doc = include_str!("../docs/comparison.md")]
     mod comparison {}
+    #[cfg(feature = "cluster")]
+    #[doc = include_str!("../docs/cluster.md")]
+    mod cluster {}
 }

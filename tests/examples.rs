@@ -109,6 +109,13 @@ fn filter() {
     assert_eq!(printed_by("filter", &[]), "13 words, 10 different ones\n");
 }
 
+#[cfg(feature = "cluster")]
+#[test]
+fn cluster() {
+    let out = printed_by("cluster", &[]);
+    assert!(out.contains("77031 takes 350 steps\ntasks per host: {") && out.contains(" lost its worker: "), "{out}");
+}
+
 #[cfg(feature = "sandbox")]
 #[test]
 fn sandbox() {
