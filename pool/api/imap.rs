@@ -95,9 +95,10 @@ impl<'a, R: Payload> Imap<'a, R> {
             let Some(call) = &mut self.call else { return Poll::Ready(None) };
             if let Some(halt) = &call.halted {
                 let kind = halt.task_kind();
-                return Poll::Ready(
-                    self.ready.rest(call.input.next, |index| call.job.error(kind.clone(), index, None)),
-                );
+                // The first item that was not handed in says that there are more.
+                let more = !call.input.ended && call.feed.left() != Some(0);
+                let total = call.input.next + u64::from(more);
+                return Poll::Ready(self.ready.rest(total, |index| call.job.error(kind.clone(), index, None)));
             }
             let Call { engine, job, input, feed, .. } = call;
             match engine.serve(job, Some((input, &mut *feed)), &mut self.ready, until) {

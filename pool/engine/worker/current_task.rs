@@ -172,7 +172,7 @@ impl CurrentTask {
         }
     }
 
-    /// Says how far the task is: `done` of `total`, in whatever unit. [`WorkerStats::progress`](crate::WorkerStats::progress)
+    /// Says how far the task is: `done` of `total`, in whatever unit. [`RunningTask::progress`](crate::RunningTask::progress)
     /// has it.
     ///
     /// It costs three writes to memory.
