@@ -4,7 +4,7 @@
 //! more memory than a test may.
 
 use super::common::alone::{is_program, program};
-use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
+use super::common::links::{on_each_link, on_each_link_spawned, on_each_pool, on_ring_pool};
 use super::common::proc::{descendants_of, eventually, is_alive, kill, own_pid};
 use super::common::watchdog::watchdog;
 use multiproc::{Array, Lock, Pool, Process, RawValue, Value};
@@ -138,7 +138,7 @@ fn test_callback_panics() {
 /// In Python workers are started for ever, and `get` hangs.
 #[test]
 fn test_initializer_fails() {
-    on_each_link(60, |builder| {
+    on_each_link_spawned(60, |builder| {
         let fail = || -> () { panic!("no database, on purpose") };
         let error = builder().processes(2).initializer(fail, ()).build().unwrap_err();
         assert!(error.is_initializer() && error.to_string().contains("no database, on purpose"), "{error}");

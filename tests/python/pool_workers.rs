@@ -6,7 +6,7 @@
 //! - `test_manager_initializer` belongs to managers, of which there are none here.
 
 use super::common::alone::{alone, is_program, program};
-use super::common::links::{on_each_link, on_each_pool};
+use super::common::links::{on_each_link, on_each_link_spawned, on_each_pool};
 use super::common::proc::{children_of, eventually, own_pid};
 use super::common::watchdog::watchdog;
 use multiproc::{Pool, RawValue};
@@ -132,7 +132,7 @@ fn test_release_unused_processes() {
     if !alone("pool_workers::test_release_unused_processes") {
         return;
     }
-    on_each_link(60, |builder| {
+    on_each_link_spawned(60, |builder| {
         // The fourth of five workers fails, in its own way.
         let count = RawValue::new(0u32);
         let fail = |count: RawValue<u32>| assert!(count.fetch_add(1) != 3, "the fourth, on purpose");

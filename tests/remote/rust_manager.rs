@@ -194,13 +194,14 @@ fn a_client_here_of_a_server_here() {
     assert_eq!(getter.join().unwrap().unwrap(), 7);
     // A client may end the server, as in Python; calls that wait end then.
     let getter = queue.clone();
+    let (tell, told) = std::sync::mpsc::channel();
     let getter = std::thread::spawn(move || {
         getter.put(1).unwrap();
         getter.get().unwrap();
+        tell.send(()).unwrap();
         getter.get().unwrap_err()
     });
-    while queue.is_empty().unwrap() && !getter.is_finished() {}
-    while !queue.is_empty().unwrap() {}
+    told.recv().unwrap();
     manager.shutdown().unwrap();
     assert!(getter.join().unwrap().connection().is_some());
     serving.end();
