@@ -13,7 +13,7 @@ use crate::ipc::link::{Frame, FrameKind, Link, Progress, Revoked};
 use crate::sys::child::ChildSignal;
 use crate::sys::time::Deadline;
 use crate::sys::usage;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub(crate) struct WorkerSlot {
     /// What it writes, if the pool reads that.
     pub(crate) output: Option<Captured>,
     /// Headers it knows.
-    pub(crate) known: HashSet<u64>,
+    pub(crate) known: BTreeSet<u64>,
     /// Headers it need not know any more.
     pub(crate) forget: Vec<u64>,
     /// The payload that was copied last, and of which frame.
@@ -129,7 +129,7 @@ impl WorkerSlot {
             link: None,
             window: Window::default(),
             output: None,
-            known: HashSet::new(),
+            known: BTreeSet::new(),
             forget: Vec::new(),
             copied: None,
             unflushed: false,

@@ -25,7 +25,7 @@ use crate::process::panic::{self, guarded};
 use crate::process::role::{ChildContext, Role};
 use crate::sys::{cpu, fault, memory, usage};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -197,7 +197,7 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
 /// What a worker has at hand from frame to frame.
 #[derive(Default)]
 pub(crate) struct Bench {
-    known: HashMap<u64, Known>,
+    known: BTreeMap<u64, Known>,
     scratch: Vec<u8>,
     copy: Vec<u8>,
     /// When the last frame has ended.
