@@ -192,7 +192,7 @@ impl Control {
     }
 
     /// Sends any bytes as a message.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn send_as_message(&self, bytes: &[u8], fds: &[OwnedFd]) {
         let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
         self.send_marked(&[&MARK[..], bytes].concat(), &fds).unwrap();
