@@ -95,8 +95,8 @@ impl<'a, R: Payload> Imap<'a, R> {
             let Some(call) = &mut self.call else { return Poll::Ready(None) };
             if let Some(halt) = &call.halted {
                 let kind = halt.task_kind();
-                // The first item that was not handed in says that there are more.
-                let more = !call.input.ended && call.feed.left() != Some(0);
+                // The first item that was not handed in says that there are more, if the input is sure of one.
+                let more = !call.input.ended && call.feed.has_more();
                 let total = call.input.next + u64::from(more);
                 return Poll::Ready(self.ready.rest(total, |index| call.job.error(kind.clone(), index, None)));
             }
@@ -228,6 +228,10 @@ impl Feed for Caught<'_> {
 
     fn left(&self) -> Option<u64> {
         self.feed.left()
+    }
+
+    fn has_more(&self) -> bool {
+        self.payload.is_none() && self.feed.has_more()
     }
 }
 

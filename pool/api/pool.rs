@@ -356,8 +356,8 @@ impl<S> Pool<S> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
-    /// If the pool was closed or terminated, the only result is that error. If it ends meanwhile, the items that were handed in,
-    /// and the one behind them, have it.
+    /// If the pool was closed or terminated, the only result is that error. If it ends meanwhile, the items that were handed in
+    /// have it, and so has the one behind them, if the iterator's `size_hint` tells of one.
     pub fn imap<'i, F, T, R, I>(&self, f: F, items: I) -> Imap<'i, R>
     where
         F: Fn(T) -> R + Portable,

@@ -128,9 +128,9 @@ fn a_program_that_is_killed_fifty_times_runs_no_recorded_task_again() {
     assert!(start(0).wait().unwrap().success());
     let all = runs(RUN);
     assert!(all.iter().all(|runs| *runs >= 1), "{all:?}");
-    // A kill costs what runs, and what has run and was not brought home yet.
+    // A kill costs what runs, and what has run and was not brought home yet: about one task. Without a file it is some ten.
     let repeated: i32 = all.iter().map(|runs| runs - 1).sum();
-    assert!(repeated <= 50 * 16, "{repeated} runs too many");
+    assert!(repeated <= 50 * 5, "{repeated} runs too many");
     println!("{repeated} tasks were run again after 50 kills");
     // Everything is there now.
     assert!(start(1).wait().unwrap().success());

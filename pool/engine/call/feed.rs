@@ -13,6 +13,9 @@ pub(crate) trait Feed {
 
     /// How many more there are at most, if known.
     fn left(&self) -> Option<u64>;
+
+    /// Whether there is one more for sure.
+    fn has_more(&self) -> bool;
 }
 
 /// What [`Feed::fill`] did.
@@ -120,6 +123,10 @@ impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Feed 
 
     fn left(&self) -> Option<u64> {
         self.items.size_hint().1.map(|most| most as u64)
+    }
+
+    fn has_more(&self) -> bool {
+        self.items.size_hint().0 > 0
     }
 }
 

@@ -25,6 +25,10 @@ impl Feed for Numbers {
     fn left(&self) -> Option<u64> {
         Some(self.0)
     }
+
+    fn has_more(&self) -> bool {
+        self.left() != Some(0)
+    }
 }
 
 /// A pool whose worker answers nothing, and calls of one task that nobody waits in.
