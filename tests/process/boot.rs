@@ -56,10 +56,11 @@ impl Folder {
         fs::read(self.0.join("mains")).unwrap().len() / 5
     }
 
-    /// A copy of this test binary.
+    /// A copy of this test binary. Another process writes it: a fork of this one, made by another test meanwhile, would have the
+    /// file open for writing, and nobody could execute it.
     fn copy(&self) -> PathBuf {
         let path = self.0.join("program");
-        fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
+        assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&path).status().unwrap().success());
         path
     }
 }

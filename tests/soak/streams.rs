@@ -66,7 +66,9 @@ fn stream(soak: &Soak, pool: &Pool, dice: &mut Dice, ordered: bool) {
     drop(results);
     let refused_all = pulled == 0 && taken == 1 && refused == 1;
     soak.tally.submitted.fetch_add(pulled.max(taken) as u64, Relaxed);
-    if ended && taken != pulled && !refused_all || taken > pulled && !refused_all {
+    // In a pool that has ended, the item behind those that were pulled may have said so, too.
+    let most_taken = pulled + refused.min(1);
+    if !refused_all && (taken > most_taken || ended && taken < pulled) {
         soak.tally.wrong(format_args!("a stream has {taken} results of {pulled} tasks"));
     }
     soak.tally.cancelled.fetch_add(pulled.saturating_sub(taken) as u64, Relaxed);
