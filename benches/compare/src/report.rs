@@ -91,8 +91,27 @@ pub(crate) fn json(outcomes: &[Outcome]) -> String {
     outcomes.iter().map(one).collect()
 }
 
+/// A paragraph in lines of up to 120 columns.
+fn wrapped(text: &str) -> String {
+    let (mut lines, mut columns) = (String::new(), 0);
+    for word in text.split(' ') {
+        let breaks = columns > 0 && columns + 1 + word.len() > 120;
+        columns = if breaks { word.len() } else { columns + 1 + word.len() };
+        lines.push_str(if lines.is_empty() {
+            ""
+        } else if breaks {
+            "\n"
+        } else {
+            " "
+        });
+        lines.push_str(word);
+    }
+    lines
+}
+
 /// The table of a document, and all figures below it.
 pub(crate) fn markdown(outcomes: &[Outcome], conditions: &str) -> String {
+    let conditions = wrapped(conditions);
     let mut text = format!("![How good the peers are in multiples of this library]({PICTURE})\n\n{conditions}\n\n");
     text += "| measure | unit | multiproc | multiprocessing | best other between processes | best in one process | target | met |\n";
     text += "|---|---|--:|--:|--:|--:|---|---|\n";
