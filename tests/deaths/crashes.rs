@@ -5,16 +5,9 @@ use super::common::crash::{
 };
 use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use super::common::watchdog::watchdog;
+use super::lost;
 use multiproc::{Event, Pool, Process, StartMethod, TaskError};
 use std::time::Duration;
-
-/// The error of a task that has lost its worker.
-fn lost<R: std::fmt::Debug>(result: multiproc::Result<R>) -> TaskError {
-    let error = result.unwrap_err();
-    let task = error.task().unwrap();
-    assert!(task.is_worker_lost(), "{error}");
-    task.clone()
-}
 
 #[test]
 fn a_bad_access_names_the_functions_that_led_there() {

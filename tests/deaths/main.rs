@@ -8,3 +8,13 @@ mod crashes;
 #[cfg(feature = "backtrace")]
 mod handlers;
 mod out_of_memory;
+
+use multiproc::TaskError;
+
+/// The error of a task that has lost its worker.
+fn lost<R: std::fmt::Debug>(result: multiproc::Result<R>) -> TaskError {
+    let error = result.unwrap_err();
+    let task = error.task().unwrap();
+    assert!(task.is_worker_lost(), "{error}");
+    task.clone()
+}

@@ -3,7 +3,8 @@
 use super::common::alone::alone;
 use super::common::links::on_each_link;
 use super::common::watchdog::watchdog;
-use multiproc::{Event, Pool, Process, TaskError};
+use super::lost;
+use multiproc::{Event, Pool, Process};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,13 +15,6 @@ const MIB: usize = 1 << 20;
 fn take(bytes: usize) -> usize {
     let taken = vec![1u8; bytes];
     std::hint::black_box(&taken).iter().step_by(4096).map(|byte| usize::from(*byte)).sum()
-}
-
-fn lost<R: std::fmt::Debug>(result: multiproc::Result<R>) -> TaskError {
-    let error = result.unwrap_err();
-    let task = error.task().unwrap();
-    assert!(task.is_worker_lost(), "{error}");
-    task.clone()
 }
 
 #[test]
