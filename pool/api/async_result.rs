@@ -404,12 +404,14 @@ impl<T: Send + 'static> Shared<T> {
         let mut state = self.state.lock();
         state.result = Some(result);
         self.ready.notify_all();
-        let waker = state.waker.take();
+        let (waker, has_signals) = (state.waker.take(), !state.signals.is_empty());
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }
-        self.tell_signals();
+        if has_signals {
+            self.tell_signals();
+        }
     }
 
     fn tell_signals(&self) {

@@ -62,6 +62,7 @@ impl ChannelWorker {
     }
 
     /// The number of the frame that was taken last.
+    #[inline]
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }

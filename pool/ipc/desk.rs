@@ -124,11 +124,15 @@ impl Desk {
         self.order(seq).store(order(seq, attempt), Relaxed);
     }
 
-    /// Nobody waits for the tasks of a frame that was sent.
-    pub(crate) fn cancel(&self, seq: u64) {
-        let before = self.order_of(seq).unwrap_or_else(|| order(seq, 1));
-        self.order(seq).store(before | CANCELLED, Relaxed);
-        self.call();
+    /// Nobody waits for the tasks of frames that were sent.
+    pub(crate) fn cancel(&self, frames: &[u64]) {
+        for &seq in frames {
+            let before = self.order_of(seq).unwrap_or_else(|| order(seq, 1));
+            self.order(seq).store(before | CANCELLED, Relaxed);
+        }
+        if !frames.is_empty() {
+            self.call();
+        }
     }
 
     /// Nobody waits for any task.

@@ -102,6 +102,7 @@ impl RingWorker {
     }
 
     /// The number of the frame that was taken last.
+    #[inline]
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }

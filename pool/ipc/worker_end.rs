@@ -36,6 +36,7 @@ impl WorkerEnd {
     }
 
     /// The number of the frame that was taken last.
+    #[inline]
     pub(crate) fn seq(&self) -> u64 {
         match &self.end {
             End::Ring(link) => link.seq(),

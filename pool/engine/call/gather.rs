@@ -26,9 +26,14 @@ pub(crate) struct One<R>(pub(crate) Results<R>);
 #[derive(Debug)]
 pub(crate) struct Numbered<R>(pub(crate) Results<R>, pub(crate) Vec<usize>);
 
+/// Why a task of a call that has ended has no outcome.
+fn missing(halted: Option<Halt>) -> TaskKind {
+    halted.map_or(TaskKind::Terminated, |halt| halt.task_kind())
+}
+
 fn all<R: Payload>(results: &mut Results<R>, job: &Job, total: u64, halted: Option<Halt>) -> Result<Vec<R>, TaskError> {
     let results = std::mem::replace(results, Results::new());
-    let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
+    let kind = missing(halted);
     results.whole(total, |index| job.error(kind.clone(), index, None))
 }
 
@@ -58,7 +63,7 @@ impl<R: Payload> Numbered<R> {
     fn each(&mut self, job: &Job, halted: Option<Halt>) -> impl Iterator<Item = (usize, Result<R, TaskError>)> {
         let results = std::mem::replace(&mut self.0, Results::new());
         let numbers = std::mem::take(&mut self.1);
-        let kind = halted.map_or(TaskKind::Terminated, |halt| halt.task_kind());
+        let kind = missing(halted);
         let total = numbers.last().map_or(0, |last| *last as u64 + 1);
         let each = results.each(total, |index| job.error(kind.clone(), index, None));
         // The numbers are in order.

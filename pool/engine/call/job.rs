@@ -14,7 +14,7 @@ use crate::heap::scope::Pins;
 use crate::identity::{Entry, FnRef};
 use crate::ipc::link::Payload;
 use parking_lot::{Condvar, Mutex};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 #[cfg(feature = "stream")]
@@ -174,7 +174,7 @@ pub(crate) struct Job {
     pub(crate) place: AtomicUsize,
     pub(crate) in_line: AtomicBool,
     /// Of tasks that are run again: how each run before has failed. Changed under the core's lock only.
-    attempts: Mutex<HashMap<u64, Vec<TaskError>>>,
+    attempts: Mutex<BTreeMap<u64, Vec<TaskError>>>,
     /// What it has done so far.
     pub(crate) clock: Mutex<Clock>,
     submitted: bool,

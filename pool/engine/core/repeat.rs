@@ -1,6 +1,6 @@
 //! Tasks that have failed and are run again: when, and who asks the program.
 
-use crate::engine::call::job::{Job, NOWHERE};
+use crate::engine::call::job::{Job, NOWHERE, Verdict};
 use crate::engine::callbacks;
 use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::QueuedFrame;
@@ -32,6 +32,26 @@ impl Core {
 }
 
 impl Driver<'_> {
+    /// A task has failed: it is run again, as the frame that `frame` makes of it, or that is its outcome.
+    pub(super) fn task_failed(
+        &mut self,
+        job: &Arc<Job>,
+        error: TaskError,
+        frame: impl FnOnce(&mut Core) -> QueuedFrame,
+    ) {
+        match job.verdict(error.kind(), error.index()) {
+            Verdict::Settle => self.settle_failure(job, error),
+            Verdict::Repeat => {
+                let again = frame(&mut self.core);
+                self.core.repeat(job, again, error);
+            }
+            Verdict::Ask => {
+                let again = frame(&mut self.core);
+                self.ask(job, again, error);
+            }
+        }
+    }
+
     /// Has the program asked whether a task that has failed is run again. That is code of the user's, so it does not run here:
     /// a thread that waits for results of the call asks when it has left the seat, or the thread where callbacks run does,
     /// whichever comes first. Neither alone would do: nobody may wait, or a callback may.

@@ -188,7 +188,7 @@ impl Core {
                 TakenBack::Begun => break,
                 TakenBack::Asked => continue,
             };
-            taken.push(QueuedFrame { bytes: worker.payload(seq), range });
+            taken.push(QueuedFrame { bytes: worker.copy(seq), range });
         }
         let moved = !taken.is_empty();
         // They were taken newest first.

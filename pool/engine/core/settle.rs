@@ -2,7 +2,7 @@
 
 use crate::codec::{self, CodecError};
 use crate::engine::call::chunk;
-use crate::engine::call::job::{Delivery, Halt, Job, Verdict};
+use crate::engine::call::job::{Delivery, Halt, Job};
 use crate::engine::call::progress::Reporter;
 use crate::engine::call::results::Sink;
 use crate::engine::callbacks::{self, Callback};
@@ -98,34 +98,19 @@ impl Driver<'_> {
 
     /// The task at the place `range.next` of frame `seq` has failed: it is run again, or that is its outcome.
     fn fail(&mut self, at: usize, job: &Arc<Job>, kind: TaskKind, range: &TaskRange, seq: u64) {
-        let worker = &mut self.core.workers[at];
+        let worker = &self.core.workers[at];
         let error = job.error(kind, range.index(range.next), worker.pid).on(worker.host.as_deref());
-        let mut frame = || {
+        self.task_failed(job, error, |core| {
             let range = TaskRange { count: range.next + 1, ..range.clone() };
-            QueuedFrame { range, bytes: worker.payload(seq) }
-        };
-        match job.verdict(error.kind(), error.index()) {
-            Verdict::Settle => self.settle_failure(job, error),
-            Verdict::Repeat => {
-                let again = frame();
-                self.core.repeat(job, again, error);
-            }
-            Verdict::Ask => {
-                let again = frame();
-                self.ask(job, again, error);
-            }
-        }
+            QueuedFrame { range, bytes: core.workers[at].payload(seq) }
+        });
     }
 
     /// A failure is the outcome of a task.
     pub(super) fn settle_failure(&mut self, job: &Arc<Job>, error: TaskError) {
         let index = error.index();
-        let error = if job.options.retry.is_some() { error.after(job.take_attempts(index)) } else { error };
+        let error = self.core.note_failure(job, error);
         self.give(job, Delivery::Failure { index, error });
-        self.core.observers.failed();
-        if let Some(reporter) = &job.reporter {
-            reporter.failed();
-        }
         self.core.settle(job, 1);
         if job.options.fail_fast {
             self.core.give_up(job);
@@ -199,10 +184,7 @@ impl Core {
     fn note_answer(&mut self, at: usize, range: &TaskRange, count: u32, nanos: u64) -> Option<Duration> {
         let worker = &mut self.workers[at];
         worker.record.answered(range.next, count);
-        let limit = match (&worker.overdue, worker.limit) {
-            (Some(_), Some(limit)) => limit.hard,
-            _ => None,
-        };
+        let limit = worker.overdue.as_ref().and_then(|_| worker.limit.as_ref()?.hard);
         if range.left() == count {
             if worker.overdue.is_none() {
                 worker.limit = None;
@@ -211,6 +193,17 @@ impl Core {
             self.observers.frame_ended(range.job.as_deref(), range.index(stretch.from), &stretch, worker.pid);
         }
         limit
+    }
+
+    /// A failure is the outcome of a task: enters it in the books, and adds how the task has failed before.
+    fn note_failure(&mut self, job: &Job, error: TaskError) -> TaskError {
+        self.observers.failed();
+        job.reporter.iter().for_each(Reporter::failed);
+        if job.options.retry.is_none() {
+            return error;
+        }
+        let before = job.take_attempts(error.index());
+        error.after(before)
     }
 
     /// The tasks of a frame that was asked for go elsewhere: the worker has not begun it, and never will.
@@ -226,8 +219,8 @@ impl Core {
         let range = range.ok_or_else(|| wrong("an answer to a frame that it does not have"))?;
         // Nobody waits for the others.
         if range.job.is_some() {
-            let bytes = worker.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default();
-            self.keep(QueuedFrame { range, bytes: bytes.into() }, true);
+            let bytes = worker.copy(seq);
+            self.keep(QueuedFrame { range, bytes }, true);
         }
         Ok(())
     }
@@ -275,13 +268,8 @@ impl Core {
     pub(super) fn cancel_tasks(&mut self, range: &TaskRange) {
         let Some(job) = &range.job else { return };
         for index in (range.next..range.count).map(|place| range.index(place)) {
-            let error = job.error(TaskKind::Cancelled, index, None);
-            let error = if job.options.retry.is_some() { error.after(job.take_attempts(index)) } else { error };
+            let error = self.note_failure(job, job.error(TaskKind::Cancelled, index, None));
             job.deliver(Delivery::Failure { index, error });
-            self.observers.failed();
-            if let Some(reporter) = &job.reporter {
-                reporter.failed();
-            }
         }
         self.settle(job, u64::from(range.left()));
         // A thread that takes results one by one may wait for one of these.

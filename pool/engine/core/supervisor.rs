@@ -1,6 +1,6 @@
 //! Minding the workers: who has come, who has died, what becomes of a dead worker's tasks, and who takes its place.
 
-use crate::engine::call::job::{Halt, Job, Verdict};
+use crate::engine::call::job::{Halt, Job};
 use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::{QueuedFrame, TaskRange};
 use crate::engine::core::seat::WorkerNews;
@@ -147,9 +147,9 @@ impl Driver<'_> {
         let output = gone.output.as_ref().and_then(Captured::last_lines).or(output);
         let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
         self.core.tell_end(at, &gone, &death, lost.as_deref());
-        let how = death.clone();
+        let how = failed_start.then(|| death.clone());
         self.bury(gone, death, lost, output);
-        if failed_start {
+        if let Some(how) = how {
             let error = complaint.unwrap_or_else(|| {
                 let (pid, said) = (pid.unwrap_or_default(), last_line.unwrap_or_default());
                 Error::died(format!("worker process {pid} {exit} before it was ready{said}"), how)
@@ -225,15 +225,10 @@ impl Driver<'_> {
                     _ => ending.clone(),
                 };
                 let error = job.error(kind, index, pid).on(host);
-                let frame = || {
+                self.task_failed(&job, error, |_| {
                     let range = TaskRange { next: place, count: place + 1, ..range.clone() };
                     QueuedFrame { bytes: link.payload(seq).into(), range }
-                };
-                match job.verdict(error.kind(), index) {
-                    Verdict::Settle => self.settle_failure(&job, error),
-                    Verdict::Repeat => self.core.repeat(&job, frame(), error),
-                    Verdict::Ask => self.ask(&job, frame(), error),
-                }
+                });
             }
             range.next = resume;
             // Not if its failure has ended the whole call.
@@ -254,37 +249,39 @@ impl Core {
     /// Tells who listens that a worker has ended: whether it was told to leave, and why.
     fn tell_end(&self, at: usize, gone: &WorkerSlot, death: &Death, lost: Option<&str>) {
         let exit = death.exit;
-        let told = match (&self.phase, gone.dismissed) {
-            (Phase::Ending { halt, .. }, _) => Some(halt.error().to_string()),
-            // It may have come to harm all the same, on its way out.
-            _ if exit != Exit::Code(0) || gone.state != State::Leaving => None,
-            (_, Some(why)) => Some(why.cause().to_owned()),
-            (Phase::Closing { .. }, None) => Some("the pool was closed".to_owned()),
-            (Phase::Running, None) => None,
-        };
         let pid = gone.pid;
-        self.observers.worker(|| match told {
-            Some(cause) => WorkerEvent::Left { worker: at, pid, cause },
-            None => {
-                let cause = match (&gone.condemned, &gone.complaint, gone.limit) {
-                    _ if lost.is_some() => lost.unwrap_or_default().to_owned(),
-                    (Some(reason), ..) => format!("wrote garbage into its link ({reason}) and was killed"),
-                    (None, Some(complaint), _) => complaint.to_string(),
-                    (None, None, Some(TaskLimit { hard: Some(limit), .. })) if gone.overdue.is_some() => {
-                        format!("{exit}, since its task was over the time limit of {limit:?}")
-                    }
-                    // The calls that led there are found out without the lock, by who reads the error of the task.
-                    (None, None, _) => match &death.crash {
-                        Some(crash) => format!("{exit}; {}", crash.cause),
-                        None => exit.to_string(),
-                    },
-                };
-                let (exit_code, signal) = match exit {
-                    Exit::Code(code) => (Some(code), None),
-                    Exit::Signal(signal) => (None, Some(signal)),
-                    Exit::Unknown => (None, None),
-                };
-                WorkerEvent::Died { worker: at, pid, exit_code, signal, cause }
+        self.observers.worker(|| {
+            let told = match (&self.phase, gone.dismissed) {
+                (Phase::Ending { halt, .. }, _) => Some(halt.error().to_string()),
+                // It may have come to harm all the same, on its way out.
+                _ if exit != Exit::Code(0) || gone.state != State::Leaving => None,
+                (_, Some(why)) => Some(why.cause().to_owned()),
+                (Phase::Closing { .. }, None) => Some("the pool was closed".to_owned()),
+                (Phase::Running, None) => None,
+            };
+            match told {
+                Some(cause) => WorkerEvent::Left { worker: at, pid, cause },
+                None => {
+                    let cause = match (&gone.condemned, &gone.complaint, gone.limit) {
+                        _ if lost.is_some() => lost.unwrap_or_default().to_owned(),
+                        (Some(reason), ..) => format!("wrote garbage into its link ({reason}) and was killed"),
+                        (None, Some(complaint), _) => complaint.to_string(),
+                        (None, None, Some(TaskLimit { hard: Some(limit), .. })) if gone.overdue.is_some() => {
+                            format!("{exit}, since its task was over the time limit of {limit:?}")
+                        }
+                        // The calls that led there are found out without the lock, by who reads the error of the task.
+                        (None, None, _) => match &death.crash {
+                            Some(crash) => format!("{exit}; {}", crash.cause),
+                            None => exit.to_string(),
+                        },
+                    };
+                    let (exit_code, signal) = match exit {
+                        Exit::Code(code) => (Some(code), None),
+                        Exit::Signal(signal) => (None, Some(signal)),
+                        Exit::Unknown => (None, None),
+                    };
+                    WorkerEvent::Died { worker: at, pid, exit_code, signal, cause }
+                }
             }
         });
     }

@@ -40,7 +40,7 @@ impl TaskLimit {
         }
         if self.tell_at.is_some_and(Deadline::passed) || self.stop_at.passed() {
             self.tell_at = None;
-            desk.into_iter().for_each(|desk| desk.cancel(self.seq));
+            desk.into_iter().for_each(|desk| desk.cancel(&[self.seq]));
         }
         if self.stop_at.passed() { None } else { Some(self.next()) }
     }

@@ -206,8 +206,8 @@ impl WorkerSlot {
         }
         let tasks = Frame { first: range.first, count: end, skip: range.next, ..frame(FrameKind::Tasks) };
         let attached = range.pins.as_ref().map_or_else(Vec::new, |pins| attached_in(pins));
-        if let (Some(attempt), Some(desk)) = (job.attempt(range.index(range.next)), link.desk()) {
-            desk.set_attempt(link.sent(), attempt);
+        if let Some(attempt) = job.attempt(range.index(range.next)) {
+            link.desk().into_iter().for_each(|desk| desk.set_attempt(link.sent(), attempt));
         }
         let Some(seq) = link.send(&tasks, bytes, &attached)? else { return Ok(false) };
         self.window.push(InFlight { seq, range: Some(TaskRange { count: end, ..range.clone() }) });
@@ -294,7 +294,7 @@ impl WorkerSlot {
     /// Tells the tasks of a job that are here to end early.
     pub(super) fn tell_to_end(&self, job: &Arc<Job>) {
         if let Some(desk) = self.desk() {
-            self.window.of(job).into_iter().for_each(|seq| desk.cancel(seq));
+            desk.cancel(&self.window.of(job));
         }
     }
 
@@ -357,6 +357,11 @@ impl WorkerSlot {
         range
     }
 
+    /// A copy of the payload of a frame that it has.
+    pub(super) fn copy(&self, seq: u64) -> Arc<[u8]> {
+        self.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default().into()
+    }
+
     /// The payload of a frame that it has. Tasks of one frame that are run again share one copy.
     pub(super) fn payload(&mut self, seq: u64) -> Arc<[u8]> {
         if let Some((of, bytes)) = &self.copied {
@@ -364,7 +369,7 @@ impl WorkerSlot {
                 return Arc::clone(bytes);
             }
         }
-        let bytes: Arc<[u8]> = self.link.as_ref().map(|link| link.payload(seq)).unwrap_or_default().into();
+        let bytes = self.copy(seq);
         self.copied = Some((seq, Arc::clone(&bytes)));
         bytes
     }

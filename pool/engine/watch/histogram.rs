@@ -49,7 +49,8 @@ impl Histogram {
         if self.counts.is_empty() {
             self.counts = vec![0; BUCKETS];
         }
-        self.counts[bucket(time / count)] += u64::from(count);
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.counts[bucket(nanos / u64::from(count))] += u64::from(count);
         self.total += time;
     }
 
@@ -96,8 +97,7 @@ impl fmt::Debug for Histogram {
 
 /// The place of the bucket of a time.
 #[inline]
-fn bucket(time: Duration) -> usize {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+fn bucket(nanos: u64) -> usize {
     let power = nanos.checked_ilog2().unwrap_or(0);
     if power < LEAST {
         return 0;
@@ -126,7 +126,7 @@ mod tests {
         for power in 0..50 {
             for nanos in [1u64 << power, (1 << power) + 1, (1 << power) | ((1 << power) >> 1), (2 << power) - 1] {
                 let time = Duration::from_nanos(nanos);
-                let place = bucket(time);
+                let place = bucket(nanos);
                 assert!(place == BUCKETS - 1 || time <= end(place), "{time:?} in {place}");
                 assert!(place == 0 || end(place - 1) <= time, "{time:?} in {place}");
                 let is_close = end(place).as_nanos() as f64 <= 1.125 * nanos as f64 + 1.0;
