@@ -32,7 +32,7 @@ pub enum TrySubmitError<C> {
 impl<C> fmt::Display for TrySubmitError<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TrySubmitError::Full(_) => f.write_str("as many calls are under way as the pool may have"),
+            TrySubmitError::Full(_) => Error::full().fmt(f),
             TrySubmitError::Refused(error) => error.fmt(f),
         }
     }

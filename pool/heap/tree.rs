@@ -10,10 +10,9 @@ use crate::sys::atomic::Ordering;
 use crate::sys::fence;
 use crate::sys::fork::fork_generation;
 use crate::sys::memory;
+use crate::sys::random::random;
 use crate::sys::reactor::reactor;
 use parking_lot::Mutex;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -80,7 +79,7 @@ fn create() -> io::Result<Origin> {
     let len = Geometry::fit(limit)
         .ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small"))?;
     let fd = memory::create("multiproc-heap", usize::try_from(len).unwrap_or(usize::MAX))?;
-    let id = RandomState::new().build_hasher().finish().max(1);
+    let id = random().max(1);
     Ok(Origin { fd: Arc::new(fd), id, own: None, parent: None })
 }
 

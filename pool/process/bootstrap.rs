@@ -287,7 +287,9 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
     let attached = receive_attached(&control, told.attached);
     let context = ChildContext { control: control.clone(), setup: told.setup, fds, attached };
     #[cfg(feature = "sandbox")]
-    first_thread::open();
+    if !is_guardian {
+        first_thread::open();
+    }
     let number = Arc::new(AtomicI32::new(0));
     let own_number = Arc::clone(&number);
     let started = std::thread::Builder::new().name(told.name).stack_size(signal::stack_limit()).spawn(move || {

@@ -17,15 +17,14 @@
 use crate::sys::child::{open_pidfd, own_pid};
 use crate::sys::poll::{self, Interest};
 use crate::sys::procfs;
+use crate::sys::random::random;
 use crate::sys::reactor::Reactor;
 use crate::sys::signal;
 use crate::sys::thread;
 use crate::sys::time::Deadline;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::hash_map::RandomState;
 use std::ffi::OsString;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
@@ -67,12 +66,12 @@ impl Descendants {
     /// A tag that no other worker has.
     pub(crate) fn new() -> Descendants {
         // Random, so that no process of another program has it either.
-        Descendants { tag: RandomState::new().build_hasher().finish() }
+        Descendants { tag: random() }
     }
 
     /// The variable that the worker is started with.
     pub(crate) fn variable(self) -> (OsString, OsString) {
-        let tag = format!("{:016x}", self.tag);
+        let tag = text(self.tag);
         let value = match std::env::var(VARIABLE) {
             // This process is a descendant of a worker itself: then so is the new one.
             Ok(outer) if !outer.is_empty() => format!("{outer},{tag}"),
@@ -97,6 +96,11 @@ impl Descendants {
             sweep_all();
         }
     }
+}
+
+/// A tag as it stands in the variable.
+fn text(tag: u64) -> String {
+    format!("{tag:016x}")
 }
 
 /// In a worker, before it runs any code of tasks: from now on it looks after its descendants.
@@ -163,7 +167,7 @@ fn sweep_all() {
         }
         let sweeps = std::mem::take(&mut due.sweeps);
         drop(due);
-        let tags: Vec<String> = sweeps.iter().map(|sweep| format!("{:016x}", sweep.tag)).collect();
+        let tags: Vec<String> = sweeps.iter().map(|sweep| text(sweep.tag)).collect();
         end_all(|| tagged(&tags));
         sweeps.into_iter().for_each(|sweep| (sweep.then)());
     }

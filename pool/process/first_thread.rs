@@ -35,12 +35,11 @@ pub(super) fn open() {
 ///
 /// The system refuses to wait.
 pub(super) fn wait(lifeline: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
-    let Some(inbox) = INBOX.get() else {
-        return Ok(poll::wait(&[(lifeline, Interest::HangUp)], deadline)?.first() == Some(&true));
-    };
-    let waits = [(lifeline, Interest::HangUp), (inbox.waker.as_fd(), Interest::Readable)];
+    let inbox = INBOX.get();
+    let mut waits = vec![(lifeline, Interest::HangUp)];
+    waits.extend(inbox.map(|inbox| (inbox.waker.as_fd(), Interest::Readable)));
     let ready = poll::wait(&waits, deadline)?;
-    if ready.get(1) == Some(&true) {
+    if let (Some(inbox), Some(true)) = (inbox, ready.get(1)) {
         inbox.waker.clear();
         let work = inbox.work.lock().take();
         work.into_iter().for_each(|work| work());

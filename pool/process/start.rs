@@ -14,12 +14,11 @@ use crate::process::role::{Host, Mark, Role, VARIABLE};
 use crate::sync::reclaim;
 use crate::sys::child::{Child, ChildSignal, SpawnOptions};
 use crate::sys::poll::Interest;
+use crate::sys::random::random;
 use crate::sys::reactor::{Event, Reactor, reactor};
 use crate::sys::time::Deadline;
 use crate::sys::{crash, executable, socket};
 use parking_lot::Mutex;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -170,7 +169,7 @@ impl Start {
         let heap = heap::for_child();
         let held = HeldByChild(heap.as_ref().ok().and_then(|it| it.own));
         // A fresh random number: a process that inherits the variable by accident does not know the message.
-        let nonce = RandomState::new().build_hasher().finish();
+        let nonce = random();
         self.options.variables.extend(self.descendants.map(Descendants::variable));
         let instructions = Instructions {
             name: self.name,

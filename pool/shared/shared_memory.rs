@@ -9,13 +9,12 @@ use crate::heap::scope::{check_reach, is_writing};
 use crate::shared::element::range_of;
 use crate::sys::copy::SharedBytes;
 use crate::sys::memory::{self, Mapping};
+use crate::sys::random::random;
 use crate::sys::shm::{self, ShmId};
 use bytemuck::Pod;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::ops::{Range, RangeBounds};
 use std::os::fd::{AsFd, OwnedFd};
@@ -123,7 +122,7 @@ impl SharedMemory {
         let (name, made) = match name {
             Some(name) => (name.to_owned(), make(name)),
             None => loop {
-                let name = format!("psm_{:08x}", RandomState::new().build_hasher().finish() as u32);
+                let name = format!("psm_{:08x}", random() as u32);
                 let made = make(&name);
                 if !matches!(&made, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
                     break (name, made);

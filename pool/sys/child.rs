@@ -248,7 +248,7 @@ impl Child {
                 (Exit::Signal(signal), Some(file)) => crash::read(file.as_fd(), signal),
                 _ => None,
             };
-            let kill = if exit == Exit::Signal(KILLED) { self.kills.kill_since() } else { Kill::Unknown };
+            let kill = if exit == Exit::Signal(libc::SIGKILL) { self.kills.kill_since() } else { Kill::Unknown };
             // At the moment of its start it had the memory of this process, which counts.
             let own = usage::own_peak();
             Death { exit, crash, kill, peak: Some(self.peak.load(Relaxed)).filter(|peak| *peak > own) }
@@ -269,9 +269,6 @@ impl Child {
         }
     }
 }
-
-/// The signal that nobody can handle.
-const KILLED: i32 = libc::SIGKILL;
 
 /// How the child has ended, if it has, and the most memory that it had at once, in bytes. Then it is reaped. `waitid(2)`.
 fn wait_with_usage(pidfd: BorrowedFd<'_>) -> Result<Option<(Exit, u64)>, Errno> {

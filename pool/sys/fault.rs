@@ -17,7 +17,7 @@
 use crate::sys::child::own_pid;
 use crate::sys::crash::{self, COMPLETE, Head, MAPS, MAPS_AT, STACK, STACK_AT, STATM, number};
 use crate::sys::memory::Mapping;
-use crate::sys::signal::{FAULTS, keeping_errno};
+use crate::sys::signal::{FAULTS, Handler, arranged, call_handler, keeping_errno};
 use crate::sys::stack;
 use crate::sys::thread::own_number;
 use std::ffi::CStr;
@@ -96,7 +96,7 @@ const PATIENCE: usize = 1000;
 pub(crate) fn watch(file: Option<OwnedFd>) {
     // The kernel puts all registers there, of which some processors have more than 10 KiB.
     let registers = rustix::param::linux_minsigstksz().max(libc::MINSIGSTKSZ);
-    let memory = Box::leak(vec![0u8; HANDLER + registers].into_boxed_slice());
+    let memory = Box::leak(Box::<[u8]>::new_uninit_slice(HANDLER + registers));
     let alternate = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: memory.len() };
     // SAFETY: the memory was leaked just now: it is valid, exclusive and lives for ever.
     unsafe { libc::sigaltstack(&alternate, std::ptr::null_mut()) };
@@ -117,14 +117,11 @@ pub(crate) fn watch_before_others() {
     }
 }
 
-/// A handler with `SA_SIGINFO`.
-type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
-
 /// Installs a handler for all faults, and keeps what there was in its place.
 fn install(handler: Handler, before: &[Arranged; FAULTS.len()]) {
     let own = [on_fault as *const () as usize, on_fault_before_others as *const () as usize];
     for (signal, before) in FAULTS.into_iter().zip(before) {
-        let Some(found) = arranged_now(signal) else { continue };
+        let Ok(found) = arranged(signal) else { continue };
         // What is ignored stays so, also in programs that this one executes. A true fault is fatal even then.
         if found.sa_sigaction == libc::SIG_IGN || own.contains(&found.sa_sigaction) || before.action.set(found).is_err()
         {
@@ -151,15 +148,6 @@ pub(crate) fn note_mappings() {
     }
 }
 
-/// What is arranged for a signal.
-fn arranged_now(signal: i32) -> Option<libc::sigaction> {
-    // SAFETY: all-zero bytes are a valid sigaction (no flags, empty mask, default handler).
-    let mut found: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: only asks; the target is a sigaction of ours.
-    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &mut found) };
-    (asked == 0).then_some(found)
-}
-
 extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     handle(&EARLIER, signal, info, context);
 }
@@ -175,15 +163,7 @@ fn handle(before: &[Arranged; FAULTS.len()], signal: i32, info: *mut libc::sigin
     let next = before.take();
     let told = keeping_errno(|| tell(watch, signal, info, context, next.is_none()));
     let Some(action) = next else { return die(signal, info) };
-    if action.sa_flags & libc::SA_SIGINFO != 0 {
-        // SAFETY: the program has installed this address as a handler that takes three arguments.
-        let handler = unsafe { std::mem::transmute::<usize, Handler>(action.sa_sigaction) };
-        handler(signal, info, context);
-    } else {
-        // SAFETY: the program has installed this address as a handler that takes the number alone.
-        let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(action.sa_sigaction) };
-        handler(signal);
-    }
+    call_handler(action.sa_sigaction, action.sa_flags, signal, info, context);
     keeping_errno(|| take_back(watch, signal, told));
 }
 
@@ -203,7 +183,8 @@ fn tell(watch: &Watch, signal: i32, info: *mut libc::siginfo_t, context: *mut li
     let [pc, sp, fp, lr] = registers(context);
     let own = own_number();
     let is_one_more = NOTED.load(Relaxed) == own && is_in_handler(context, sp);
-    if is_last && !is_one_more && is_overflow(watch, signal, info) {
+    let overflow = is_overflow(watch, signal, info);
+    if is_last && !is_one_more && overflow {
         let text = b"\nmultiproc: a task has overflowed its stack\n";
         // SAFETY: write(2) is async-signal-safe, and the text is valid for its length.
         unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
@@ -221,7 +202,7 @@ fn tell(watch: &Watch, signal: i32, info: *mut libc::siginfo_t, context: *mut li
     NOTED.store(own, Relaxed);
     let saved = [&head.registers.pc, &head.registers.sp, &head.registers.fp, &head.registers.lr];
     saved.into_iter().zip([pc, sp, fp, lr]).for_each(|(word, value)| word.store(value, Relaxed));
-    note(watch, file, head, signal, info);
+    note(watch, file, head, signal, info, overflow);
     if !is_last {
         release();
     }
@@ -232,7 +213,7 @@ fn tell(watch: &Watch, signal: i32, info: *mut libc::siginfo_t, context: *mut li
 /// that is not what the process dies of one day.
 fn take_back(watch: &Watch, signal: i32, told: Told) {
     let Some(file) = watch.file.as_ref().filter(|_| own_pid() == watch.pid) else { return };
-    let dies = arranged_now(signal).is_some_and(|action| action.sa_sigaction == libc::SIG_DFL);
+    let dies = arranged(signal).is_ok_and(|action| action.sa_sigaction == libc::SIG_DFL);
     let (head, own): (&Head, i32) = (file.view(0), own_number());
     // If another thread is writing, it writes over this note.
     if told == Told::Nothing || dies || !claim(own, 1) {
@@ -282,10 +263,9 @@ fn is_in_handler(context: *mut libc::c_void, sp: u64) -> bool {
 }
 
 /// Writes down what the parent shall know.
-fn note(watch: &Watch, file: &Mapping, head: &Head, signal: i32, info: *mut libc::siginfo_t) {
+fn note(watch: &Watch, file: &Mapping, head: &Head, signal: i32, info: *mut libc::siginfo_t, overflow: bool) {
     let word = |word: &AtomicU64, value: u64| word.store(value, Relaxed);
     head.state.store(0, Relaxed);
-    let overflow = is_overflow(watch, signal, info);
     // SAFETY: the kernel passes a valid siginfo to a handler installed with SA_SIGINFO.
     let info_ref = unsafe { &*info };
     // SAFETY: any siginfo has these bytes; what they mean depends on the signal, and the reader sees to that.

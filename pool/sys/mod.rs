@@ -32,6 +32,7 @@ pub(crate) mod out_of_memory;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod procfs;
+pub(crate) mod random;
 pub(crate) mod reactor;
 pub(crate) mod refusal;
 pub(crate) mod robust;

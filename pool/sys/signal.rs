@@ -133,6 +133,39 @@ pub(super) fn keeping_errno<R>(part: impl FnOnce() -> R) -> R {
     result
 }
 
+/// What this process does with a signal. `sigaction(2)`.
+pub(super) fn arranged(signal: i32) -> io::Result<libc::sigaction> {
+    // SAFETY: all-zero bytes are a valid sigaction (no flags, empty mask, default handler).
+    let mut found: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks; the target is a sigaction of ours.
+    match unsafe { libc::sigaction(signal, std::ptr::null(), &mut found) } {
+        0 => Ok(found),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A handler with `SA_SIGINFO`.
+pub(super) type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+
+/// Calls a handler that the program has installed at this address with these flags.
+pub(super) fn call_handler(
+    address: usize,
+    flags: i32,
+    signal: i32,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    if flags & libc::SA_SIGINFO != 0 {
+        // SAFETY: the program has installed this address as a handler that takes three arguments.
+        let handler = unsafe { std::mem::transmute::<usize, Handler>(address) };
+        handler(signal, info, context);
+    } else {
+        // SAFETY: the program has installed this address as a handler that takes the number alone.
+        let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(address) };
+        handler(signal);
+    }
+}
+
 /// Lets SIGINT end this process again, after [`start_afresh`].
 pub(crate) fn heed_interrupts() {
     default(libc::SIGINT);

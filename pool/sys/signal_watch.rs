@@ -7,7 +7,7 @@
 use crate::sys::fork::{fork_generation, watch_for_forks};
 use crate::sys::pipe;
 use crate::sys::poll::{self, Interest};
-use crate::sys::signal::keeping_errno;
+use crate::sys::signal::{arranged, call_handler, keeping_errno};
 use crate::sys::thread;
 use crate::sys::time::Deadline;
 use std::fmt;
@@ -121,7 +121,7 @@ impl Listeners {
         if self.replaced.iter().any(|(it, _)| *it == signal) {
             return Ok(());
         }
-        let before = current(signal)?;
+        let before = arranged(signal)?;
         // First what the handler looks up, then the handler.
         BEFORE_FLAGS[signal as usize].store(before.sa_flags, Relaxed);
         BEFORE[signal as usize].store(before.sa_sigaction, Relaxed);
@@ -141,24 +141,13 @@ impl Listeners {
             if is_wanted(signal) {
                 return true;
             }
-            let is_ours = current(*signal).is_ok_and(|it| it.sa_sigaction == on_signal as *const () as usize);
+            let is_ours = arranged(*signal).is_ok_and(|it| it.sa_sigaction == on_signal as *const () as usize);
             if is_ours {
                 // It was valid before, so it is now.
                 let _ = set(*signal, before);
             }
             false
         });
-    }
-}
-
-/// What this process does with a signal. `sigaction(2)`.
-fn current(signal: i32) -> io::Result<libc::sigaction> {
-    // SAFETY: all-zero bytes are a valid sigaction.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: only asks; `action` is valid for the call.
-    match unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } {
-        0 => Ok(action),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 
@@ -191,16 +180,7 @@ fn take(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
         unsafe { libc::raise(signal) };
     }
     if before != libc::SIG_DFL && before != libc::SIG_IGN {
-        if BEFORE_FLAGS[signal as usize].load(Relaxed) & libc::SA_SIGINFO != 0 {
-            type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
-            // SAFETY: the program has installed it with SA_SIGINFO, so it has this type.
-            let handler = unsafe { std::mem::transmute::<usize, Handler>(before) };
-            handler(signal, info, context);
-        } else {
-            // SAFETY: the program has installed it without SA_SIGINFO, so it has this type.
-            let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(before) };
-            handler(signal);
-        }
+        call_handler(before, BEFORE_FLAGS[signal as usize].load(Relaxed), signal, info, context);
     }
 }
 

@@ -2,14 +2,13 @@
 
 use crate::sys::descriptor::beyond_standard;
 use crate::sys::poll::{self, Interest};
+use crate::sys::random::random;
 use crate::sys::refusal::{named, refused};
 use crate::sys::time::Deadline;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -122,7 +121,7 @@ fn next_len(socket: BorrowedFd<'_>, wait: bool) -> rustix::io::Result<usize> {
 ///
 /// The temporary folder refuses, or it was not this process that has connected.
 pub(crate) fn connected<T>(connect: impl FnOnce(String) -> io::Result<T>) -> io::Result<(T, OwnedFd)> {
-    let random = RandomState::new().build_hasher().finish();
+    let random = random();
     let path = std::env::temp_dir().join(format!("multiproc-{}-{random:x}", std::process::id()));
     let name = path.to_str().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     let refused = |error: rustix::io::Errno| {
