@@ -133,8 +133,9 @@ fn what_was_lost_with_an_agent_is_run_again_if_its_call_says_so() {
             x
         };
         let (pool, work) = (&pool, work);
+        let before = pool.stats().tasks;
         let call = scope.spawn(move || pool.tasks(work, 0..200u64).chunksize(1).retries(3).run());
-        std::thread::sleep(Duration::from_millis(100));
+        wait_until("some tasks are done", || pool.stats().tasks > before + 20);
         assert!(kill(agent));
         assert_eq!(call.join().unwrap().unwrap(), (0..200).collect::<Vec<u64>>());
     });

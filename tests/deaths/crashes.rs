@@ -4,6 +4,7 @@ use super::common::crash::{
     calls_nothing, forbidden_page, gives_up, mends, names_in_order, on_sigsegv, outer, read_page, recurses, says_so,
 };
 use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
+use super::common::proc::{kill, own_pid};
 use super::common::watchdog::watchdog;
 use super::lost;
 use multiproc::{Event, Pool, Process, StartMethod, TaskError};
@@ -141,12 +142,10 @@ fn a_fault_that_the_program_mends_is_no_crash() {
         // What was mended is not what it dies of.
         let error = lost(pool.apply(gives_up, (1,)));
         assert!(names_in_order(&error.to_string(), &["aborts", "gives_up"]), "{error}");
-        let error = lost(pool.apply(|| rustix::process::kill_process(rustix::process::getpid(), KILL).unwrap(), ()));
+        let error = lost(pool.apply(|| assert!(kill(own_pid())), ()));
         assert_eq!((error.signal(), error.backtrace()), (Some(9), None), "{error}");
     });
 }
-
-const KILL: rustix::process::Signal = rustix::process::Signal::KILL;
 
 #[test]
 fn a_signal_that_was_sent_says_by_whom() {
@@ -212,5 +211,5 @@ fn lies(round: u64) {
     for (at, value) in values.into_iter().enumerate() {
         write(8 * at as u64, &value.to_ne_bytes());
     }
-    rustix::process::kill_process(rustix::process::getpid(), KILL).unwrap();
+    assert!(kill(own_pid()));
 }

@@ -2,10 +2,10 @@
 
 use super::common::alone::alone;
 use super::common::links::on_each_link;
+use super::common::proc::{kill, own_pid};
 use super::common::watchdog::watchdog;
 use super::lost;
 use multiproc::{Event, Pool, Process};
-use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ fn an_allocation_beyond_the_limit_is_told_with_the_limit() {
 }
 
 fn kill_self() {
-    kill_process(getpid(), Signal::KILL).unwrap();
+    assert!(kill(own_pid()));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn who_is_killed_by_another_process_was_not_out_of_memory() {
         };
         let result = pool.apply_async(sleep, (asleep.clone(),)).unwrap();
         asleep.wait();
-        kill_process(Pid::from_raw(pool.worker_pids()[0]).unwrap(), Signal::KILL).unwrap();
+        assert!(kill(pool.worker_pids()[0]));
         let error = result.get().unwrap_err();
         assert!(error.signal() == Some(9) && !error.is_out_of_memory(), "{error}");
     });

@@ -87,10 +87,6 @@ fn a_worker_that_dies_before_it_is_followed_by_one_that_runs_it_and_one_that_die
         let pool = builder().processes(2).build().unwrap();
         for round in 0..10 {
             let (inside, gate) = (Semaphore::new(0), Event::new());
-            let hold = |inside: Semaphore, gate: Event| {
-                inside.release(1).unwrap();
-                gate.wait();
-            };
             let busy: Vec<_> =
                 (0..2).map(|_| pool.apply_async(hold, (inside.clone(), gate.clone())).unwrap()).collect();
             acquire(&inside, 2);
