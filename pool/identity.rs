@@ -54,6 +54,18 @@ pub(crate) enum FnRef {
 }
 
 impl FnRef {
+    /// The offset and the signature of a function of this executable, for a process that runs the same one.
+    ///
+    /// # Errors
+    ///
+    /// As [`FnRef::of`]; and if this library is not part of the executable.
+    pub(crate) fn place_of<C: Callable>(entry: &'static Entry<C>) -> Result<(u64, u64), Error> {
+        match FnRef::of(entry)? {
+            FnRef::Offset { delta, signature } => Ok((delta, signature)),
+            FnRef::Name { .. } => Err(Error::foreign_host()),
+        }
+    }
+
     /// Names a function of this executable.
     ///
     /// # Errors

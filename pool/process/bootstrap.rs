@@ -129,15 +129,18 @@ fn boot(start: Option<StartArguments>) {
     };
     match receive_hello(&control, mark.nonce) {
         Ok(told) => live(control, told, start),
-        Err(cause) => {
-            // If the parent does not hear it, it is gone.
-            let _ = control.send(&Reply::Refused(cause), &[]);
-            signal::exit_now(1)
-        }
+        Err(cause) => give_up(&control, cause),
     }
 }
 
-/// Ends a child that cannot live: says why on stderr, and to its parent.
+/// Ends a child that cannot live: says why to its parent.
+fn give_up(control: &Control, cause: impl Display) -> ! {
+    // If the parent does not hear it, it is gone.
+    let _ = control.send(&Reply::Refused(cause.to_string()), &[]);
+    signal::exit_now(1)
+}
+
+/// Ends a child that cannot live before it has a control socket: says why on stderr, and to its parent.
 fn refuse(socket: Option<BorrowedFd<'_>>, cause: &str) -> ! {
     panic::say(format_args!(
         "process {} cannot be a child of process {}: {cause}",
@@ -217,13 +220,8 @@ pub(super) struct Copied {
 pub(super) fn live_as_copy(copied: Copied) -> ! {
     let Copied { socket, output, nonce, parent } = copied;
     let control = Control::new(Arc::new(socket));
-    let refuse = |cause: String| -> ! {
-        // If the parent does not hear it, it is gone.
-        let _ = control.send(&Reply::Refused(cause), &[]);
-        signal::exit_now(1)
-    };
     if let Err(error) = signal::die_with_parent() {
-        refuse(format!("prctl(PR_SET_PDEATHSIG): {error}"));
+        give_up(&control, format_args!("prctl(PR_SET_PDEATHSIG): {error}"));
     }
     if child::parent_pid() != parent {
         // Nobody is left to be told.
@@ -233,11 +231,11 @@ pub(super) fn live_as_copy(copied: Copied) -> ! {
     attached_fds::forget_ways();
     fence::take_part();
     if let Some(Err(error)) = output.map(|output| clone::redirect(&output.stdout, &output.stderr)) {
-        refuse(format!("its output: {error}"));
+        give_up(&control, format_args!("its output: {error}"));
     }
     match receive_hello(&control, nonce) {
         Ok(told) => live(control, told, None),
-        Err(cause) => refuse(cause),
+        Err(cause) => give_up(&control, cause),
     }
 }
 
@@ -270,10 +268,7 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
     let (delta, signature) = told.role;
     let role = match (FnRef::Offset { delta, signature }).resolve::<Role>() {
         Ok(entry) => entry.call(),
-        Err(cause) => {
-            let _ = control.send(&Reply::Refused(cause), &[]);
-            signal::exit_now(1)
-        }
+        Err(cause) => give_up(&control, cause),
     };
     if told.kind == ChildKind::Template {
         // Its copies have the threads that it must not have.
@@ -299,8 +294,7 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
         end(panic::contain(|| role(context)))
     });
     if let Err(error) = started {
-        let _ = control.send(&Reply::Refused(format!("no thread could be started for user code: {error}")), &[]);
-        signal::exit_now(1);
+        give_up(&control, format_args!("no thread could be started for user code: {error}"));
     }
     // The signals are for user code.
     signal::block_all();
@@ -350,10 +344,8 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
 
 /// Receives the attached descriptors of the setup.
 fn receive_attached(control: &Control, count: usize) -> Vec<Arc<AttachedFds>> {
-    control.receive_attached(0, count, true).unwrap_or_else(|error| {
-        let _ = control.send(&Reply::Refused(format!("its attached descriptors: {error}")), &[]);
-        signal::exit_now(1)
-    })
+    let attached = control.receive_attached(0, count, true);
+    attached.unwrap_or_else(|error| give_up(control, format_args!("its attached descriptors: {error}")))
 }
 
 /// Ends a child that has done what it is for: with this code, or without one since it has panicked.

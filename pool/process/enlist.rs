@@ -49,10 +49,7 @@ impl Call {
     ///
     /// The library is not part of the executable.
     pub(crate) fn new(role: &'static Entry<AgentRole>, url: &str) -> Result<Call, crate::error::Error> {
-        let role = match FnRef::of(role)? {
-            FnRef::Offset { delta, signature } => (delta, signature),
-            FnRef::Name { .. } => return Err(crate::error::Error::foreign_host()),
-        };
+        let role = FnRef::place_of(role)?;
         Ok(Call { build: executable::build_anywhere().to_vec(), role, url: url.to_owned() })
     }
 

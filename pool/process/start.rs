@@ -154,12 +154,8 @@ impl Start {
     /// Here, on the reactor's thread, and not where the child is asked for: a pool does that under its lock, and the heap is
     /// opened on this thread, which takes that lock as well.
     pub(super) fn prepare(mut self, way: Way, tell: Tell) -> Option<(Prepared, OwnedFd, SpawnOptions)> {
-        let role = match FnRef::of(self.role) {
-            Ok(FnRef::Offset { delta, signature }) => (delta, signature),
-            Ok(FnRef::Name { .. }) => {
-                tell(News::Impossible(Error::foreign_host()));
-                return None;
-            }
+        let role = match FnRef::place_of(self.role) {
+            Ok(role) => role,
             Err(error) => {
                 tell(News::Impossible(error));
                 return None;

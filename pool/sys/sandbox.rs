@@ -180,8 +180,3 @@ pub(crate) fn leave_no_dump() {
     // Without it there is one, where the system is told to write any.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
-
-/// How many threads this process has; `None` where the system does not tell.
-pub(crate) fn thread_count() -> Option<usize> {
-    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
-}

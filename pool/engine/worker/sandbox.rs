@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::process::first_thread;
 use crate::sys::sandbox::{self, Extent, FileRules, Refusals};
-use crate::sys::{fault, reactor};
+use crate::sys::{fault, reactor, thread};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -112,7 +112,7 @@ impl Sandbox {
         let rules = Arc::new(FileRules::new(paths)?);
         // While `/proc` can be read.
         fault::note_mappings();
-        let threads = sandbox::thread_count();
+        let threads = thread::count().and_then(|count| usize::try_from(count).ok());
         sandbox::leave_no_dump();
         let (extent, all_threads) = rules.restrict()?;
         let mut restricted = 1;
