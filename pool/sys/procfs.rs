@@ -35,28 +35,44 @@ pub(crate) fn parent_of(pid: i32) -> Option<i32> {
 ///
 /// A process that is about to execute a program has no environment for a moment; that is waited for until `patience`.
 pub(crate) fn variable_of<'a>(pid: i32, name: &str, patience: Deadline, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+    let mut place_before = Place::Unset;
     loop {
         buffer.clear();
         File::open(format!("/proc/{pid}/environ")).ok()?.read_to_end(buffer).ok()?;
-        if !buffer.is_empty() || !is_executing(pid) || patience.passed() {
+        if !buffer.is_empty() || patience.passed() {
             break;
         }
+        // The program may have been executed since that was read: only an environment whose place stays is empty for good.
+        let place = place_of_environment(pid)?;
+        if place != Place::Unset && place == place_before {
+            break;
+        }
+        place_before = place;
         std::thread::yield_now();
     }
     let entries = buffer.split(|byte| *byte == 0);
     entries.filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).next()
 }
 
-/// Whether a process has no environment since it is about to execute a program.
-fn is_executing(pid: i32) -> bool {
-    // Kernel threads never have one.
+/// Where the environment of a process lies in its memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    /// Nowhere yet: the process is about to execute a program.
+    Unset,
+    At(u64),
+}
+
+/// `None` of a process that has ended, and of a thread of the kernel, which never has an environment.
+fn place_of_environment(pid: i32) -> Option<Place> {
     const KERNEL_THREAD: u32 = 0x0020_0000;
-    let has_none = with_stat(pid, |fields| {
+    with_stat(pid, |fields| {
         let state = fields.next()?;
-        let (flags, start) = (fields.nth(5)?.parse::<u32>().ok()?, fields.nth(40)?);
-        Some(!matches!(state, "Z" | "X") && flags & KERNEL_THREAD == 0 && start == "0")
-    });
-    has_none.unwrap_or(false)
+        let (flags, start) = (fields.nth(5)?.parse::<u32>().ok()?, fields.nth(40)?.parse().ok()?);
+        if matches!(state, "Z" | "X") || flags & KERNEL_THREAD != 0 {
+            return None;
+        }
+        Some(if start == 0 { Place::Unset } else { Place::At(start) })
+    })
 }
 
 /// Kills the process behind a pidfd. Returns whether it ends, or has ended; false if this process may not kill it.
@@ -100,7 +116,8 @@ mod tests {
         assert_eq!(value_of("MULTIPROC_TEST_SEE"), None);
         assert!(processes().contains(&pid) && processes().contains(&own_pid()) && has_children());
         assert_eq!(parent_of(pid), Some(own_pid()));
-        assert!(!is_executing(own_pid()) && !is_executing(2) && !is_executing(-1));
+        assert!(matches!(place_of_environment(own_pid()), Some(Place::At(_))));
+        assert_eq!(place_of_environment(-1), None);
         child.kill().unwrap();
         // Another thread's child is not reaped, and one that has ended has no parent and no environment.
         std::thread::spawn(reap_own).join().unwrap();
@@ -110,5 +127,16 @@ mod tests {
         assert_eq!(value_of("MULTIPROC_TEST_SEEN"), None);
         child.wait().unwrap();
         assert!(!processes().contains(&pid));
+    }
+
+    #[test]
+    fn an_environment_is_seen_although_a_program_is_executed_just_then() {
+        for _ in 0..500 {
+            let mut child = Command::new("sleep").arg("1000").env("MULTIPROC_TEST_SEEN", "a=b").spawn().unwrap();
+            let (pid, mut buffer) = (i32::try_from(child.id()).unwrap(), Vec::new());
+            assert_eq!(variable_of(pid, "MULTIPROC_TEST_SEEN", Deadline::NEVER, &mut buffer), Some(&b"a=b"[..]));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 }
