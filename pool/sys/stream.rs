@@ -130,6 +130,11 @@ pub(crate) fn connect(name: &Name, deadline: Deadline) -> io::Result<OwnedFd> {
         }
     }
     if matches!(name, Name::Ip(_)) {
+        // Where nobody listens at a port that the kernel gives to clients, it can give a socket just that one, which is then
+        // connected to itself.
+        if Name::decode(rustix::net::getsockname(&socket)?) == *name {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         sockopt::set_tcp_nodelay(&socket, true)?;
     }
     Ok(socket)
@@ -224,9 +229,34 @@ mod tests {
         shut_down(client.as_fd());
         poll::wait(&[(server.as_fd(), Interest::Readable)], Deadline::NEVER).unwrap();
         assert_eq!(receive(server.as_fd(), &mut buffer).unwrap(), Some(0));
-        drop(listener);
-        let error = connect(&bound, Deadline::NEVER).unwrap_err();
+        // Somebody else may get the port of a listener that has closed, but not a name that is a file or abstract.
+        if !matches!(bound, Name::Ip(_)) {
+            drop(listener);
+            refuses(&bound);
+        }
+    }
+
+    fn refuses(name: &Name) {
+        let error = connect(name, Deadline::NEVER).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_port_without_a_listener_refuses() {
+        let name = Name::Ip("127.0.0.1:0".parse().unwrap());
+        let socket = name.socket().unwrap();
+        rustix::net::bind(&socket, &name.encode().unwrap()).unwrap();
+        refuses(&Name::decode(rustix::net::getsockname(&socket).unwrap()));
+    }
+
+    #[test]
+    fn a_client_is_not_connected_to_itself() {
+        // As many tries as the kernel needs to give a client each of its ports. It gives even ones to clients, odd ones to
+        // listeners that ask for any, so that no other test listens here.
+        let name = Name::Ip("127.0.0.1:40002".parse().unwrap());
+        for _ in 0..40_000 {
+            refuses(&name);
+        }
     }
 
     #[test]
