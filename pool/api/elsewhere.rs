@@ -62,9 +62,6 @@ impl Elsewhere {
         let refuse = |text: &str| Err(Error::invalid_argument(text));
         let Cluster { starter, at_least, within, lost_after, on_node } = self.cluster;
         let Some(starter) = starter else { return refuse("no nodes were given") };
-        if self.name.contains('\0') {
-            return refuse("the name of a pool's workers cannot contain a NUL");
-        }
         if self.on_threads {
             return refuse("`on` needs workers that are processes");
         }

@@ -81,12 +81,18 @@ pub(crate) fn on_sigsegv(handler: extern "C" fn(i32)) {
     unsafe { libc::signal(libc::SIGSEGV, handler as *const () as libc::sighandler_t) };
 }
 
-/// Says something on stderr, and lets the next SIGSEGV end the process, as handlers of programs do.
+/// What a handler of the program says.
 #[allow(unsafe_code)]
-pub(crate) extern "C" fn says_so(signal: i32) {
+fn say() {
     let text = b"the handler of the program\n";
     // SAFETY: write(2) is async-signal-safe, and the text is valid for its length.
     unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+}
+
+/// Says something on stderr, and lets the next SIGSEGV end the process, as handlers of programs do.
+#[allow(unsafe_code)]
+pub(crate) extern "C" fn says_so(signal: i32) {
+    say();
     // SAFETY: SIG_DFL involves no handler code.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
@@ -168,11 +174,8 @@ pub(crate) extern "C" fn puts_back(signal: i32, info: *mut libc::siginfo_t, cont
 }
 
 /// Says something on stderr, and leaves the rest to `SA_RESETHAND`.
-#[allow(unsafe_code)]
 pub(crate) extern "C" fn says_so_once(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    let text = b"the handler of the program\n";
-    // SAFETY: write(2) is async-signal-safe, and the text is valid for its length.
-    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    say();
 }
 
 /// Makes readable what could not be read.

@@ -13,7 +13,7 @@ use crate::engine::core::worker_slot::TakenBack;
 use crate::error::{Failure, TaskError, TaskKind};
 use crate::heap::scope::{self, Pin, Pins, attached_in};
 use crate::ipc::handles;
-use crate::ipc::link::{Answer, AnswerKind, Payload};
+use crate::ipc::link::{Answer, AnswerKind, Payload, damaged};
 use parking_lot::MutexGuard;
 use std::io;
 use std::sync::Arc;
@@ -216,7 +216,7 @@ impl Core {
         let worker = &mut self.workers[at];
         let has_tasks = worker.window.range(seq).is_some_and(|range| range.left() > 0);
         let range = if kind == AnswerKind::Returned && has_tasks { worker.unload(seq) } else { None };
-        let range = range.ok_or_else(|| wrong("an answer to a frame that it does not have"))?;
+        let range = range.ok_or_else(|| damaged("an answer to a frame that it does not have"))?;
         // Nobody waits for the others.
         if range.job.is_some() {
             let bytes = worker.copy(seq);
@@ -344,10 +344,6 @@ enum Outcome {
     Failure(Failure),
 }
 
-fn wrong(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
 /// Checks an answer to a frame of which `range` is left, and reads as much of it as can be wrong. Changes nothing.
 ///
 /// # Errors
@@ -357,19 +353,19 @@ fn wrong(what: &str) -> io::Error {
 fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
     let Answer { kind, first, count, payload, attached, .. } = answer;
     if first != range.next || count == 0 || count > range.left() {
-        return Err(wrong("an answer to tasks that it does not have"));
+        return Err(damaged("an answer to tasks that it does not have"));
     }
     Ok(Said::Outcome(match kind {
         AnswerKind::Values => Outcome::Values(payload, Pins::new()),
-        AnswerKind::Failure if count != 1 => return Err(wrong("a failure of several tasks at once")),
+        AnswerKind::Failure if count != 1 => return Err(damaged("a failure of several tasks at once")),
         AnswerKind::Failure => Outcome::Failure(read_failure(&payload)),
-        AnswerKind::Handles if count != 1 => return Err(wrong("handles of several tasks at once")),
+        AnswerKind::Handles if count != 1 => return Err(damaged("handles of several tasks at once")),
         AnswerKind::Handles => {
             // Takes hold of what it refers to, before the worker hears that the answer was read, and lets go of it.
             match payload.to_vec() {
                 Ok(bytes) => {
                     let taken = handles::take_off(bytes);
-                    let (value, mut pins) = taken.ok_or_else(|| wrong("an answer with damaged handles"))?;
+                    let (value, mut pins) = taken.ok_or_else(|| damaged("an answer with damaged handles"))?;
                     pins.extend(attached.into_iter().map(Pin::AttachedFds));
                     Outcome::Values(Payload::Own(value), pins)
                 }

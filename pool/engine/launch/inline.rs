@@ -25,8 +25,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Once};
 
 /// The numbers of pools and workers.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -156,8 +156,7 @@ impl Inline {
 
 impl Launcher for Inline {
     fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error> {
-        static NOTE: Once = Once::new();
-        NOTE.call_once(panic::note);
+        panic::note();
         let (control, socket) = control_pair()?;
         let link = ring::create(control, self.limit)?;
         let [shared, tasks] = link.files();
