@@ -6,9 +6,11 @@
 //! the start of the program to its end. The table and the picture of `docs/programs.md` are rewritten; `-- --quick` runs them
 //! with the arguments of the tests, and only prints.
 
+mod common;
 #[path = "../tests/common/twins.rs"]
 mod twins;
 
+use common::page::{self, decade};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -41,9 +43,6 @@ const TIMED: &[(&str, &str)] = &[
     ("life", "--size 150 --generations 150 --workers 2"),
     ("timeouts", "--size 20 --workers 2"),
 ];
-
-/// What is between these lines of the document belongs to this program.
-const MARKS: [&str; 2] = ["<!-- what follows is written by benches/programs.rs -->\n", "<!-- until here -->\n"];
 
 /// How long a program takes in both languages.
 struct Row {
@@ -134,20 +133,12 @@ fn picture(rows: &[Row]) -> String {
     let most = rows.iter().map(Row::ratio).fold(10.0, f64::max).log10().ceil();
     let x = |ratio: f64| LEFT + (WIDTH - LEFT - 60.0) * ratio.max(1.0).log10() / most;
     let bottom = 60.0 + ROW * rows.len() as f64;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {0}\" width=\"{WIDTH}\" height=\"{0}\" \
-         font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"16\" y=\"24\">How many times as fast a program is with this library as its twin in Python</text>\n",
-        bottom + 16.0
-    );
-    for decade in 0..=most as i32 {
-        let place = x(10f64.powi(decade));
-        _ = writeln!(
-            text,
-            "<line x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"54\" y2=\"{bottom}\" stroke=\"#ccc\"/>\n\
-             <text x=\"{place:.1}\" y=\"48\" text-anchor=\"middle\" fill=\"#555\">{}</text>",
-            10f64.powi(decade)
-        );
+    let mut text = page::canvas(WIDTH, bottom + 16.0);
+    let title = "How many times as fast a program is with this library as its twin in Python";
+    page::label(&mut text, 16.0, 24.0, "start", "#111", title);
+    for value in decade::lines([0, most as i32]) {
+        page::line(&mut text, [x(value), 54.0], [x(value), bottom]);
+        page::label(&mut text, x(value), 48.0, "middle", "#555", &decade::name(value));
     }
     for (at, row) in rows.iter().enumerate() {
         let (top, end) = (60.0 + ROW * at as f64, x(row.ratio()));
@@ -169,16 +160,6 @@ fn picture(rows: &[Row]) -> String {
     text + "</svg>\n"
 }
 
-/// What the figures were measured on.
-fn conditions() -> Result<String, Box<dyn Error>> {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
-    let python = Command::new("python3").arg("--version").output()?;
-    let python = String::from_utf8(python.stdout)?;
-    let cpus = multiproc::cpu_count();
-    Ok(format!("{}, {cpus} CPUs, {}, release build.\n", model.trim_start_matches([' ', '\t', ':']), python.trim()))
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let examples = build()?;
     let mut rows = Vec::new();
@@ -189,16 +170,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         eprintln!("{} {arguments}", twin.name);
         rows.push(measure(&examples, twin, arguments)?);
     }
-    let text = format!("{}\n{}", conditions()?, table(&rows));
+    let python = String::from_utf8(Command::new("python3").arg("--version").output()?.stdout)?;
+    let text = format!("{}{}.\n\n{}", page::conditions()?, python.trim(), table(&rows));
     print!("{text}");
     if quick {
         return Ok(());
     }
-    let path = root().join("docs/programs.md");
-    let page = std::fs::read_to_string(&path)?;
-    let (before, rest) = page.split_once(MARKS[0]).ok_or("docs/programs.md lacks its first mark")?;
-    let (_, after) = rest.split_once(MARKS[1]).ok_or("docs/programs.md lacks its second mark")?;
-    std::fs::write(&path, format!("{before}{}\n{text}\n![](programs.svg)\n\n{}{after}", MARKS[0], MARKS[1]))?;
-    std::fs::write(root().join("docs/programs.svg"), picture(&rows))?;
-    Ok(())
+    page::rewrite("programs", "programs", &format!("{text}\n![](programs.svg)\n"))?;
+    page::picture("programs.svg", &picture(&rows))
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+pub(crate) mod page;
 pub(crate) mod race;
 #[allow(unsafe_code)]
 pub(crate) mod robust;
