@@ -7,10 +7,13 @@ use crate::ipc::channel::Said;
 use crate::ipc::control::Control;
 use crate::ipc::desk::{self, Desk};
 use crate::ipc::handles;
-use crate::ipc::link::{AnswerKind, Frame, Incoming, Payload, WorkerLink};
+use crate::ipc::link::{AnswerKind, Frame, Incoming, Payload, WorkerLink, slice};
 use crate::ipc::message::{self, Arrived, Reader};
+use crate::ipc::rest::{Rest, Watch};
 use crate::ipc::result_limit::ResultLimit;
+use crate::sys::poll::{self, Interest};
 use crate::sys::stream;
+use crate::sys::time::Deadline;
 use crate::sys::usage;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,6 +33,8 @@ pub(crate) struct ChannelWorker {
     attached: usize,
     /// What the answers to the last frame refer to. The next frame comes when the pool has taken them all.
     pins: Pins,
+    /// Who is told when the worker rests.
+    watch: Option<&'static Watch>,
 }
 
 impl ChannelWorker {
@@ -54,7 +59,23 @@ impl ChannelWorker {
             payload: Vec::new(),
             attached: 0,
             pins: Pins::new(),
+            watch: None,
         })
+    }
+
+    /// From now on `watch` is told when the worker rests: this is the end of the process.
+    pub(crate) fn set_watch(&mut self, watch: Option<&'static Watch>) {
+        self.watch = watch;
+    }
+
+    /// Waits until something has come.
+    fn wait(&self) -> io::Result<()> {
+        let sources = [(self.stream.as_fd(), Interest::Readable)];
+        if !poll::wait(&sources, slice())?[0] {
+            let _rest = Rest::begin(self.watch);
+            poll::wait(&sources, Deadline::NEVER)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn desk(&self) -> Option<&Desk> {
@@ -99,6 +120,7 @@ impl WorkerLink for ChannelWorker {
             if let Some(message) = self.arrived.take()? {
                 break message;
             }
+            self.wait()?;
             if self.arrived.wait_and_read(self.stream.as_fd())? == Arrived::End {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -10,7 +10,7 @@ use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Which kind of link the workers of a pool get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -324,6 +324,8 @@ pub(crate) trait WorkerLink: Send {
 
 /// How long a waiting party sleeps at most before it looks again, so that a wake-up lost with a killed process costs one
 /// slice and no more.
+pub(crate) const SLICE: Duration = Duration::from_millis(250);
+
 pub(crate) fn slice() -> Deadline {
-    Deadline::after(std::time::Duration::from_millis(250))
+    Deadline::after(SLICE)
 }

@@ -18,6 +18,7 @@ pub(crate) mod lane;
 pub(crate) mod link;
 mod message;
 pub(crate) mod parcel;
+pub(crate) mod rest;
 pub(crate) mod result_limit;
 pub(crate) mod ring;
 mod ring_memory;

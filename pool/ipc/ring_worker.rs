@@ -10,7 +10,8 @@ use crate::ipc::control::{Control, FileBytes};
 use crate::ipc::desk::Desk;
 use crate::ipc::handles;
 use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
-use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, damaged, slice};
+use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, SLICE, WorkerLink, damaged, slice};
+use crate::ipc::rest::{self, Rest, Watch};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, RingMemory};
 use crate::ipc::spin::Spinner;
@@ -46,6 +47,8 @@ pub(crate) struct RingWorker {
     now: Instant,
     /// What answers refer to, by their number: kept until the pool has read them.
     pins: VecDeque<(u64, Pins)>,
+    /// Who is told when the worker rests.
+    watch: Option<&'static Watch>,
 }
 
 /// Values are gathered here until the frame is finished or a failure comes between.
@@ -94,7 +97,13 @@ impl RingWorker {
             rung: Instant::now(),
             now: Instant::now(),
             pins: VecDeque::new(),
+            watch: None,
         })
+    }
+
+    /// From now on `watch` is told when the worker rests: this is the end of the process.
+    pub(crate) fn set_watch(&mut self, watch: Option<&'static Watch>) {
+        self.watch = watch;
     }
 
     pub(crate) fn desk(&self) -> Desk {
@@ -129,6 +138,7 @@ impl RingWorker {
     }
 
     fn wait_for_frame(&mut self) -> io::Result<()> {
+        let mut rest = None;
         loop {
             match self.look() {
                 Found::Ready => return Ok(()),
@@ -145,9 +155,14 @@ impl RingWorker {
             if self.memory.tasks().look(self.next_frame) == Found::Nothing {
                 let start = Instant::now();
                 self.bell.set_awake(false);
-                asleep.sleep(slice());
+                // Only the pool calls, and the worker does not outlive that: a lost call is no matter of a slice here.
+                asleep.sleep(if rest.is_some() { rest::long() } else { slice() });
                 self.bell.set_awake(true);
-                self.spinner.slept(start.elapsed());
+                let slept = start.elapsed();
+                self.spinner.slept(slept);
+                if slept >= SLICE && rest.is_none() {
+                    rest = Some(Rest::begin(self.watch));
+                }
             }
             asleep.rise();
         }

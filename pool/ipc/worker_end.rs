@@ -5,6 +5,7 @@ use crate::heap::scope::Pins;
 use crate::ipc::channel_worker::ChannelWorker;
 use crate::ipc::desk::Desk;
 use crate::ipc::link::{Incoming, WorkerLink};
+use crate::ipc::rest::Watch;
 use crate::ipc::ring_worker::RingWorker;
 use crate::sys::fork::Original;
 use std::io;
@@ -25,6 +26,14 @@ enum End {
 impl WorkerEnd {
     pub(crate) fn ring(end: RingWorker) -> WorkerEnd {
         WorkerEnd { end: End::Ring(end), original: Original::here() }
+    }
+
+    /// From now on `watch` is told when the worker rests: this is the end of the process.
+    pub(crate) fn set_watch(&mut self, watch: Option<&'static Watch>) {
+        match &mut self.end {
+            End::Ring(link) => link.set_watch(watch),
+            End::Channel(link) => link.set_watch(watch),
+        }
     }
 
     /// What the pool and a running task tell each other, where there is memory for that.

@@ -8,18 +8,13 @@ use crate::identity::FnRef;
 use crate::ipc::control::{ChildKind, Control, Hello, Instructions, Reply, VERSION};
 #[cfg(feature = "cluster")]
 use crate::process::enlist;
-#[cfg(feature = "sandbox")]
-use crate::process::first_thread;
 #[cfg(all(feature = "auto", target_env = "gnu"))]
 use crate::process::role::IN_CONSTRUCTORS;
 use crate::process::role::{BOOT_READY, ChildContext, Mark, Role, VARIABLE};
-use crate::process::{children, current, descendants, guardian, panic};
+use crate::process::{children, current, descendants, first_thread, guardian, panic};
 use crate::sync::reclaim;
 use crate::sys::descriptor::move_up;
 use crate::sys::executable::{self, StartArguments};
-#[cfg(not(feature = "sandbox"))]
-use crate::sys::poll::{self, Interest};
-use crate::sys::time::Deadline;
 use crate::sys::{child, clone, coverage, environment, fault, fence, fork, signal, socket, thread};
 use std::fmt::Display;
 use std::io;
@@ -27,9 +22,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::Duration;
-
-/// How often the first thread of a child looks whether the thread that runs user code is still there.
-const LOOK_EACH: Duration = Duration::from_millis(500);
 
 /// How long a child whose parent has died may live at most before the kernel ends it, as a rule.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
@@ -281,7 +273,6 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
     let lifeline = Arc::clone(control.socket());
     let attached = receive_attached(&control, told.attached);
     let context = ChildContext { control: control.clone(), setup: told.setup, fds, attached };
-    #[cfg(feature = "sandbox")]
     if !is_guardian {
         first_thread::open();
     }
@@ -300,17 +291,13 @@ fn live(control: Control, told: Told, start: Option<StartArguments>) -> ! {
     signal::block_all();
     // This thread stays to the end: it notices when the parent is gone without having been killed (its socket closes
     // then), and it is the thread whose life stands for the life of the process.
+    let mut has_looked = false;
     loop {
         if is_guardian {
             std::thread::park();
             continue;
         }
-        #[cfg(feature = "sandbox")]
-        let looked = first_thread::wait(lifeline.as_fd(), Deadline::after(LOOK_EACH));
-        #[cfg(not(feature = "sandbox"))]
-        let looked = poll::wait(&[(lifeline.as_fd(), Interest::HangUp)], Deadline::after(LOOK_EACH))
-            .map(|ready| ready.first() == Some(&true));
-        descendants::reap_orphans();
+        let looked = first_thread::wait(lifeline.as_fd(), &mut has_looked);
         // A thread that ends in order takes the process along. It does not with `SYS_exit`, or if a filter of system calls
         // kills it; then nobody would ever hear of this process again.
         if number.load(Relaxed) != 0 && !thread::is_alive(number.load(Relaxed)) {

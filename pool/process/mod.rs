@@ -12,7 +12,6 @@ pub(crate) mod current;
 pub(crate) mod descendants;
 #[cfg(feature = "cluster")]
 pub(crate) mod enlist;
-#[cfg(feature = "sandbox")]
 pub(crate) mod first_thread;
 mod guardian;
 pub(crate) mod handle;

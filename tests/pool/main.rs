@@ -30,6 +30,7 @@ mod link;
 mod logs;
 mod numbers;
 mod priorities;
+mod rest;
 mod retries;
 mod scheduling;
 mod seats;

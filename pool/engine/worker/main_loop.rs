@@ -20,9 +20,9 @@ use crate::ipc::link::{Frame, FrameKind, Incoming, LinkKind, Payload, WorkerLink
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_worker::RingWorker;
 use crate::ipc::worker_end::WorkerEnd;
-use crate::process::descendants;
 use crate::process::panic::{self, guarded};
 use crate::process::role::{ChildContext, Role};
+use crate::process::{descendants, first_thread};
 use crate::sys::{cpu, fault, memory, usage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -161,7 +161,7 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, LogEn
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let mut setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
     let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));
-    let link = match (setup.link, &childhood.fds[..]) {
+    let mut link = match (setup.link, &childhood.fds[..]) {
         (LinkKind::Ring, [bell, shared, tasks]) => {
             let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
             WorkerEnd::ring(RingWorker::new([shared, tasks], childhood.control, bell, setup.limits.result)?)
@@ -171,6 +171,7 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, LogEn
         }
         (LinkKind::Ring, _) => return Err(damaged()),
     };
+    link.set_watch(first_thread::watch());
     setup.limits.apply()?;
     // The pool itself is the first party of the bell.
     number::set_of_process(setup.party.saturating_sub(1) as usize);

@@ -1,0 +1,53 @@
+//! What a pool does that has nothing to do.
+
+use crate::common::evil;
+use crate::common::links::on_each_link;
+use crate::common::proc::eventually;
+use multiproc::Pool;
+use std::fs;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(100);
+
+/// How often threads of the workers have gone to sleep.
+fn sleeps(pool: &Pool) -> u64 {
+    let of_thread = |status: String| {
+        let count =
+            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse::<u64>();
+        count.ok()
+    };
+    let threads = pool.worker_pids().into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).unwrap());
+    threads.map(|thread| of_thread(fs::read_to_string(thread.unwrap().path().join("status")).unwrap()).unwrap()).sum()
+}
+
+/// Waits until no worker has been awake for so long that one that looks around now and then would have been.
+fn wait_for_rest(pool: &Pool) {
+    let rests = || {
+        let before = sleeps(pool);
+        std::thread::sleep(Duration::from_millis(1200));
+        sleeps(pool) == before
+    };
+    assert!(eventually(SOON, rests));
+}
+
+#[test]
+fn a_pool_with_nothing_to_do_does_not_wake_up() {
+    on_each_link(200, |builder| {
+        let pool = builder().processes(2).build().unwrap();
+        pool.map(|x: u32| x, 0..100).unwrap();
+        wait_for_rest(&pool);
+        // It is there at once if there is something, and rests again.
+        assert_eq!(pool.map(|x: u32| x + 1, 0..3).unwrap(), [1, 2, 3]);
+        wait_for_rest(&pool);
+    });
+}
+
+#[test]
+fn a_worker_whose_thread_ends_after_a_rest_is_noticed() {
+    on_each_link(200, |builder| {
+        let pool = builder().processes(1).build().unwrap();
+        wait_for_rest(&pool);
+        assert!(pool.apply(evil::exit_thread, ()).unwrap_err().task().unwrap().is_worker_lost());
+        assert_eq!(pool.apply(|x: u32| x, (1,)).unwrap(), 1);
+    });
+}
