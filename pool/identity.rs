@@ -101,23 +101,39 @@ impl FnRef {
             FnRef::Offset { delta, signature } => (*delta, *signature),
             FnRef::Name { name, .. } => return Err(format!("functions by name (`{name}`) are not supported yet")),
         };
-        let at = executable::read_only_address(delta, size_of::<Entry<C>>(), align_of::<Entry<C>>())
-            .ok_or("the function reference points outside of the executable's read-only data")?;
-        // SAFETY: the three words lie inside a read-only segment of this executable and are aligned (just checked);
-        // any bytes are a valid u64.
-        let [first, second, tag] = unsafe { *at.cast::<[u64; 3]>() };
-        if [first, second] != MAGIC || tag != C::TAG {
-            return Err("the function reference points to something that is no function descriptor".to_owned());
-        }
-        // SAFETY: whole, aligned and read-only for the life of the process (just checked). The 192 bits of magic and
-        // tag occur in descriptors alone, which `Entry::new` made for this very `C`, so the function pointers in it
-        // are genuine.
-        let entry = unsafe { &*at.cast::<Entry<C>>() };
+        let entry = entry_at::<C>(delta)?;
         if hash(entry.name()) != signature {
             return Err(format!("the function reference points to another function, `{}`", entry.name()));
         }
         Ok(entry)
     }
+}
+
+/// The descriptor at that distance from the start of the executable.
+///
+/// # Errors
+///
+/// There is none of this kind.
+fn entry_at<C: Callable>(delta: u64) -> Result<&'static Entry<C>, &'static str> {
+    let at = executable::read_only_address(delta, size_of::<Entry<C>>(), align_of::<Entry<C>>())
+        .ok_or("the function reference points outside of the executable's read-only data")?;
+    // SAFETY: the three words lie inside a read-only segment of this executable and are aligned (just checked);
+    // any bytes are a valid u64.
+    let [first, second, tag] = unsafe { *at.cast::<[u64; 3]>() };
+    if [first, second] != MAGIC || tag != C::TAG {
+        return Err("the function reference points to something that is no function descriptor");
+    }
+    // SAFETY: whole, aligned and read-only for the life of the process (just checked). The 192 bits of magic and
+    // tag occur in descriptors alone, which `Entry::new` made for this very `C`, so the function pointers in it
+    // are genuine.
+    Ok(unsafe { &*at.cast::<Entry<C>>() })
+}
+
+/// The first descriptor of this kind in the executable: for a process that another build has called, which cannot say where its
+/// own is. Reads all that is read-only.
+#[cfg(feature = "cluster")]
+pub(crate) fn first<C: Callable>() -> Option<&'static Entry<C>> {
+    executable::read_only_words().find_map(|delta| entry_at(delta).ok())
 }
 
 /// FNV-1a, 64 bits: to tell two functions apart, not against forgery.

@@ -229,7 +229,7 @@ pub use ipc_channel;
 #[cfg(feature = "cluster")]
 pub mod cluster {
     pub use crate::nodes::event::{NodeEvent, NodeEventKind};
-    pub use crate::nodes::starters::{command::Command, from_env::from_env, starter::Nodes};
+    pub use crate::nodes::starters::{command::Command, from_env::from_env, listen::Listen, starter::Nodes};
 }
 
 /// The type parameters of [`Call`], [`One`] and [`With`]: what is called, and how. Nobody needs to name them, but for a

@@ -16,14 +16,14 @@ use crate::ipc::bell::Bell;
 use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, slice};
 use crate::nodes::agent_worker::{Queued, Worker};
-use crate::nodes::messages::{Ended, Greeting, MARK, SIGNALS, Setup, Start, VERSION};
+use crate::nodes::messages::{Ended, Greeting, SIGNALS, Setup, Start};
+use crate::nodes::secret;
 use crate::nodes::stream::AgentStream;
 use crate::nodes::wire::{Inbox, Kind, Message, Numbers, Outbox, Slot};
 use crate::process::enlist::{AgentRole, Enlisted, refuse};
 use crate::process::role::Host;
-use crate::sys::child::own_pid;
-use crate::sys::cpu::{allowed_cpus, cpu_count};
-use crate::sys::{executable, memory, signal, thread};
+use crate::sys::cpu::allowed_cpus;
+use crate::sys::{environment, memory, signal, thread};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -79,16 +79,9 @@ fn live(enlisted: Enlisted) -> i32 {
 
 impl Agent {
     fn new(enlisted: Enlisted) -> Result<Agent, Error> {
-        let stream = AgentStream::open(enlisted)?;
-        let greeting = codec::to_bytes(&Greeting {
-            version: VERSION,
-            build: executable::build_anywhere().to_vec(),
-            host: executable::host_name(),
-            pid: own_pid(),
-            cpus: cpu_count(),
-        });
-        let len = u32::try_from(greeting.len()).unwrap_or(u32::MAX).to_le_bytes();
-        stream.write_all(&[&MARK[..], &len, &greeting].concat())?;
+        let stream = AgentStream::open(enlisted, &Greeting::own()).unwrap_or_else(|cause| refuse(&cause));
+        // What workers run has no use for it.
+        environment::hide(secret::VARIABLE);
         let state = State {
             outbox: Outbox::default(),
             spawn: None,

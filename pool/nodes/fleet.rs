@@ -10,23 +10,28 @@ use crate::engine::watch::output::{Handler, OutputLine};
 use crate::error::Error;
 use crate::ipc::bell::Doze;
 use crate::ipc::link::LinkKind;
+use crate::nodes::address::Address;
 use crate::nodes::agent;
+use crate::nodes::door::{Door, Guest};
 use crate::nodes::event::{NodeEvent, NodeEventKind, OnNode};
-use crate::nodes::greeting::{Greeted, Greeter};
-use crate::nodes::messages::Start;
+use crate::nodes::greeting::{self, Greeted, Greeter};
+use crate::nodes::messages::{Greeting, Start};
 use crate::nodes::node::Node;
 use crate::nodes::node_link::NodeLink;
+use crate::nodes::post::{Asked, Chore, Crew, Failure, Post, State};
 use crate::nodes::starters::starter::{Started, Starter};
-use crate::nodes::stream::PoolStream;
+use crate::nodes::stream::Stream;
 use crate::nodes::tended::{Driven, Tended};
-use crate::nodes::wire::Kind;
+use crate::nodes::wire::{Inbox, Kind};
 use crate::process::enlist::Call;
 use crate::sys::poll::{self, Interest, Waker};
+use crate::sys::stream;
 use crate::sys::thread;
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -35,10 +40,6 @@ use std::time::{Duration, Instant};
 
 /// An agent has so long to come to life once it was started.
 const GREET_WITHIN: Duration = Duration::from_secs(60);
-
-/// An agent that was there and is lost is asked for again so often in a row, after pauses that grow from the first on.
-const TRIES: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// So much of a fleet's end its agents may take.
 const END_WITHIN: Duration = Duration::from_secs(2);
@@ -68,7 +69,8 @@ pub(crate) struct Fleet {
 /// What the keeper and the pool share.
 pub(crate) struct Shared {
     orders: Orders,
-    call: String,
+    /// Where agents come in, if not by the standard streams of what has started them.
+    door: Option<Door>,
     crew: Mutex<Crew>,
     /// The crew has changed.
     changed: Condvar,
@@ -77,35 +79,6 @@ pub(crate) struct Shared {
     /// Wakes a driver that sleeps on the streams.
     driver: Waker,
     driven: Arc<Driven>,
-}
-
-/// The agents, and who waits for room with them.
-#[derive(Default)]
-struct Crew {
-    posts: Vec<Post>,
-    /// Places for which there was no room.
-    waiting: BTreeMap<usize, Tell>,
-    over: bool,
-}
-
-/// The place of an agent.
-struct Post {
-    state: State,
-    /// What runs it, if that is known.
-    started: Option<Started>,
-    /// An agent was there.
-    was_held: bool,
-    /// How often in a row it was asked for in vain.
-    failures: u32,
-}
-
-enum State {
-    /// It is asked for then.
-    Vacant(Instant),
-    Coming(Box<Greeter>, Deadline),
-    Held(Arc<Node>),
-    /// Nobody asks for it any more, since this has gone wrong.
-    Abandoned(String),
 }
 
 impl fmt::Debug for Fleet {
@@ -130,16 +103,16 @@ impl Fleet {
         if orders.on_node.is_some() || orders.output.is_some() {
             callbacks::start()?;
         }
-        let call = Call::new(agent::entry(), "stdio:")?.to_string();
-        let now = Instant::now();
-        let post = |_| Post { state: State::Vacant(now), started: None, was_held: false, failures: 0 };
-        let posts = (0..orders.starter.nodes()).map(post).collect();
+        let keeper = Arc::new(Waker::new()?);
+        let doorway = orders.starter.doorway()?;
+        let door = doorway.map(|doorway| Door::start(doorway, Arc::clone(&keeper))).transpose()?;
+        let posts = (0..orders.starter.nodes()).map(|_| Post::new()).collect();
         let shared = Arc::new(Shared {
             orders,
-            call,
+            door,
             crew: Mutex::new(Crew { posts, ..Crew::default() }),
             changed: Condvar::new(),
-            keeper: Arc::new(Waker::new()?),
+            keeper,
             driver: Waker::new()?,
             driven: Arc::default(),
         });
@@ -244,61 +217,6 @@ impl Doze for Shared {
     }
 }
 
-impl Post {
-    fn node(&self) -> Option<&Arc<Node>> {
-        if let State::Held(node) = &self.state { Some(node) } else { None }
-    }
-
-    fn is_coming(&self) -> bool {
-        matches!(self.state, State::Vacant(_) | State::Coming(..))
-    }
-
-    fn is_abandoned(&self) -> bool {
-        matches!(self.state, State::Abandoned(_))
-    }
-
-    /// The name of its agent, as far as it is known.
-    fn name(&self) -> String {
-        match (&self.state, &self.started) {
-            (State::Held(node), _) => node.host.to_string(),
-            (_, Some(started)) => started.name.clone(),
-            _ => String::new(),
-        }
-    }
-
-    /// Its agent is no more, or has not come: asks for it again after a pause, or no more. Returns what has happened.
-    fn fail(&mut self, kind: NodeEventKind, cause: &str) -> NodeEvent {
-        let host = self.name();
-        let said = self.started.take().map(|mut started| started.end()).unwrap_or_default();
-        let cause = format!("{cause}{said}");
-        // One that was never there is not asked for again: what prevents it has to be mended by somebody.
-        let tries = if self.was_held { TRIES } else { 1 };
-        self.failures += 1;
-        self.state = if self.failures > tries || !self.was_held {
-            State::Abandoned(format!("{host}: {cause}"))
-        } else {
-            State::Vacant(Instant::now() + FIRST_PAUSE * 4u32.pow(self.failures - 1))
-        };
-        NodeEvent::new(kind, host, Some(cause))
-    }
-}
-
-impl Crew {
-    /// Why there is no agent.
-    fn failure(&self) -> Error {
-        let causes = self.posts.iter().filter_map(|post| match &post.state {
-            State::Abandoned(cause) => Some(cause.as_str()),
-            _ => None,
-        });
-        let mut causes: Vec<&str> = causes.collect();
-        causes.dedup();
-        match causes.is_empty() {
-            true => Error::start("no agent has come to life in time"),
-            false => Error::start(format!("there is no agent: {}", causes.join("; "))),
-        }
-    }
-}
-
 impl Shared {
     /// The keeper's life.
     fn keep(&self) {
@@ -344,54 +262,129 @@ impl Shared {
 
     /// Asks for agents, greets those that come, and lets go of those that are no more: their last news come to `all`.
     fn look_after_posts(&self, all: &mut Tended) -> Vec<NodeEvent> {
-        let mut crew = self.crew.lock();
         let mut events = Vec::new();
+        let mut chores = Vec::new();
+        let mut crew = self.crew.lock();
         let over = crew.over;
         for (at, post) in crew.posts.iter_mut().enumerate() {
-            match &mut post.state {
+            let has_hung_up = post.has_hung_up();
+            let late = "it did not come to life in time";
+            let chore = match &mut post.state {
                 State::Vacant(when) if *when <= Instant::now() && !over => {
-                    match self.orders.starter.start(at, &self.call) {
-                        Ok((started, socket)) => {
-                            let greeter = Greeter::new(socket);
-                            post.started = Some(started);
-                            post.state = State::Coming(Box::new(greeter), Deadline::after(GREET_WITHIN));
-                        }
-                        Err(error) => events.push(post.fail(NodeEventKind::Failed, &error.to_string())),
-                    }
+                    post.state = State::Busy;
+                    Chore::Start
                 }
                 State::Coming(greeter, until) => match greeter.look() {
-                    Greeted::NotYet if until.passed() => {
-                        events.push(post.fail(NodeEventKind::Failed, "it did not come to life in time"));
-                    }
-                    Greeted::NotYet => {}
-                    Greeted::Failed(cause) => events.push(post.fail(NodeEventKind::Failed, &cause)),
+                    Greeted::NotYet if until.passed() => post.give_up(NodeEventKind::Failed, late),
+                    Greeted::NotYet => continue,
+                    Greeted::Failed(cause) => post.give_up(NodeEventKind::Failed, &cause),
                     Greeted::Here(greeting, inbox) => {
-                        let capacity = self.orders.starter.workers().unwrap_or(greeting.cpus).max(1);
                         let socket = Arc::clone(greeter.socket());
-                        let stream = PoolStream::plain(Arc::clone(&socket));
-                        let host: Arc<str> = greeting.host.into();
-                        let (keeper, driven) = (Arc::clone(&self.keeper), Arc::clone(&self.driven));
-                        let node = Node::new(Arc::clone(&host), capacity, (socket, stream), inbox, keeper, driven);
-                        node.say(Kind::Setup, &self.orders.setup);
-                        node.beat();
-                        post.state = State::Held(node);
-                        (post.was_held, post.failures) = (true, 0);
-                        events.push(NodeEvent::new(NodeEventKind::Joined, host.to_string(), None));
+                        let stream = Stream::new(Arc::clone(&socket), None);
+                        events.push(post.hold(self.employ(greeting, (socket, stream), inbox)));
+                        continue;
                     }
                 },
-                State::Held(node) => {
-                    if let Some(cause) = node.lost() {
-                        all.join(node.take_news());
-                        events.push(post.fail(NodeEventKind::Lost, &cause));
-                    }
+                State::Expected(..) if has_hung_up => {
+                    post.give_up(NodeEventKind::Failed, "it has ended before it said anything")
                 }
-                State::Vacant(_) | State::Abandoned(_) => {}
-            }
+                State::Expected(until) if until.passed() => post.give_up(NodeEventKind::Failed, late),
+                State::Held(node) => {
+                    let Some(cause) = node.lost() else { continue };
+                    all.join(node.take_news());
+                    post.give_up(NodeEventKind::Lost, &cause)
+                }
+                _ => continue,
+            };
+            chores.push((at, chore));
+        }
+        self.let_in(&mut crew, &mut events);
+        drop(crew);
+        for (at, chore) in chores {
+            events.extend(self.see_to(at, chore));
         }
         if !events.is_empty() {
             self.changed.notify_all();
         }
         events
+    }
+
+    /// Takes an agent into the pool's service.
+    fn employ(&self, greeting: Greeting, stream: (Arc<OwnedFd>, Stream), inbox: Inbox) -> Arc<Node> {
+        let capacity = self.orders.starter.workers().unwrap_or(greeting.cpus).max(1);
+        let (keeper, driven) = (Arc::clone(&self.keeper), Arc::clone(&self.driven));
+        let node = Node::new(greeting.host.into(), capacity, stream, inbox, keeper, driven);
+        node.say(Kind::Setup, &self.orders.setup);
+        node.beat();
+        node
+    }
+
+    /// Gives those that have come in by the door their places.
+    fn let_in(&self, crew: &mut Crew, events: &mut Vec<NodeEvent>) {
+        let Some(door) = &self.door else { return };
+        let (guests, refused) = door.news();
+        for Guest { post, greeting, socket, stream } in guests {
+            let is_its = |(at, it): &(usize, &mut Post)| match (post, &it.state) {
+                (Some(post), State::Expected(..)) => post == *at,
+                (None, State::Open) => true,
+                _ => false,
+            };
+            // If nobody expects it any more its stream ends here, and it with that.
+            let Some((_, post)) = crew.posts.iter_mut().enumerate().find(is_its) else { continue };
+            events.push(post.hold(self.employ(greeting, (socket, stream), greeting::inbox())));
+        }
+        let refused = refused.into_iter();
+        events.extend(refused.map(|(name, cause)| NodeEvent::new(NodeEventKind::Failed, name, Some(cause))));
+    }
+
+    /// Does what takes a while. Returns what has happened.
+    fn see_to(&self, at: usize, chore: Chore) -> Option<NodeEvent> {
+        let failure = match chore {
+            Chore::Start => {
+                let asked = self.ask_for(at);
+                let mut crew = self.crew.lock();
+                let post = &mut crew.posts[at];
+                match asked {
+                    Ok(asked) => {
+                        (post.state, post.started, post.lifeline) = asked;
+                        return None;
+                    }
+                    Err(error) => Failure { kind: NodeEventKind::Failed, host: post.name(), cause: error.to_string() },
+                }
+            }
+            Chore::Bury(mut failure, started) => {
+                if let Some(mut started) = started {
+                    failure.cause += &started.end();
+                }
+                failure
+            }
+        };
+        self.door.iter().for_each(|door| door.forget(at));
+        Some(self.crew.lock().posts[at].fail(failure))
+    }
+
+    /// Asks for the agent of a place.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    fn ask_for(&self, at: usize) -> Result<Asked, Error> {
+        let starter = &self.orders.starter;
+        let call = |address: &Address| Ok::<_, Error>(Call::new(agent::entry(), &address.to_string())?.to_string());
+        let until = Deadline::after(GREET_WITHIN);
+        let Some(door) = &self.door else {
+            let (started, socket) = starter.start(at, &call(&Address::Stdio)?)?;
+            return Ok((State::Coming(Box::new(Greeter::new(socket)), until), Some(started), None));
+        };
+        if !starter.starts() {
+            door.welcome();
+            return Ok((State::Open, None, None));
+        }
+        let (address, line) = door.expect(at)?;
+        let (started, lifeline) = starter.start(at, &call(&address)?)?;
+        // So little fits into an empty socket. If nobody reads it any more, the lifeline tells.
+        let _ = stream::send(lifeline.as_fd(), &[IoSlice::new(&line)]);
+        Ok((State::Expected(until), Some(started), Some(Arc::new(lifeline))))
     }
 
     /// Tells what has happened, without any lock. Returns false once the fleet is over.
@@ -450,8 +443,10 @@ impl Shared {
                 State::Held(node) if !(is_full || is_driven && node.has_workers()) => {
                     held.push((Arc::clone(&node.socket), node.has_unsent()))
                 }
-                State::Held(_) | State::Abandoned(_) => {}
+                State::Expected(deadline) => until = until.earlier(*deadline),
+                State::Held(_) | State::Open | State::Busy | State::Abandoned(_) => {}
             }
+            held.extend(post.lifeline.iter().map(|lifeline| (Arc::clone(lifeline), false)));
         }
         let mut sources: Vec<(BorrowedFd<'_>, Interest)> = vec![(self.keeper.as_fd(), Interest::Readable)];
         for (socket, has_unsent) in &held {
@@ -468,12 +463,14 @@ impl Shared {
     /// Ends all agents, and waits for what has started them.
     fn end(&self, crew: &mut Crew) {
         crew.waiting.clear();
+        self.door.iter().for_each(Door::close);
         let mut started: Vec<Started> = Vec::new();
         for post in &mut crew.posts {
             if let State::Held(node) = &post.state {
                 node.lose("its pool has ended");
             }
             // An agent ends when its stream does.
+            post.lifeline = None;
             post.state = State::Abandoned("its pool has ended".to_owned());
             started.extend(post.started.take());
         }

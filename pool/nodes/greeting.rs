@@ -1,10 +1,9 @@
 //! The first thing that an agent says, which may come behind what others have printed.
 
 use crate::codec;
-use crate::nodes::messages::{Greeting, MARK, MOST_CHATTER, MOST_GREETING, VERSION};
+use crate::nodes::messages::{Greeting, MARK, MOST_CHATTER, MOST_GREETING};
 use crate::nodes::wire::Inbox;
-use crate::process::enlist::Hex;
-use crate::sys::{executable, stream, usage};
+use crate::sys::{stream, usage};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -60,20 +59,20 @@ impl Greeter {
     }
 
     fn welcome(&self, greeting: Greeting, end: usize) -> Greeted {
-        if greeting.version != VERSION || greeting.build != executable::build_anywhere() {
-            return Greeted::Failed(format!(
-                "it runs another build of the program, which has the build id {}, and this one {}",
-                Hex(&greeting.build),
-                Hex(executable::build_anywhere())
-            ));
+        if let Err(cause) = greeting.check() {
+            return Greeted::Failed(cause);
         }
-        // What is not whole is kept, so that the bound is that of the largest result.
-        let mut inbox = Inbox::new(usize::try_from(usage::half_of_memory()).unwrap_or(usize::MAX));
+        let mut inbox = inbox();
         let rest = &self.heard[end..];
         inbox.room()[..rest.len()].copy_from_slice(rest);
         inbox.has_read(rest.len());
         Greeted::Here(greeting, inbox)
     }
+}
+
+/// What a pool hears of an agent. What is not whole is kept, so that the bound is that of the largest result.
+pub(super) fn inbox() -> Inbox {
+    Inbox::new(usize::try_from(usage::half_of_memory()).unwrap_or(usize::MAX))
 }
 
 /// Finds a greeting behind some chatter.
@@ -102,12 +101,8 @@ fn find(heard: &[u8]) -> Result<Found, String> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::nodes::messages::VERSION;
     use crate::sys::fuzz::{fuzz, within};
-
-    fn written(greeting: &Greeting) -> Vec<u8> {
-        let bytes = codec::to_bytes(greeting);
-        [&MARK[..], &(bytes.len() as u32).to_le_bytes(), &bytes].concat()
-    }
 
     fn greeting() -> Greeting {
         Greeting { version: VERSION, build: vec![1, 2], host: "node".to_owned(), pid: 7, cpus: 2 }
@@ -116,7 +111,7 @@ mod tests {
     #[test]
     fn a_greeting_is_found_behind_chatter_and_nowhere_else() {
         let chatter = b"Welcome to node!\n\x93mproc\n".to_vec();
-        let bytes = [&chatter[..], &written(&greeting()), b"rest"].concat();
+        let bytes = [&chatter[..], &greeting().written(), b"rest"].concat();
         for len in 0..bytes.len() - 4 {
             assert!(matches!(find(&bytes[..len]), Ok(Found::Nothing)), "{len}");
         }
@@ -130,7 +125,7 @@ mod tests {
         fuzz(
             || (),
             |(), random| {
-                let mut bytes = [random.bytes(40), written(&greeting()), random.bytes(40)].concat();
+                let mut bytes = [random.bytes(40), greeting().written(), random.bytes(40)].concat();
                 random.spoil(&mut bytes);
                 let _ = within(16 * bytes.len() + 4096, &bytes, || find(&bytes));
             },

@@ -1,9 +1,14 @@
 //! What is in those messages that are no hot path: plain data, in the codec of the library.
 
+use crate::codec;
 use crate::engine::worker::main_loop::Limits;
 use crate::engine::worker::routines::Routines;
 use crate::error::Death;
 use crate::ipc::link::LinkKind;
+use crate::process::enlist::Hex;
+use crate::sys::child::own_pid;
+use crate::sys::cpu::cpu_count;
+use crate::sys::executable;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -16,6 +21,42 @@ pub(super) struct Greeting {
     pub(super) pid: i32,
     /// How many workers it takes as a rule: its CPUs.
     pub(super) cpus: usize,
+}
+
+impl Greeting {
+    /// What this agent says.
+    pub(super) fn own() -> Greeting {
+        Greeting {
+            version: VERSION,
+            build: executable::build_anywhere().to_vec(),
+            host: executable::host_name(),
+            pid: own_pid(),
+            cpus: cpu_count(),
+        }
+    }
+
+    /// As it travels behind chatter.
+    pub(super) fn written(&self) -> Vec<u8> {
+        let bytes = codec::to_bytes(self);
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        [&MARK[..], &len, &bytes].concat()
+    }
+
+    /// Refuses an agent of another build.
+    ///
+    /// # Errors
+    ///
+    /// It is one; the text has both builds.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.version == VERSION && self.build == executable::build_anywhere() {
+            return Ok(());
+        }
+        Err(format!(
+            "it is another build of the program than the pool's, which has the build id {1}, and the agent's is {0}",
+            Hex(&self.build),
+            Hex(executable::build_anywhere())
+        ))
+    }
 }
 
 /// What stands before a greeting. What comes before it is chatter: banners, and what profiles of shells print.

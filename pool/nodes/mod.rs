@@ -5,11 +5,17 @@ pub(crate) mod fleet;
 pub(crate) mod messages;
 pub(crate) mod starters;
 
+mod address;
 mod agent;
 mod agent_worker;
+mod door;
 mod greeting;
+mod handshake;
 mod node;
 mod node_link;
+mod post;
+mod secret;
 mod stream;
 mod tended;
+mod tls;
 mod wire;

@@ -10,7 +10,7 @@ use crate::engine::launch::launcher::{News, Tell};
 use crate::error::{Error, Exit};
 use crate::ipc::link::{AnswerKind, Progress};
 use crate::nodes::messages::{Ended, SIGNALS};
-use crate::nodes::stream::PoolStream;
+use crate::nodes::stream::Stream;
 use crate::nodes::tended::{Driven, Tended, Told};
 use crate::nodes::wire::{Inbox, Kind, Message, Numbers, Outbox, Slot};
 use crate::process::start::HeldByChild;
@@ -44,7 +44,7 @@ pub(super) struct Node {
 }
 
 pub(super) struct State {
-    stream: PoolStream,
+    stream: Stream,
     inbox: Inbox,
     pub(super) outbox: Outbox,
     pub(super) workers: BTreeMap<Slot, Worker>,
@@ -98,7 +98,7 @@ impl Node {
     pub(super) fn new(
         host: Arc<str>,
         capacity: usize,
-        (socket, stream): (Arc<OwnedFd>, PoolStream),
+        (socket, stream): (Arc<OwnedFd>, Stream),
         inbox: Inbox,
         keeper: Arc<Waker>,
         driven: Arc<Driven>,
@@ -223,7 +223,7 @@ impl Node {
     /// Whether anything waits to be sent.
     pub(super) fn has_unsent(&self) -> bool {
         let state = self.state.lock();
-        state.lost.is_none() && state.outbox.len() > 0
+        state.lost.is_none() && (state.outbox.len() > 0 || state.stream.has_unsent())
     }
 }
 
@@ -243,6 +243,8 @@ impl State {
         while self.lost.is_none() {
             let next = self.outbox.next();
             if next.is_empty() {
+                // What was taken before may still have to be sent; an error is found by whoever reads.
+                let _ = self.stream.flush();
                 return;
             }
             match self.stream.write(next) {

@@ -3,7 +3,7 @@
 //! An agent is this program, started again by whatever starts programs there. Nobody hands it a socket or descriptors: it has
 //! one environment variable, and its standard input and output.
 
-use crate::identity::{Callable, Entry, FnRef};
+use crate::identity::{self, Callable, Entry, FnRef};
 use crate::process::panic;
 use crate::sys::{environment, executable, signal};
 use std::fmt;
@@ -24,6 +24,8 @@ pub(crate) struct Enlisted {
     pub(crate) output: OwnedFd,
     /// Where the pool is.
     pub(crate) url: String,
+    /// What is wrong with this executable, if it is another build than the pool's. The pool is to hear of it.
+    pub(crate) other_build: Option<String>,
 }
 
 /// The name of the variable that makes a process an agent; [`Call`] is its value.
@@ -110,23 +112,34 @@ pub(super) fn enlist(prepare: impl FnOnce()) {
         Err(error) => refuse(&format!("its standard input and output: {error}")),
     };
     signal::open_standard_descriptors();
-    let build = executable::build_anywhere();
-    if call.build != build {
-        refuse(&format!(
-            "it is another build of the program than the pool's, which has the build id {}, and this one {}: copy the \
-             pool's executable to this machine",
-            Hex(&call.build),
-            Hex(build)
-        ));
-    }
+    let other_build = other_build(&call.build);
+    let entry = match &other_build {
+        None => {
+            let (delta, signature) = call.role;
+            FnRef::Offset { delta, signature }.resolve::<AgentRole>().unwrap_or_else(|cause| refuse(&cause))
+        }
+        // Whoever has started it hears why it ends, but who waits at a port does not: it goes there to say so.
+        Some(cause) => match identity::first::<AgentRole>().filter(|_| call.url.starts_with("tcp:")) {
+            Some(entry) => entry,
+            None => refuse(cause),
+        },
+    };
     signal::set_thread_name("multiproc-agent");
     prepare();
-    let (delta, signature) = call.role;
-    let role = match (FnRef::Offset { delta, signature }).resolve::<AgentRole>() {
-        Ok(entry) => entry.call(),
-        Err(cause) => refuse(&cause),
-    };
-    signal::exit_now(role(Enlisted { input, output, url: call.url }))
+    signal::exit_now(entry.call()(Enlisted { input, output, url: call.url, other_build }))
+}
+
+/// What is wrong with this executable, if the other one is another build.
+fn other_build(theirs: &[u8]) -> Option<String> {
+    let ours = executable::build_anywhere();
+    (theirs != ours).then(|| {
+        format!(
+            "it is another build of the program than the pool's, which has the build id {}, and this one {}: copy the pool's \
+             executable to this machine",
+            Hex(theirs),
+            Hex(ours)
+        )
+    })
 }
 
 /// Ends an agent that cannot work: says why on stderr, which whoever has started it shows.

@@ -153,6 +153,14 @@ pub(crate) fn read_only_address(delta: u64, len: usize, align: usize) -> Option<
         .then(|| std::ptr::with_exposed_provenance(at))
 }
 
+/// The distances from the start of the executable of all words in its read-only segments.
+#[cfg(feature = "cluster")]
+pub(crate) fn read_only_words() -> impl Iterator<Item = u64> {
+    let start = image().start;
+    let words = |it: &Range| (it.start.next_multiple_of(size_of::<u64>())..it.end).step_by(size_of::<u64>());
+    image().read_only.iter().flat_map(words).map(move |at| at.wrapping_sub(start) as u64)
+}
+
 /// What tells this build from another: the GNU build-id note, else device, inode, size and time of the file.
 pub(crate) fn build() -> &'static [u8] {
     static BUILD: OnceLock<Vec<u8>> = OnceLock::new();

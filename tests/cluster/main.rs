@@ -5,3 +5,4 @@ mod common;
 
 mod calls;
 mod faults;
+mod network;

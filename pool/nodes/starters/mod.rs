@@ -5,3 +5,5 @@ pub(crate) mod starter;
 pub(crate) mod command;
 
 pub(crate) mod from_env;
+
+pub(crate) mod listen;

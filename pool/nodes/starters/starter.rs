@@ -1,6 +1,7 @@
 //! What a starter is, and the process that runs an agent.
 
 use crate::error::Error;
+use crate::nodes::door::Doorway;
 use crate::sys::thread;
 use crate::sys::time::Deadline;
 use parking_lot::Mutex;
@@ -32,6 +33,20 @@ pub(crate) trait Starter: Send + Sync + fmt::Debug {
     ///
     /// It makes none.
     fn check(&self) -> Result<(), Error>;
+
+    /// Where they come in, if not by the standard streams of what starts them.
+    ///
+    /// # Errors
+    ///
+    /// The pool cannot listen there.
+    fn doorway(&self) -> Result<Option<Arc<Doorway>>, Error> {
+        Ok(None)
+    }
+
+    /// Whether it starts any. Otherwise they come of themselves.
+    fn starts(&self) -> bool {
+        true
+    }
 
     /// Starts one, which is called with `call`; what runs it, and the stream to it.
     ///

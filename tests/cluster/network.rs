@@ -1,0 +1,321 @@
+//! Agents that connect over the network: who gets in, who does not, and that nobody is disturbed.
+
+use crate::common::proc::eventually;
+use crate::common::watchdog::watchdog;
+use multiproc::cluster::{Command, Listen, NodeEvent, NodeEventKind};
+use multiproc::{Pool, PoolBuilder};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A file with a secret, deleted when dropped.
+struct Key(PathBuf);
+
+impl Key {
+    fn new() -> Key {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("key-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, format!("{:064}\n", NUMBER.fetch_add(1, Relaxed))).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        Key(path)
+    }
+
+    fn listen(&self) -> Listen {
+        Listen::at("127.0.0.1:0").secret_file(&self.0).workers(1)
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// An agent that somebody has started, ended when dropped.
+struct Agent(Child);
+
+impl Agent {
+    fn start(command: &str) -> Agent {
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .args(["-c", &format!("exec {command}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Agent(shell.spawn().unwrap())
+    }
+
+    /// What it has written when it has ended, as it does.
+    fn last_words(mut self) -> String {
+        let mut text = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        assert!(!self.0.wait().unwrap().success());
+        text
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a pool tells of its nodes.
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<NodeEvent>>>);
+
+impl Events {
+    fn hear(&self, builder: PoolBuilder) -> PoolBuilder {
+        let events = Arc::clone(&self.0);
+        builder.on_node(move |event| events.lock().unwrap().push(event.clone()))
+    }
+
+    /// Waits until one says this.
+    fn expect(&self, kind: NodeEventKind, text: &str) {
+        let says = |event: &NodeEvent| event.kind() == kind && event.cause().unwrap_or_default().contains(text);
+        let found = eventually(Duration::from_secs(30), || self.0.lock().unwrap().iter().any(says));
+        assert!(found, "{kind:?} {text}: {:?}", self.0.lock().unwrap());
+    }
+}
+
+/// Where the agents of a command connect to.
+fn port_of(command: &str) -> u16 {
+    let rest = command.split("tcp:127.0.0.1:").nth(1).unwrap();
+    rest.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+fn check(pool: &Pool) {
+    assert_eq!(pool.map(|x: u64| x * x, 0..1_000).unwrap(), (0..1_000).map(|x| x * x).collect::<Vec<u64>>());
+}
+
+#[test]
+fn agents_that_somebody_starts_join_and_work() {
+    let _watchdog = watchdog(60);
+    let key = Key::new();
+    for encrypt in [true, false] {
+        let on = key.listen().nodes(2).encrypt(encrypt);
+        let command = on.command().unwrap();
+        assert_eq!(command.contains("encrypt=no"), !encrypt);
+        assert!(!command.contains("0000000000000000"), "the secret is in {command}");
+        // One comes before there is a pool, and one later.
+        let _early = Agent::start(&command);
+        let pool = Pool::builder().on(on).processes(2).build().unwrap();
+        check(&pool);
+        let _late = Agent::start(&command);
+        let hosts = |pool: &Pool| pool.map(|_: u32| std::process::id(), 0..64).unwrap();
+        assert!(eventually(Duration::from_secs(30), || {
+            let mut workers = hosts(&pool);
+            workers.sort_unstable();
+            workers.dedup();
+            workers.len() == 2
+        }));
+    }
+}
+
+#[test]
+fn agents_of_a_command_connect_when_they_are_told_to() {
+    let _watchdog = watchdog(60);
+    for encrypt in [true, false] {
+        let on = Command::new("{agent}").nodes(2).workers(1).listen("127.0.0.1:0").encrypt(encrypt);
+        let pool = Pool::builder().on(on).at_least(2).build().unwrap();
+        check(&pool);
+        // Long ones are cut into many records.
+        let long = pool.map(|bytes: Vec<u8>| bytes, [vec![7; 3 << 20], vec![8; 1 << 20]]).unwrap();
+        assert!(long[0] == vec![7; 3 << 20] && long[1] == vec![8; 1 << 20]);
+    }
+}
+
+#[test]
+fn an_agent_with_another_secret_is_not_let_in() {
+    let _watchdog = watchdog(60);
+    let (key, other, events) = (Key::new(), Key::new(), Events::default());
+    for encrypt in [true, false] {
+        let on = key.listen().encrypt(encrypt);
+        let command = on.command().unwrap();
+        let wrong = command.replace(key.0.to_str().unwrap(), other.0.to_str().unwrap());
+        let agent = Agent::start(&command);
+        let pool = events.hear(Pool::builder().on(on)).build().unwrap();
+        let words = Agent::start(&wrong).last_words();
+        assert!(words.contains("did not let it in: it has another secret"), "{words}");
+        events.expect(NodeEventKind::Failed, "it has another secret");
+        events.0.lock().unwrap().clear();
+        check(&pool);
+        drop((pool, agent));
+    }
+}
+
+#[test]
+fn an_agent_that_was_told_another_pin_does_not_believe_the_pool() {
+    let _watchdog = watchdog(60);
+    let (key, events) = (Key::new(), Events::default());
+    let on = key.listen();
+    let command = on.command().unwrap();
+    let at = command.find("pin=").unwrap() + 4;
+    let flipped = if &command[at..=at] == "0" { "1" } else { "0" };
+    let wrong = format!("{}{flipped}{}", &command[..at], &command[at + 1..]);
+    let _agent = Agent::start(&command);
+    let pool = events.hear(Pool::builder().on(on)).build().unwrap();
+    let words = Agent::start(&wrong).last_words();
+    assert!(words.contains("another key than the pin says"), "{words}");
+    events.expect(NodeEventKind::Failed, "another pin");
+    check(&pool);
+    // Without a pin the secret alone decides, on both sides.
+    let pinless = format!("{}{}", &command[..at - 5], &command[at + 64..]);
+    let words = Agent::start(&pinless).last_words();
+    assert!(words.contains("the pool has all its nodes"), "{words}");
+}
+
+#[test]
+fn an_agent_of_another_build_is_told_so_and_so_is_the_pool() {
+    let _watchdog = watchdog(60);
+    let (key, events) = (Key::new(), Events::default());
+    let on = key.listen();
+    let command = on.command().unwrap();
+    // A copy of this program of which one byte of what tells builds apart is another.
+    let own = std::env::current_exe().unwrap();
+    let copy = own.with_file_name(format!("other-build-{}", std::process::id()));
+    let mut bytes = std::fs::read(&own).unwrap();
+    let build: Vec<u8> = {
+        let hex = command.split("MULTIPROC_NODE=").nth(1).unwrap().trim_start_matches('\'').split(':').nth(1).unwrap();
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    };
+    match bytes.windows(build.len()).position(|it| it == build) {
+        Some(at) => bytes[at] ^= 1,
+        // The digest of the whole file.
+        None => bytes.push(0),
+    }
+    std::fs::write(&copy, bytes).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let other = command.replace(own.to_str().unwrap(), copy.to_str().unwrap());
+    let _agent = Agent::start(&command);
+    let pool = events.hear(Pool::builder().on(on)).build().unwrap();
+    let words = Agent::start(&other).last_words();
+    std::fs::remove_file(&copy).unwrap();
+    assert!(words.contains("another build of the program"), "{words}");
+    events.expect(NodeEventKind::Failed, "another build of the program");
+    check(&pool);
+}
+
+#[test]
+fn a_ticket_is_good_once() {
+    let _watchdog = watchdog(60);
+    let events = Events::default();
+    // The shell keeps the secret, and starts a second agent with the same ticket when the first one is there.
+    let script = "read secret; echo $secret | {agent} & sleep 1; echo $secret | {agent}; wait";
+    let on = Command::new(script).workers(1).listen("127.0.0.1:0");
+    let pool = events.hear(Pool::builder().on(on)).build().unwrap();
+    events.expect(NodeEventKind::Failed, "its ticket was used before");
+    check(&pool);
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused_on_both_sides() {
+    let _watchdog = watchdog(60);
+    let key = Key::new();
+    let on = key.listen();
+    let command = on.command().unwrap();
+    std::fs::set_permissions(&key.0, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let words = Agent::start(&command).last_words();
+    assert!(words.contains("chmod 600"), "{words}");
+    let error = Pool::builder().on(on).build().unwrap_err();
+    assert!(error.is_invalid_argument() && error.to_string().contains("chmod 600"), "{error}");
+    assert!(key.listen().command().unwrap_err().is_invalid_argument());
+}
+
+#[test]
+fn what_cannot_be_listened_at_is_an_error() {
+    let _watchdog = watchdog(60);
+    let key = Key::new();
+    for wrong in ["127.0.0.1", "nonsense", "127.0.0.1:70000", "a b:1"] {
+        let error = Listen::at(wrong).secret_file(&key.0).command().unwrap_err();
+        assert!(error.is_invalid_argument(), "{wrong}: {error}");
+        let error = Pool::builder().on(Command::new("{agent}").listen(wrong)).build().unwrap_err();
+        assert!(error.is_invalid_argument(), "{wrong}: {error}");
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = Listen::at(taken.local_addr().unwrap().to_string()).secret_file(&key.0).command().unwrap_err();
+    assert!(error.is_start() && error.to_string().contains("cannot listen"), "{error}");
+    // No agent ever comes.
+    let error = Pool::builder().on(key.listen()).within(Duration::from_millis(100)).build().unwrap_err();
+    assert!(error.is_start() && error.to_string().contains("in time"), "{error}");
+}
+
+#[test]
+fn strangers_at_the_port_disturb_nobody() {
+    let _watchdog = watchdog(120);
+    let key = Key::new();
+    for encrypt in [true, false] {
+        let on = key.listen().nodes(2).encrypt(encrypt);
+        let command = on.command().unwrap();
+        let port = port_of(&command);
+        let knock = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let events = Events::default();
+        let _first = Agent::start(&command);
+        let pool = events.hear(Pool::builder().on(on)).processes(2).build().unwrap();
+        // More than are heard at a time, and all of them silent. An agent comes in all the same.
+        let silent: Vec<TcpStream> = (0..200).map(|_| knock()).collect();
+        let _second = Agent::start(&command);
+        let joined = || events.0.lock().unwrap().iter().filter(|event| event.kind() == NodeEventKind::Joined).count();
+        assert!(eventually(Duration::from_secs(30), || joined() == 2));
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let garbage: [&[u8]; 5] = [
+                    b"GET / HTTP/1.1\r\nHost: pool\r\n\r\n",
+                    &[0; 1 << 16],
+                    // The beginning of a greeting of TLS, and a record that never ends.
+                    &[0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03],
+                    &[0x17, 0x03, 0x03, 0xff, 0xff, 1, 2, 3],
+                    &[0xff; 4096],
+                ];
+                for bytes in garbage.into_iter().cycle() {
+                    if stop.load(Relaxed) {
+                        break;
+                    }
+                    // It may be thrown out before it has said all.
+                    let mut stranger = knock();
+                    let _ = stranger.write_all(bytes);
+                    let _ = stranger.shutdown(std::net::Shutdown::Write);
+                    let _ = stranger.read(&mut [0; 64]);
+                }
+            });
+            for _ in 0..20 {
+                check(&pool);
+            }
+            stop.store(true, Relaxed);
+        });
+        assert!(events.0.lock().unwrap().iter().all(|event| event.kind() == NodeEventKind::Joined));
+        drop(silent);
+    }
+}
+
+#[test]
+fn a_stranger_that_says_too_much_is_thrown_out() {
+    let _watchdog = watchdog(60);
+    let key = Key::new();
+    for encrypt in [true, false] {
+        let on = key.listen().encrypt(encrypt);
+        let command = on.command().unwrap();
+        let _agent = Agent::start(&command);
+        let pool = Pool::builder().on(on).build().unwrap();
+        let mut stranger = TcpStream::connect(("127.0.0.1", port_of(&command))).unwrap();
+        let mut said = 0;
+        // A record of TLS, or a message, that is long and never whole.
+        let mut bytes = vec![0x16, 0x03, 0x01, 0x3f, 0xff];
+        bytes.resize(1024, 0);
+        bytes[5..9].copy_from_slice(&[1, 0, 0x3f, 0x00]);
+        while stranger.write_all(&bytes).is_ok() {
+            said += bytes.len();
+            std::thread::sleep(Duration::from_millis(1));
+            assert!(said < 64 << 20, "it may say what it likes");
+        }
+        check(&pool);
+    }
+}
