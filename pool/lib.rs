@@ -235,6 +235,7 @@ pub mod cluster {
 /// The type parameters of [`Call`], [`One`] and [`With`]: what is called, and how. Nobody needs to name them, but for a
 /// function that returns a call or a context.
 pub mod call {
+    pub use crate::engine::call::keyed::Keyed;
     pub use crate::engine::worker::work::{Accepts, Borrowed, Owned, Shape};
     pub use crate::process::context::{Bare, Both, Context, OnState, Shared};
     pub use crate::process::returns::{Completion, Fallible, Plain, Returns};

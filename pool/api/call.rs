@@ -8,6 +8,7 @@ use crate::api::pool::Pool;
 use crate::codec::Payload;
 use crate::engine::call::feed::Items;
 use crate::engine::call::job::Halt;
+use crate::engine::call::keyed::Keyed;
 use crate::engine::call::progress::{Listener, Progress};
 use crate::engine::call::results::Results;
 use crate::engine::call::retry::Retry;
@@ -16,6 +17,7 @@ use crate::engine::worker::work::{Accepts, Shape, entry};
 use crate::error::{Error, Result, TaskError, TaskKind};
 use crate::process::returns::{Fallible, Plain, Returns};
 use std::fmt;
+use std::hash::Hash;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -83,6 +85,57 @@ impl<'p, K, I> Call<'p, K, I> {
         Fallible: Returns<K::Output>,
     {
         Call { described: self.described, items: self.items, kind: PhantomData }
+    }
+}
+
+impl<'p, K, I: Iterator, J> Call<'p, K, I, J> {
+    /// Has all items with the same key run by the same worker, one after the other in the order of the input: for state, caches
+    /// and connections that belong to a key ([`Pool::on_state`]), or files that only one may write at a time.
+    ///
+    /// `key` is called on this thread for each item, as it is read. The same key goes to the same worker in other calls of
+    /// the pool as well. Keys are spread over the workers by their hash, whatever their number, so a few keys with most of
+    /// the work leave other workers idle. Tasks with keys travel alone, whatever the chunk size.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    /// use std::collections::HashMap;
+    ///
+    /// let pool = Pool::builder().processes(4).state(HashMap::<String, u32>::new, ()).build()?;
+    /// let count = |seen: &mut HashMap<String, u32>, name: String| {
+    ///     let count = seen.entry(name).or_default();
+    ///     *count += 1;
+    ///     *count
+    /// };
+    /// let names = ["ann", "bob", "ann", "ann", "bob"].map(String::from);
+    /// let counts = pool.on_state().tasks(count, names).keyed(|name| name.clone()).run()?;
+    /// assert_eq!(counts, [1, 1, 2, 3, 2]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// A worker that is busy for long holds up no other key, until some 64 tasks for each worker of the pool wait for theirs:
+    /// then no more input is handed out before these become fewer.
+    ///
+    /// # If a worker dies
+    ///
+    /// The task that it was running fails with [`TaskError::is_worker_lost`]. The worker that takes its place
+    /// ([`worker_number`](crate::worker_number)) gets its other tasks, and its keys from then on. What the worker kept for a key
+    /// is gone. The same holds for a worker that is replaced in order, as by
+    /// [`PoolBuilder::max_tasks_per_child`](crate::PoolBuilder::max_tasks_per_child).
+    ///
+    /// - A task that is run again ([`Call::retry`]) comes behind those that wait already.
+    /// - [`Pool::resize`] moves the keys of workers that leave, and a fair share of all keys to workers that are new; all others
+    ///   stay. Tasks that a worker had before its keys moved may still run there beside the first ones at the new worker.
+    /// - On nodes that are lost (feature `cluster`) keys move to the workers that are left, until there is room for new ones.
+    pub fn keyed<Q: Hash, F: FnMut(&I::Item) -> Q>(
+        mut self,
+        mut key: F,
+    ) -> Call<'p, K, impl Iterator<Item = Keyed<I::Item>> + use<K, I, J, Q, F>, J> {
+        self.described.options.keyed = true;
+        let items = self.items.map(move |item| {
+            let hashed = key(&item);
+            Keyed::new(item, &hashed)
+        });
+        Call { described: self.described, items, kind: PhantomData }
     }
 }
 
@@ -347,7 +400,7 @@ where
     {
         let (engine, context, options) = self.described.parts::<K, V>()?;
         let mut results = Results::<V>::new();
-        let mut feed = Items::new(self.items, K::encode).resume(options.checkpoint.clone());
+        let mut feed = Items::new(self.items, K::encode, K::KEY).resume(options.checkpoint.clone());
         let Outcome { total, halted, job } = engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)?;
         match halted {
             Some(halt) if !matches!(halt, Halt::Cancelled) => Err(halt.error()),
@@ -381,7 +434,7 @@ where
     {
         let mut results = Results::<V>::new();
         let run = self.described.parts::<K, V>().and_then(|(engine, context, options)| {
-            let mut feed = Items::new(self.items.by_ref(), K::encode).resume(options.checkpoint.clone());
+            let mut feed = Items::new(self.items.by_ref(), K::encode, K::KEY).resume(options.checkpoint.clone());
             engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)
         });
         match run {
@@ -481,7 +534,7 @@ where
         });
         match entered {
             Ok((engine, job)) => {
-                let feed = Items::new(self.items, K::encode).resume(job.options.checkpoint.clone());
+                let feed = Items::new(self.items, K::encode, K::KEY).resume(job.options.checkpoint.clone());
                 Imap::new(Arc::clone(engine), job, Box::new(feed), ordered)
             }
             Err(error) => Imap::refused(refusal::<K>(&error, 0)),

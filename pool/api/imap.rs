@@ -2,6 +2,7 @@
 
 use crate::codec::{self, CodecError, Payload, Reader};
 use crate::engine::call::feed::{Behind, Feed, Filled, Input};
+use crate::engine::call::home::Home;
 use crate::engine::call::job::{Halt, Job};
 use crate::engine::call::results::{Load, Sink};
 use crate::engine::core::serve::Served;
@@ -214,16 +215,17 @@ impl Feed for Caught<'_> {
             // One by one, so that a panic costs none of those before it.
             let before = out.len();
             match catch_unwind(AssertUnwindSafe(|| self.feed.fill(out, 1, usize::MAX))) {
-                Ok(Filled { count: 1, behind: Behind::More }) => count += 1,
+                // With a key it is a frame of its own.
+                Ok(Filled { count: 1, home: Home::ANYWHERE, behind: Behind::More }) => count += 1,
                 Ok(filled) => return Filled { count: count + filled.count, ..filled },
                 Err(payload) => {
                     out.truncate(before);
                     self.payload = Some(payload);
-                    return Filled { count, behind: Behind::End };
+                    return Filled::anywhere(count, Behind::End);
                 }
             }
         }
-        Filled { count, behind: Behind::More }
+        Filled::anywhere(count, Behind::More)
     }
 
     fn left(&self) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! A worker as its agent has it: what was sent to it, and what it has answered.
 
 use crate::codec;
-use crate::engine::core::home::Home;
+use crate::engine::call::home::Home;
 use crate::engine::core::ledger::{InFlight, TaskRange, Window};
 use crate::engine::launch::body::{Body, kill_if_running};
 use crate::engine::watch::output::Captured;

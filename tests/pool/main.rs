@@ -21,6 +21,7 @@ mod hostile;
 mod inline;
 mod insight;
 mod ipc_channel;
+mod keyed;
 mod later;
 mod leaks;
 mod life;

@@ -2,6 +2,7 @@
 
 use crate::codec::CodecError;
 use crate::engine::call::checkpoint::Checkpoint;
+use crate::engine::call::home::Home;
 use crate::heap::scope::{self, Pins};
 use std::sync::Arc;
 
@@ -23,7 +24,17 @@ pub(crate) trait Feed {
 pub(crate) struct Filled {
     /// So many tasks were appended.
     pub(crate) count: u32,
+    /// Which worker may run them.
+    pub(crate) home: Home,
     pub(crate) behind: Behind,
+}
+
+impl Filled {
+    /// Tasks that any worker may run.
+    #[inline]
+    pub(crate) fn anywhere(count: u32, behind: Behind) -> Filled {
+        Filled { count, home: Home::ANYWHERE, behind }
+    }
 }
 
 /// What comes behind the tasks that were appended.
@@ -49,43 +60,57 @@ impl Behind {
 
 /// Tasks from an iterator.
 #[derive(Debug)]
-pub(crate) struct Items<I, E> {
+pub(crate) struct Items<I: Iterator, E> {
     items: I,
     encode: E,
+    /// What few calls have.
+    extra: Option<Extra<I::Item>>,
+}
+
+/// What few calls have.
+#[derive(Debug)]
+struct Extra<T> {
+    /// The hash of the key of an item: each is then a frame of its own.
+    key: Option<fn(&T) -> u64>,
     /// Where results of an earlier run are, and the number of the next task.
     checkpoint: Option<(Arc<Checkpoint>, u64)>,
 }
 
 impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Items<I, E> {
-    pub(crate) fn new(items: I, encode: E) -> Items<I, E> {
-        Items { items, encode, checkpoint: None }
+    pub(crate) fn new(items: I, encode: E, key: Option<fn(&I::Item) -> u64>) -> Items<I, E> {
+        Items { items, encode, extra: key.map(|key| Extra { key: Some(key), checkpoint: None }) }
     }
 
     /// Passes over tasks whose results are in a file.
     pub(crate) fn resume(mut self, checkpoint: Option<Arc<Checkpoint>>) -> Items<I, E> {
-        self.checkpoint = checkpoint.map(|checkpoint| (checkpoint, 0));
+        if checkpoint.is_some() {
+            let key = self.extra.and_then(|extra| extra.key);
+            self.extra = Some(Extra { key, checkpoint: checkpoint.map(|checkpoint| (checkpoint, 0)) });
+        }
         self
     }
 
-    /// As [`Feed::fill`], for a call with a checkpoint.
+    /// As [`Feed::fill`], for a call with a checkpoint or keys.
     #[cold]
-    fn fill_from(&mut self, mut from: (Arc<Checkpoint>, u64), out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
-        let (checkpoint, number) = &mut from;
+    fn fill_with(&mut self, mut extra: Extra<I::Item>, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
         let start = out.len();
-        let mut filled = Filled { count: 0, behind: Behind::More };
+        let most = if extra.key.is_some() { most.min(1) } else { most };
+        let mut filled = Filled::anywhere(0, Behind::More);
         while filled.count < most && out.len() - start < bytes {
             let Some(item) = self.items.next() else {
                 filled.behind = Behind::End;
                 break;
             };
-            let index = std::mem::replace(number, *number + 1);
+            if let Some(key) = extra.key {
+                filled.home = Home::key(key(&item));
+            }
             let before = out.len();
-            let (encoded, pins) = scope::collect(|| (self.encode)(&item, out));
-            let known = match encoded {
-                Err(error) => Err(Behind::Refused(error)),
-                // It is another one in each run, so that nobody could tell whether the item is the same.
-                Ok(()) if !pins.is_empty() => Err(Behind::Foreign(checkpoint.cannot_compare(index))),
-                Ok(()) => checkpoint.look_up(index, &out[before..]).map_err(Behind::Foreign),
+            let known = match &mut extra.checkpoint {
+                Some(checkpoint) => self.look_up(checkpoint, &item, out),
+                None => (self.encode)(&item, out).map(|()| None).map_err(|error| {
+                    scope::take_attached();
+                    Behind::Refused(error)
+                }),
             };
             match known {
                 Ok(None) => filled.count += 1,
@@ -97,28 +122,46 @@ impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Items
                 break;
             }
         }
-        self.checkpoint = Some(from);
+        self.extra = Some(extra);
         filled
+    }
+
+    /// Appends an item, and looks for its result in the file of the call.
+    fn look_up(
+        &self,
+        (checkpoint, number): &mut (Arc<Checkpoint>, u64),
+        item: &I::Item,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Vec<u8>>, Behind> {
+        let index = std::mem::replace(number, *number + 1);
+        let before = out.len();
+        let (encoded, pins) = scope::collect(|| (self.encode)(item, out));
+        match encoded {
+            Err(error) => Err(Behind::Refused(error)),
+            // It is another one in each run, so that nobody could tell whether the item is the same.
+            Ok(()) if !pins.is_empty() => Err(Behind::Foreign(checkpoint.cannot_compare(index))),
+            Ok(()) => checkpoint.look_up(index, &out[before..]).map_err(Behind::Foreign),
+        }
     }
 }
 
 impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Feed for Items<I, E> {
     fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
-        if let Some(checkpoint) = self.checkpoint.take() {
-            return self.fill_from(checkpoint, out, most, bytes);
+        if let Some(extra) = self.extra.take() {
+            return self.fill_with(extra, out, most, bytes);
         }
         let start = out.len();
         let mut count = 0;
         while count < most && out.len() - start < bytes && !scope::has_fds() {
-            let Some(item) = self.items.next() else { return Filled { count, behind: Behind::End } };
+            let Some(item) = self.items.next() else { return Filled::anywhere(count, Behind::End) };
             if let Err(error) = (self.encode)(&item, out) {
                 // Of its arguments that could be serialised.
                 scope::take_attached();
-                return Filled { count, behind: Behind::Refused(error) };
+                return Filled::anywhere(count, Behind::Refused(error));
             }
             count += 1;
         }
-        Filled { count, behind: Behind::More }
+        Filled::anywhere(count, Behind::More)
     }
 
     fn left(&self) -> Option<u64> {
@@ -136,6 +179,8 @@ pub(crate) struct ReadyFrame {
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) end: usize,
+    /// Which worker may run it.
+    pub(crate) home: Home,
     /// What its tasks refer to.
     pub(crate) pins: Pins,
 }
@@ -177,7 +222,8 @@ impl Input {
             let filled = feed.fill(&mut self.bytes, count, most_bytes);
             if filled.count > 0 {
                 let pins = scope::take_pins();
-                self.frames.push(ReadyFrame { first: self.next, count: filled.count, end: self.bytes.len(), pins });
+                let (first, end) = (self.next, self.bytes.len());
+                self.frames.push(ReadyFrame { first, count: filled.count, end, home: filled.home, pins });
                 self.next += u64::from(filled.count);
                 self.total_bytes += (self.bytes.len() - before) as u64;
                 self.last_count = filled.count;
@@ -214,14 +260,14 @@ mod tests {
         let refuse_two = |item: &u64, out: &mut Vec<u8>| {
             if *item == 2 { Err(CodecError("no".to_owned())) } else { codec::encode(item, out) }
         };
-        let mut feed = Items::new(0..5u64, refuse_two);
+        let mut feed = Items::new(0..5u64, refuse_two, None);
         let mut out = Vec::new();
         let filled = feed.fill(&mut out, 10, 1000);
-        assert!(matches!(filled, Filled { count: 2, behind: Behind::Refused(_) }) && out.len() == 16);
+        assert!(matches!(filled, Filled { count: 2, behind: Behind::Refused(_), .. }) && out.len() == 16);
         assert_eq!(feed.left(), Some(2));
         let filled = feed.fill(&mut out, 10, 8);
-        assert!(matches!(filled, Filled { count: 1, behind: Behind::More }));
+        assert!(matches!(filled, Filled { count: 1, behind: Behind::More, .. }));
         let filled = feed.fill(&mut out, 10, 1000);
-        assert!(matches!(filled, Filled { count: 1, behind: Behind::End }));
+        assert!(matches!(filled, Filled { count: 1, behind: Behind::End, .. }));
     }
 }

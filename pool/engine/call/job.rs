@@ -65,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) retry: Option<Retry>,
     /// The first failure ends the call.
     pub(crate) fail_fast: bool,
+    /// Its items have keys.
+    pub(crate) keyed: bool,
     /// Its tasks are handed out before those of calls with a lower one.
     pub(crate) priority: i8,
     /// The most tasks that may be under way or wait to be taken, for calls that are consumed piece by piece.
@@ -241,6 +243,8 @@ impl Job {
         match self.options {
             // A task with a time limit is alone at its worker: stopping that must cost nobody else.
             _ if self.options.is_limited() => 1,
+            // The next one may belong to another worker.
+            Options { keyed: true, .. } => 1,
             Options { chunksize: Some(count), .. } => u32::try_from(count).unwrap_or(chunk::MOST),
             _ => chunk::size(self.header.nanos(), last, left, workers),
         }

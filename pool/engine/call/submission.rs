@@ -1,6 +1,7 @@
 //! The input of a call that nobody waits in: serialised when the call is made, cut into frames when there is room.
 
 use crate::engine::call::feed::{Behind, Feed, Filled};
+use crate::engine::call::home::Home;
 use crate::heap::scope::{self, Pins};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(crate) struct Submission {
     count: u32,
     /// The number of each task in the job is its place here, unless tasks before it could not be serialised.
     numbers: Vec<(u32, u64)>,
+    /// Which worker may run each task; empty if any may. Those that have a home are cut one by one.
+    homes: Vec<Home>,
     /// What the tasks refer to.
     pub(crate) pins: Option<Arc<Pins>>,
     /// What single tasks refer to, and the place behind each.
@@ -35,6 +38,8 @@ pub(crate) struct Piece<'a> {
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) bytes: &'a [u8],
+    /// Which worker may run them.
+    pub(crate) home: Home,
     /// What the tasks refer to.
     pub(crate) pins: Option<Arc<Pins>>,
 }
@@ -62,14 +67,18 @@ pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Result<Serialised, String> {
         next: 0,
         count: 0,
         numbers: Vec::new(),
+        homes: Vec::new(),
         pins: None,
         attached: VecDeque::new(),
     };
     let (mut total, mut failed, mut known) = (0u64, Vec::new(), Vec::new());
     loop {
-        let Filled { count, behind } = feed.fill(&mut submission.bytes, 1, usize::MAX);
+        let Filled { count, home, behind } = feed.fill(&mut submission.bytes, 1, usize::MAX);
         if count > 0 {
             submission.note_end();
+            if !home.is_anywhere() {
+                submission.homes.push(home);
+            }
             total += 1;
             if scope::has_fds() {
                 submission.attached.push_back((submission.count, scope::take_attached()));
@@ -145,7 +154,9 @@ impl Submission {
         let start = self.end_of(self.next);
         let (first, until) = self.number(self.next);
         let with_fds = self.attached.front().map_or(u32::MAX, |(behind, _)| *behind);
-        let most = self.next.saturating_add(count.max(1)).min(until).min(with_fds);
+        let home = self.homes.get(self.next as usize).copied().unwrap_or(Home::ANYWHERE);
+        let count = if home.is_anywhere() { count.max(1) } else { 1 };
+        let most = self.next.saturating_add(count).min(until).min(with_fds);
         if most == self.next {
             return None;
         }
@@ -165,7 +176,7 @@ impl Submission {
             let others = pins.iter().flat_map(|pins| pins.iter().cloned());
             pins = Some(Arc::new(attached.into_iter().chain(others).collect()));
         }
-        let cut = Piece { first, count: end - self.next, bytes: &self.bytes[start..self.end_of(end)], pins };
+        let cut = Piece { first, count: end - self.next, bytes: &self.bytes[start..self.end_of(end)], home, pins };
         self.next = end;
         Some(cut)
     }
@@ -182,7 +193,7 @@ mod tests {
         let encode = |item: &&str, out: &mut Vec<u8>| {
             if *item == "no" { Err(CodecError("no".to_owned())) } else { codec::encode(*item, out) }
         };
-        let mut submitted = serialise_all(&mut Items::new(items.into_iter(), encode)).unwrap();
+        let mut submitted = serialise_all(&mut Items::new(items.into_iter(), encode, None)).unwrap();
         let mut cuts = Vec::new();
         while let Some(cut) = submitted.submission.cut(count, bytes) {
             cuts.push((cut.first, cut.count, cut.bytes.len()));
@@ -219,7 +230,7 @@ mod tests {
             codec::encode(item, out)
         };
         let items = [0, 0, 1, 1, 0, 0u8].into_iter();
-        let (mut submitted, pins) = scope::collect(|| serialise_all(&mut Items::new(items, encode)).unwrap());
+        let (mut submitted, pins) = scope::collect(|| serialise_all(&mut Items::new(items, encode, None)).unwrap());
         assert!(pins.is_empty());
         let mut cuts = Vec::new();
         while let Some(cut) = submitted.submission.cut(10, 1000) {

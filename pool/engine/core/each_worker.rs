@@ -3,10 +3,10 @@
 use crate::codec::Packed;
 use crate::engine::call::feed::Feed;
 use crate::engine::call::gate::Claim;
+use crate::engine::call::home::Home;
 use crate::engine::call::job::{Delivery, Job, Options};
 use crate::engine::call::submission::{Serialised, serialise_all};
 use crate::engine::callbacks;
-use crate::engine::core::home::Home;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::worker_slot::{Dismissal, State};

@@ -1,7 +1,7 @@
 //! The ledger: which worker has which frame, and how far it has come with it.
 
+use crate::engine::call::home::Home;
 use crate::engine::call::job::Job;
-use crate::engine::core::home::Home;
 use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::link::Progress;
 use std::collections::VecDeque;
@@ -52,7 +52,7 @@ impl TaskRange {
     /// A worker has taken the attached descriptors: they are its own, unless the task may have to be run again, or others get
     /// the same.
     pub(crate) fn close_fds(&self) {
-        if self.home.is_anywhere() && self.job.as_ref().is_none_or(|job| job.options.retry.is_none()) {
+        if !self.home.is_place() && self.job.as_ref().is_none_or(|job| job.options.retry.is_none()) {
             self.pins.iter().flat_map(|pins| attached_in(pins)).for_each(|attached| attached.close());
         }
     }

@@ -1,6 +1,5 @@
 //! What stands behind the pool's one lock, lowest first: the data, then the state, then what is done with it.
 
-pub(crate) mod home;
 pub(crate) mod ledger;
 pub(crate) mod level;
 pub(crate) mod observers;

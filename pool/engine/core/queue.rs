@@ -241,6 +241,12 @@ impl Queue {
         self.homed_count > 0
     }
 
+    /// How many frames wait for the worker of one place.
+    #[inline]
+    pub(super) fn homed_count(&self) -> usize {
+        self.homed_count
+    }
+
     /// Whether frames wait for the worker of this place.
     pub(super) fn has_homed_at(&self, place: usize) -> bool {
         self.homed.get(place).is_some_and(|frames| !frames.is_empty())

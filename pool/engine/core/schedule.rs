@@ -1,13 +1,16 @@
 //! Which worker gets which frame: handing out, taking back, and what is left of a call that ends.
 
+use crate::engine::call::home::Home;
 use crate::engine::call::job::Job;
-use crate::engine::core::home::Home;
 use crate::engine::core::ledger::{QueuedFrame, TaskRange};
 use crate::engine::core::state::{Core, Phase};
 use crate::engine::core::worker_slot::{Dismissal, State, TakenBack, WorkerSlot};
 use crate::engine::launch::body::Body;
 use crate::heap::scope::attached_in;
 use std::sync::Arc;
+
+/// So many frames for each worker may wait in the lines of places before a call with keys hands out no more.
+const LINE: usize = 64;
 
 impl Core {
     /// How many frames of `count` tasks each the workers can take now.
@@ -18,8 +21,17 @@ impl Core {
         if !self.queue.level_of(job).backlog.is_empty() {
             return 0;
         }
+        if job.options.keyed {
+            return self.room_in_lines();
+        }
         let delay = self.workers.delay();
         self.workers.room(job.is_short(count, delay), job.depth(count, delay), self.seat.spinner.other_cpus())
+    }
+
+    /// How many more frames with keys are handed out before their workers have room for them. So a worker that is busy for long
+    /// holds up no other, as long as its share of what is handed out does not grow beyond that.
+    pub(super) fn room_in_lines(&self) -> usize {
+        (LINE * self.workers.target()).saturating_sub(self.queue.homed_count())
     }
 
     /// Hands a frame to a worker, or keeps it; in a pool that drains its tasks are cancelled.
@@ -28,7 +40,7 @@ impl Core {
         if self.is_draining() {
             return self.cancel_tasks(&range);
         }
-        let others_first = match range.home.among(self.workers.target()) {
+        let others_first = match self.workers.place_of(range.home) {
             Some(place) => self.queue.has_homed_at(place),
             None => range.job.as_ref().is_some_and(|job| !self.queue.level_of(job).backlog.is_empty()),
         };
@@ -44,7 +56,7 @@ impl Core {
             return self.cancel_tasks(&queued.range);
         }
         let home = queued.range.home;
-        match home.among(self.workers.target()) {
+        match self.workers.place_of(home) {
             Some(place) => self.queue.push_homed(place, queued, first),
             None if !home.is_anywhere() => self.cancel_tasks(&queued.range),
             None => self.queue.push(queued, first),
@@ -64,7 +76,7 @@ impl Core {
         if home.is_anywhere() {
             return self.workers.choose(short, depth, self.seat.spinner.other_cpus());
         }
-        home.among(self.workers.target()).filter(|at| self.workers[*at].room(depth) > 0)
+        self.workers.place_of(home).filter(|at| self.workers[*at].room(depth) > 0)
     }
 
     /// Hands a frame to the worker that should have it. Returns false when none has room for it.

@@ -13,7 +13,6 @@ use crate::engine::call::retry::Retry;
 use crate::engine::call::submission::{Serialised, Submission, serialise_all};
 use crate::engine::callbacks;
 use crate::engine::core::driver::Driver;
-use crate::engine::core::home::Home;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Run;
@@ -342,7 +341,7 @@ impl Driver<'_> {
                 count: frame.count,
                 next: 0,
                 pins,
-                home: Home::ANYWHERE,
+                home: frame.home,
             };
             self.core.submit(range, &input.bytes[start..frame.end]);
             start = frame.end;
@@ -383,8 +382,9 @@ impl Driver<'_> {
             return none;
         }
         let room = core.room(job, count).min(BATCH).min(usize::try_from(wanted / u64::from(count)).unwrap_or(BATCH));
-        let level = core.queue.level_of(job);
-        level.note_hunger(job, room == 0);
+        // What a call with keys lacks is no room that others could leave to it.
+        let is_hungry = room == 0 && !(job.options.keyed && core.room_in_lines() == 0);
+        core.queue.level_of(job).note_hunger(job, is_hungry);
         if room == 0 {
             self.engine.recall(core);
         }

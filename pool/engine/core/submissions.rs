@@ -4,7 +4,6 @@ use crate::engine::call::chunk;
 use crate::engine::call::gate::{Claim, Gate};
 use crate::engine::call::job::Job;
 use crate::engine::callbacks;
-use crate::engine::core::home::Home;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::{Core, Engine};
 use std::sync::Arc;
@@ -81,7 +80,7 @@ impl Core {
             count: cut.count,
             next: 0,
             pins: cut.pins,
-            home: Home::ANYWHERE,
+            home: cut.home,
         };
         self.submit(range, cut.bytes);
         if rest.left() == 0 {

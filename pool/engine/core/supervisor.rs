@@ -38,14 +38,25 @@ impl Engine {
                 engine.tell(at, incarnation, news);
             }
         };
-        match self.launcher.launch(at, Box::new(tell)) {
+        let has_room = match self.launcher.launch(at, Box::new(tell)) {
             Ok(Some(Launched { link, output })) => {
                 worker.link = Some(link);
                 worker.output = output;
+                true
             }
             // `Room` follows when there is room for it.
-            Ok(None) => *worker = WorkerSlot { predecessor, ..WorkerSlot::new(incarnation - 1, State::Vacant) },
-            Err(error) => core.seat.tell((at, incarnation, News::Impossible(error))),
+            Ok(None) => {
+                *worker = WorkerSlot { predecessor, ..WorkerSlot::new(incarnation - 1, State::Vacant) };
+                false
+            }
+            Err(error) => {
+                core.seat.tell((at, incarnation, News::Impossible(error)));
+                true
+            }
+        };
+        if core.workers.note_room(at, has_room) {
+            // What has a key goes to other workers, or comes back from there.
+            core.rehome();
         }
     }
 

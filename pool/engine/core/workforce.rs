@@ -1,5 +1,6 @@
 //! The workers of a pool: their slots, how many there are to be, and which of them should get a frame.
 
+use crate::engine::call::home::Home;
 use crate::engine::core::worker_slot::{State, WorkerSlot};
 use crate::error::Error;
 use crate::sys::time::Deadline;
@@ -38,6 +39,8 @@ pub(crate) struct Workforce {
     slots: Vec<WorkerSlot>,
     /// How many workers the pool is to have. Workers in slots from `target` on leave, and nobody follows them.
     target: usize,
+    /// Places that have no worker since there is no room for one: on nodes that are lost, as a rule none.
+    without_room: Vec<usize>,
     /// When workers leave; never changed.
     recycle: RecyclePolicy,
     /// Starts in a row that failed, those during a pause not counted: 0 again as soon as a worker is ready.
@@ -75,6 +78,7 @@ impl Workforce {
         Workforce {
             slots,
             target: workers,
+            without_room: Vec::new(),
             recycle,
             failed_starts: 0,
             try_again_at,
@@ -112,6 +116,22 @@ impl Workforce {
         while self.slots.len() < workers {
             self.slots.push(WorkerSlot::new(0, State::Vacant));
         }
+    }
+
+    /// Notes whether there is room for a worker at a place. Returns whether that is new.
+    pub(super) fn note_room(&mut self, at: usize, has_room: bool) -> bool {
+        match self.without_room.iter().position(|it| *it == at) {
+            Some(found) if has_room => drop(self.without_room.swap_remove(found)),
+            None if !has_room => self.without_room.push(at),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The place whose worker may run a frame; `None` if all may, or there is no such place.
+    #[inline]
+    pub(super) fn place_of(&self, home: Home) -> Option<usize> {
+        home.among(self.target, |at| !self.without_room.contains(&at))
     }
 
     #[inline]
@@ -288,7 +308,6 @@ impl Workforce {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::core::home::Home;
     use crate::engine::core::ledger::{InFlight, TaskRange};
 
     #[test]

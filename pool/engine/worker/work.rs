@@ -51,6 +51,9 @@ type State<K> = <<K as Shape>::Kept as Kept>::State;
 pub trait Accepts<T>: Shape {
     #[doc(hidden)]
     fn encode(item: &T, out: &mut Vec<u8>) -> Result<(), CodecError>;
+    /// Returns the hash of the key, for items that have one.
+    #[doc(hidden)]
+    const KEY: Option<fn(&T) -> u64> = None;
 }
 
 pub(super) mod sealed {

@@ -1,8 +1,8 @@
 //! Answers of every kind to frames of every kind, and a worker that dies: each task has one outcome, and the right one.
 
 use super::*;
+use crate::engine::call::home::Home;
 use crate::engine::call::job::Options;
-use crate::engine::core::home::Home;
 use crate::engine::core::testing::{ENTRY, engine, link};
 use crate::engine::launch::launcher::News;
 use crate::error::Exit;

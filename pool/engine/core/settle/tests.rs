@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::codec;
+use crate::engine::call::home::Home;
 use crate::engine::call::job::Options;
 use crate::engine::call::results::Results;
-use crate::engine::core::home::Home;
 use crate::engine::core::testing::{ENTRY, engine};
 use crate::engine::launch::launcher::News;
 use crate::error::Exit;

@@ -19,7 +19,7 @@ impl Feed for Numbers {
             self.0 -= 1;
             codec::encode(&self.0, out).unwrap();
         }
-        Filled { count, behind: if count == 0 { Behind::End } else { Behind::More } }
+        Filled::anywhere(count, if count == 0 { Behind::End } else { Behind::More })
     }
 
     fn left(&self) -> Option<u64> {
