@@ -37,7 +37,7 @@ pub(crate) fn reclaim(kind: u8, memory: &Memory, index: u32, deadline: Deadline)
     } else if is_one_of(&[Kind::Queue]) {
         // Whoever releases what a dead process held has a slot itself.
         let Ok(caller) = ThisThread::new() else { return false };
-        memory.view::<queue::Head>(0).inspect(|head| Queue::reclaim(head, &caller, slot, held::leave));
+        in_queue(memory, |queue| queue.reclaim(&caller, slot, held::leave));
     } else if let Some(stores) = stores(kind).and_then(|count| memory.views::<store::Head>(0, count)) {
         stores.iter().for_each(|head| Store::reclaim(head, slot));
     } else if is_one_of(&[Kind::Tally]) {
@@ -65,15 +65,20 @@ fn stores(kind: u8) -> Option<usize> {
     }
 }
 
+/// Does this to the queue that lies in a block. One that was never filled in holds nothing, and nobody has it locked.
+fn in_queue(memory: &Memory, work: impl FnOnce(Queue<'_>)) {
+    let Some(words) = memory.bytes().len().checked_sub(size_of::<queue::Head>()).map(|len| len / 8) else { return };
+    let (Some(head), Some(words)) = (memory.view(0), memory.views(size_of::<queue::Head>(), words)) else { return };
+    if let Some(shape) = Shape::read(head, words.len()) {
+        work(Queue { head, words, shape: &shape });
+    }
+}
+
 /// What a block holds of other blocks.
 fn holdings(kind: u8, memory: &Memory, each: &mut dyn FnMut(u64)) {
     let len = memory.bytes().len();
     let places = if kind == Kind::Queue as u8 {
-        let Some(words) = len.checked_sub(size_of::<queue::Head>()).map(|len| len / 8) else { return };
-        let (Some(head), Some(words)) = (memory.view(0), memory.views(size_of::<queue::Head>(), words)) else { return };
-        // One that was never filled in holds nothing.
-        let Some(shape) = Shape::read(head, words.len()) else { return };
-        return Queue { head, words, shape: &shape }.held(each);
+        return in_queue(memory, |queue| queue.held(each));
     } else if let Some((count, heads)) = stores(kind).and_then(|count| Some((count, memory.views(0, count)?))) {
         for (at, head) in heads.iter().enumerate() {
             let words = store::words_in(len, count, at).and_then(|(start, len)| memory.views(start, len));

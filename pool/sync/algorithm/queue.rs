@@ -3,7 +3,7 @@
 //! Two ends, each behind a lock word: who puts holds the one, who takes holds the other, so that the two do not disturb
 //! each other. What a put or a take changes counts from one store on, that of the end's position: an item is in the queue or
 //! it is not, wherever somebody is killed. Whoever takes the lock from a dead holder has nothing to repair but one thing, a
-//! block that the holder was about to hand over ([`End::pending`]). No user code runs under the locks, and nobody waits
+//! block that the holder was about to hand over, or to take out of its slot ([`End::pending`]). No user code runs under the locks, and nobody waits
 //! there, so they are held for some nanoseconds, or microseconds for a large item.
 //!
 //! A *slot* is a word that says what the item is, and words for the item if it is small. A larger one lies in a block of its
@@ -169,7 +169,7 @@ impl<'a> Queue<'a> {
         let me = caller.me();
         match end.lock.open_until(caller, deadline) {
             Outcome::Acquired => {}
-            Outcome::AcquiredPoisoned => recover(end, me, |place| books.leave(place), is_put),
+            Outcome::AcquiredPoisoned => self.recover(end, me, |place| books.leave(place), is_put),
             // A thread never locks an end that it has locked, so there is nothing else that it says.
             Outcome::TimedOut | Outcome::WouldDeadlock | Outcome::Busy => return None,
         }
@@ -228,13 +228,13 @@ impl<'a> Queue<'a> {
 
     /// Frees the ends from a process that has died, and completes what it has begun there, by `leave`, which releases what a
     /// place holds: nobody else may ever come to this queue. For whoever clears up after it, before its slot has a new owner.
-    pub(crate) fn reclaim(head: &Head, caller: &impl Caller, slot: u16, leave: impl Fn(&AtomicU64)) {
+    pub(crate) fn reclaim(self, caller: &impl Caller, slot: u16, leave: impl Fn(&AtomicU64)) {
         let me = caller.me();
-        for (end, is_put) in [(&head.put, true), (&head.take, false)] {
+        for (end, is_put) in [(&self.head.put, true), (&self.head.take, false)] {
             end.lock.reclaim(slot);
             let outcome = end.lock.try_lock(caller);
             if outcome == Outcome::AcquiredPoisoned {
-                recover(end, me, &leave, is_put);
+                self.recover(end, me, &leave, is_put);
             }
             // Otherwise somebody else has it, and has completed it before anything else.
             if outcome.is_acquired() {
@@ -260,6 +260,24 @@ impl<'a> Queue<'a> {
                 each(end.pending.load(Relaxed));
             }
         }
+    }
+
+    /// Completes what a dead holder has begun.
+    #[cold]
+    fn recover(self, end: &End, me: Owner, leave: impl Fn(&AtomicU64), is_put: bool) {
+        let pending = end.pending.load(Relaxed);
+        if is_kept(end, is_put) {
+            leave(&end.pending);
+        } else if let (false, true, Ok(slot)) = (is_put, pending != 0, self.slot(end.pending_at.load(Relaxed))) {
+            // Its item was not taken yet, but its slot may have gone back to the system, with the segment that ends there.
+            slot[0].store(pending, Relaxed);
+            kill::point();
+        }
+        // SYNC: queue pending
+        end.pending.store(0, Release);
+        kill::point();
+        // A lock that is held can be cleared.
+        let _ = end.lock.clear_poison(me);
     }
 
     /// The slot of an item that is in the queue.
@@ -304,19 +322,6 @@ impl Head {
 fn is_kept(end: &End, is_put: bool) -> bool {
     let has_passed = end.at.load(Relaxed).wrapping_sub(end.pending_at.load(Relaxed)) as i64 > 0;
     has_passed != is_put
-}
-
-/// Completes what a dead holder has begun.
-#[cold]
-fn recover(end: &End, me: Owner, leave: impl Fn(&AtomicU64), is_put: bool) {
-    if is_kept(end, is_put) {
-        leave(&end.pending);
-    }
-    // SYNC: queue pending
-    end.pending.store(0, Release);
-    kill::point();
-    // A lock that is held can be cleared.
-    let _ = end.lock.clear_poison(me);
 }
 
 fn halves(word: u64) -> (u32, u32) {

@@ -84,7 +84,7 @@ impl Fixture {
         std::mem::forget(held);
         self.crowd.kill(VICTIM);
         if random.once_in(2) {
-            Queue::reclaim(&self.head, &self.crowd.party(2, 1), VICTIM, |place| books.leave(place));
+            self.queue().reclaim(&self.crowd.party(2, 1), VICTIM, |place| books.leave(place));
             self.crowd.revive(VICTIM);
         } else {
             // Whoever comes next takes over.

@@ -124,6 +124,37 @@ fn the_end_is_noticed_behind_the_last_item() {
     }
 }
 
+/// One puts, another closes, a third takes until it is told of the end: what was put before the end came out before it. The one
+/// who closes has passed no fence since it saw the item, as who puts in its place would have.
+#[test]
+fn what_another_has_put_is_taken_before_the_end() {
+    check(2, || {
+        let shared = shared(1);
+        let putter = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.1.try_put(&shared.0.party(1, 1), &[small(1)]).0)
+        };
+        let closer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.1.queue().close(&shared.0.party(3, 1), &shared.1.memory))
+        };
+        let party = shared.0.party(2, 1);
+        let mut count = 0;
+        loop {
+            let wait = Wait::until(Deadline::NEVER, &never);
+            match shared.1.queue().take(&party, &shared.1.memory, 1, &|_| (), |_| (), wait) {
+                Ok(taken) => count += taken,
+                Err(refusal) => {
+                    assert_eq!(refusal, Refusal::Closed);
+                    break;
+                }
+            }
+        }
+        closer.join().unwrap();
+        assert_eq!(putter.join().unwrap(), count);
+    });
+}
+
 /// One waits at two queues, and takes nothing: it is told of what comes to either, and passes a wake-up on that it got instead
 /// of one who takes.
 #[test]

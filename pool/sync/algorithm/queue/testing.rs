@@ -42,7 +42,8 @@ impl Books for Memory {
         place.store(u64::from(*block) << 32 | 1, Release);
         kill::point();
         self.counts[*block as usize].fetch_add(1, AcqRel);
-        // A process that is killed here loses the block: the heap's books allow for that one.
+        // Who is killed here loses the block: the heap's books allow for that one.
+        kill::point();
         place.store(u64::from(*block) << 32 | 2, Release);
         kill::point();
         true

@@ -1,7 +1,7 @@
 //! Queues: order, bounds, ends, deaths.
 
 use super::testing::{Fixture, Thing, never, small};
-use super::{Books, Head, Queue, Refusal, Shape, Wait};
+use super::{Books, Head, Refusal, Shape, Wait};
 use crate::sync::algorithm::testing::{Crowd, Party, kill};
 use crate::sys::time::Deadline;
 use std::sync::Mutex;
@@ -206,18 +206,20 @@ fn at_every_step(
         let survivor = crowd.party(3, 1);
         helps(queue, &survivor);
         let killed = victim.wait();
+        // Killed over the count of a block: nobody knows whether it was counted, and it may be lost.
+        let Head { put, take, .. } = queue.queue().head;
+        let in_doubt = [put, take].into_iter().filter(|end| end.pending.load(SeqCst) & 3 == 1).count() as u32;
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             if reclaimed && killed {
-                Queue::reclaim(queue.queue().head, &survivor, kill::VICTIM, |place| queue.memory.leave(place));
+                queue.queue().reclaim(&survivor, kill::VICTIM, |place| queue.memory.leave(place));
                 crowd.revive(kill::VICTIM);
             }
             let mut taken = queue.try_take(&survivor, 100).unwrap();
             queue.put(&survivor, small(99)).unwrap();
             taken.push(queue.take(&survivor, soon()).unwrap());
             assert_eq!(taken.pop(), Some(99), "{taken:?}");
-            // A process that is killed between a count and what says so loses that one block.
-            assert!(queue.memory.held() <= u32::from(killed), "{} blocks are held by nobody", queue.memory.held());
+            assert!(queue.memory.held() <= in_doubt, "{} blocks are held by nobody", queue.memory.held());
             let _ = done.send(taken);
         });
         let taken = is_done.recv_timeout(Duration::from_secs(20)).expect("the survivor hangs or has panicked");
