@@ -49,8 +49,7 @@ pub(super) fn is_gone(file: &HeapFile, index: u32, generation: u32) -> bool {
             return false;
         }
     }
-    let _ = table.give_up(index);
-    true
+    table.give_up(index).unwrap_or(true)
 }
 
 /// Whether a registry names the block, or something does that a registry leads to.

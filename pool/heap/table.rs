@@ -160,10 +160,11 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// Notes that nobody has a block any more, whatever its count says.
-    pub(super) fn give_up(&self, index: u32) -> Result<(), Damaged> {
-        self.entry(index)?.link.fetch_or(GONE, Relaxed);
-        Ok(())
+    /// Notes that nobody has a block any more that is in doubt, whatever its count says. False: it was released after all, and
+    /// may be somebody else's by now, who is in no doubt.
+    pub(super) fn give_up(&self, index: u32) -> Result<bool, Damaged> {
+        let gone = |link: u64| (link & DOUBTFUL != 0).then_some(link | GONE);
+        Ok(self.entry(index)?.link.fetch_update(Relaxed, Relaxed, gone).is_ok())
     }
 
     /// Whether the count of a block may be too high, and whether it was found that nobody has it any more.

@@ -196,6 +196,52 @@ fn model_all_uses_of_a_block_come_before_the_next() {
     });
 }
 
+/// Whoever finds that nobody has a block any more whose count may be too high (`heap/doubt.rs`) may have looked too early. Then it
+/// is not gone for who has it next.
+#[test]
+fn model_a_block_that_was_in_doubt_is_not_gone_for_the_next() {
+    loom::model(|| {
+        let memory = Memory::new(1);
+        let site = memory.take().expect("free");
+        memory.table().doubt(site.index).expect("a sound table");
+        let other = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || memory.table().give_up(site.index).expect("a sound table"))
+        };
+        memory.give(site);
+        let next = memory.take();
+        other.join().unwrap();
+        if let Some(next) = next {
+            assert_eq!(memory.table().doubts(next.index), (false, false));
+            memory.give(next);
+        }
+        assert_eq!(memory.free_sorted(), [0]);
+    });
+}
+
+/// A block that is in doubt is gone when whoever looks says so, for all who ask from then on.
+#[test]
+fn model_a_block_in_doubt_is_given_up_once_and_for_all() {
+    loom::model(|| {
+        let memory = Memory::new(1);
+        let site = memory.take().expect("free");
+        let other = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || {
+                // It may be marked while somebody asks.
+                memory.table().doubt(site.index).expect("a sound table");
+                memory.table().give_up(site.index).expect("a sound table")
+            })
+        };
+        let gave_up = memory.table().give_up(site.index).expect("a sound table");
+        let (is_doubtful, is_gone) = memory.table().doubts(site.index);
+        assert!(!gave_up || is_doubtful && is_gone);
+        assert!(other.join().unwrap());
+        assert_eq!(memory.table().doubts(site.index), (true, true));
+        assert!(memory.table().is_held(site.index, site.generation));
+    });
+}
+
 /// Two who make blocks of new memory at the same time.
 #[test]
 fn model_new_memory_goes_to_one() {
