@@ -3,7 +3,8 @@
 use super::Exit;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
 
 /// How a process ended, and what it has left behind about that.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -144,16 +145,16 @@ pub(crate) struct Frame {
     pub(crate) is_program: bool,
 }
 
-/// The calls on a stack, the last one first. Their names are looked up when somebody asks: that reads the debug information
-/// of the program.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// The calls on a stack, the last one first. The stack is walked, and their names are looked up, when somebody asks: that reads
+/// the tables and the debug information of the program.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(from = "Vec<Line>", into = "Vec<Line>")]
-pub(crate) struct Stack {
-    frames: Arc<[Frame]>,
-    named: OnceLock<Arc<Named>>,
-}
+pub(crate) struct Stack(Arc<LazyLock<Named, Find>>);
 
-#[derive(Debug)]
+/// Finds the calls, and their names.
+type Find = Box<dyn FnOnce() -> Named + Send>;
+
+#[derive(Debug, Default)]
 struct Named {
     lines: Vec<Line>,
     text: String,
@@ -171,7 +172,7 @@ struct Line {
 
 impl From<Vec<Line>> for Stack {
     fn from(lines: Vec<Line>) -> Stack {
-        Stack { frames: Arc::from([]), named: OnceLock::from(Arc::new(Named::new(lines))) }
+        Stack::of(move || Named::new(lines))
     }
 }
 
@@ -191,14 +192,34 @@ impl Named {
     }
 }
 
+impl Default for Stack {
+    fn default() -> Stack {
+        Stack::of(Named::default)
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nobody has asked for it by that.
+        f.write_str("Stack(..)")
+    }
+}
+
 impl Stack {
+    /// The calls that `walk` finds, which is called once, by the thread that asks first.
     #[cfg_attr(not(feature = "backtrace"), allow(dead_code, reason = "nobody walks a stack then"))]
-    pub(crate) fn new(frames: Vec<Frame>) -> Stack {
-        Stack { frames: frames.into(), named: OnceLock::new() }
+    pub(crate) fn new(walk: impl FnOnce() -> Vec<Frame> + Send + 'static) -> Stack {
+        // Code of others reads what the dead process could have written: where that panics there is no backtrace.
+        let find = || catch_unwind(AssertUnwindSafe(|| Named::new(walk().iter().flat_map(lines).collect())));
+        Stack::of(|| find().unwrap_or_default())
+    }
+
+    fn of(find: impl FnOnce() -> Named + Send + 'static) -> Stack {
+        Stack(Arc::new(LazyLock::new(Box::new(find))))
     }
 
     fn named(&self) -> &Named {
-        self.named.get_or_init(|| Arc::new(Named::new(self.frames.iter().flat_map(lines).collect())))
+        &self.0
     }
 
     fn text(&self) -> &str {

@@ -12,8 +12,6 @@ use crate::sys::usage;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::{BorrowedFd, OwnedFd};
-#[cfg(feature = "backtrace")]
-use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How much of the stack is kept, from its top on.
@@ -164,9 +162,8 @@ fn stack(mapping: &Mapping, head: &Head) -> Stack {
         stack: piece(STACK_AT, &head.stack_len, STACK),
         maps: String::from_utf8_lossy(&piece(MAPS_AT, &head.maps_len, MAPS)).into_owned(),
     };
-    // All of that a worker could have written, and code of others reads it: where that panics there is no backtrace, and the
-    // calling thread, which reaps all children, goes on.
-    Stack::new(catch_unwind(|| unwind::frames(&top)).unwrap_or_default())
+    // Not here: the calling thread reaps all children, and the tables of a large program take it a while.
+    Stack::new(move || unwind::frames(&top))
 }
 
 #[cfg(not(feature = "backtrace"))]
