@@ -262,7 +262,7 @@ impl TaskError {
     /// process of this control group for that reason.
     ///
     /// It is told of a worker only if there is a proof: for a failed allocation the names of functions, with the feature
-    /// `backtrace` and a program that has symbols, or the message of the allocator, with
+    /// `backtrace` and a program that has symbols, or the allocator's message on stderr, with
     /// [`PoolBuilder::capture_output`](crate::PoolBuilder::capture_output).
     pub fn is_out_of_memory(&self) -> bool {
         self.inner.is_out_of_memory()
@@ -318,7 +318,7 @@ impl fmt::Display for TaskError {
 }
 
 /// How the message begins with which Rust's allocation failures end a program.
-const FAILED_ALLOCATION: &str = "memory allocation of ";
+pub(crate) const FAILED_ALLOCATION: &str = "memory allocation of ";
 
 impl TaskInner {
     fn is_out_of_memory(&self) -> bool {

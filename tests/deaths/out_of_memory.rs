@@ -20,8 +20,8 @@ fn take(bytes: usize) -> usize {
 #[test]
 fn an_allocation_beyond_the_limit_is_told_with_the_limit() {
     on_each_link(120, |builder| {
-        // The allocator's message, which a backtrace would push out of the last lines, or the names of functions.
-        let limited = || builder().processes(1).memory_limit(64 << 20).env("RUST_BACKTRACE", "0");
+        // The allocator's message, which no backtrace behind it pushes out of the last lines, or the names of functions.
+        let limited = || builder().processes(1).memory_limit(64 << 20).env("RUST_BACKTRACE", "full");
         let mut pools = vec![limited().capture_output(true).build().unwrap()];
         if cfg!(feature = "backtrace") {
             pools.push(limited().build().unwrap());

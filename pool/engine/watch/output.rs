@@ -3,6 +3,7 @@
 //! Two threads: one reads the pipes of all workers, the other hands the lines on. So a program that is slow to take them
 //! makes the workers wait for a moment, but never for ever: after that moment lines are dropped, and counted.
 
+use crate::error::FAILED_ALLOCATION;
 use crate::process::panic;
 use crate::sys::child::Output;
 use crate::sys::pipe;
@@ -287,7 +288,9 @@ impl Stream {
         if self.is_stderr {
             state.tail.push_back(text.clone());
             if state.tail.len() > TAIL {
-                state.tail.pop_front();
+                // Why a worker has aborted is not pushed out by the backtrace behind it.
+                let is_reason = state.tail[0].starts_with(FAILED_ALLOCATION);
+                state.tail.remove(usize::from(is_reason));
             }
         }
         state.lines.push(OutputLine { worker: Arc::clone(&self.worker), is_stderr: self.is_stderr, text });
