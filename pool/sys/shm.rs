@@ -40,7 +40,7 @@ fn id_of(stat: &rustix::fs::Stat) -> ShmId {
 /// # Errors
 ///
 /// The name exists, there is not enough memory, or this process may not make such files.
-pub(crate) fn create(name: &str, len: u64, before: impl FnOnce(ShmId)) -> io::Result<OwnedFd> {
+pub(crate) fn create(name: &str, len: u64, mut before: impl FnMut(ShmId)) -> io::Result<OwnedFd> {
     if super::memory::size_limit().is_some_and(|limit| len > limit) {
         // Trying would not only fail but send SIGXFSZ, which kills.
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small"));
@@ -52,14 +52,21 @@ pub(crate) fn create(name: &str, len: u64, before: impl FnOnce(ShmId)) -> io::Re
     };
     resize(&file, len)?;
     before(look(file.as_fd())?.0);
-    // The documented way to give a file without a name one: open(2), `O_TMPFILE`.
-    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-    rustix::fs::linkat(CWD, unnamed, CWD, format!("{FOLDER}/{name}"), AtFlags::SYMLINK_FOLLOW)?;
-    Ok(file)
+    // The two documented ways to give a file without a name one: open(2), `O_TMPFILE`. The second one needs no `/proc`, but a
+    // right (CAP_DAC_READ_SEARCH) or Linux 6.10.
+    let (unnamed, path) = (format!("/proc/self/fd/{}", file.as_raw_fd()), format!("{FOLDER}/{name}"));
+    let named = match rustix::fs::linkat(CWD, unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
+        Err(Errno::NOENT) => rustix::fs::linkat(&file, "", CWD, &path, AtFlags::EMPTY_PATH),
+        named => named,
+    };
+    match named {
+        Err(Errno::NOENT) => create_by_name(name, len, before),
+        named => named.map(|()| file).map_err(io::Error::from),
+    }
 }
 
-/// Like [`create`], where files without a name are not to be had: a kill between the first two steps leaves the name.
-fn create_by_name(name: &str, len: u64, before: impl FnOnce(ShmId)) -> io::Result<OwnedFd> {
+/// Like [`create`], where files without a name are not to be had, or cannot be given one: a kill between the first two steps leaves the name.
+fn create_by_name(name: &str, len: u64, mut before: impl FnMut(ShmId)) -> io::Result<OwnedFd> {
     use rustix::shm::OFlags;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
     let file = rustix::shm::open(name, flags, Mode::RUSR | Mode::WUSR)?;

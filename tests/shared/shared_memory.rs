@@ -1,5 +1,7 @@
 //! `SharedMemory`: by name, with Python, without a name, and after a kill.
 
+use super::common::alone::alone;
+use super::common::evil::hide_proc;
 use super::common::links::on_each_pool;
 use super::common::proc::{books_are_in_order, eventually, kill};
 use super::common::python::Python;
@@ -370,4 +372,24 @@ fn it_travels_to_processes_and_back() {
 fn handles_go_to_any_thread() {
     fn check<T: Send + Sync + Clone + std::panic::UnwindSafe + std::panic::RefUnwindSafe>() {}
     check::<SharedMemory>();
+}
+
+#[test]
+fn a_name_needs_no_proc() {
+    if !alone("shared_memory::a_name_needs_no_proc") {
+        return;
+    }
+    let _watchdog = watchdog(60);
+    hide_proc();
+    if Path::new("/proc/self").exists() {
+        println!("not tested: /proc cannot be hidden from a process here");
+        return;
+    }
+    let memory = SharedMemory::create(None, 5000).unwrap();
+    let name = memory.name().unwrap().to_owned();
+    memory.write(0, b"seen");
+    assert_eq!(SharedMemory::open(&name).unwrap().read(..4), b"seen");
+    assert_eq!(SharedMemory::create(&*name, 1).unwrap_err().io_kind(), Some(ErrorKind::AlreadyExists));
+    drop(memory);
+    assert_eq!(SharedMemory::open(&name).unwrap_err().io_kind(), Some(ErrorKind::NotFound));
 }
