@@ -218,18 +218,30 @@ fn scribble(path: String) {
     }
 }
 
+/// The same, and is ready before anybody has read it.
+fn scribble_and_go_on(path: String) {
+    if std::path::Path::new(&path).exists() {
+        fall_silent_for(Duration::ZERO, Some(0xa5));
+    }
+}
+
 #[test]
 fn workers_that_write_nonsense_before_they_are_ready_break_their_pool() {
     let _watchdog = super::common::watchdog::watchdog(60);
     let path = std::env::temp_dir().join(format!("multiproc-test-nonsense-{}", proc::own_pid()));
     let path = path.to_str().unwrap().to_owned();
-    let builder = Pool::builder().processes(1).link(LinkKind::Channel);
-    let pool = builder.initializer(scribble, (path.clone(),)).build().unwrap();
-    File::create(&path).unwrap();
-    let broken = || pool.apply(die_if, (true,)).is_err_and(|error| error.is_broken());
-    let is_broken = eventually(Duration::from_secs(30), broken);
-    std::fs::remove_file(path).unwrap();
-    assert!(is_broken, "workers are started for ever");
+    let builder = || Pool::builder().processes(1).link(LinkKind::Channel);
+    for builder in
+        [builder().initializer(scribble, (path.clone(),)), builder().initializer(scribble_and_go_on, (path.clone(),))]
+    {
+        let pool = builder.build().unwrap();
+        File::create(&path).unwrap();
+        // The second call may find its worker ready, and is handed from it to the next one.
+        let broken = || pool.apply(die_if, (true,)).is_err_and(|error| error.is_broken());
+        let is_broken = eventually(Duration::from_secs(30), broken);
+        std::fs::remove_file(&path).unwrap();
+        assert!(is_broken, "workers are started for ever");
+    }
 }
 
 #[test]
@@ -372,5 +384,21 @@ fn a_pool_breaks_when_there_are_no_descriptors_for_long() {
         let is_broken = eventually(Duration::from_secs(20), broken);
         drop(hoard);
         assert!(is_broken, "{:?}", pool.apply(die_if, (false,)));
+    });
+}
+
+/// With MULTIPROC_LONG=1, since it takes some gigabytes of memory.
+#[test]
+fn values_of_more_than_two_gigabytes_travel_both_ways() {
+    if std::env::var_os("MULTIPROC_LONG").is_none() {
+        return;
+    }
+    const LEN: usize = 2_300_000_000;
+    on_each_link(300, |builder| {
+        let pool = builder().processes(1).max_result_bytes(3 << 30).build().unwrap();
+        let bytes = pool.apply(large, (LEN,)).unwrap();
+        assert!(bytes.len() == LEN && bytes.iter().all(|byte| *byte == 7));
+        let look = |bytes: Vec<u8>| (bytes.len(), bytes[LEN - 1]);
+        assert_eq!(pool.apply(look, (bytes,)).unwrap(), (LEN, 7));
     });
 }

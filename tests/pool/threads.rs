@@ -3,7 +3,7 @@
 use super::common::watchdog::watchdog;
 use multiproc::{Pool, ThreadPool};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -81,6 +81,32 @@ fn the_end_waits_for_what_runs_and_drops_the_rest() {
     for result in all.into_iter().skip(1) {
         assert!(result.get().unwrap_err().is_terminated());
     }
+}
+
+/// Frames that were taken back keep their room in the link until the thread passes over them, which it does behind its task.
+#[test]
+fn the_end_comes_behind_any_number_of_tasks_that_were_cancelled() {
+    static RUNS: AtomicBool = AtomicBool::new(false);
+    static MAY_END: AtomicBool = AtomicBool::new(false);
+    let _watchdog = watchdog(60);
+    let pool = Pool::builder().processes(1).grace(Duration::from_secs(1000)).build_threads().unwrap();
+    let task = || {
+        RUNS.store(true, SeqCst);
+        while !MAY_END.load(SeqCst) {
+            std::thread::yield_now();
+        }
+    };
+    let running = pool.apply_async(task, ()).unwrap();
+    while !RUNS.load(SeqCst) {
+        std::thread::yield_now();
+    }
+    for _ in 0..600 {
+        pool.apply_async(|| (), ()).unwrap().cancel();
+    }
+    pool.terminate();
+    MAY_END.store(true, SeqCst);
+    pool.join().unwrap();
+    let _ = running.get();
 }
 
 #[test]

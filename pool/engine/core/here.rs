@@ -6,14 +6,10 @@
 use crate::engine::call::job::{Halt, Job};
 use crate::engine::callbacks;
 use crate::engine::core::driver::Driver;
-use crate::engine::core::state::{Core, Engine, Phase};
-use crate::engine::core::worker_slot::{State, WorkerSlot};
+use crate::engine::core::state::{Core, Engine};
+use crate::engine::core::worker_slot::LOOK;
 use crate::sys::time::Deadline;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a thread sleeps that has found another one at the worker's place, before it looks again.
-pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 impl Driver<'_> {
     /// Lets this thread be the worker for one step, if that has no thread of its own. Returns whether there was anything to do.
@@ -35,14 +31,6 @@ impl Core {
     fn has_left_over(&self) -> bool {
         let is_submitted = || self.queue.jobs().iter().all(|job| job.is_submitted());
         self.submitting == 0 && self.workers.has_frames() && is_submitted()
-    }
-
-    /// Tells the worker of a pool that is at its end to leave once more: there may have been no room for it, as long as it had
-    /// not passed over what was taken back.
-    pub(super) fn send_away_again(&mut self) {
-        if matches!(self.phase, Phase::Ending { .. }) {
-            self.workers.iter_mut().filter(|worker| worker.state == State::Leaving).for_each(WorkerSlot::send_away);
-        }
     }
 }
 

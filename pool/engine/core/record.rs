@@ -33,6 +33,9 @@ pub(crate) struct Stretch {
 /// worker has paused in between, that is too early, by this much at most.
 const LAG: Duration = Duration::from_millis(10);
 
+/// A worker that has been ready for so long is a start that has succeeded, even if it was given nothing to do.
+const PROVED: Duration = Duration::from_secs(1);
+
 impl WorkerRecord {
     pub(crate) fn new() -> WorkerRecord {
         let now = Instant::now();
@@ -116,6 +119,13 @@ impl WorkerRecord {
     /// How long the worker took to become ready.
     pub(crate) fn startup(&self) -> Option<Duration> {
         self.ready.map(|ready| ready - self.started)
+    }
+
+    /// Whether the worker has become ready since then, and has either run a task or been ready for a while: a worker that
+    /// writes nonsense into its link may become ready before anybody reads it.
+    pub(crate) fn has_proved_itself(&self, since: Option<Instant>, now: Instant) -> bool {
+        let is_later = self.ready.is_some_and(|ready| since.is_none_or(|since| ready > since));
+        is_later && (self.tasks > 0 || self.since_ready(now) >= Some(PROVED))
     }
 
     /// How long the worker has been ready.

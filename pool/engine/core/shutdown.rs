@@ -6,9 +6,8 @@
 
 use crate::engine::call::job::Halt;
 use crate::engine::core::driver::Driver;
-use crate::engine::core::here::LOOK;
 use crate::engine::core::state::{Core, Engine, Phase};
-use crate::engine::core::worker_slot::State;
+use crate::engine::core::worker_slot::{LOOK, State};
 use crate::engine::launch::body::Body;
 use crate::error::Error;
 use crate::sys::child::ChildSignal;
@@ -122,7 +121,7 @@ impl Engine {
                 continue;
             }
             if self.runs_here {
-                core.send_away_again();
+                core.workers.send_away_again();
             }
             if deadline.passed() {
                 return Ok(false);

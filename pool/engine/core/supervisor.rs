@@ -149,7 +149,7 @@ impl Driver<'_> {
             _ => gone.pid.or(gone.predecessor),
         };
         self.engine.bell.forget(at + 1);
-        let failed_start = gone.state == State::Starting;
+        let was_starting = gone.state == State::Starting;
         let pid = gone.pid;
         let complaint = gone.complaint.clone();
         let idle = gone.dismissed == Some(Dismissal::Idle);
@@ -158,17 +158,27 @@ impl Driver<'_> {
         let output = gone.output.as_ref().and_then(Captured::last_lines).or(output);
         let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
         self.core.tell_end(at, &gone, &death, lost.as_deref());
-        let how = failed_start.then(|| death.clone());
-        self.bury(gone, death, lost, output);
-        if let Some(how) = how {
+        let (condemned, has_answered, how) = (gone.condemned.clone(), gone.record.tasks() > 0, death.clone());
+        let has_begun = self.bury(gone, death, lost, output);
+        // One that was killed for what it wrote before it had begun a task may have written that before it was ready.
+        let failed_start = was_starting || condemned.is_some() && !has_answered && !has_begun;
+        if failed_start {
             let error = complaint.unwrap_or_else(|| {
                 let (pid, said) = (pid.unwrap_or_default(), last_line.unwrap_or_default());
-                Error::died(format!("worker process {pid} {exit} before it was ready{said}"), how)
+                let end = match &condemned {
+                    Some(reason) => {
+                        format!("wrote garbage into its link ({reason}) before it ran a task, and was killed")
+                    }
+                    None => format!("{exit} before it was ready"),
+                };
+                Error::died(format!("worker process {pid} {end}{said}"), how)
             });
             if self.core.workers.start_failed(error.clone()) {
                 let cause = format!("{FAILED_STARTS} workers in a row could not start: {error}");
                 self.engine.end(&mut self.core, Halt::Broken(cause));
             }
+        } else {
+            self.core.workers.start_has_served();
         }
         // While the pool is being built a failed start is the error of `build`.
         let idle = idle && !self.core.queue.has_homed_at(at);
@@ -210,11 +220,12 @@ impl Driver<'_> {
         }
     }
 
-    /// Settles the frames of a dead worker. `lost` is why nobody knows what it ran, if so.
-    fn bury(&mut self, gone: WorkerSlot, death: Death, lost: Option<String>, output: Option<String>) {
+    /// Settles the frames of a dead worker. `lost` is why nobody knows what it ran, if so. Returns whether it had begun a task
+    /// of which there is no answer.
+    fn bury(&mut self, gone: WorkerSlot, death: Death, lost: Option<String>, output: Option<String>) -> bool {
         let (pid, host) = (gone.pid, gone.host.as_deref());
         // Without a link it was never given a frame.
-        let (Some(link), mut window) = (gone.link, gone.window) else { return };
+        let (Some(link), mut window) = (gone.link, gone.window) else { return false };
         // It was told to end with the pool, so that its end is no news.
         let ending = match &self.core.phase {
             Phase::Ending { halt, .. } if gone.condemned.is_none() => halt.task_kind(),
@@ -224,8 +235,9 @@ impl Driver<'_> {
                 TaskKind::WorkerLost { death, reason, memory, output }
             }
         };
-        let mut resumed = Vec::new();
+        let (mut resumed, mut has_begun) = (Vec::new(), false);
         for (seq, mut range, resume) in window.bury(link.progress()) {
+            has_begun |= resume > range.next;
             // Nobody waits for these.
             let Some(job) = range.job.clone() else { continue };
             for place in range.next..resume {
@@ -253,6 +265,7 @@ impl Driver<'_> {
                 self.core.keep(queued, true);
             }
         }
+        has_begun
     }
 }
 
@@ -336,6 +349,7 @@ impl Core {
             next = next.earlier(worker.enforce(grace));
         }
         let Phase::Ending { kill_at, .. } = &mut self.phase else { return next };
+        next = next.earlier(self.workers.send_away_again());
         // Workers that were told to end still have time.
         if !kill_at.passed() {
             return next.earlier(*kill_at);

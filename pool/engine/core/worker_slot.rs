@@ -18,6 +18,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How often a worker is looked at that has nothing left to run, and passes over what was taken back from it.
+pub(super) const LOOK: Duration = Duration::from_millis(10);
+
 /// One place for a worker, and who has it.
 #[derive(Debug)]
 pub(crate) struct WorkerSlot {
@@ -57,6 +60,8 @@ pub(crate) struct WorkerSlot {
     pub(crate) left: Option<u32>,
     /// Why it is to leave, once it is.
     pub(crate) dismissed: Option<Dismissal>,
+    /// It is to leave with its pool, and there was no room in its link to tell it.
+    pub(crate) untold: bool,
     /// Its process was stopped, as by SIGSTOP, when that was last looked at, and gets no frames before it goes on.
     pub(crate) stopped: bool,
     /// It was waited for in vain although it should have been finished in a moment; until it answers.
@@ -140,6 +145,7 @@ impl WorkerSlot {
             overdue: None,
             left: None,
             dismissed: None,
+            untold: false,
             stopped: false,
             slow: false,
             delay: 0.0,
@@ -254,9 +260,18 @@ impl WorkerSlot {
         for seq in self.window.all() {
             self.take_back(seq);
         }
-        // Without room for it a process is killed soon; a thread answers first, and is told then.
-        let _ = self.send_stop();
+        // What was taken back needs its room until the worker has passed over it, behind the task that it runs.
+        self.untold = !self.send_stop().unwrap_or(true);
         self.flush();
+    }
+
+    /// Tells it so again if there was no room for that. Returns when to look whether there is.
+    pub(super) fn send_away_again(&mut self) -> Deadline {
+        if self.untold {
+            self.send_away();
+        }
+        // The answer of a task that still runs is news.
+        if self.untold && self.window.len() == 0 { Deadline::after(LOOK) } else { Deadline::NEVER }
     }
 
     pub(crate) fn flush(&mut self) {

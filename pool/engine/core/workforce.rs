@@ -43,8 +43,11 @@ pub(crate) struct Workforce {
     without_room: Vec<usize>,
     /// When workers leave; never changed.
     recycle: RecyclePolicy,
-    /// Starts in a row that failed, those during a pause not counted: 0 again as soon as a worker is ready.
+    /// Starts in a row that failed, those during a pause not counted: 0 again as soon as a worker has proved itself, see
+    /// [`WorkerRecord::has_proved_itself`](crate::engine::core::record::WorkerRecord::has_proved_itself).
     failed_starts: u32,
+    /// When the last one failed.
+    failed_at: Option<Instant>,
     /// No worker is started before this time, since a start has failed. `NEVER` if there is no pause.
     try_again_at: Deadline,
     /// The first start that failed, which is the error of a pool that could not be built.
@@ -81,6 +84,7 @@ impl Workforce {
             without_room: Vec::new(),
             recycle,
             failed_starts: 0,
+            failed_at: None,
             try_again_at,
             start_failure: None,
             delay: 0.0,
@@ -148,10 +152,14 @@ impl Workforce {
         self.built = true;
     }
 
-    /// A worker is ready.
+    /// A worker is ready, whose frames and answers are on their way for so long.
     pub(super) fn start_succeeded(&mut self, delay: f64) {
-        self.failed_starts = 0;
         self.delay = self.delay.max(delay);
+    }
+
+    /// A worker that was ready has ended, and was good for something.
+    pub(super) fn start_has_served(&mut self) {
+        self.failed_starts = 0;
     }
 
     /// How long a frame and its answer are on their way at most, in nanoseconds.
@@ -160,13 +168,18 @@ impl Workforce {
         self.delay
     }
 
-    /// A start has failed. Returns whether there were so many in a row that a pool that was built gives up.
+    /// A start has failed, or has led to a worker that was good for nothing. Returns whether there were so many in a row that a pool that was built gives up.
     ///
     /// Starts that were under way together fail together, for one reason, and count once.
     pub(super) fn start_failed(&mut self, error: Error) -> bool {
         self.start_failure.get_or_insert(error);
         if !self.built || self.is_pausing() {
             return false;
+        }
+        let now = Instant::now();
+        let since = self.failed_at.replace(now);
+        if self.slots.iter().any(|worker| worker.state == State::Ready && worker.record.has_proved_itself(since, now)) {
+            self.failed_starts = 0;
         }
         self.try_again_at = Deadline::after(FIRST_PAUSE * 4u32.pow(self.failed_starts.min(FAILED_STARTS)));
         self.failed_starts += 1;
@@ -299,6 +312,11 @@ impl Workforce {
         }
     }
 
+    /// Tells those again to leave for whom there was no room to tell it. Returns when to look whether there is.
+    pub(super) fn send_away_again(&mut self) -> Deadline {
+        self.slots.iter_mut().fold(Deadline::NEVER, |next, worker| next.earlier(worker.send_away_again()))
+    }
+
     #[inline]
     pub(super) fn flush(&mut self) {
         self.slots.iter_mut().for_each(WorkerSlot::flush);
@@ -323,6 +341,32 @@ mod tests {
         assert_eq!(workforce.overloaded(), Some(0));
         workforce[1].stopped = true;
         assert_eq!(workforce.overloaded(), None);
+    }
+
+    #[test]
+    fn starts_that_have_failed_are_forgotten_once_a_later_worker_has_run_a_task() {
+        let workforce = || {
+            let mut workforce = Workforce::new(2, RecyclePolicy::default());
+            workforce.set_built();
+            workforce
+        };
+        let fail = |workforce: &mut Workforce| {
+            let is_over = workforce.start_failed(Error::start("on purpose"));
+            workforce.end_pause();
+            is_over
+        };
+        for has_run_a_task in [false, true] {
+            let mut workforce = workforce();
+            (1..FAILED_STARTS).for_each(|_| assert!(!fail(&mut workforce)));
+            workforce[0] = WorkerSlot::new(1, State::Ready);
+            workforce[0].record.ready();
+            if has_run_a_task {
+                workforce[0].record.answered(0, 1);
+                // Those that fail from then on count from the first one on, although this worker goes on.
+                (1..FAILED_STARTS).for_each(|_| assert!(!fail(&mut workforce)));
+            }
+            assert!(fail(&mut workforce));
+        }
     }
 
     #[test]
