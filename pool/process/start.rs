@@ -275,10 +275,10 @@ impl Prepared {
         let watcher = Arc::new(Watcher { child, control, shaking_hands, held, tell });
         let exits = Arc::clone(&watcher);
         watcher.listen(reactor, Deadline::after(READY_WITHIN));
-        reactor.watch(Arc::clone(exits.child.pidfd()), Interest::Readable, Deadline::NEVER, move |_| {
+        reactor.watch(Arc::clone(exits.child.pidfd()), Interest::Exit, Deadline::NEVER, move |_| {
             exits.hear();
             *exits.shaking_hands.lock() = false;
-            // Here, and not under a lock: a crash takes a moment to be read.
+            // Here, and not under a lock: what it has left behind of a crash is copied.
             let death = exits.child.death().clone();
             let held = std::mem::replace(&mut *exits.held.lock(), HeldByChild::nothing());
             // A child that has left when it was told to has ended its descendants itself.
@@ -333,7 +333,7 @@ impl Watcher {
     /// that the start has failed.
     fn wait_for_end(self: Arc<Self>, reactor: &'static Reactor) {
         let pidfd = Arc::clone(self.child.pidfd());
-        reactor.watch(pidfd, Interest::Readable, Deadline::after(DYING), move |event| {
+        reactor.watch(pidfd, Interest::Exit, Deadline::after(DYING), move |event| {
             if event == Event::TimedOut {
                 self.child.signal(ChildSignal::Kill);
                 let cause = "it has closed its control socket before it was ready, and lived on";

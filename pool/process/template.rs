@@ -173,7 +173,7 @@ impl Template {
         // With a process that has a child there is a reactor.
         let Ok(reactor) = reactor() else { return };
         let (pidfd, deadline) = (Arc::clone(child.pidfd()), Deadline::after(self.0.grace));
-        reactor.watch(pidfd, Interest::Readable, deadline, move |event| {
+        reactor.watch(pidfd, Interest::Exit, deadline, move |event| {
             if event == Event::TimedOut {
                 child.signal(ChildSignal::Kill);
             }

@@ -124,8 +124,7 @@ impl Child {
     /// The descriptor is no pidfd, or not one of a child of this process that nobody has waited for.
     pub(crate) fn adopt(pidfd: OwnedFd, crash: Option<Arc<OwnedFd>>) -> io::Result<Child> {
         let kills = out_of_memory::before();
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        named("waitid", rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options))?;
+        named("waitid", rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), ENDED | WaitIdOptions::NOWAIT))?;
         // The number is the kernel's word, and not the sender's.
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
         let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
@@ -184,9 +183,8 @@ impl Child {
     fn signal_by_pid(&self, signal: Signal) {
         // Whoever wants to wait for it comes through this lock.
         let ending = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // An error: foreign code has waited for it.
-        let is_ours = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options).is_ok();
+        let is_ours = is_of_child(self.pidfd.as_fd());
         if let (None, true, Some(pid)) = (*ending, is_ours, Pid::from_raw(self.pid)) {
             let _ = rustix::process::kill_process(pid, signal);
         }
@@ -256,30 +254,56 @@ impl Child {
     }
 
     fn reap(&self) -> Option<Exit> {
+        let mut lost = None;
         loop {
-            match wait_with_usage(self.pidfd.as_fd()) {
+            let which = if lost.is_some() { (libc::P_PID, self.pid) } else { (libc::P_PIDFD, self.pidfd.as_raw_fd()) };
+            match wait_with_usage(which) {
+                Ok(None) if lost.is_some_and(|until: Deadline| !until.passed()) => poll::pause(Deadline::NEVER),
+                // Not even SIGKILL ends it: that is not known of it any more.
+                Ok(None) if lost.is_some() => return Some(Exit::Unknown),
                 Ok(None) => return None,
                 Ok(Some((exit, peak))) => {
                     self.peak.store(peak, Relaxed);
                     return Some(exit);
                 }
                 Err(Errno::INTR) => {}
+                Err(Errno::BADF | Errno::INVAL) if lost.is_none() => {
+                    // The program has closed the descriptor, or has opened something else there. A child that cannot be watched
+                    // ends; as long as nobody has waited for it, no other process has its number.
+                    let pid = Pid::from_raw(self.pid)?;
+                    if rustix::process::waitid(WaitId::Pid(pid), ENDED | WaitIdOptions::NOWAIT).is_ok() {
+                        let _ = rustix::process::kill_process(pid, Signal::KILL);
+                    }
+                    lost = Some(Deadline::after(LOST));
+                }
                 Err(_) => return Some(Exit::Unknown),
             }
         }
     }
 }
 
-/// How the child has ended, if it has, and the most memory that it had at once, in bytes. Then it is reaped. `waitid(2)`.
-fn wait_with_usage(pidfd: BorrowedFd<'_>) -> Result<Option<(Exit, u64)>, Errno> {
+/// How long a child is waited for that is killed since its descriptor is gone.
+const LOST: Duration = Duration::from_secs(1);
+
+/// Only a look, at children that have ended.
+const ENDED: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOHANG);
+
+/// Whether a descriptor is a pidfd of a child of this process, for which nobody has waited.
+pub(crate) fn is_of_child(fd: BorrowedFd<'_>) -> bool {
+    rustix::process::waitid(WaitId::PidFd(fd), ENDED | WaitIdOptions::NOWAIT).is_ok()
+}
+
+/// How the child has ended, if it has, and the most memory that it had at once, in bytes. Then it is reaped. `waitid(2)`, with
+/// its first two arguments.
+fn wait_with_usage((kind, id): (libc::idtype_t, i32)) -> Result<Option<(Exit, u64)>, Errno> {
     // SAFETY: all-zero bytes are a valid siginfo.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: all-zero bytes are a valid rusage.
     let mut used: libc::rusage = unsafe { std::mem::zeroed() };
-    let (fd, options) = (i64::from(pidfd.as_raw_fd()), i64::from(libc::WEXITED | libc::WNOHANG));
+    let (kind, id, options) = (i64::from(kind), i64::from(id), i64::from(libc::WEXITED | libc::WNOHANG));
     // The function of the C library has no place for the usage.
     // SAFETY: the system call takes these five arguments, and writes into the two variables.
-    let code = unsafe { libc::syscall(libc::SYS_waitid, i64::from(libc::P_PIDFD), fd, &mut info, options, &mut used) };
+    let code = unsafe { libc::syscall(libc::SYS_waitid, kind, id, &mut info, options, &mut used) };
     if code != 0 {
         return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
     }

@@ -32,7 +32,7 @@ impl Epoll {
     /// It is in the set already; there is no memory in the kernel; the descriptor is one that is always ready.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, number: u64, interest: Interest) -> io::Result<()> {
         let flags = match interest {
-            Interest::Readable => EventFlags::IN,
+            Interest::Readable | Interest::Exit => EventFlags::IN,
             Interest::Writable => EventFlags::OUT,
             // Hang-ups are always told.
             Interest::HangUp => EventFlags::empty(),

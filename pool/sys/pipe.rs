@@ -1,6 +1,7 @@
 //! Pipes; most are read without waiting.
 
 use crate::sys::descriptor::beyond_standard;
+use crate::sys::poll;
 use crate::sys::refusal::named;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -22,6 +23,10 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Reads what is there; `Ok(0)` when every end to write to is closed, `WouldBlock` when there is nothing now.
 pub(crate) fn read(pipe: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
+    // If the program has closed the descriptor, its number may be that of something which waits to be read.
+    if !poll::is_readable(pipe) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
     Ok(rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *into))?)
 }
 

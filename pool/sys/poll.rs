@@ -5,7 +5,7 @@ use crate::sys::refusal::{named, refused};
 use crate::sys::time::Deadline;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// What to wait for on a descriptor.
@@ -17,12 +17,14 @@ pub(crate) enum Interest {
     Writable,
     /// The other end is gone.
     HangUp,
+    /// The child of this process has ended for which the descriptor stands: a pidfd.
+    Exit,
 }
 
 impl Interest {
     fn flags(self) -> PollFlags {
         match self {
-            Interest::Readable => PollFlags::IN,
+            Interest::Readable | Interest::Exit => PollFlags::IN,
             Interest::Writable => PollFlags::OUT,
             // Hang-ups are always told.
             Interest::HangUp => PollFlags::empty(),
@@ -30,7 +32,8 @@ impl Interest {
     }
 }
 
-/// Waits until one of `sources` is ready or the deadline has passed; tells for each whether it is ready.
+/// Waits until one of `sources` is ready or the deadline has passed; tells for each whether it is ready. One that the program has
+/// closed is, after a moment.
 ///
 /// `poll(2)`; an interrupted wait is taken up again.
 ///
@@ -49,9 +52,20 @@ pub(crate) fn wait(sources: &[(BorrowedFd<'_>, Interest)], deadline: Deadline) -
                 pause(deadline);
                 return Err(refused("ppoll", error));
             }
-            Ok(_) => return Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect()),
+            Ok(_) => {
+                if fds.iter().any(|fd| fd.revents().contains(PollFlags::NVAL)) {
+                    // It counts as ready, now and ever after.
+                    pause(deadline);
+                }
+                return Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect());
+            }
         }
     }
+}
+
+/// Whether something can be read now, or the other end is gone.
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    wait(&[(fd, Interest::Readable)], Deadline::after(Duration::ZERO)).is_ok_and(|ready| ready[0])
 }
 
 /// How long [`pause`] lasts.
@@ -81,8 +95,10 @@ impl Waker {
 
     /// Takes the wake-ups back.
     pub(crate) fn clear(&self) {
-        // The only possible error is an empty counter.
-        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+        // A look first: if the program has closed the descriptor, its number may be that of something which waits to be read.
+        if is_readable(self.0.as_fd()) {
+            let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+        }
     }
 }
 
@@ -92,7 +108,7 @@ impl From<Waker> for OwnedFd {
     }
 }
 
-impl std::os::fd::AsFd for Waker {
+impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

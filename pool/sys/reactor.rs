@@ -3,6 +3,7 @@
 //! It never ends and never runs user code. Both matter: `PR_SET_PDEATHSIG` kills a child when the *thread* that started
 //! it ends, and a robust mutex marks its holder dead when the *thread* that holds it ends.
 
+use crate::sys::child::is_of_child;
 use crate::sys::epoll::Epoll;
 use crate::sys::fork::{fork_generation, watch_for_forks};
 use crate::sys::poll::{self, Interest, Waker};
@@ -37,8 +38,12 @@ enum Then {
 }
 
 impl Watch {
-    /// Looks whether the descriptor is ready now; not, where that cannot be said.
+    /// Looks whether the descriptor is ready now; not, where that cannot be said. One that is no more what it was is ready: the
+    /// program has closed it, and whoever is told finds that out.
     fn is_ready(&self) -> bool {
+        if self.interest == Interest::Exit && !is_of_child(self.fd.as_fd()) {
+            return true;
+        }
         let looked = poll::wait(&[(self.fd.as_fd(), self.interest)], Deadline::after(Duration::ZERO));
         looked.is_ok_and(|ready| ready[0])
     }
@@ -46,6 +51,10 @@ impl Watch {
 
 /// How often a descriptor is looked at that the system does not wait for.
 const LOOK_EACH: Duration = Duration::from_millis(20);
+
+/// How long it waits at most for what it watches. If the program closes all descriptors (`closefrom(3)`), this set is closed
+/// while the thread waits at it, and nothing that it watched would end the wait.
+const SLICE: Duration = Duration::from_secs(1);
 
 /// What ended a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +222,8 @@ impl Reactor {
             let mut deadline = watches.values().fold(Deadline::NEVER, |all, watch| all.earlier(watch.deadline));
             if !is_set || watches.values().any(|watch| !watch.in_set) {
                 deadline = deadline.earlier(Deadline::after(LOOK_EACH));
+            } else if !watches.is_empty() {
+                deadline = deadline.earlier(Deadline::after(SLICE));
             }
             let mut ready = Vec::new();
             let waited = self.epoll.wait(deadline, &mut ready).is_ok();

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit};
 use std::fs::File;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 /// Takes all descriptors that this process may still have.
 pub(crate) fn hoard() -> Vec<File> {
@@ -38,4 +38,27 @@ pub(crate) fn close_standard() -> StandardClosed {
 /// Which of standard input, output and error are open.
 pub(crate) fn open_standard() -> Vec<i32> {
     (0..3).filter(|fd| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok()).collect()
+}
+
+/// Closes all descriptors from `first` on, as programs do that have heard it cleans up: `closefrom(3)`.
+#[allow(unsafe_code)]
+pub(crate) fn close_from(first: u32) {
+    // SAFETY: touches no memory of this process. By number, since musl does not have it by name.
+    unsafe { libc::syscall(libc::SYS_close_range, i64::from(first), i64::from(u32::MAX), 0_i64) };
+}
+
+/// Closes all descriptors from `first` on, and opens something at their numbers of which nothing ever comes.
+#[allow(unsafe_code)]
+pub(crate) fn replace_from(first: u32) {
+    let (end, other) = rustix::pipe::pipe().unwrap();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse::<i32>().unwrap());
+    let numbers: Vec<i32> = numbers.filter(|number| *number >= first as i32).collect();
+    let kept = [end.as_raw_fd(), other.as_raw_fd()];
+    for number in numbers.into_iter().filter(|number| !kept.contains(number)) {
+        // SAFETY: touches no memory of this process.
+        unsafe { libc::dup2(end.as_raw_fd(), number) };
+    }
+    // The other end stays open, so that nobody is told of an end.
+    std::mem::forget((end, other));
 }

@@ -1,5 +1,6 @@
 //! What hostile or broken code does to its own process: a task of a C library gone wild, or one that means it.
 
+use super::descriptors::close_from;
 use rustix::fs::{FallocateFlags, SealFlags};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, Resource, Rlimit};
@@ -41,6 +42,8 @@ pub(crate) const TO_SOCKETS: &[Deed] = &[("write garbage into all sockets", writ
 pub(crate) const TO_PROCESS: &[Deed] = &[
     ("end the thread", end_thread),
     ("allow four system calls only", allow_nothing),
+    ("exit again in a handler of its exit", exit_again),
+    ("exit in several threads at once", exit_at_once),
     ("execute another program", || _ = Command::new("/bin/true").exec()),
     ("execute itself", || _ = Command::new("/proc/self/exe").arg("--list").exec()),
     ("leave threads behind", leave_threads),
@@ -134,13 +137,6 @@ fn punch_holes() {
 }
 
 #[allow(unsafe_code)]
-fn close_from(first: u32) {
-    // By number, since musl has no function of this name.
-    // SAFETY: as in `unmap`.
-    unsafe { libc::syscall(libc::SYS_close_range, i64::from(first), i64::from(u32::MAX), 0_i64) };
-}
-
-#[allow(unsafe_code)]
 fn replace_below(end: i32) {
     let file = std::fs::File::open("/dev/zero").unwrap();
     for fd in (0..end).filter(|fd| *fd != std::os::fd::AsRawFd::as_raw_fd(&file)) {
@@ -196,6 +192,21 @@ fn leave_threads() {
             }
         });
     }
+}
+
+fn exit_again() {
+    extern "C" fn again() {
+        std::process::exit(4);
+    }
+    super::signals::at_exit(again);
+    std::process::exit(3);
+}
+
+fn exit_at_once() {
+    for code in 0..4 {
+        std::thread::spawn(move || std::process::exit(code));
+    }
+    std::process::exit(4);
 }
 
 fn panic_through_c() {
@@ -270,7 +281,7 @@ fn clear_environment() {
 }
 
 #[allow(unsafe_code)]
-fn hide_proc() {
+pub(crate) fn hide_proc() {
     // SAFETY: gives this process mounts of its own.
     unsafe { libc::unshare(libc::CLONE_NEWNS) };
     let (none, root) = (c"none".as_ptr(), c"/".as_ptr());

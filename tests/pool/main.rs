@@ -7,6 +7,7 @@ mod asynchronous;
 mod bounded;
 mod calls;
 mod checkpoints;
+mod closed;
 mod combinations;
 mod current_task;
 mod descendants;
