@@ -121,8 +121,25 @@ pub(crate) fn run_to(
     while marks.phase.get() != 1 {
         std::thread::yield_now();
     }
-    let mut stepper = Stepper::seize(marks.thread.get())?;
-    marks.phase.set(2);
+    run_thread_to(step, marks.thread.get(), victim.pid(), || marks.phase.set(2), || marks.phase.get() == 3, help)
+}
+
+/// Steps a thread of another process, from when it stands still and `begin` was called until `is_over`; or kills its process at
+/// this step, and says when.
+///
+/// # Errors
+///
+/// The system does not allow it.
+pub(crate) fn run_thread_to(
+    step: u32,
+    thread: i32,
+    process: i32,
+    begin: impl FnOnce(),
+    is_over: impl Fn() -> bool,
+    help: impl FnOnce(),
+) -> io::Result<Option<Instant>> {
+    let mut stepper = Stepper::seize(thread)?;
+    begin();
     let mut shared = Shared::open();
     let (mut steps, mut help) = (0, Some(help));
     // Whether it is here that it has to die.
@@ -131,7 +148,7 @@ pub(crate) fn run_to(
         steps > step
     };
     let dies = loop {
-        if marks.phase.get() == 3 {
+        if is_over() {
             break false;
         }
         let next = stepper.next();
@@ -145,7 +162,7 @@ pub(crate) fn run_to(
             }
         }
         stepper.step();
-        if shared.has_changed() && marks.phase.get() != 3 && is_here() {
+        if shared.has_changed() && !is_over() && is_here() {
             break true;
         }
     };
@@ -154,7 +171,7 @@ pub(crate) fn run_to(
         return Ok(None);
     }
     let killed = Instant::now();
-    assert!(kill(victim.pid()));
+    assert!(kill(process));
     stepper.bury();
     Ok(Some(killed))
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(20);
 
 /// How soon a caller must hear that the server is gone; the rest is for a machine that has other things to do.
-const HEARD: Duration = Duration::from_millis(100 + 2000);
+pub(super) const HEARD: Duration = Duration::from_millis(100 + 2000);
 
 #[test]
 fn a_server_that_is_killed_ends_all_calls() {

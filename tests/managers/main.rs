@@ -7,3 +7,5 @@ mod calls;
 mod containers;
 mod deaths;
 mod proxies;
+#[cfg(target_arch = "x86_64")]
+mod steps;
