@@ -8,6 +8,8 @@
 use crate::error::Error;
 use crate::sys::executable;
 use serde::{Deserialize, Serialize};
+#[cfg(feature = "cluster")]
+use std::ops::Range;
 
 /// "mproc fn" in ASCII, and a random number that depends on the version: no other read-only data starts like this. A program
 /// may contain several versions of this library, whose descriptors differ.
@@ -117,9 +119,13 @@ impl FnRef {
 fn entry_at<C: Callable>(delta: u64) -> Result<&'static Entry<C>, &'static str> {
     let at = executable::read_only_address(delta, size_of::<Entry<C>>(), align_of::<Entry<C>>())
         .ok_or("the function reference points outside of the executable's read-only data")?;
-    // SAFETY: the three words lie inside a read-only segment of this executable and are aligned (just checked);
-    // any bytes are a valid u64.
-    let [first, second, tag] = unsafe { *at.cast::<[u64; 3]>() };
+    let [first, second, tag] = [0, 1, 2].map(|number| {
+        let word = at.cast::<u64>().wrapping_add(number);
+        // SAFETY: the word lies inside a segment of this executable that can be read and not written, and is aligned (just
+        // checked); any bytes are a valid u64. Volatile, since a spoiled reference may lead between two statics, where the
+        // linker has put bytes that belong to no value of the program (AddressSanitizer says so of what is read there).
+        unsafe { word.read_volatile() }
+    });
     if [first, second] != MAGIC || tag != C::TAG {
         return Err("the function reference points to something that is no function descriptor");
     }
@@ -133,7 +139,8 @@ fn entry_at<C: Callable>(delta: u64) -> Result<&'static Entry<C>, &'static str> 
 /// own is. Reads all that is read-only.
 #[cfg(feature = "cluster")]
 pub(crate) fn first<C: Callable>() -> Option<&'static Entry<C>> {
-    executable::read_only_words().find_map(|delta| entry_at(delta).ok())
+    let words = |it: Range<u64>| (it.start.next_multiple_of(8)..it.end).step_by(8);
+    executable::read_only_ranges().into_iter().flat_map(words).find_map(|delta| entry_at(delta).ok())
 }
 
 /// FNV-1a, 64 bits: to tell two functions apart, not against forgery.
@@ -189,6 +196,22 @@ mod tests {
         assert!(FnRef::Offset { delta, signature }.resolve::<fn(i64) -> i64>().is_err());
         let FnRef::Offset { delta: other, .. } = FnRef::of(&OTHER).unwrap() else { unreachable!() };
         assert!(resolve(other, signature).is_err());
+    }
+
+    /// Wherever a spoiled reference leads, nothing is read outside of what can be read, and nothing but a descriptor is found.
+    #[test]
+    fn every_place_of_the_executable_can_be_looked_at() {
+        let FnRef::Offset { delta: genuine, signature } = FnRef::of(&DOUBLE).unwrap() else { unreachable!() };
+        for range in executable::read_only_ranges() {
+            // All of the ends, and so many places in between that it takes no longer than it should.
+            let len = range.end - range.start;
+            let stride = (len / 100_000).next_multiple_of(8).max(8) as usize;
+            let ends = (range.start..range.start + len.min(4096)).chain(range.end - len.min(4096)..range.end);
+            for delta in ends.chain((range.start..range.end).step_by(stride)).chain([genuine]) {
+                let found = FnRef::Offset { delta, signature }.resolve::<fn(i32) -> i32>();
+                assert_eq!(found.is_ok(), delta == genuine, "{delta:x}");
+            }
+        }
     }
 
     #[test]

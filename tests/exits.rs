@@ -10,6 +10,7 @@
 mod common;
 
 use common::proc::{self, eventually};
+use common::signals::at_exit;
 use common::watchdog::watchdog;
 use multiproc::{Pool, Process, current_process};
 use rustix::process::Signal;
@@ -18,6 +19,7 @@ use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Names the way to end, and the file that lets the child go once it exists.
@@ -44,6 +46,7 @@ const WAYS: &[Way] = &[
     Way { name: "process", program: process, from_outside: None, waits: true, ends: |it| it.code() == Some(0) },
     Way { name: "worker", program: worker, from_outside: None, waits: true, ends: |it| it.code() == Some(0) },
     Way { name: "storm", program: storm, from_outside: None, waits: false, ends: |it| it.code() == Some(0) },
+    Way { name: "handler", program: handler, from_outside: None, waits: true, ends: |it| it.code() == Some(0) },
     Way { name: "abort", program: abort, from_outside: None, waits: false, ends: |it| it.signal() == Some(6) },
     Way {
         name: "kill",
@@ -139,6 +142,20 @@ fn storm(_: &str) {
     // Until they are at it.
     assert!(eventually(LONG, || multiproc::active_children().len() > 1));
     println!("leaving {}", current_process().pid());
+}
+
+/// A pool that is used by handlers of the exit: one that runs before that of the library, and one that runs behind it.
+fn handler(path: &str) {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    extern "C" fn use_it() {
+        let pool = POOL.get().unwrap();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.map(|x: u64| x + 1, 0..10)));
+        println!("in a handler: {result:?}");
+    }
+    at_exit(use_it);
+    family(path);
+    POOL.set(Pool::new(2).unwrap()).unwrap();
+    at_exit(use_it);
 }
 
 fn abort(path: &str) {

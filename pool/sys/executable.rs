@@ -65,6 +65,8 @@ fn read_image() -> Image {
     let read_only: Vec<Range> = headers
         .iter()
         .filter(|it| it.p_type == libc::PT_LOAD && it.p_flags & libc::PF_W == 0 || it.p_type == libc::PT_GNU_RELRO)
+        // Some linkers make code that can be executed and nothing else.
+        .filter(|it| it.p_flags & libc::PF_R != 0)
         .map(range)
         .collect();
     let build_note = headers
@@ -153,12 +155,10 @@ pub(crate) fn read_only_address(delta: u64, len: usize, align: usize) -> Option<
         .then(|| std::ptr::with_exposed_provenance(at))
 }
 
-/// The distances from the start of the executable of all words in its read-only segments.
-#[cfg(feature = "cluster")]
-pub(crate) fn read_only_words() -> impl Iterator<Item = u64> {
-    let start = image().start;
-    let words = |it: &Range| (it.start.next_multiple_of(size_of::<u64>())..it.end).step_by(size_of::<u64>());
-    image().read_only.iter().flat_map(words).map(move |at| at.wrapping_sub(start) as u64)
+/// All places that [`read_only_address`] may accept, as distances from the start of the executable.
+#[cfg(any(test, feature = "cluster"))]
+pub(crate) fn read_only_ranges() -> Vec<std::ops::Range<u64>> {
+    image().read_only.iter().map(|it| offset_of(it.start)..offset_of(it.end)).collect()
 }
 
 /// What tells this build from another: the GNU build-id note, else device, inode, size and time of the file.

@@ -65,7 +65,8 @@ pub(crate) fn create(name: &str, len: u64, mut before: impl FnMut(ShmId)) -> io:
     }
 }
 
-/// Like [`create`], where files without a name are not to be had, or cannot be given one: a kill between the first two steps leaves the name.
+/// Like [`create`], where files without a name are not to be had, or cannot be given one: a kill between the first two steps
+/// leaves the name.
 fn create_by_name(name: &str, len: u64, mut before: impl FnMut(ShmId)) -> io::Result<OwnedFd> {
     use rustix::shm::OFlags;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;

@@ -168,7 +168,8 @@ impl Workforce {
         self.delay
     }
 
-    /// A start has failed, or has led to a worker that was good for nothing. Returns whether there were so many in a row that a pool that was built gives up.
+    /// A start has failed, or has led to a worker that was good for nothing. Returns whether there were so many in a row that a
+    /// pool that was built gives up.
     ///
     /// Starts that were under way together fail together, for one reason, and count once.
     pub(super) fn start_failed(&mut self, error: Error) -> bool {

@@ -3,8 +3,8 @@
 //! Two ends, each behind a lock word: who puts holds the one, who takes holds the other, so that the two do not disturb
 //! each other. What a put or a take changes counts from one store on, that of the end's position: an item is in the queue or
 //! it is not, wherever somebody is killed. Whoever takes the lock from a dead holder has nothing to repair but one thing, a
-//! block that the holder was about to hand over, or to take out of its slot ([`End::pending`]). No user code runs under the locks, and nobody waits
-//! there, so they are held for some nanoseconds, or microseconds for a large item.
+//! block that the holder was about to hand over, or to take out of its slot ([`End::pending`]). No user code runs under the
+//! locks, and nobody waits there, so they are held for some nanoseconds, or microseconds for a large item.
 //!
 //! A *slot* is a word that says what the item is, and words for the item if it is small. A larger one lies in a block of its
 //! own, of which the slot says that it holds it (`heap/held.rs`). 0 is a hole: an item was taken, and whoever took it died
