@@ -197,8 +197,8 @@ fn model_all_uses_of_a_block_come_before_the_next() {
 }
 
 /// Whoever finds that nobody has a block any more whose count may be too high (`heap/doubt.rs`) may have looked too early. Then
-/// it is not gone for who has it next. In one thread: the checker lets a change by compare-exchange come behind a store that it has
-/// not seen, which no processor does.
+/// it is not gone for who has it next. In one thread: the checker lets a change by compare-exchange come behind a store that it
+/// has not seen, which no processor does.
 #[test]
 fn model_a_block_that_was_in_doubt_is_not_gone_for_the_next() {
     loom::model(|| {
