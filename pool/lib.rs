@@ -121,6 +121,7 @@ mod sync;
 mod sys;
 
 pub use crate::api::affinity::CpuAffinity;
+pub use crate::api::after::After;
 pub use crate::api::async_result::AsyncResult;
 pub use crate::api::builder::PoolBuilder;
 pub use crate::api::call::Call;
@@ -235,6 +236,7 @@ pub mod cluster {
 /// The type parameters of [`Call`], [`One`] and [`With`]: what is called, and how. Nobody needs to name them, but for a
 /// function that returns a call or a context.
 pub mod call {
+    pub use crate::api::after::ResultArgs;
     pub use crate::engine::call::keyed::Keyed;
     pub use crate::engine::worker::work::{Accepts, Borrowed, Owned, Shape};
     pub use crate::process::context::{Bare, Both, Context, OnState, Shared};

@@ -20,6 +20,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread::Builder;
 use std::time::Duration;
 
+pub(super) mod argument;
+
 /// The result of a call that goes on in the background: Python's `AsyncResult`.
 ///
 /// Made by [`Pool::apply_async`](crate::Pool::apply_async) and its kind, and by [`Call::submit`](crate::Call::submit).
@@ -41,6 +43,8 @@ use std::time::Duration;
 ///
 /// **Dropping it cancels**: tasks that have not begun are not run, and the results of others are dropped. Call
 /// [`AsyncResult::detach`] to let the call run on.
+///
+/// [`Pool::task_after`](crate::Pool::task_after) makes it the argument of a later call.
 ///
 /// # If a worker dies
 ///

@@ -1,6 +1,7 @@
 //! The face of the library: [`Pool`](pool::Pool), its builder, and calls.
 
 pub(crate) mod affinity;
+pub(crate) mod after;
 pub(crate) mod async_result;
 #[cfg(feature = "indicatif")]
 mod bar;

@@ -1,5 +1,6 @@
 //! [`Pool`]: calls, and the life of the workers.
 
+use crate::api::after::{After, ResultArgs};
 use crate::api::async_result::AsyncResult;
 use crate::api::call::Call;
 use crate::api::described::{Described, ship};
@@ -468,6 +469,43 @@ impl<S> Pool<S> {
         let () = Captures::<F>::NOTHING;
         let _ = f;
         Call::new(self.described(), items.into_iter())
+    }
+
+    /// Describes one call of `f` with the results of other calls as its arguments: an [`AsyncResult`], or a tuple of them.
+    /// Options follow, and a delivery: see [`After`].
+    ///
+    /// The task is handed out when all arguments are there. Nobody waits for them, and they do not pass through the thread that
+    /// makes the call: the bytes that a worker has sent become the argument as they are.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let words = pool.apply_async(|text: String| text.split(' ').map(str::to_owned).collect(), ("a bb".to_owned(),))?;
+    /// let longest = pool.task_after(|words: Vec<String>| words.into_iter().max_by_key(String::len), words).submit()?;
+    /// assert_eq!(longest.get()?.unwrap(), "bb");
+    ///
+    /// // The error of the first is the error of the second, and says where it comes from.
+    /// let parse = |text: String| text.parse::<u32>();
+    /// let bad = pool.task(parse, ("x".to_owned(),)).fallible().submit()?;
+    /// let error = pool.task_after(|x: u32| x + 1, bad).submit()?.get().unwrap_err();
+    /// assert!(error.is_error() && error.to_string().ends_with("invalid digit found in string"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// A result belongs to one call. Who drops or cancels the later call cancels the calls that it still waits for, as whoever
+    /// drops their results. The results may be those of another pool.
+    ///
+    /// # If a worker dies
+    ///
+    /// If it was running an earlier task, that and the later one fail with [`TaskError::is_worker_lost`]; if it was running the
+    /// later one, that alone.
+    pub fn task_after<F, D>(&self, f: F, results: D) -> After<'_, Owned<F, D::Args>, D>
+    where
+        D: ResultArgs,
+        F: Task<D::Args>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        After::new(self.described(), results)
     }
 
     /// Describes a call of `f` for each tuple of arguments; options and delivery follow, see [`Call`].

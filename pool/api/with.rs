@@ -1,5 +1,6 @@
 //! [`With`]: calls whose functions get a context in front of their own arguments.
 
+use crate::api::after::{After, ResultArgs};
 use crate::api::call::Call;
 use crate::api::described::{Described, Shipped};
 use crate::api::each_worker::EachWorker;
@@ -95,6 +96,25 @@ impl<'p, S: 'static, X: Context> With<'p, S, X> {
         let () = Captures::<F>::NOTHING;
         let _ = f;
         One::new(self.described(), args)
+    }
+
+    /// Describes one call of `f` with the context and the results of other calls; otherwise as [`Pool::task_after`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let index = pool.apply_async(|x: usize| x + 1, (1,))?;
+    /// let found = pool.with(&[10, 20, 30][..]).task_after(|table: &[i32], at: usize| table[at], index);
+    /// assert_eq!(found.run()?, 30);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn task_after<F, D>(&self, f: F, results: D) -> After<'p, Owned<F, D::Args, X>, D>
+    where
+        D: ResultArgs,
+        F: Task<D::Args, X>,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        After::new(self.described(), results)
     }
 
     /// Describes a call of `f` with the context and `args` that runs once in every worker; otherwise as

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod after;
 mod asynchronous;
 mod bounded;
 mod calls;

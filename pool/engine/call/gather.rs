@@ -10,6 +10,11 @@ pub(crate) trait Gather<T>: Sink + Send {
     /// The outcome of a call of `total` tasks, which has ended, before its time for the reason `halted`.
     fn finish(&mut self, job: &Job, total: u64, halted: Option<Halt>) -> Result<T, TaskError>;
 
+    /// Whether the outcome is that of the only task, as it is.
+    fn is_of_one_task(&self) -> bool {
+        false
+    }
+
     /// As a sink. (Upcasting would ask for a newer compiler than this library does.)
     fn sink(&mut self) -> &mut dyn Sink;
 }
@@ -51,6 +56,10 @@ impl<R: Payload + Send> Gather<R> for One<R> {
     fn finish(&mut self, job: &Job, total: u64, halted: Option<Halt>) -> Result<R, TaskError> {
         let missing = || job.error(TaskKind::Broken { cause: "a task has no outcome".to_owned() }, 0, None);
         all(&mut self.0, job, total, halted)?.pop().ok_or_else(missing)
+    }
+
+    fn is_of_one_task(&self) -> bool {
+        true
     }
 
     fn sink(&mut self) -> &mut dyn Sink {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Tasks that are ready to be handed in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Submission {
     bytes: Vec<u8>,
     /// Where each task ends.
@@ -30,6 +30,12 @@ pub(crate) struct Submission {
 enum Ends {
     Every(usize),
     Each(Vec<usize>),
+}
+
+impl Default for Ends {
+    fn default() -> Ends {
+        Ends::Every(0)
+    }
 }
 
 /// The next tasks of a submission, to become a frame.
@@ -61,16 +67,7 @@ pub(crate) struct Serialised {
 ///
 /// The call cannot be made with this input; the text says why.
 pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Result<Serialised, String> {
-    let mut submission = Submission {
-        bytes: Vec::new(),
-        ends: Ends::Every(0),
-        next: 0,
-        count: 0,
-        numbers: Vec::new(),
-        homes: Vec::new(),
-        pins: None,
-        attached: VecDeque::new(),
-    };
+    let mut submission = Submission::default();
     let (mut total, mut failed, mut known) = (0u64, Vec::new(), Vec::new());
     loop {
         let Filled { count, home, behind } = feed.fill(&mut submission.bytes, 1, usize::MAX);

@@ -16,7 +16,7 @@ use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Run;
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, TaskError};
 use crate::heap::scope::{self, Pins};
 use crate::identity::Entry;
 use crate::ipc::link::Payload;
@@ -113,9 +113,58 @@ impl Engine {
         submission.pins = (!pins.is_empty()).then(|| Arc::new(pins));
         let job = self.enter(entry, context, options, Some(submission))?;
         claim.keep_for(&job);
+        self.hand_in(&job, total, failed, known);
+        Ok((job, total))
+    }
+
+    /// Enters a call whose input is not there yet: it follows by [`Engine::supply`] or does not come ([`Engine::refuse`]).
+    ///
+    /// # Errors
+    ///
+    /// The pool takes no calls.
+    pub(crate) fn enter_later(
+        self: &Arc<Self>,
+        entry: &'static Entry<Run>,
+        context: Option<Arc<Packed>>,
+        options: Options,
+        claim: Claim,
+    ) -> Result<Arc<Job>, Error> {
+        callbacks::start()?;
+        let job = self.enter(entry, context, options, Some(Submission::default()))?;
+        claim.keep_for(&job);
+        Ok(job)
+    }
+
+    /// Hands in the input of a call that was entered without; not if that has ended meanwhile.
+    pub(crate) fn supply(self: &Arc<Self>, job: &Arc<Job>, feed: &mut dyn Feed) {
+        let (serialised, pins) = scope::collect_for(self.reach, || serialise_all(feed));
+        // Only a checkpoint refuses an input, and no such call has one.
+        let Ok(Serialised { mut submission, total, failed, known }) = serialised else { return };
+        submission.pins = (!pins.is_empty()).then(|| Arc::new(pins));
+        match &mut *job.submission.lock() {
+            Some(empty) => *empty = submission,
+            // It was cancelled.
+            None => return,
+        }
+        self.hand_in(job, total, failed, known);
+    }
+
+    /// Ends a call that was entered without an input with an error, as if its only task had failed.
+    pub(crate) fn refuse(self: &Arc<Self>, job: &Arc<Job>, error: TaskError) {
+        let mut core = self.core.lock();
+        if job.submission.lock().take().is_some() {
+            job.reporter.iter().for_each(Reporter::refused);
+            job.deliver(Delivery::Failure { index: 0, error });
+            core.finish(job);
+            self.hand_over(&mut core);
+        }
+    }
+
+    /// Hands out the tasks of a call that nobody waits in, and gives those that are not run their outcome.
+    fn hand_in(self: &Arc<Self>, job: &Arc<Job>, total: u64, failed: Vec<(u64, String)>, known: Vec<(u64, Vec<u8>)>) {
         if let Some(reporter) = &job.reporter {
             reporter.set_total(total);
-            let later = Arc::clone(&job);
+            let later = Arc::clone(job);
             // The last report. The call was just made, and is not complete yet.
             let _ = job.when_complete(Box::new(move || later.reporter.iter().for_each(Reporter::tell_queued)));
         }
@@ -132,15 +181,14 @@ impl Engine {
             job.deliver(Delivery::Values { first, count: 1, payload: Payload::Own(result), pins: Pins::new() });
         }
         let mut core = self.core.lock();
-        core.queue.line_up(Arc::clone(&job));
+        core.queue.line_up(Arc::clone(job));
         core.submitting += usize::from(self.runs_here);
         core.schedule();
         self.handed_in(&mut core);
         drop(core);
         if self.runs_here {
-            self.run_all_here(&job);
+            self.run_all_here(job);
         }
-        Ok((job, total))
     }
 
     /// Serves a call until all is done, or the sink has enough, or the deadline has passed: feeds tasks, drives or waits,
