@@ -9,6 +9,7 @@
 //! block of shared memory stays behind, or if memory grows.
 
 mod blocking;
+mod control;
 mod holdings;
 mod later;
 mod options;
@@ -17,6 +18,7 @@ mod streams;
 mod tally;
 
 use blocking::{apply, map, map_each, starmap, try_map, with};
+use control::{after, generate, keyed, on_each_worker, priorities, soft_timeout};
 use holdings::{holdings, list_holdings, memory};
 use later::{apply_async, future, map_async};
 use multiproc::{LinkKind, Pool, RawArray, shared_memory_report};
@@ -60,7 +62,7 @@ struct Soak {
 
 type Call = fn(&Soak, &Pool, &mut Dice);
 
-const KINDS: [(&str, Call); 16] = [
+const KINDS: [(&str, Call); 22] = [
     ("apply", apply),
     ("map", map),
     ("map_each", map_each),
@@ -76,6 +78,12 @@ const KINDS: [(&str, Call); 16] = [
     ("retries", retries),
     ("state", state),
     ("insight", insight),
+    ("keyed", keyed),
+    ("after", after),
+    ("generate", generate),
+    ("priorities", priorities),
+    ("soft_timeout", soft_timeout),
+    ("on_each_worker", on_each_worker),
     ("own pool", own_pool),
 ];
 
