@@ -191,3 +191,36 @@ fn reading_a_result_slowly_stops_nobody() {
         drop(later);
     });
 }
+
+/// Uses a pool when it is dropped.
+struct Last(Pool, mpsc::Sender<Vec<u64>>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let values = self.0.map(|x: u64| x + 1, 0..100).unwrap();
+        self.1.send(values).unwrap();
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+}
+
+/// What a thread keeps of its own, here and in this library, goes in any order when the thread ends.
+#[test]
+fn a_pool_may_be_used_while_thread_locals_are_dropped() {
+    on_each_link(60, |builder| {
+        for is_used_before in [false, true] {
+            let pool = builder().processes(2).build().unwrap();
+            let (tell, told) = mpsc::channel();
+            let thread = std::thread::spawn(move || {
+                if is_used_before {
+                    assert_eq!(pool.apply(sleep, (0,)).unwrap(), 0);
+                }
+                LAST.set(Some(Last(pool, tell)));
+            });
+            thread.join().unwrap();
+            assert_eq!(told.recv().unwrap(), (1..=100).collect::<Vec<_>>());
+        }
+    });
+}
