@@ -154,7 +154,8 @@ fn what_the_daemon_of_a_task_keeps_open_costs_the_program_nothing() {
         assert!(eventually(Duration::from_secs(20), is_over), "{:?} {:?}", threads(), holdings());
         let before = holdings();
         for is_captured in [false, true] {
-            let builder = builder().processes(2);
+            // They stay although their workers end.
+            let builder = builder().processes(2).end_descendants(false);
             let builder = if is_captured { builder.on_output(|_| ()) } else { builder };
             let pool = builder.build().unwrap();
             let daemons = pool.map(leave_a_daemon, [is_captured; 2]).unwrap();
