@@ -520,6 +520,17 @@ fn life() {
 }
 
 #[test]
+fn watch() {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("watch.html");
+    let out = printed_by("watch", &["--tasks", "80", "--report", path.to_str().unwrap()]);
+    // Two find nothing, and one takes its worker with it.
+    assert!(out.starts_with("77 of 80 tasks have a result, 20 sums\n"), "{out}");
+    let page = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    assert!(page.contains("nothing to be found in item") && page.contains("<code>watch::summarise</code>"), "{page}");
+}
+
+#[test]
 fn twins_in_python_print_the_same() {
     let _watch = watchdog(600);
     if let Err(error) = Command::new("python3").arg("--version").output() {

@@ -23,5 +23,6 @@ mod recycle;
 mod signal;
 pub(crate) mod thread_pool;
 mod try_submit;
+mod watched;
 pub(crate) mod with;
 mod worker_env;

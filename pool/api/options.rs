@@ -5,7 +5,7 @@ use crate::api::affinity::CpuAffinity;
 use crate::api::elsewhere::{Cluster, Elsewhere};
 use crate::engine::call::gate::Gate;
 use crate::engine::callbacks;
-use crate::engine::core::observers::Observers;
+use crate::engine::core::observers::{Observers, Watchers};
 use crate::engine::core::scaling::check_count;
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::workforce::RecyclePolicy;
@@ -15,6 +15,7 @@ use crate::engine::launch::spawn::{EnvEach, Environment, Spawn, Variables, no_ri
 use crate::engine::launch::template::Templated;
 use crate::engine::launch::threads::Threads;
 use crate::engine::watch::output::{Capture, Handler};
+use crate::engine::watch::report::Report;
 use crate::engine::watch::trace::Trace;
 use crate::engine::watch::worker_event::WorkerHook;
 use crate::engine::worker::main_loop::Limits;
@@ -74,6 +75,7 @@ pub(super) struct Options {
     pub(super) limits: Limits,
     pub(super) env: WorkerEnv,
     pub(super) trace: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
     pub(super) on_worker: Option<WorkerHook>,
     pub(super) max_pending: Option<usize>,
     /// The signals by which the pool is drained.
@@ -102,6 +104,7 @@ impl Default for Options {
             limits: Limits::default(),
             env: WorkerEnv::default(),
             trace: None,
+            report: None,
             on_worker: None,
             max_pending: None,
             drain_on: Vec::new(),
@@ -196,13 +199,16 @@ impl Options {
         }
         let (on_worker, drain_on) = (self.on_worker.take(), std::mem::take(&mut self.drain_on));
         let (trace, recycle, grace, max_pending) = (self.trace.take(), self.recycle, self.grace, self.max_pending);
+        let (report, name) = (self.report.take(), self.name.clone());
         let Ground { launcher, bell, capture, processes, reach } = self.ground(host, processes, inline)?;
         launcher.prepare(processes)?;
         if on_worker.is_some() {
             callbacks::start()?;
         }
         let trace = trace.map(|path| Trace::create(&path)).transpose()?;
-        let core = Core::new(processes, recycle, Observers::new(trace, on_worker));
+        let report = report.map(|path| Report::create(&path, &name)).transpose()?;
+        let watchers = Watchers { trace, report, hook: on_worker, waits: false };
+        let core = Core::new(processes, recycle, Observers::new(watchers));
         let engine = Arc::new(Engine {
             core: Mutex::new(core),
             bell,

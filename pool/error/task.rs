@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::RemoteError;
-use super::{Death, Exit, Failure};
+use super::{Death, Exit, Failure, Panic};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -276,6 +276,28 @@ impl TaskError {
         }
     }
 
+    /// What the task did, or what was done to it, without the runs before.
+    pub(crate) fn reason(&self) -> impl fmt::Display {
+        Reason(&self.inner)
+    }
+
+    /// What it has in common with other failures of one cause: nothing of the item, nor of the process. Looks nothing up.
+    pub(crate) fn cause(&self) -> String {
+        match &self.inner.kind {
+            TaskKind::Failure(Failure::Panicked(Panic { location: Some(location), .. })) => {
+                format!("panic at {location}")
+            }
+            TaskKind::Failure(failure) => failure.to_string(),
+            TaskKind::WorkerLost { death, .. } => {
+                let crash = death.crash.as_ref().map(|crash| crash.cause.to_string()).unwrap_or_default();
+                format!("{} {crash}", death.exit)
+            }
+            TaskKind::TimedOut { .. } => "timeout".to_owned(),
+            TaskKind::Cancelled => "cancelled".to_owned(),
+            kind => format!("{kind:?}"),
+        }
+    }
+
     /// Returns the last lines that the lost worker has written to stderr, if the pool reads them: see
     /// [`PoolBuilder::capture_output`](crate::PoolBuilder::capture_output).
     pub fn output(&self) -> Option<&str> {
@@ -314,6 +336,15 @@ impl fmt::Display for TaskError {
             attempt.inner.write_reason(f)?;
         }
         f.write_str(if earlier.len() > SHOWN { "; and so on" } else { "" })
+    }
+}
+
+/// The part of the text that says what happened.
+struct Reason<'a>(&'a TaskInner);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_reason(f)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::codec;
 use crate::engine::call::home::Home;
 use crate::engine::core::ledger::{InFlight, TaskRange, Window};
+use crate::engine::core::stamp::Stamp;
 use crate::engine::launch::body::{Body, kill_if_running};
 use crate::engine::watch::output::Captured;
 use crate::error::{Death, Failure};
@@ -59,8 +60,15 @@ impl Worker {
             match self.link.send(frame, payload, &[]) {
                 Ok(Some(number)) => {
                     let Frame { kind, count, skip, .. } = *frame;
-                    let range =
-                        TaskRange { job: None, first: *seq, count, next: skip, pins: None, home: Home::ANYWHERE };
+                    let range = TaskRange {
+                        job: None,
+                        first: *seq,
+                        count,
+                        next: skip,
+                        pins: None,
+                        home: Home::ANYWHERE,
+                        since: Stamp::NONE,
+                    };
                     let range = (kind == FrameKind::Tasks).then_some(range);
                     if kind != FrameKind::Stop {
                         self.window.push(InFlight { seq: number, range });

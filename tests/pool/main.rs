@@ -33,6 +33,7 @@ mod link;
 mod logs;
 mod numbers;
 mod priorities;
+mod report;
 mod rest;
 mod retries;
 mod scheduling;

@@ -15,6 +15,7 @@ use crate::error::{Error, Failure};
 use crate::heap::scope;
 use crate::identity::Entry;
 use std::sync::Arc;
+use std::time::Instant;
 
 impl Engine {
     /// Hands in one task for each worker, all with the only input of `feed`, and returns. The number of a task in the job is
@@ -57,8 +58,8 @@ impl Engine {
                 job.deliver(Delivery::Failure { index: first, error });
                 core.settle(&job, 1);
             } else {
-                let job = Some(Arc::clone(&job));
-                core.submit(TaskRange { job, first, count: 1, next: 0, pins: pins.clone(), home }, &bytes);
+                let (job, since) = (Some(Arc::clone(&job)), core.observers.stamp(Instant::now));
+                core.submit(TaskRange { job, first, count: 1, next: 0, pins: pins.clone(), home, since }, &bytes);
             }
         }
         if places.is_empty() {

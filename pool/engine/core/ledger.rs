@@ -2,6 +2,7 @@
 
 use crate::engine::call::home::Home;
 use crate::engine::call::job::Job;
+use crate::engine::core::stamp::Stamp;
 use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::link::Progress;
 use std::collections::VecDeque;
@@ -30,6 +31,8 @@ pub(crate) struct TaskRange {
     pub(crate) pins: Option<Arc<Pins>>,
     /// Which worker may run them.
     pub(crate) home: Home,
+    /// When they were handed in, if somebody wants to know.
+    pub(crate) since: Stamp,
 }
 
 impl TaskRange {
@@ -253,7 +256,7 @@ mod tests {
     use super::*;
 
     fn range(count: u32, next: u32) -> TaskRange {
-        TaskRange { job: None, first: 100, count, next, pins: None, home: Home::ANYWHERE }
+        TaskRange { job: None, first: 100, count, next, pins: None, home: Home::ANYWHERE, since: Stamp::NONE }
     }
 
     fn progress(seq: u64, started: u32, done: u32) -> Progress {

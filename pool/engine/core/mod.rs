@@ -6,6 +6,7 @@ pub(crate) mod observers;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod seat;
+pub(crate) mod stamp;
 pub(crate) mod task_limit;
 pub(crate) mod worker_slot;
 pub(crate) mod workforce;
@@ -28,6 +29,7 @@ pub(crate) mod shutdown;
 pub(crate) mod stats;
 
 pub(crate) mod prometheus;
+pub(crate) mod report;
 
 #[cfg(test)]
 mod testing;

@@ -2,10 +2,14 @@
 
 use crate::engine::call::job::Job;
 use crate::engine::call::job_stats::{Clock, JobStats};
+use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::record::Stretch;
+use crate::engine::core::stamp::Stamp;
 use crate::engine::watch::histogram::Histogram;
+use crate::engine::watch::report::{Ran, Report};
 use crate::engine::watch::trace::{Span, Trace};
 use crate::engine::watch::worker_event::{WorkerEvent, WorkerHook};
+use crate::error::TaskError;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -19,10 +23,26 @@ pub(crate) struct Observers {
     /// The accounts of the last calls that have ended, oldest first; [`REMEMBERED`] at most.
     remembered: VecDeque<Clock>,
     run_times: Histogram,
+    /// How long tasks have waited, if that is `detailed`.
+    wait_times: Histogram,
+    /// Whether anything below wants to know what each frame was: a frame pays for this look alone if not.
+    detailed: bool,
     /// `None` when nobody wants a trace, and once the pool is over.
     trace: Option<Trace>,
+    /// `None` when nobody wants a report, and once the pool is over.
+    report: Option<Box<Report>>,
     /// Who is told what happens to workers.
     hook: Option<WorkerHook>,
+}
+
+/// Who watches a pool from its begin on.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers {
+    pub(crate) trace: Option<Trace>,
+    pub(crate) report: Option<Report>,
+    pub(crate) hook: Option<WorkerHook>,
+    /// Somebody may ask how long tasks have waited.
+    pub(crate) waits: bool,
 }
 
 /// What a pool has done so far. `failed` is a part of `tasks`; `retried` is not.
@@ -44,9 +64,24 @@ impl Totals {
 }
 
 impl Observers {
-    pub(crate) fn new(trace: Option<Trace>, hook: Option<WorkerHook>) -> Observers {
-        let totals = Totals { tasks: 0, failed: 0, retried: 0, since: Instant::now() };
-        Observers { totals, remembered: VecDeque::new(), run_times: Histogram::new(), trace, hook }
+    pub(crate) fn new(watchers: Watchers) -> Observers {
+        let Watchers { trace, report, hook, waits } = watchers;
+        Observers {
+            totals: Totals { tasks: 0, failed: 0, retried: 0, since: Instant::now() },
+            remembered: VecDeque::new(),
+            run_times: Histogram::new(),
+            wait_times: Histogram::new(),
+            detailed: waits || trace.is_some() || report.is_some(),
+            trace,
+            report: report.map(Box::new),
+            hook,
+        }
+    }
+
+    /// The stamp of a frame that was handed in at a time, if somebody wants to know.
+    #[inline]
+    pub(super) fn stamp(&self, at: impl FnOnce() -> Instant) -> Stamp {
+        if self.detailed { Stamp::of(at(), self.totals.since) } else { Stamp::NONE }
     }
 
     pub(crate) fn totals(&self) -> &Totals {
@@ -61,32 +96,42 @@ impl Observers {
     }
 
     /// Something has happened to a worker; `event` makes what is told, if anybody listens.
-    pub(super) fn worker(&self, event: impl FnOnce() -> WorkerEvent) {
-        if let Some(hook) = &self.hook {
-            hook.tell(event());
+    pub(super) fn worker(&mut self, event: impl FnOnce() -> WorkerEvent) {
+        if self.hook.is_none() && self.report.is_none() {
+            return;
         }
+        let event = event();
+        self.report.iter_mut().for_each(|report| report.worker(&event));
+        self.hook.iter().for_each(|hook| hook.tell(event.clone()));
     }
 
-    /// A worker has run the tasks of a frame; `job` is `None` if its call was cancelled.
+    /// A worker in the slot `at` has run the tasks of a frame; it has no job if its call was cancelled.
     #[inline]
-    pub(super) fn frame_ended(&mut self, job: Option<&Job>, first: u64, stretch: &Stretch, pid: Option<i32>) {
+    pub(super) fn frame_ended(&mut self, range: &TaskRange, stretch: &Stretch, at: usize, pid: Option<i32>) {
         self.run_times.note(stretch.count, stretch.lasted);
-        if let Some(job) = job {
+        let first = range.index(stretch.from);
+        if let Some(job) = &range.job {
             job.clock.lock().note(first, stretch.count, stretch.lasted);
         }
-        if self.trace.is_some() {
-            self.span(job.map_or("cancelled", |job| job.header.name), first, stretch, pid, false);
+        if self.detailed {
+            if let Some(wait) = range.since.until(stretch.start, self.totals.since) {
+                self.wait_times.note(stretch.count, wait * stretch.count);
+            }
+            let function = range.job.as_ref().map_or("cancelled", |job| job.header.name);
+            self.ran(&ran(function, first, stretch, at, pid, false));
         }
     }
 
-    /// A worker has died in the middle of a task.
-    pub(super) fn task_lost(&mut self, job: &Job, index: u64, stretch: &Stretch, pid: Option<i32>) {
-        self.span(job.header.name, index, stretch, pid, true);
+    /// A worker in the slot `at` has died in the middle of a task.
+    pub(super) fn task_lost(&mut self, job: &Job, index: u64, stretch: &Stretch, at: usize, pid: Option<i32>) {
+        self.ran(&ran(job.header.name, index, stretch, at, pid, true));
     }
 
-    fn span(&mut self, name: &'static str, first: u64, stretch: &Stretch, pid: Option<i32>, lost: bool) {
-        if let (Some(trace), Some(pid)) = (&mut self.trace, pid) {
-            let Stretch { count, start, lasted, .. } = *stretch;
+    #[cold]
+    fn ran(&mut self, ran: &Ran) {
+        self.report.iter_mut().for_each(|report| report.ran(ran));
+        if let (Some(trace), Some(pid)) = (&mut self.trace, ran.pid) {
+            let Ran { function: name, first, count, start, lasted, lost, .. } = *ran;
             trace.tasks(&Span { pid, name, first, count, start, lasted, lost });
         }
     }
@@ -98,8 +143,9 @@ impl Observers {
     }
 
     /// The outcome of a task is an error.
-    pub(super) fn failed(&mut self) {
+    pub(super) fn failed(&mut self, job: &Job, error: &TaskError) {
         self.totals.failed += 1;
+        self.report.iter_mut().for_each(|report| report.failed(job.header.name, error));
     }
 
     /// A task that has failed is run again.
@@ -113,6 +159,7 @@ impl Observers {
             self.remembered.pop_front();
         }
         self.remembered.push_back(job.clock.lock().stopped());
+        self.report.iter_mut().for_each(|report| report.call_ended(job.header.name));
     }
 
     /// The accounts of the last calls that have ended.
@@ -125,8 +172,23 @@ impl Observers {
         &self.run_times
     }
 
+    /// How long tasks have waited before they were begun, if somebody watches; otherwise none.
+    pub(super) fn wait_times(&self) -> &Histogram {
+        &self.wait_times
+    }
+
+    /// Ends the report.
+    pub(super) fn take_report(&mut self) -> Option<Box<Report>> {
+        self.report.take()
+    }
+
     /// Ends the trace: it is complete once the result is dropped.
     pub(crate) fn take_trace(&mut self) -> Option<Trace> {
         self.trace.take()
     }
+}
+
+fn ran(function: &'static str, first: u64, stretch: &Stretch, place: usize, pid: Option<i32>, lost: bool) -> Ran {
+    let Stretch { count, start, lasted, .. } = *stretch;
+    Ran { place, pid, function, first, count, start, lasted, lost }
 }

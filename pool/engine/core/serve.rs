@@ -25,6 +25,7 @@ use parking_lot::MutexGuard;
 use std::sync::Arc;
 #[cfg(feature = "stream")]
 use std::task::Waker;
+use std::time::Instant;
 
 /// The most frames that are made ready before they are handed over.
 const BATCH: usize = 32;
@@ -390,6 +391,7 @@ impl Driver<'_> {
                 next: 0,
                 pins,
                 home: frame.home,
+                since: self.core.observers.stamp(Instant::now),
             };
             self.core.submit(range, &input.bytes[start..frame.end]);
             start = frame.end;

@@ -8,6 +8,7 @@ use crate::engine::call::results::Sink;
 use crate::engine::callbacks::{self, Callback};
 use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::{QueuedFrame, TaskRange};
+use crate::engine::core::stamp::Stamp;
 use crate::engine::core::state::Core;
 use crate::engine::core::worker_slot::TakenBack;
 use crate::error::{Failure, TaskError, TaskKind};
@@ -101,7 +102,7 @@ impl Driver<'_> {
         let worker = &self.core.workers[at];
         let error = job.error(kind, range.index(range.next), worker.pid).on(worker.host.as_deref());
         self.task_failed(job, error, |core| {
-            let range = TaskRange { count: range.next + 1, ..range.clone() };
+            let range = TaskRange { count: range.next + 1, since: Stamp::NONE, ..range.clone() };
             QueuedFrame { range, bytes: core.workers[at].payload(seq) }
         });
     }
@@ -190,14 +191,14 @@ impl Core {
                 worker.limit = None;
             }
             let stretch = worker.record.ended(range.count, nanos);
-            self.observers.frame_ended(range.job.as_deref(), range.index(stretch.from), &stretch, worker.pid);
+            self.observers.frame_ended(range, &stretch, at, worker.pid);
         }
         limit
     }
 
     /// A failure is the outcome of a task: enters it in the books, and adds how the task has failed before.
     fn note_failure(&mut self, job: &Job, error: TaskError) -> TaskError {
-        self.observers.failed();
+        self.observers.failed(job, &error);
         job.reporter.iter().for_each(Reporter::failed);
         if job.options.retry.is_none() {
             return error;

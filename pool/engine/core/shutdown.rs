@@ -141,6 +141,7 @@ impl Engine {
         if let Some(capture) = &self.capture {
             capture.flush();
         }
+        self.write_report();
         Ok(true)
     }
 

@@ -35,6 +35,9 @@ pub struct PoolStats {
     pub running: u64,
     /// How long tasks took that workers have run to their end.
     pub run_times: Histogram,
+    /// How long tasks have waited before that, from when they were handed in. They are counted only if
+    /// somebody wants to know: [`PoolBuilder::report_to`](crate::PoolBuilder::report_to).
+    pub wait_times: Histogram,
     /// How old the pool is.
     pub uptime: Duration,
     /// How the processes that tasks have started are found when their worker has ended.
@@ -213,6 +216,7 @@ impl Core {
             queued,
             running,
             run_times: self.observers.run_times().clone(),
+            wait_times: self.observers.wait_times().clone(),
             uptime: totals.uptime(now),
             workers,
             descendants,

@@ -4,6 +4,7 @@ use crate::engine::call::job::{Halt, Job};
 use crate::engine::core::driver::Driver;
 use crate::engine::core::ledger::{QueuedFrame, TaskRange};
 use crate::engine::core::seat::WorkerNews;
+use crate::engine::core::stamp::Stamp;
 use crate::engine::core::state::{Core, Engine, Phase};
 use crate::engine::core::task_limit::TaskLimit;
 use crate::engine::core::worker_slot::{Dismissal, State, TakenBack, WorkerSlot};
@@ -159,7 +160,7 @@ impl Driver<'_> {
         let last_line = output.as_ref().and_then(|text| text.lines().last()).map(|line| format!(": {line}"));
         self.core.tell_end(at, &gone, &death, lost.as_deref());
         let (condemned, has_answered, how) = (gone.condemned.clone(), gone.record.tasks() > 0, death.clone());
-        let has_begun = self.bury(gone, death, lost, output);
+        let has_begun = self.bury(at, gone, death, lost, output);
         // One that was killed for what it wrote before it had begun a task may have written that before it was ready.
         let failed_start = was_starting || condemned.is_some() && !has_answered && !has_begun;
         if failed_start {
@@ -222,7 +223,7 @@ impl Driver<'_> {
 
     /// Settles the frames of a dead worker. `lost` is why nobody knows what it ran, if so. Returns whether it had begun a task
     /// of which there is no answer.
-    fn bury(&mut self, gone: WorkerSlot, death: Death, lost: Option<String>, output: Option<String>) -> bool {
+    fn bury(&mut self, at: usize, gone: WorkerSlot, death: Death, lost: Option<String>, output: Option<String>) -> bool {
         let (pid, host) = (gone.pid, gone.host.as_deref());
         // Without a link it was never given a frame.
         let (Some(link), mut window) = (gone.link, gone.window) else { return false };
@@ -242,14 +243,14 @@ impl Driver<'_> {
             let Some(job) = range.job.clone() else { continue };
             for place in range.next..resume {
                 let index = range.index(place);
-                self.core.observers.task_lost(&job, index, &gone.record.lost(place), pid);
+                self.core.observers.task_lost(&job, index, &gone.record.lost(place), at, pid);
                 let kind = match (gone.overdue, gone.limit) {
                     (Some(_), Some(TaskLimit { hard: Some(limit), .. })) => TaskKind::TimedOut { limit },
                     _ => ending.clone(),
                 };
                 let error = job.error(kind, index, pid).on(host);
                 self.task_failed(&job, error, |_| {
-                    let range = TaskRange { next: place, count: place + 1, ..range.clone() };
+                    let range = TaskRange { next: place, count: place + 1, since: Stamp::NONE, ..range.clone() };
                     QueuedFrame { bytes: link.payload(seq).into(), range }
                 });
             }
@@ -271,7 +272,7 @@ impl Driver<'_> {
 
 impl Core {
     /// Tells who listens that a worker has ended: whether it was told to leave, and why.
-    fn tell_end(&self, at: usize, gone: &WorkerSlot, death: &Death, lost: Option<&str>) {
+    fn tell_end(&mut self, at: usize, gone: &WorkerSlot, death: &Death, lost: Option<&str>) {
         let exit = death.exit;
         let pid = gone.pid;
         self.observers.worker(|| {

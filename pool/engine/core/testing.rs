@@ -1,7 +1,7 @@
 //! A pool of one worker whose link says whatever it is told to.
 
 use crate::attached_fds::AttachedFds;
-use crate::engine::core::observers::Observers;
+use crate::engine::core::observers::{Observers, Watchers};
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::worker_slot::{State, WorkerSlot};
 use crate::engine::core::workforce::RecyclePolicy;
@@ -83,7 +83,7 @@ pub(super) fn link(answers: Vec<Answer>, progress: Progress, sent: u64) -> Box<d
 
 /// A pool of one worker that gives these answers, and says that it has come so far.
 pub(super) fn engine(answers: Vec<Answer>, progress: Progress) -> Arc<Engine> {
-    let mut core = Core::new(1, RecyclePolicy::default(), Observers::new(None, None));
+    let mut core = Core::new(1, RecyclePolicy::default(), Observers::new(Watchers::default()));
     core.workers[0] = WorkerSlot::new(1, State::Ready);
     core.workers[0].link = Some(link(answers, progress, 0));
     Arc::new(Engine {

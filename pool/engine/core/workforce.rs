@@ -328,6 +328,7 @@ impl Workforce {
 mod tests {
     use super::*;
     use crate::engine::core::ledger::{InFlight, TaskRange};
+    use crate::engine::core::stamp::Stamp;
 
     #[test]
     fn a_stopped_worker_takes_nothing_off_a_busy_one() {
@@ -336,7 +337,15 @@ mod tests {
             workforce[at] = WorkerSlot::new(1, State::Ready);
         }
         for seq in 0..3 {
-            let range = TaskRange { job: None, first: seq, count: 1, next: 0, pins: None, home: Home::ANYWHERE };
+            let range = TaskRange {
+                job: None,
+                first: seq,
+                count: 1,
+                next: 0,
+                pins: None,
+                home: Home::ANYWHERE,
+                since: Stamp::NONE,
+            };
             workforce[0].window.push(InFlight { seq, range: Some(range) });
         }
         assert_eq!(workforce.overloaded(), Some(0));
@@ -377,11 +386,12 @@ mod tests {
             workforce[at] = WorkerSlot::new(1, State::Ready);
         }
         for (seq, home) in [(0, Home::ANYWHERE), (1, Home::place(0)), (2, Home::place(0))] {
-            let range = TaskRange { job: None, first: seq, count: 1, next: 0, pins: None, home };
+            let range = TaskRange { job: None, first: seq, count: 1, next: 0, pins: None, home, since: Stamp::NONE };
             workforce[0].window.push(InFlight { seq, range: Some(range) });
         }
         assert_eq!((workforce.overloaded(), workforce[0].window.movable()), (None, vec![]));
-        let range = TaskRange { job: None, first: 3, count: 1, next: 0, pins: None, home: Home::ANYWHERE };
+        let range =
+            TaskRange { job: None, first: 3, count: 1, next: 0, pins: None, home: Home::ANYWHERE, since: Stamp::NONE };
         workforce[0].window.push(InFlight { seq: 3, range: Some(range) });
         assert_eq!((workforce.overloaded(), workforce[0].window.movable()), (Some(0), vec![3]));
         assert_eq!(workforce[0].window.waiting(), [3, 2, 1]);

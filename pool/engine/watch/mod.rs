@@ -3,5 +3,6 @@
 pub(crate) mod histogram;
 pub(crate) mod logs;
 pub(crate) mod output;
+pub(crate) mod report;
 pub(crate) mod trace;
 pub(crate) mod worker_event;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::call::home::Home;
 use crate::engine::call::job::Options;
+use crate::engine::core::stamp::Stamp;
 use crate::engine::core::testing::{ENTRY, engine, link};
 use crate::engine::launch::launcher::News;
 use crate::error::Exit;
@@ -163,9 +164,18 @@ fn each_task_has_one_outcome_whatever_its_worker_answers() {
             let mut first = 0;
             for count in &frames {
                 let job = Some(Arc::clone(&job));
-                driver
-                    .core
-                    .submit(TaskRange { job, first, count: *count, next: 0, pins: None, home: Home::ANYWHERE }, &[]);
+                driver.core.submit(
+                    TaskRange {
+                        job,
+                        first,
+                        count: *count,
+                        next: 0,
+                        pins: None,
+                        home: Home::ANYWHERE,
+                        since: Stamp::NONE,
+                    },
+                    &[],
+                );
                 first += u64::from(*count);
             }
             let sent = driver.core.workers[0].window.len();

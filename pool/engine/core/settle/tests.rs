@@ -5,6 +5,7 @@ use crate::codec;
 use crate::engine::call::home::Home;
 use crate::engine::call::job::Options;
 use crate::engine::call::results::Results;
+use crate::engine::core::stamp::Stamp;
 use crate::engine::core::testing::{ENTRY, engine};
 use crate::engine::launch::launcher::News;
 use crate::error::Exit;
@@ -48,7 +49,15 @@ fn outcomes(answers: Vec<Answer>, started: u32) -> (Option<String>, Vec<Result<u
     let mut driver = Driver::new(&engine, Some((&job, &mut results)));
     job.add_outstanding(4);
     driver.core.submit(
-        TaskRange { job: Some(Arc::clone(&job)), first: 0, count: 4, next: 0, pins: None, home: Home::ANYWHERE },
+        TaskRange {
+            job: Some(Arc::clone(&job)),
+            first: 0,
+            count: 4,
+            next: 0,
+            pins: None,
+            home: Home::ANYWHERE,
+            since: Stamp::NONE,
+        },
         &[],
     );
     driver.drive_by();
@@ -108,7 +117,10 @@ fn returned(answers: Vec<Answer>, asked: &[u64]) -> (Vec<u64>, Vec<u64>) {
     job.add_outstanding(4);
     for first in 0..4 {
         let job = Some(Arc::clone(&job));
-        driver.core.submit(TaskRange { job, first, count: 1, next: 0, pins: None, home: Home::ANYWHERE }, &[]);
+        driver.core.submit(
+            TaskRange { job, first, count: 1, next: 0, pins: None, home: Home::ANYWHERE, since: Stamp::NONE },
+            &[],
+        );
     }
     assert!(!driver.core.take_back(0, asked.to_vec()), "what is asked for is not taken yet");
     assert_eq!(driver.core.workers[0].window.len(), 4);
