@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tasks: u64 = option("--tasks").map_or(Ok(200), |text| text.parse())?;
     let path = option("--report").map_or("run.html", String::as_str);
 
-    let pool = Pool::builder().processes(3).name("analysis").report_to(path).build()?;
+    let pool = Pool::builder().processes(3).name("analysis").report_to(path).view().build()?;
     let sums = pool.star_tasks(summarise, (0..tasks / 4).map(|n| (n, 2 * n))).submit()?;
     let results = pool.tasks(analyse, 0..tasks).chunksize(1).each();
     let found = results.iter().filter(|result| result.is_ok()).count();

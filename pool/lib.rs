@@ -36,6 +36,7 @@
 //! | `PoolBuilder::sandbox`, `Sandbox`, `sandbox_posture`, `SandboxPosture` (feature `sandbox`) | workers that may not do what their user may |
 //! | [`Pool::stats`], [`PoolStats`], [`WorkerStats`], [`RunningTask`], [`JobStats`], [`SlowTask`], [`Histogram`] | what a pool, its workers and its calls have done so far |
 //! | [`PoolBuilder::on_worker`], [`WorkerEvent`] | what happens to the workers, as it happens |
+//! | [`PoolBuilder::view`] | a look at a pool from outside, while it works |
 //! | [`PoolBuilder::report_to`] | a page about what the pool has done, written at its end |
 //! | [`PoolBuilder::trace_to`] | a trace of the tasks over the workers, for Perfetto |
 //! | `PoolBuilder::on`, `cluster::Command`, … (feature `cluster`) | workers on other machines |
@@ -263,6 +264,8 @@ mod _docs {
     mod errors {}
     #[doc = include_str!("../docs/comparison.md")]
     mod comparison {}
+    #[doc = include_str!("../docs/view.md")]
+    mod view {}
     #[cfg(feature = "cluster")]
     #[doc = include_str!("../docs/cluster.md")]
     mod cluster {}

@@ -461,7 +461,7 @@ impl<S> PoolBuilder<S> {
     ///
     /// See [`Pool::new`], and [`Error::is_initializer`].
     pub fn build(self) -> Result<Pool<S>> {
-        self.options.start().map(|(engine, signals)| Pool::of(engine, signals))
+        self.options.start().map(|(engine, attached)| Pool::of(engine, attached))
     }
 
     /// Starts the workers as threads of this process, and waits until each is ready; see [`ThreadPool`].
@@ -479,6 +479,6 @@ impl<S> PoolBuilder<S> {
     /// environment, CPUs, output, memory, and the kind of their link.
     pub fn build_threads(mut self) -> Result<ThreadPool<S>> {
         self.options.on_threads = true;
-        self.options.start().map(|(engine, signals)| ThreadPool::of(Pool::of(engine, signals)))
+        self.options.start().map(|(engine, attached)| ThreadPool::of(Pool::of(engine, attached)))
     }
 }

@@ -17,6 +17,7 @@ use crate::engine::launch::threads::Threads;
 use crate::engine::watch::output::{Capture, Handler};
 use crate::engine::watch::report::Report;
 use crate::engine::watch::trace::Trace;
+use crate::engine::watch::view::View;
 use crate::engine::watch::worker_event::WorkerHook;
 use crate::engine::worker::main_loop::Limits;
 use crate::engine::worker::routines::{Routine, Routines};
@@ -45,6 +46,9 @@ const WORKERS: &str = "MULTIPROC_WORKERS";
 
 /// The variable that makes all pools run their tasks on the thread that waits for them.
 const INLINE: &str = "MULTIPROC_INLINE";
+
+/// The variable that lets others look at all pools.
+const VIEW: &str = "MULTIPROC_VIEW";
 
 /// Whether a variable has a value other than 0.
 fn is_switched_on(name: &str) -> bool {
@@ -76,6 +80,7 @@ pub(super) struct Options {
     pub(super) env: WorkerEnv,
     pub(super) trace: Option<PathBuf>,
     pub(super) report: Option<PathBuf>,
+    pub(super) view: bool,
     pub(super) on_worker: Option<WorkerHook>,
     pub(super) max_pending: Option<usize>,
     /// The signals by which the pool is drained.
@@ -105,6 +110,7 @@ impl Default for Options {
             env: WorkerEnv::default(),
             trace: None,
             report: None,
+            view: false,
             on_worker: None,
             max_pending: None,
             drain_on: Vec::new(),
@@ -181,7 +187,7 @@ impl Options {
     }
 
     /// Starts the workers and waits until each is ready.
-    pub(super) fn start(mut self) -> Result<(Arc<Engine>, Option<SignalWatch>)> {
+    pub(super) fn start(mut self) -> Result<(Arc<Engine>, Attached)> {
         let host = Host::check()?;
         let inline = self.inline || is_switched_on(INLINE);
         let processes = match self.processes {
@@ -200,6 +206,7 @@ impl Options {
         let (on_worker, drain_on) = (self.on_worker.take(), std::mem::take(&mut self.drain_on));
         let (trace, recycle, grace, max_pending) = (self.trace.take(), self.recycle, self.grace, self.max_pending);
         let (report, name) = (self.report.take(), self.name.clone());
+        let (view, is_asked) = (self.view, is_switched_on(VIEW));
         let Ground { launcher, bell, capture, processes, reach } = self.ground(host, processes, inline)?;
         launcher.prepare(processes)?;
         if on_worker.is_some() {
@@ -207,7 +214,7 @@ impl Options {
         }
         let trace = trace.map(|path| Trace::create(&path)).transpose()?;
         let report = report.map(|path| Report::create(&path, &name)).transpose()?;
-        let watchers = Watchers { trace, report, hook: on_worker, waits: false };
+        let watchers = Watchers { trace, report, hook: on_worker, waits: view || is_asked };
         let core = Core::new(processes, recycle, Observers::new(watchers));
         let engine = Arc::new(Engine {
             core: Mutex::new(core),
@@ -222,9 +229,19 @@ impl Options {
             reach,
             generation: fork_generation(),
         });
+        let opened = (view || is_asked).then(|| engine.open_view(&name)).transpose();
+        let view = match opened {
+            Ok(opened) => opened,
+            Err(error) if view => return Err(error.into()),
+            // A program runs as it is, whether somebody can look at it or not.
+            Err(error) => {
+                eprintln!("multiproc: {VIEW} is set, and nobody can look at this pool: {error}");
+                None
+            }
+        };
         engine.build()?;
         match drain_when(&engine, &drain_on) {
-            Ok(watch) => Ok((engine, watch)),
+            Ok(signals) => Ok((engine, Attached { _signals: signals, _view: view })),
             Err(error) => {
                 engine.terminate();
                 engine.join(Deadline::NEVER)?;
@@ -322,6 +339,15 @@ impl Options {
         };
         Ok(Ground { launcher, bell, capture, processes, reach: Reach::Here })
     }
+}
+
+/// What is there for as long as a pool is.
+#[derive(Debug)]
+pub(super) struct Attached {
+    /// Drains it by a signal.
+    _signals: Option<SignalWatch>,
+    /// Lets others look at it.
+    _view: Option<View>,
 }
 
 /// What workers are started by, and where.

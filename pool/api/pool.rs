@@ -8,6 +8,7 @@ use crate::api::each_worker::EachWorker;
 use crate::api::generate::Generate;
 use crate::api::imap::Imap;
 use crate::api::one::One;
+use crate::api::options::Attached;
 use crate::api::with::With;
 use crate::codec::Payload;
 use crate::engine::core::state::Engine;
@@ -22,7 +23,6 @@ use crate::process::args::{Args, Task};
 use crate::process::context::{ByRef, OnState, Shared};
 use crate::process::returns::Completion;
 use crate::sys::fork::fork_generation;
-use crate::sys::signal_watch::SignalWatch;
 use crate::sys::time::Deadline;
 use std::error::Error as StdError;
 use std::fmt;
@@ -104,14 +104,13 @@ use std::time::Duration;
 /// [`PoolBuilder::state`](crate::PoolBuilder::state). For all others `S` is `()`.
 pub struct Pool<S = ()> {
     engine: Arc<Engine>,
-    /// Drains it by a signal.
-    _signals: Option<SignalWatch>,
+    _attached: Attached,
     state: PhantomData<fn() -> S>,
 }
 
 impl<S> Pool<S> {
-    pub(super) fn of(engine: Arc<Engine>, signals: Option<SignalWatch>) -> Pool<S> {
-        Pool { engine, _signals: signals, state: PhantomData }
+    pub(super) fn of(engine: Arc<Engine>, attached: Attached) -> Pool<S> {
+        Pool { engine, _attached: attached, state: PhantomData }
     }
 }
 

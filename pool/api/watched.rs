@@ -1,4 +1,4 @@
-//! What a pool is told so that people see what it does: a page at its end.
+//! What a pool is told so that people see what it does: a page at its end, a view of it while it works.
 
 use crate::api::builder::PoolBuilder;
 #[cfg(doc)]
@@ -36,6 +36,53 @@ impl<S> PoolBuilder<S> {
     /// A file that cannot be created is an error of [`PoolBuilder::build`]. What goes wrong at the end is told on stderr.
     pub fn report_to(mut self, path: impl Into<PathBuf>) -> Self {
         self.options.report = Some(path.into());
+        self
+    }
+
+    /// Lets other programs of this user look at the pool while it works: `multiproc-top` shows it in a terminal.
+    /// `MULTIPROC_VIEW=1` in the environment does that for all pools of a program.
+    ///
+    /// Who looks sees the workers, what each is at and since when, queues, calls, and how long tasks run and wait; and can ask
+    /// for the stack of a worker, end its task, and resize the pool. As long as nobody does, it costs a descriptor: there is no
+    /// thread for it. What can be asked, and how, is in `docs/view.md`.
+    ///
+    /// ```
+    /// use multiproc::Pool;
+    /// use std::io::{BufRead, BufReader, Write};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("view-{}", std::process::id()));
+    /// # std::fs::create_dir(&folder)?;
+    /// # unsafe { std::env::set_var("XDG_RUNTIME_DIR", &folder) };
+    /// let pool = Pool::builder().processes(2).view().build()?;
+    /// pool.map(|x: u64| x * x, 0..100)?;
+    ///
+    /// // What another program would do:
+    /// let runtime = std::env::var("XDG_RUNTIME_DIR").unwrap();
+    /// let socket = std::fs::read_dir(format!("{runtime}/multiproc"))?.next().unwrap()?.path();
+    /// let mut stream = BufReader::new(UnixStream::connect(socket)?);
+    /// let mut ask = |request: &str| {
+    ///     let mut answer = String::new();
+    ///     writeln!(stream.get_mut(), "{request}").unwrap();
+    ///     stream.read_line(&mut answer).unwrap();
+    ///     serde_json::from_str::<serde_json::Value>(&answer).unwrap()
+    /// };
+    /// let number = ask("pools")["pools"][0]["pool"].clone();
+    /// assert_eq!(ask(&format!("show {number}"))["tasks"], 100);
+    /// # drop(pool);
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
+    /// The socket is in `multiproc` in the runtime folder of the user (`XDG_RUNTIME_DIR`), or in `/tmp/multiproc-UID` where there
+    /// is none: a folder of mode 700, into which nobody else can look. Its name goes with the last such pool of the program; that
+    /// of a program that was killed is removed by the next one that makes such a pool.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be made, or has other rights, is an error of [`PoolBuilder::build`].
+    pub fn view(mut self) -> Self {
+        self.options.view = true;
         self
     }
 }

@@ -222,7 +222,8 @@ impl Stack {
         &self.0
     }
 
-    fn text(&self) -> &str {
+    /// One call a line, with its number.
+    pub(crate) fn text(&self) -> &str {
         &self.named().text
     }
 

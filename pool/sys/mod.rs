@@ -27,6 +27,7 @@ pub(crate) mod futex;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod fuzz;
 pub(crate) mod life;
+pub(crate) mod look;
 pub(crate) mod memory;
 pub(crate) mod out_of_memory;
 pub(crate) mod pipe;
@@ -36,6 +37,7 @@ pub(crate) mod random;
 pub(crate) mod reactor;
 pub(crate) mod refusal;
 pub(crate) mod robust;
+pub(crate) mod runtime_folder;
 #[cfg(feature = "sandbox")]
 pub(crate) mod sandbox;
 pub(crate) mod shm;

@@ -142,6 +142,11 @@ pub(crate) fn connected<T>(connect: impl FnOnce(String) -> io::Result<T>) -> io:
     }
 }
 
+/// Whether the other end of a connected Unix socket belongs to the user of this process.
+pub(crate) fn is_of_own_user(socket: BorrowedFd<'_>) -> bool {
+    rustix::net::sockopt::socket_peercred(socket).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
+}
+
 /// Whether the descriptor is a socket.
 ///
 /// By `fstat(2)`, which nobody forbids, and not by `getsockopt(2)`, which a filter of system calls may refuse.

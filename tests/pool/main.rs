@@ -41,5 +41,6 @@ mod seats;
 mod streams;
 mod template;
 mod threads;
+mod view;
 mod worker_env;
 mod worker_events;

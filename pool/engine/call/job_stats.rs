@@ -14,6 +14,8 @@ pub struct JobStats {
     pub ended: bool,
     /// Tasks that workers have run to their end, be that a value or an error.
     pub tasks: u64,
+    /// Tasks that were handed in and have no outcome yet. Of a call that reads its input as it goes on these are few.
+    pub waiting: u64,
     /// How long workers have run them, together.
     pub busy: Duration,
     /// How long the call has lasted.
@@ -34,7 +36,7 @@ pub struct SlowTask {
 
 impl fmt::Display for JobStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let JobStats { function, ended, tasks, busy, elapsed, slowest } = self;
+        let JobStats { function, ended, tasks, busy, elapsed, slowest, .. } = self;
         let state = if *ended { "ended after" } else { "running for" };
         write!(f, "{function}: {state} {elapsed:.1?}, {tasks} tasks in {busy:.1?}")?;
         if let Some(SlowTask { index, time }) = slowest.first() {
@@ -88,12 +90,13 @@ impl Clock {
         Clock { lasted: Some(self.since.elapsed()), ..self }
     }
 
-    /// What people are shown.
-    pub(crate) fn stats(&self) -> JobStats {
+    /// What people are shown, of a call of which so many tasks have no outcome yet.
+    pub(crate) fn stats(&self, waiting: u64) -> JobStats {
         JobStats {
             function: self.function.to_owned(),
             ended: self.lasted.is_some(),
             tasks: self.tasks,
+            waiting,
             busy: self.busy,
             elapsed: self.lasted.unwrap_or_else(|| self.since.elapsed()),
             slowest: self.slowest.into_iter().flatten().collect(),
@@ -112,8 +115,8 @@ mod tests {
             clock.note(index, 1, Duration::from_millis(ms));
         }
         clock.note(10, 4, Duration::from_millis(24));
-        let stats = clock.stats();
-        assert_eq!((stats.tasks, stats.busy), (9, Duration::from_millis(48)));
+        let stats = clock.stats(3);
+        assert_eq!((stats.tasks, stats.waiting, stats.busy), (9, 3, Duration::from_millis(48)));
         let slowest: Vec<_> = stats.slowest.iter().map(|slow| (slow.index, slow.time.as_millis())).collect();
         assert_eq!(slowest, [(2, 9), (3, 7), (10, 6)]);
     }

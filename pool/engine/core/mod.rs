@@ -30,6 +30,7 @@ pub(crate) mod stats;
 
 pub(crate) mod prometheus;
 pub(crate) mod report;
+pub(crate) mod view;
 
 #[cfg(test)]
 mod testing;

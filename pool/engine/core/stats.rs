@@ -36,7 +36,8 @@ pub struct PoolStats {
     /// How long tasks took that workers have run to their end.
     pub run_times: Histogram,
     /// How long tasks have waited before that, from when they were handed in. They are counted only if
-    /// somebody wants to know: [`PoolBuilder::report_to`](crate::PoolBuilder::report_to).
+    /// somebody wants to know: [`PoolBuilder::report_to`](crate::PoolBuilder::report_to),
+    /// [`PoolBuilder::view`](crate::PoolBuilder::view).
     pub wait_times: Histogram,
     /// How old the pool is.
     pub uptime: Duration,
@@ -165,7 +166,7 @@ impl WorkerSlot {
     }
 
     /// The task that it runs, as far as its link tells.
-    fn current(&self, now: Instant) -> Option<RunningTask> {
+    pub(super) fn current(&self, now: Instant) -> Option<RunningTask> {
         if self.queued_and_running().1 == 0 {
             return None;
         }
@@ -205,8 +206,11 @@ impl Core {
             running += runs;
         }
         let workers: Vec<WorkerStats> = self.workers.iter().map(|worker| worker.stats(now)).collect();
-        let mut under_way: Vec<Clock> = self.queue.jobs().iter().map(|job| *job.clock.lock()).collect();
-        under_way.sort_by_key(Clock::since);
+        let waiting_of = |job: &Arc<Job>| job.outstanding() + left_of(job);
+        let under_way = self.queue.jobs().iter().map(|job| (*job.clock.lock(), waiting_of(job)));
+        let mut under_way: Vec<(Clock, u64)> = under_way.collect();
+        under_way.sort_by_key(|(clock, _)| clock.since());
+        let under_way = under_way.iter().map(|(clock, waiting)| clock.stats(*waiting));
         let totals = self.observers.totals();
         PoolStats {
             tasks: totals.tasks,
@@ -220,7 +224,7 @@ impl Core {
             uptime: totals.uptime(now),
             workers,
             descendants,
-            jobs: self.observers.ended_calls().chain(under_way.iter().map(Clock::stats)).collect(),
+            jobs: self.observers.ended_calls().chain(under_way).collect(),
             warnings: Vec::new(),
         }
     }

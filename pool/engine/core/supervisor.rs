@@ -223,7 +223,14 @@ impl Driver<'_> {
 
     /// Settles the frames of a dead worker. `lost` is why nobody knows what it ran, if so. Returns whether it had begun a task
     /// of which there is no answer.
-    fn bury(&mut self, at: usize, gone: WorkerSlot, death: Death, lost: Option<String>, output: Option<String>) -> bool {
+    fn bury(
+        &mut self,
+        at: usize,
+        gone: WorkerSlot,
+        death: Death,
+        lost: Option<String>,
+        output: Option<String>,
+    ) -> bool {
         let (pid, host) = (gone.pid, gone.host.as_deref());
         // Without a link it was never given a frame.
         let (Some(link), mut window) = (gone.link, gone.window) else { return false };

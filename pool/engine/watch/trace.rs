@@ -3,6 +3,7 @@
 //! Whoever drives hands events over without waiting; a thread of the trace's own writes them. So a slow disk holds no
 //! pool up, and what a worker does cannot damage the file, not even its death.
 
+use crate::engine::watch::json::Escaped;
 use crate::sys::child::own_pid;
 use crate::sys::descriptor::beyond_standard;
 use crate::sys::fork::fork_generation;
@@ -158,27 +159,17 @@ fn write_event(out: &mut impl Write, event: &Event) -> io::Result<()> {
         }
         Event::Tasks { pid, name, first, count, lost, at, lasted } => {
             let (ts, dur) = (micros(*at), micros(*lasted));
-            write!(out, r#"{{"ph":"X","pid":{own},"tid":{pid},"ts":{ts:.3},"dur":{dur:.3},"name":""#)?;
-            write_escaped(out, name)?;
-            write!(out, r#"","cat":"{}","#, if *lost { "lost" } else { "tasks" })?;
+            let (name, kind) = (Escaped(name), if *lost { "lost" } else { "tasks" });
+            write!(
+                out,
+                r#"{{"ph":"X","pid":{own},"tid":{pid},"ts":{ts:.3},"dur":{dur:.3},"name":"{name}","cat":"{kind}","#
+            )?;
             write!(out, r#""args":{{"first":{first},"count":{count}}}}}"#)
         }
         Event::LeftOut(count) => {
             write!(out, r#"{{"ph":"M","pid":{own},"name":"events_left_out","args":{{"count":{count}}}}}"#)
         }
     }
-}
-
-/// The inside of a JSON string.
-fn write_escaped(out: &mut impl Write, text: &str) -> io::Result<()> {
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => write!(out, "\\{letter}")?,
-            letter if letter < ' ' => write!(out, "\\u{:04x}", letter as u32)?,
-            letter => write!(out, "{letter}")?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

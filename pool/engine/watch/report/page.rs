@@ -128,10 +128,10 @@ fn bar(out: &mut impl Write, report: &Report, span: &Span, from: f64, to: f64, t
     };
     // What is too short to be seen is seen all the same.
     let (width, opacity) = ((to - from).max(1.0), 0.25 + 0.75 * share.clamp(0.0, 1.0));
-    write!(
+    writeln!(
         out,
         "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{BAR}\" \
-         fill-opacity=\"{opacity:.2}\"><title>{}\n",
+         fill-opacity=\"{opacity:.2}\"><title>{}",
         Text(name)
     )?;
     match span.tasks {
