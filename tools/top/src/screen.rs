@@ -1,0 +1,230 @@
+//! How it looks.
+
+use crate::app::{App, Over};
+use crate::wire::{Call, Times, Worker};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Clear, Paragraph, Row, Table, TableState, Wrap};
+
+const QUIET: Style = Style::new().fg(Color::DarkGray);
+
+pub(crate) fn draw(frame: &mut Frame<'_>, app: &App) {
+    let calls = u16::try_from(app.shown.calls.len().min(8)).unwrap_or(8);
+    let parts = [
+        Constraint::Length(1),
+        Constraint::Length(4),
+        Constraint::Min(4),
+        Constraint::Length(if calls > 0 { calls + 2 } else { 0 }),
+        Constraint::Length(1),
+    ];
+    let [top, figures, workers, calls, bottom] = Layout::vertical(parts).areas(frame.area());
+    frame.render_widget(pools(app), top);
+    if app.places.is_empty() {
+        let text = "There is no pool to be looked at.\n\nStart a program with MULTIPROC_VIEW=1 in its environment, or make its pool \
+                    with PoolBuilder::view.";
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }), figures.union(workers));
+    } else {
+        frame.render_widget(Paragraph::new(totals(app)), figures);
+        let mut state = TableState::new().with_selected(Some(app.worker));
+        frame.render_stateful_widget(worker_table(app), workers, &mut state);
+        frame.render_widget(call_table(&app.shown.calls), calls);
+    }
+    frame.render_widget(footer(app), bottom);
+    over(frame, app);
+}
+
+/// The pools, of which one is shown.
+fn pools(app: &App) -> Line<'static> {
+    let mut line = vec![Span::from(" multiproc-top ").bold()];
+    for (at, place) in app.places.iter().enumerate() {
+        let text = format!(" {} {} \u{b7} {} ", plain(&place.program), place.pid, plain(&place.name));
+        let style = if at == app.chosen { Style::new().add_modifier(Modifier::REVERSED) } else { QUIET };
+        line.push(Span::styled(text, style));
+    }
+    Line::from(line)
+}
+
+fn totals(app: &App) -> Vec<Line<'static>> {
+    let shown = &app.shown;
+    let busy = app.busy.iter().sum::<f64>() / app.busy.len().max(1) as f64;
+    let failed = Span::from(format!("{} failed", shown.failed));
+    let failed = if shown.failed > 0 { failed.fg(Color::Red) } else { failed };
+    let mut lines = vec![
+        Line::from(format!(
+            " {}, up {}, {} of {} workers, {:.0} % busy, {} replaced",
+            plain(&shown.state),
+            time(Some(shown.uptime)),
+            shown.workers.iter().filter(|worker| worker.pid.is_some()).count(),
+            shown.target,
+            100.0 * busy,
+            shown.restarts
+        )),
+        Line::from(vec![
+            Span::from(format!(" {} tasks, {:.0}/s, ", shown.tasks, app.per_second)),
+            failed,
+            Span::from(format!(", {} run again, {} running, {} queued", shown.retried, shown.running, shown.queued)),
+        ]),
+        percentiles("ran   ", &shown.run),
+        percentiles("waited", &shown.wait),
+    ];
+    if let Some(warning) = shown.warnings.first() {
+        lines[0].push_span(Span::from(format!("  {}", plain(&warning.text))).fg(Color::Yellow));
+    }
+    lines
+}
+
+fn percentiles(name: &str, times: &Times) -> Line<'static> {
+    let Times { p50, p90, p99, max } = times;
+    let [p50, p90, p99, max] = [p50, p90, p99, max].map(|it| time(*it));
+    Line::from(format!(" {name}  50 % {p50:>8}   90 % {p90:>8}   99 % {p99:>8}   longest {max:>8}"))
+}
+
+fn worker_table(app: &App) -> Table<'static> {
+    let head = ["#", "process", "state", "function", "task", "for", "done", "tasks", "busy", "memory", "replaced"];
+    let rows = app
+        .shown
+        .workers
+        .iter()
+        .enumerate()
+        .map(|(place, worker)| worker_row(place, worker, app.busy.get(place).copied().unwrap_or_default()));
+    let widths = [
+        Constraint::Length(4),
+        Constraint::Length(9),
+        Constraint::Length(8),
+        Constraint::Fill(1),
+        Constraint::Length(9),
+        Constraint::Length(8),
+        Constraint::Length(6),
+        Constraint::Length(9),
+        Constraint::Length(6),
+        Constraint::Length(8),
+        Constraint::Length(8),
+    ];
+    Table::new(rows, widths)
+        .header(Row::new(head).style(QUIET.add_modifier(Modifier::BOLD)))
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
+        .block(Block::new().borders(ratatui::widgets::Borders::TOP).border_style(QUIET).title(" workers "))
+}
+
+fn worker_row(place: usize, worker: &Worker, busy: f64) -> Row<'static> {
+    let pid = worker.pid.map(|pid| pid.to_string()).unwrap_or_default();
+    let pid = worker.host.as_ref().map_or(pid.clone(), |host| format!("{pid}@{}", plain(host)));
+    let (function, task, since, done) = worker.at.as_ref().map_or_else(Default::default, |at| {
+        let share = at
+            .done
+            .zip(at.of.filter(|of| *of > 0))
+            .map(|(done, of)| format!("{:.0} %", 100.0 * done as f64 / of as f64));
+        (plain(&at.function), at.task.to_string(), time(Some(at.since)), share.unwrap_or_default())
+    });
+    let memory = worker.memory.map(|bytes| format!("{:.1} M", bytes as f64 / f64::from(1 << 20))).unwrap_or_default();
+    let busy = format!("{:.0} %", 100.0 * busy);
+    let cells = [
+        place.to_string(),
+        pid,
+        plain(&worker.state),
+        function,
+        task,
+        since,
+        done,
+        worker.tasks.to_string(),
+        busy,
+        memory,
+        worker.restarts.to_string(),
+    ];
+    let style = match worker.state.as_str() {
+        "busy" => Style::new().fg(Color::Green),
+        "starting" => Style::new().fg(Color::Yellow),
+        "vacant" => QUIET,
+        _ => Style::new(),
+    };
+    Row::new(cells).style(style)
+}
+
+/// The last calls, those under way first.
+fn call_table(calls: &[Call]) -> Table<'static> {
+    let row = |call: &Call| {
+        let all = call.tasks + call.waiting;
+        let share = if call.ended || all == 0 {
+            String::new()
+        } else {
+            format!("{:.0} %", 100.0 * call.tasks as f64 / all as f64)
+        };
+        let cells = [
+            plain(&call.function),
+            if call.ended { "ended" } else { "under way" }.to_owned(),
+            format!("{} of {all}", call.tasks),
+            share,
+            time(Some(call.elapsed)),
+            time(call.longest),
+        ];
+        Row::new(cells).style(if call.ended { QUIET } else { Style::new() })
+    };
+    let widths = [
+        Constraint::Fill(1),
+        Constraint::Length(10),
+        Constraint::Length(18),
+        Constraint::Length(6),
+        Constraint::Length(9),
+        Constraint::Length(9),
+    ];
+    Table::new(calls.iter().rev().take(8).map(row), widths)
+        .header(Row::new(["function", "", "tasks", "", "lasted", "longest"]).style(QUIET.add_modifier(Modifier::BOLD)))
+        .block(Block::new().borders(ratatui::widgets::Borders::TOP).border_style(QUIET).title(" calls "))
+}
+
+fn footer(app: &App) -> Line<'static> {
+    if !app.message.is_empty() {
+        return Line::from(Span::from(format!(" {}", plain(&app.message))).fg(Color::Yellow));
+    }
+    Line::styled(
+        " \u{2191}\u{2193} worker   \u{2190}\u{2192} pool   s stack   x end its task   + - workers   q quit",
+        QUIET,
+    )
+}
+
+/// What lies over the view.
+fn over(frame: &mut Frame<'_>, app: &App) {
+    match &app.over {
+        Over::Nothing => {}
+        Over::Stack { worker, text, from } => {
+            let area = inset(frame.area(), 4, 2);
+            let title = format!(" the stack of worker {worker}: any other key than up and down closes it ");
+            let text = text.lines().map(plain).collect::<Vec<_>>().join("\n");
+            frame.render_widget(Clear, area);
+            frame.render_widget(Paragraph::new(text).scroll((*from, 0)).block(Block::bordered().title(title)), area);
+        }
+        Over::End { worker, pid, task, function } => {
+            let area = inset(frame.area(), 10, frame.area().height.saturating_sub(6) / 2);
+            let function = plain(function);
+            let text = format!(
+                "End task {task} of {function}, by killing worker {worker} (process {pid})?\n\ny: yes   any other key: no"
+            );
+            frame.render_widget(Clear, area);
+            frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: false }).block(Block::bordered()), area);
+        }
+    }
+}
+
+fn inset(area: Rect, columns: u16, rows: u16) -> Rect {
+    let (width, height) = (area.width.saturating_sub(2 * columns), area.height.saturating_sub(2 * rows));
+    Rect { x: area.x + columns.min(area.width), y: area.y + rows.min(area.height), width, height }
+}
+
+/// A time of a few letters.
+pub(crate) fn time(seconds: Option<f64>) -> String {
+    match seconds {
+        None => "-".to_owned(),
+        Some(it) if it < 0.001 => format!("{:.0} us", it * 1e6),
+        Some(it) if it < 1.0 => format!("{:.1} ms", it * 1e3),
+        Some(it) if it < 120.0 => format!("{it:.1} s"),
+        Some(it) if it < 7200.0 => format!("{:.0} min", it / 60.0),
+        Some(it) => format!("{:.1} h", it / 3600.0),
+    }
+}
+
+/// Text of others, without what a terminal would act upon.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
