@@ -232,7 +232,8 @@ pub use ipc_channel;
 #[cfg(feature = "cluster")]
 pub mod cluster {
     pub use crate::nodes::event::{NodeEvent, NodeEventKind};
-    pub use crate::nodes::starters::{command::Command, from_env::from_env, listen::Listen, starter::Nodes};
+    pub use crate::nodes::starters::{command::Command, listen::Listen, ship::Ship, ssh::Ssh};
+    pub use crate::nodes::starters::{from_env::from_env, starter::Nodes};
 }
 
 /// The type parameters of [`Call`], [`One`] and [`With`]: what is called, and how. Nobody needs to name them, but for a

@@ -304,11 +304,10 @@ impl<T: Send + 'static> Shared<T> {
             let is_its = !state.by_callback || callbacks::is_this_thread();
             let gather = if is_its { state.gather.take() } else { None };
             let Some(mut gather) = gather else {
-                match until.instant() {
-                    Some(_) if until.passed() => return false,
-                    Some(at) => drop(self.ready.wait_until(&mut state, at)),
-                    None => self.ready.wait(&mut state),
+                if until.passed() {
+                    return false;
                 }
+                until.wait(&self.ready, &mut state);
                 continue;
             };
             drop(state);

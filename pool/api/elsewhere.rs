@@ -4,6 +4,7 @@ use crate::api::affinity::CpuAffinity;
 use crate::codec;
 use crate::engine::core::workforce::RecyclePolicy;
 use crate::engine::launch::spawn::Environment;
+use crate::engine::watch::logs;
 use crate::engine::watch::output::Handler;
 use crate::engine::worker::main_loop::Limits;
 use crate::engine::worker::routines::Routines;
@@ -49,6 +50,7 @@ pub(super) struct Elsewhere {
     pub(super) pins: Pins,
     pub(super) recycle: RecyclePolicy,
     pub(super) limits: Limits,
+    pub(super) grace: Duration,
     pub(super) affinity: CpuAffinity,
     pub(super) env: Environment,
     pub(super) output: Option<Handler>,
@@ -89,7 +91,9 @@ impl Elsewhere {
             limits: self.limits,
             pinned: self.affinity.is_on(),
             captured: self.output.is_some(),
+            log: logs::level(),
             weighed: self.recycle.memory.is_some(),
+            grace: self.grace,
             silence: lost_after * 6 / 10,
         };
         let fleet = Fleet::start(Orders {

@@ -269,7 +269,18 @@ impl Options {
         let WorkerEnv { affinity, variables, each, output } = self.env;
         let env = Environment::new(variables, each)?;
         let Options {
-            cluster, processes, name, link, routines, pins, recycle, limits, start_method, on_threads, ..
+            cluster,
+            processes,
+            name,
+            link,
+            routines,
+            pins,
+            recycle,
+            limits,
+            grace,
+            start_method,
+            on_threads,
+            ..
         } = self;
         let elsewhere = Elsewhere {
             cluster,
@@ -280,6 +291,7 @@ impl Options {
             pins,
             recycle,
             limits,
+            grace,
             affinity,
             env,
             output,

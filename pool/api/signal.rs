@@ -35,11 +35,10 @@ impl Signal {
     pub(super) fn next(&self, until: Deadline) -> Option<usize> {
         let mut heard = self.heard.lock();
         loop {
-            match (heard.places.pop_front(), until.instant()) {
-                (Some(place), _) => return Some(place),
-                (None, Some(_)) if until.passed() => return None,
-                (None, Some(at)) => drop(self.changed.wait_until(&mut heard, at)),
-                (None, None) => self.changed.wait(&mut heard),
+            match heard.places.pop_front() {
+                None if until.passed() => return None,
+                None => until.wait(&self.changed, &mut heard),
+                place => return place,
             }
         }
     }

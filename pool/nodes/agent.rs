@@ -6,35 +6,34 @@
 
 use crate::codec;
 use crate::engine::core::ledger::Window;
-use crate::engine::launch::launcher::{Launched, Launcher, News};
+use crate::engine::launch::launcher::{Launched, Launcher};
 use crate::engine::launch::spawn::{Environment, Spawn};
+use crate::engine::watch::logs;
 use crate::engine::watch::output::{Capture, Handler, OutputLine};
 use crate::error::Error;
 use crate::heap::scope::Pins;
 use crate::identity::Entry;
 use crate::ipc::bell::Bell;
-use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind, LinkKind, slice};
+use crate::nodes::agent_state::{MOST_UNSENT, State};
 use crate::nodes::agent_worker::{Queued, Worker};
 use crate::nodes::messages::{Ended, Greeting, SIGNALS, Setup, Start};
 use crate::nodes::secret;
 use crate::nodes::stream::AgentStream;
-use crate::nodes::wire::{Inbox, Kind, Message, Numbers, Outbox, Slot};
+use crate::nodes::wire::{Inbox, Kind, Message, Numbers, Slot};
 use crate::process::enlist::{AgentRole, Enlisted, refuse};
 use crate::process::role::Host;
 use crate::sys::cpu::allowed_cpus;
-use crate::sys::{environment, memory, signal, thread};
-use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use crate::sys::time::Deadline;
+use crate::sys::{environment, memory, signal, signal_watch, thread};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Answers stay with the workers while so many bytes of others are not sent.
-const MOST_UNSENT: usize = 8 << 20;
 
 /// An agent that nobody has told what to do ends after this time.
 const SETUP_WITHIN: Duration = Duration::from_secs(60);
@@ -45,22 +44,10 @@ pub(super) fn entry() -> &'static Entry<AgentRole> {
     &ENTRY
 }
 
-/// What stands behind the agent's lock.
-struct State {
-    outbox: Outbox,
-    spawn: Option<Spawn>,
-    weighed: bool,
-    workers: BTreeMap<Slot, Worker>,
-    /// What headers say, once for all workers.
-    contexts: HashMap<u64, Arc<Vec<u8>>>,
-    /// Workers that have ended, and were not reported: their answers are on their way already.
-    ended: Vec<(Slot, Ended)>,
-    /// What has become of workers: told on the reactor's thread.
-    news: VecDeque<(Slot, News)>,
-}
-
 struct Agent {
     state: Mutex<State>,
+    /// Something was sent.
+    room: Condvar,
     stream: AgentStream,
     bell: Bell,
     /// The memory of the bell; `None` where the system forbids memory files.
@@ -82,22 +69,14 @@ impl Agent {
         let stream = AgentStream::open(enlisted, &Greeting::own()).unwrap_or_else(|cause| refuse(&cause));
         // What workers run has no use for it.
         environment::hide(secret::VARIABLE);
-        let state = State {
-            outbox: Outbox::default(),
-            spawn: None,
-            weighed: false,
-            workers: BTreeMap::new(),
-            contexts: HashMap::new(),
-            ended: Vec::new(),
-            news: VecDeque::new(),
-        };
         // Links of both kinds ring it: through memory that workers map, or on the reactor's thread.
         let (file, bell) = match memory::create_mapped("multiproc-bell", Bell::LEN) {
             Ok((file, bell)) => (Some(Arc::new(file)), bell),
             Err(_) => (None, memory::private(Bell::LEN)?),
         };
         Ok(Agent {
-            state: Mutex::new(state),
+            state: Mutex::default(),
+            room: Condvar::new(),
             stream,
             bell: Bell::new(Arc::new(bell), 0),
             bell_file: file,
@@ -117,13 +96,26 @@ impl Agent {
         if let Err(error) = started {
             refuse(&format!("its threads could not be started: {error}"));
         }
+        let drainer = Arc::clone(&agent);
+        let watch = signal_watch::watch(&[signal_watch::SIGTERM], move || drainer.drain());
+        if let Err(error) = &watch {
+            refuse(&format!("it cannot listen to SIGTERM: {error}"));
+        }
         loop {
-            let (bytes, ended) = {
+            let (bytes, ended, until) = {
                 let mut state = agent.state.lock();
                 state.turn();
+                if state.is_drained() {
+                    let Some(capture) = state.spawn.as_mut().and_then(|spawn| spawn.capture.take()) else { return 0 };
+                    drop(state);
+                    // The last lines, which are sent in the next turn.
+                    capture.flush();
+                    continue;
+                }
+                let until = state.enforce_drain();
                 let bytes = state.outbox.next().to_vec();
                 state.outbox.sent(bytes.len());
-                (bytes, std::mem::take(&mut state.ended))
+                (bytes, std::mem::take(&mut state.ended), until)
             };
             for (slot, ended) in ended {
                 agent.tell_end(slot, ended);
@@ -133,11 +125,13 @@ impl Agent {
                 if agent.state.lock().has_work() {
                     agent.bell.cancel();
                 } else {
-                    agent.bell.sleep(slice());
+                    agent.bell.sleep(slice().earlier(until));
                 }
             } else if agent.stream.write_all(&bytes).is_err() {
                 // The pool is gone, and with this process its workers.
                 return 0;
+            } else {
+                agent.room.notify_all();
             }
         }
     }
@@ -149,9 +143,13 @@ impl Agent {
         let has_stack = ended.death.crash.is_some();
         let tell = move || {
             let bytes = codec::to_bytes(&ended);
-            agent.state.lock().outbox.put(Kind::Exited, slot, &[], &bytes);
+            let mut state = agent.state.lock();
+            state.outbox.put(Kind::Exited, slot, &[], &bytes);
+            state.telling -= 1;
+            drop(state);
             agent.bell.ring();
         };
+        self.state.lock().telling += 1;
         if !has_stack {
             return tell();
         }
@@ -159,6 +157,22 @@ impl Agent {
         if let Err(error) = thread::spawn(builder, tell) {
             refuse(&format!("no thread could be started: {error}"));
         }
+    }
+
+    /// This process was told to end. The pool sends nothing more to workers here, takes back what they have not begun, and tells
+    /// each to leave when it has done what it is at.
+    fn drain(&self) {
+        let mut state = self.state.lock();
+        if state.spawn.is_none() {
+            // Nobody has begun anything.
+            signal::exit_now(0);
+        }
+        if state.drain.is_none() {
+            state.drain = Some(Deadline::after(state.grace));
+            state.outbox.put(Kind::Draining, 0, &[], &[]);
+        }
+        drop(state);
+        self.bell.ring();
     }
 
     /// Reads what the pool says, until it is gone.
@@ -310,17 +324,28 @@ impl Agent {
     }
 
     fn set_up(self: &Arc<Self>, state: &mut State, setup: Setup) -> Result<(), String> {
-        let Setup { link, name, routines, limits, pinned, captured, weighed, silence } = setup;
+        let Setup { link, name, routines, limits, pinned, captured, log, weighed, grace, silence } = setup;
         let host = Host::check().map_err(|error| error.to_string())?;
         let io = |error: io::Error| error.to_string();
         let cpus = if pinned { allowed_cpus().map_err(io)? } else { Vec::new() };
         let agent = Arc::clone(self);
-        let capture = captured.then(|| Capture::start(Handler::new(move |line| agent.pass_on(line))));
+        let pass_line = move |line: &OutputLine| {
+            // Workers wait for a pool that does not read, as they wait for a slow handler.
+            let (numbers, text) = ([u64::from(line.is_stderr())], line.text().as_bytes());
+            agent.pass_on(Kind::Line, line.worker(), &numbers, text, Deadline::NEVER);
+        };
+        let capture = captured.then(|| Capture::start(Handler::new(pass_line)));
+        if let Some(level) = log {
+            let agent = Arc::clone(self);
+            logs::relay(level, move |worker, record| {
+                agent.pass_on(Kind::Record, worker, &[], record, Deadline::after(Duration::ZERO))
+            });
+        }
         let bell_file = self.bell_file.clone().filter(|_| link == LinkKind::Ring);
         if link == LinkKind::Ring && bell_file.is_none() {
             return Err("no memory files can be made here; `LinkKind::Channel` needs none".to_owned());
         }
-        state.weighed = weighed;
+        (state.weighed, state.grace) = (weighed, grace);
         state.spawn = Some(Spawn {
             host,
             link,
@@ -340,13 +365,21 @@ impl Agent {
         Ok(())
     }
 
-    /// Sends a line that a worker has written.
-    fn pass_on(&self, line: &OutputLine) {
+    /// Sends what a worker has written, once there is room for it. Returns whether there was before the deadline.
+    fn pass_on(&self, kind: Kind, worker: &str, numbers: &[u64], bytes: &[u8], until: Deadline) -> bool {
         // The name ends with the number of the worker's place, counted from 1.
-        let place = line.worker().rsplit('-').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
-        let numbers = [u64::from(line.is_stderr()), place.saturating_sub(1)];
-        self.state.lock().outbox.put(Kind::Line, 0, &numbers, line.text().as_bytes());
+        let place = worker.rsplit('-').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+        let mut state = self.state.lock();
+        while state.outbox.len() >= MOST_UNSENT {
+            if until.passed() {
+                return false;
+            }
+            until.wait(&self.room, &mut state);
+        }
+        state.outbox.put(kind, 0, &[&[place.saturating_sub(1)], numbers].concat(), bytes);
+        drop(state);
         self.bell.ring();
+        true
     }
 
     /// Starts a worker.
@@ -384,68 +417,5 @@ impl Agent {
         };
         state.workers.insert(slot, worker);
         Ok(())
-    }
-}
-
-impl State {
-    fn has_work(&self) -> bool {
-        let is_wanted = self.outbox.len() < MOST_UNSENT;
-        !self.news.is_empty()
-            || self.outbox.len() > 0
-            || is_wanted && self.workers.values().any(|it| it.condemned.is_none() && it.link.has_answer())
-    }
-
-    /// Hears of workers, and takes their answers.
-    fn turn(&mut self) {
-        while let Some((slot, news)) = self.news.pop_front() {
-            self.hear(slot, news);
-        }
-        for (slot, worker) in &mut self.workers {
-            worker.collect(*slot, &mut self.outbox, self.weighed, MOST_UNSENT);
-        }
-        self.hand_on();
-    }
-
-    /// Hands frames to workers that have room for them.
-    fn hand_on(&mut self) {
-        self.workers.values_mut().for_each(Worker::hand_on);
-    }
-
-    /// Hears one piece of news of a worker.
-    fn hear(&mut self, slot: Slot, news: News) {
-        let Some(worker) = self.workers.get_mut(&slot) else { return };
-        match news {
-            News::Started(body) => {
-                let pid = body.pid().and_then(|pid| u64::try_from(pid).ok()).unwrap_or(0);
-                worker.body = Some(body);
-                self.outbox.put(Kind::Started, slot, &[pid], &[]);
-            }
-            News::Replied(reply) => self.outbox.put(Kind::Reply, slot, &[], &codec::to_bytes(&reply)),
-            News::Silent => {
-                let reply = Reply::Refused("it did not become ready in time and was killed".to_owned());
-                self.outbox.put(Kind::Reply, slot, &[], &codec::to_bytes(&reply));
-            }
-            News::Impossible(error) => {
-                self.workers.remove(&slot);
-                self.outbox.put(Kind::Refused, slot, &[], &codec::to_bytes(&error));
-            }
-            News::Exited(death, held) => {
-                let Some(mut worker) = self.workers.remove(&slot) else { return };
-                worker.link.ended();
-                worker.collect(slot, &mut self.outbox, false, usize::MAX);
-                worker.salvage(slot, &mut self.outbox);
-                self.ended.push((slot, worker.end(death)));
-                // All that it has said was read.
-                drop(held);
-            }
-            News::Room => {}
-        }
-    }
-
-    /// Tells the pool what can be seen of the workers.
-    fn watch_workers(&mut self) {
-        for (slot, worker) in &self.workers {
-            worker.tell_watched(*slot, &mut self.outbox);
-        }
     }
 }

@@ -51,7 +51,7 @@ impl Worker {
         let Worker { link, window, .. } = self;
         if window.len() == 0 {
             // No answer will make room, but a header that the worker has read may.
-            link.release_below(window.retire(|| link.progress().seq, link.sent()));
+            window.release(&mut **link);
         }
         let mut any = false;
         while let Some(Queued { frame, seq, payload }) = self.queue.front() {
@@ -89,7 +89,7 @@ impl Worker {
         }
     }
 
-    fn kill(&self) {
+    pub(super) fn kill(&self) {
         if let Some(body) = &self.body {
             body.signal(ChildSignal::Kill);
         }
@@ -117,7 +117,7 @@ impl Worker {
             }
             self.link.consumed();
             let Worker { link, window, .. } = self;
-            link.release_below(window.retire(|| link.progress().seq, link.sent()));
+            window.release(&mut **link);
         }
     }
 
@@ -145,6 +145,7 @@ impl Worker {
                 let failure = Failure::Encode { text: text.to_owned() };
                 outbox.put(Kind::Answer, slot, &numbers, &codec::to_bytes(&failure));
             }
+            Payload::Own(bytes) => outbox.put(Kind::Answer, slot, &numbers, &bytes),
             Payload::Inline(bytes, len) => {
                 outbox.put(Kind::Answer, slot, &numbers, bytes.get(..len).unwrap_or_default());
             }

@@ -19,6 +19,10 @@ pub enum NodeEventKind {
     Joined,
     /// Its agent could not be started, or did not come to life.
     Failed,
+    /// Its agent was told to end by SIGTERM: it takes no more tasks, and ends when those that run are finished.
+    Draining,
+    /// Its agent has ended as it was told to, and no task was lost with it.
+    Left,
     /// Its agent, or the way there, is lost. What was under way there may have run.
     Lost,
 }
@@ -50,6 +54,8 @@ impl fmt::Display for NodeEvent {
         let what = match self.kind {
             NodeEventKind::Joined => "has joined",
             NodeEventKind::Failed => "did not join",
+            NodeEventKind::Draining => "is to end",
+            NodeEventKind::Left => "has left",
             NodeEventKind::Lost => "was lost",
         };
         write!(f, "{} {what}", self.host)?;

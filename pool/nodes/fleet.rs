@@ -6,6 +6,7 @@ use crate::codec;
 use crate::engine::callbacks::{self, Callback};
 use crate::engine::launch::launcher::{Launched, Launcher, News, Tell};
 use crate::engine::launch::spawn::Environment;
+use crate::engine::watch::logs;
 use crate::engine::watch::output::{Handler, OutputLine};
 use crate::error::Error;
 use crate::ipc::bell::Doze;
@@ -18,10 +19,10 @@ use crate::nodes::greeting::{self, Greeted, Greeter};
 use crate::nodes::messages::{Greeting, Start};
 use crate::nodes::node::Node;
 use crate::nodes::node_link::NodeLink;
-use crate::nodes::post::{Asked, Chore, Crew, Failure, Post, State};
-use crate::nodes::starters::starter::{Started, Starter};
+use crate::nodes::post::{Asked, Crew, Post, State};
+use crate::nodes::starters::starter::{LOOK_EACH, Started, Starter};
 use crate::nodes::stream::Stream;
-use crate::nodes::tended::{Driven, Tended};
+use crate::nodes::tended::{Driven, Line, Tended, Written};
 use crate::nodes::wire::{Inbox, Kind};
 use crate::process::enlist::Call;
 use crate::sys::poll::{self, Interest, Waker};
@@ -37,9 +38,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-
-/// An agent has so long to come to life once it was started.
-const GREET_WITHIN: Duration = Duration::from_secs(60);
 
 /// So much of a fleet's end its agents may take.
 const END_WITHIN: Duration = Duration::from_secs(2);
@@ -100,13 +98,14 @@ impl Fleet {
     ///
     /// There is no descriptor or thread left.
     pub(crate) fn start(orders: Orders) -> Result<Fleet, Error> {
-        if orders.on_node.is_some() || orders.output.is_some() {
+        if orders.on_node.is_some() || orders.output.is_some() || logs::level().is_some() {
             callbacks::start()?;
         }
         let keeper = Arc::new(Waker::new()?);
         let doorway = orders.starter.doorway()?;
         let door = doorway.map(|doorway| Door::start(doorway, Arc::clone(&keeper))).transpose()?;
-        let posts = (0..orders.starter.nodes()).map(|_| Post::new()).collect();
+        let post = |at| Post::new(orders.starter.host(at).unwrap_or_default());
+        let posts = (0..orders.starter.nodes()).map(post).collect();
         let shared = Arc::new(Shared {
             orders,
             door,
@@ -136,12 +135,9 @@ impl Fleet {
         let until = Deadline::after(self.shared.orders.within);
         let mut crew = self.shared.crew.lock();
         while crew.posts.iter().any(Post::is_coming) && !until.passed() {
-            match until.instant() {
-                Some(at) => drop(self.shared.changed.wait_until(&mut crew, at)),
-                None => self.shared.changed.wait(&mut crew),
-            }
+            until.wait(&self.shared.changed, &mut crew);
         }
-        match crew.posts.iter().filter_map(Post::node).map(|node| node.capacity).sum() {
+        match crew.nodes().map(|node| node.capacity).sum() {
             0 => Err(crew.failure()),
             capacity => Ok(capacity),
         }
@@ -171,7 +167,7 @@ impl Launcher for Fleet {
         let variables = variables.map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
         let start = codec::to_bytes(&Start { place, variables });
         // The one with the most room, so that the workers are spread.
-        let node = crew.posts.iter().filter_map(Post::node).max_by_key(|node| node.room()).cloned();
+        let node = crew.nodes().max_by_key(|node| node.room()).cloned();
         let tell = match node {
             None if crew.posts.iter().all(Post::is_abandoned) => return Err(crew.failure()),
             None => tell,
@@ -195,7 +191,7 @@ impl Launcher for Fleet {
 impl Doze for Shared {
     fn sleep(&self, until: Deadline) {
         self.driven.is_asleep.store(true, Relaxed);
-        let nodes: Vec<Arc<Node>> = self.crew.lock().posts.iter().filter_map(Post::node).cloned().collect();
+        let nodes: Vec<Arc<Node>> = self.crew.lock().nodes().cloned().collect();
         let mut sources = vec![(self.driver.as_fd(), Interest::Readable)];
         for node in &nodes {
             sources.push((node.socket.as_fd(), Interest::Readable));
@@ -226,7 +222,7 @@ impl Shared {
             let mut all = Tended::default();
             let mut is_full = false;
             let is_driven = self.driven.is_now();
-            let nodes: Vec<Arc<Node>> = self.crew.lock().posts.iter().filter_map(Post::node).cloned().collect();
+            let nodes: Vec<Arc<Node>> = self.crew.lock().nodes().cloned().collect();
             for node in &nodes {
                 let tended = if is_driven && node.has_workers() { node.take_news() } else { node.tend() };
                 is_full |= tended.is_full;
@@ -263,60 +259,71 @@ impl Shared {
     /// Asks for agents, greets those that come, and lets go of those that are no more: their last news come to `all`.
     fn look_after_posts(&self, all: &mut Tended) -> Vec<NodeEvent> {
         let mut events = Vec::new();
-        let mut chores = Vec::new();
+        let mut wanted = Vec::new();
         let mut crew = self.crew.lock();
         let over = crew.over;
         for (at, post) in crew.posts.iter_mut().enumerate() {
             let has_hung_up = post.has_hung_up();
-            let late = "it did not come to life in time";
-            let chore = match &mut post.state {
+            match &mut post.state {
                 State::Vacant(when) if *when <= Instant::now() && !over => {
                     post.state = State::Busy;
-                    Chore::Start
+                    wanted.push(at);
                 }
-                State::Coming(greeter, until) => match greeter.look() {
-                    Greeted::NotYet if until.passed() => post.give_up(NodeEventKind::Failed, late),
-                    Greeted::NotYet => continue,
-                    Greeted::Failed(cause) => post.give_up(NodeEventKind::Failed, &cause),
+                State::Coming(greeter) => match greeter.look() {
+                    Greeted::NotYet => {}
+                    Greeted::Failed(cause) => post.end(NodeEventKind::Failed, cause),
                     Greeted::Here(greeting, inbox) => {
                         let socket = Arc::clone(greeter.socket());
                         let stream = Stream::new(Arc::clone(&socket), None);
-                        events.push(post.hold(self.employ(greeting, (socket, stream), inbox)));
-                        continue;
+                        events.push(self.employ(at, post, greeting, (socket, stream), inbox));
                     }
                 },
-                State::Expected(..) if has_hung_up => {
-                    post.give_up(NodeEventKind::Failed, "it has ended before it said anything")
+                State::Expected(_) if has_hung_up => {
+                    post.end(NodeEventKind::Failed, "it has ended before it said anything".to_owned());
                 }
-                State::Expected(until) if until.passed() => post.give_up(NodeEventKind::Failed, late),
+                State::Expected(until) if until.passed() => post.end(NodeEventKind::Failed, greeting::LATE.to_owned()),
                 State::Held(node) => {
-                    let Some(cause) = node.lost() else { continue };
-                    all.join(node.take_news());
-                    post.give_up(NodeEventKind::Lost, &cause)
+                    if node.begins_to_drain() {
+                        events.push(NodeEvent::new(NodeEventKind::Draining, post.host.clone(), None));
+                    }
+                    if let Some((kind, cause)) = node.end() {
+                        all.join(node.take_news());
+                        post.end(kind, cause);
+                    }
                 }
-                _ => continue,
-            };
-            chores.push((at, chore));
+                _ => {}
+            }
+            if let Some(event) = post.look_for_end(self.orders.starter.starts()) {
+                self.door.iter().for_each(|door| door.forget(at));
+                events.push(event);
+            }
         }
         self.let_in(&mut crew, &mut events);
         drop(crew);
-        for (at, chore) in chores {
-            events.extend(self.see_to(at, chore));
-        }
+        wanted.into_iter().for_each(|at| self.see_to(at));
         if !events.is_empty() {
             self.changed.notify_all();
         }
         events
     }
 
-    /// Takes an agent into the pool's service.
-    fn employ(&self, greeting: Greeting, stream: (Arc<OwnedFd>, Stream), inbox: Inbox) -> Arc<Node> {
-        let capacity = self.orders.starter.workers().unwrap_or(greeting.cpus).max(1);
+    /// Takes an agent into the pool's service, at this place.
+    fn employ(
+        &self,
+        at: usize,
+        post: &mut Post,
+        greeting: Greeting,
+        stream: (Arc<OwnedFd>, Stream),
+        inbox: Inbox,
+    ) -> NodeEvent {
+        let Orders { starter, setup, .. } = &self.orders;
+        let capacity = starter.workers().unwrap_or(greeting.cpus).max(1);
+        post.host = starter.host(at).map_or(greeting.host, str::to_owned);
         let (keeper, driven) = (Arc::clone(&self.keeper), Arc::clone(&self.driven));
-        let node = Node::new(greeting.host.into(), capacity, stream, inbox, keeper, driven);
-        node.say(Kind::Setup, &self.orders.setup);
+        let node = Node::new(post.host.as_str().into(), capacity, stream, inbox, keeper, driven);
+        node.say(Kind::Setup, setup);
         node.beat();
-        node
+        post.hold(node)
     }
 
     /// Gives those that have come in by the door their places.
@@ -330,37 +337,27 @@ impl Shared {
                 _ => false,
             };
             // If nobody expects it any more its stream ends here, and it with that.
-            let Some((_, post)) = crew.posts.iter_mut().enumerate().find(is_its) else { continue };
-            events.push(post.hold(self.employ(greeting, (socket, stream), greeting::inbox())));
+            let Some((at, post)) = crew.posts.iter_mut().enumerate().find(is_its) else { continue };
+            events.push(self.employ(at, post, greeting, (socket, stream), greeting::inbox()));
         }
         let refused = refused.into_iter();
         events.extend(refused.map(|(name, cause)| NodeEvent::new(NodeEventKind::Failed, name, Some(cause))));
     }
 
-    /// Does what takes a while. Returns what has happened.
-    fn see_to(&self, at: usize, chore: Chore) -> Option<NodeEvent> {
-        let failure = match chore {
-            Chore::Start => {
-                let asked = self.ask_for(at);
-                let mut crew = self.crew.lock();
-                let post = &mut crew.posts[at];
-                match asked {
-                    Ok(asked) => {
-                        (post.state, post.started, post.lifeline) = asked;
-                        return None;
-                    }
-                    Err(error) => Failure { kind: NodeEventKind::Failed, host: post.name(), cause: error.to_string() },
+    /// Asks for the agent of a place, without the lock, since that takes a while.
+    fn see_to(&self, at: usize) {
+        let asked = self.ask_for(at);
+        let mut crew = self.crew.lock();
+        let post = &mut crew.posts[at];
+        match asked {
+            Ok((state, started, lifeline)) => {
+                if let (Some(started), true) = (&started, post.host.is_empty()) {
+                    post.host = started.name.clone();
                 }
+                (post.state, post.started, post.lifeline) = (state, started, lifeline);
             }
-            Chore::Bury(mut failure, started) => {
-                if let Some(mut started) = started {
-                    failure.cause += &started.end();
-                }
-                failure
-            }
-        };
-        self.door.iter().for_each(|door| door.forget(at));
-        Some(self.crew.lock().posts[at].fail(failure))
+            Err(error) => post.end(NodeEventKind::Failed, error.to_string()),
+        }
     }
 
     /// Asks for the agent of a place.
@@ -371,10 +368,10 @@ impl Shared {
     fn ask_for(&self, at: usize) -> Result<Asked, Error> {
         let starter = &self.orders.starter;
         let call = |address: &Address| Ok::<_, Error>(Call::new(agent::entry(), &address.to_string())?.to_string());
-        let until = Deadline::after(GREET_WITHIN);
         let Some(door) = &self.door else {
             let (started, socket) = starter.start(at, &call(&Address::Stdio)?)?;
-            return Ok((State::Coming(Box::new(Greeter::new(socket)), until), Some(started), None));
+            let greeter = Greeter::new(socket, started.cargo.clone());
+            return Ok((State::Coming(Box::new(greeter)), Some(started), None));
         };
         if !starter.starts() {
             door.welcome();
@@ -384,7 +381,7 @@ impl Shared {
         let (started, lifeline) = starter.start(at, &call(&address)?)?;
         // So little fits into an empty socket. If nobody reads it any more, the lifeline tells.
         let _ = stream::send(lifeline.as_fd(), &[IoSlice::new(&line)]);
-        Ok((State::Expected(until), Some(started), Some(Arc::new(lifeline))))
+        Ok((State::Expected(Deadline::after(greeting::WITHIN)), Some(started), Some(Arc::new(lifeline))))
     }
 
     /// Tells what has happened, without any lock. Returns false once the fleet is over.
@@ -398,13 +395,18 @@ impl Shared {
         if has_answers {
             self.driver.wake();
         }
-        if let Some(handler) = &self.orders.output {
-            let name = &self.orders.name;
-            callbacks::send(lines.into_iter().map(|(place, is_stderr, text)| {
-                let line = OutputLine::new(&format!("{name}-{}", place.saturating_add(1)), is_stderr, text);
-                let handler = handler.clone();
-                Box::new(move || handler.handle(&line)) as Callback
-            }));
+        for (host, Line { place, what }) in lines {
+            let worker = format!("{}-{}", self.orders.name, place.saturating_add(1));
+            match (what, &self.orders.output) {
+                (Written::Record(record), _) => logs::take_from(&format!("{worker} on {host}"), &record),
+                (Written::Line(is_stderr, text), Some(handler)) => {
+                    let line = OutputLine::of_node(&worker, host, is_stderr, text);
+                    let handler = handler.clone();
+                    callbacks::send([Box::new(move || handler.handle(&line)) as Callback]);
+                }
+                // Nobody has asked for it.
+                (Written::Line(..), None) => {}
+            }
         }
         if let Some(on_node) = &self.orders.on_node {
             callbacks::send(events.into_iter().map(|event| {
@@ -436,10 +438,11 @@ impl Shared {
         for post in &self.crew.lock().posts {
             match &post.state {
                 State::Vacant(when) => until = until.earlier(Deadline::at(*when)),
-                State::Coming(greeter, deadline) => {
-                    until = until.earlier(*deadline);
-                    held.push((Arc::clone(greeter.socket()), false));
+                State::Coming(greeter) => {
+                    until = until.earlier(greeter.until());
+                    held.push((Arc::clone(greeter.socket()), greeter.has_unsent()));
                 }
+                State::Ending(..) => until = until.earlier(Deadline::after(LOOK_EACH)),
                 State::Held(node) if !(is_full || is_driven && node.has_workers()) => {
                     held.push((Arc::clone(&node.socket), node.has_unsent()))
                 }
@@ -475,6 +478,6 @@ impl Shared {
             started.extend(post.started.take());
         }
         let until = Deadline::after(END_WITHIN);
-        started.iter_mut().for_each(|started| _ = started.wait(until));
+        started.iter_mut().for_each(|started| started.wait(until));
     }
 }

@@ -2,16 +2,34 @@
 
 use crate::codec;
 use crate::nodes::messages::{Greeting, MARK, MOST_CHATTER, MOST_GREETING};
+use crate::nodes::starters::ship::{Cargo, Delivery, WANT};
 use crate::nodes::wire::Inbox;
+use crate::sys::time::Deadline;
 use crate::sys::{stream, usage};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Waits for a greeting.
+/// An agent has so long to come to life once it was started, or was last sent a piece of the program.
+pub(super) const WITHIN: Duration = Duration::from_secs(60);
+
+/// What is said of one that does not.
+pub(super) const LATE: &str = "it did not come to life in time";
+
+/// So many bytes of the program are sent in one go, and in one piece.
+const AT_ONCE: usize = 1 << 20;
+const PIECE: usize = 64 * 1024;
+
+/// Waits for a greeting, and sends the program to a machine that asks for it before.
 #[derive(Debug)]
 pub(super) struct Greeter {
     socket: Arc<OwnedFd>,
     heard: Vec<u8>,
+    /// What is sent when it is asked for, once.
+    cargo: Option<Arc<Cargo>>,
+    delivery: Option<Delivery>,
+    until: Deadline,
 }
 
 /// What has come of a look.
@@ -32,23 +50,50 @@ enum Found {
 }
 
 impl Greeter {
-    pub(super) fn new(socket: OwnedFd) -> Greeter {
-        Greeter { socket: Arc::new(socket), heard: Vec::new() }
+    /// Waits for one that comes by this socket. `cargo` is what may be asked for before.
+    pub(super) fn new(socket: OwnedFd, cargo: Option<Arc<Cargo>>) -> Greeter {
+        let until = Deadline::after(WITHIN);
+        Greeter { socket: Arc::new(socket), heard: Vec::new(), cargo, delivery: None, until }
     }
 
     pub(super) fn socket(&self) -> &Arc<OwnedFd> {
         &self.socket
     }
 
-    /// Reads what has arrived.
+    /// When it is late.
+    pub(super) fn until(&self) -> Deadline {
+        self.until
+    }
+
+    /// Whether the program is on its way.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.delivery.is_some()
+    }
+
+    /// Reads what has arrived, and sends what was asked for.
     pub(super) fn look(&mut self) -> Greeted {
         let mut buffer = [0; 4096];
         loop {
             match stream::receive(self.socket.as_fd(), &mut buffer) {
                 Ok(Some(0)) => return Greeted::Failed("it has ended before it said anything".to_owned()),
                 Ok(Some(len)) => self.heard.extend_from_slice(&buffer[..len]),
-                Ok(None) => return Greeted::NotYet,
+                Ok(None) if self.until.passed() => {
+                    return Greeted::Failed(LATE.to_owned());
+                }
+                Ok(None) => {
+                    let sent = self.send().map_err(|error| no_program(&error));
+                    return sent.map_or_else(Greeted::Failed, |()| Greeted::NotYet);
+                }
                 Err(error) => return Greeted::Failed(format!("its stream has broken: {error}")),
+            }
+            if let Some(at) = place_of(&WANT, &self.heard) {
+                if let Some(cargo) = self.cargo.take() {
+                    self.heard.drain(..at + WANT.len());
+                    match Delivery::new(&cargo) {
+                        Ok(delivery) => self.delivery = Some(delivery),
+                        Err(error) => return Greeted::Failed(no_program(&error)),
+                    }
+                }
             }
             match find(&self.heard) {
                 Ok(Found::Nothing) => {}
@@ -56,6 +101,32 @@ impl Greeter {
                 Err(cause) => return Greeted::Failed(cause),
             }
         }
+    }
+
+    /// Sends some of the program, if it was asked for.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be read.
+    fn send(&mut self) -> io::Result<()> {
+        let Some(delivery) = &mut self.delivery else { return Ok(()) };
+        let mut buffer = vec![0; PIECE];
+        for _ in 0..AT_ONCE / PIECE {
+            let piece = delivery.next(&mut buffer)?;
+            let sent = match stream::send(self.socket.as_fd(), &[IoSlice::new(piece)]) {
+                Ok(Some(len)) => len,
+                Ok(None) => return Ok(()),
+                // Nobody takes it any more. Why, the next look finds.
+                Err(_) => usize::MAX,
+            };
+            delivery.sent(sent);
+            self.until = Deadline::after(WITHIN);
+            if delivery.is_over() {
+                self.delivery = None;
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     fn welcome(&self, greeting: Greeting, end: usize) -> Greeted {
@@ -75,13 +146,23 @@ pub(super) fn inbox() -> Inbox {
     Inbox::new(usize::try_from(usage::half_of_memory()).unwrap_or(usize::MAX))
 }
 
+/// Why the program cannot be copied.
+fn no_program(error: &io::Error) -> String {
+    format!("the program to be copied cannot be read: {error}")
+}
+
+/// Where a mark begins.
+fn place_of(mark: &[u8], heard: &[u8]) -> Option<usize> {
+    heard.windows(mark.len()).position(|it| it == mark)
+}
+
 /// Finds a greeting behind some chatter.
 ///
 /// # Errors
 ///
 /// There is none, and there will be none.
 fn find(heard: &[u8]) -> Result<Found, String> {
-    let Some(at) = heard.windows(MARK.len()).position(|it| it == MARK) else {
+    let Some(at) = place_of(&MARK, heard) else {
         if heard.len() > MOST_CHATTER {
             return Err(format!("it has printed more than {MOST_CHATTER} bytes of something else"));
         }

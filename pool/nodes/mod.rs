@@ -7,6 +7,7 @@ pub(crate) mod starters;
 
 mod address;
 mod agent;
+mod agent_state;
 mod agent_worker;
 mod door;
 mod greeting;

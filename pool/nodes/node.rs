@@ -9,9 +9,10 @@ use crate::engine::launch::body::{Body, Obituary, Remote};
 use crate::engine::launch::launcher::{News, Tell};
 use crate::error::{Error, Exit};
 use crate::ipc::link::{AnswerKind, Progress};
+use crate::nodes::event::NodeEventKind;
 use crate::nodes::messages::{Ended, SIGNALS};
 use crate::nodes::stream::Stream;
-use crate::nodes::tended::{Driven, Tended, Told};
+use crate::nodes::tended::{Driven, Line, Said, Tended, Told};
 use crate::nodes::wire::{Inbox, Kind, Message, Numbers, Outbox, Slot};
 use crate::process::start::HeldByChild;
 use crate::sys::child::ChildSignal;
@@ -55,8 +56,7 @@ pub(super) struct State {
     /// How many bytes of answers wait to be taken.
     pub(super) waiting: usize,
     pub(super) news: Vec<Told>,
-    /// Lines that workers have written: their places, and whether it was to stderr.
-    pub(super) lines: Vec<(usize, bool, String)>,
+    pub(super) lines: Vec<Line>,
     /// When a driver has read the stream last.
     pub(super) read: Instant,
     /// When something was last heard.
@@ -67,8 +67,18 @@ pub(super) struct State {
     pub(super) round_trip: f64,
     /// Why the node is no more.
     pub(super) lost: Option<String>,
-    /// It takes no more workers.
-    is_draining: bool,
+    drain: Drain,
+}
+
+/// Whether its agent was told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    No,
+    /// It takes no more workers, which the program does not know yet, or does.
+    News,
+    Told,
+    /// And has ended without any worker.
+    Done,
 }
 
 impl fmt::Debug for State {
@@ -82,16 +92,6 @@ pub(super) struct Worker {
     tell: Arc<Tell>,
     pub(super) answers: VecDeque<Said>,
     pub(super) process: Arc<Process>,
-}
-
-/// What an agent says of a frame.
-pub(super) struct Said {
-    pub(super) kind: AnswerKind,
-    pub(super) seq: u64,
-    pub(super) first: u32,
-    pub(super) count: u32,
-    pub(super) nanos: u64,
-    pub(super) payload: Vec<u8>,
 }
 
 impl Node {
@@ -119,7 +119,7 @@ impl Node {
             beat: (0, now),
             round_trip: f64::INFINITY,
             lost: None,
-            is_draining: false,
+            drain: Drain::No,
         };
         Arc::new(Node { host, capacity, socket, keeper, driven, state: Mutex::new(state) })
     }
@@ -133,17 +133,14 @@ impl Node {
 
     /// How many more workers it takes.
     pub(super) fn room(&self) -> usize {
-        let state = self.state.lock();
-        if state.lost.is_some() || state.is_draining { 0 } else { self.capacity.saturating_sub(state.workers.len()) }
+        self.state.lock().room(self.capacity)
     }
 
     /// Starts a worker, as `start` says. Gives `tell` back if the node is full.
     pub(super) fn start(self: &Arc<Self>, start: &[u8], tell: Tell) -> Result<Arc<Process>, Tell> {
         let mut state = self.state.lock();
-        if state.lost.is_some() || state.is_draining || state.workers.len() >= self.capacity {
-            return Err(tell);
-        }
-        let Some(slot) = (0..Slot::MAX).find(|slot| !state.workers.contains_key(slot)) else { return Err(tell) };
+        let slot = (0..Slot::MAX).find(|slot| !state.workers.contains_key(slot));
+        let Some(slot) = slot.filter(|_| state.room(self.capacity) > 0) else { return Err(tell) };
         let process = Arc::new(Process {
             node: Arc::clone(self),
             slot,
@@ -167,12 +164,12 @@ impl Node {
         if state.waiting < MOST_WAITING {
             state.pull();
         }
-        state.tended()
+        state.tended(&self.host)
     }
 
     /// What has come of what others have read.
     pub(super) fn take_news(&self) -> Tended {
-        self.state.lock().tended()
+        self.state.lock().tended(&self.host)
     }
 
     /// Sends a beat.
@@ -200,9 +197,21 @@ impl Node {
         state.lose(cause);
     }
 
-    /// Why the node is no more.
-    pub(super) fn lost(&self) -> Option<String> {
-        self.state.lock().lost.clone()
+    /// Whether the node is no more, and why.
+    pub(super) fn end(&self) -> Option<(NodeEventKind, String)> {
+        let state = self.state.lock();
+        let kind = if state.drain == Drain::Done { NodeEventKind::Left } else { NodeEventKind::Lost };
+        state.lost.clone().map(|cause| (kind, cause))
+    }
+
+    /// Whether its agent was told to end, and nobody was told of that before.
+    pub(super) fn begins_to_drain(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_news = state.drain == Drain::News;
+        if is_news {
+            state.drain = Drain::Told;
+        }
+        is_news
     }
 
     /// Sends what there is room for and reads what has arrived, for a driver, who finds the answers at the links.
@@ -210,7 +219,7 @@ impl Node {
         let mut state = self.state.lock();
         state.push();
         state.pull();
-        if !state.news.is_empty() || !state.lines.is_empty() || state.lost.is_some() {
+        if !state.news.is_empty() || !state.lines.is_empty() || state.lost.is_some() || state.drain == Drain::News {
             self.keeper.wake();
         }
     }
@@ -228,11 +237,16 @@ impl Node {
 }
 
 impl State {
-    fn tended(&mut self) -> Tended {
+    /// How many more workers it takes, if it takes so many in all.
+    fn room(&self, capacity: usize) -> usize {
+        if self.lost.is_none() && self.drain == Drain::No { capacity.saturating_sub(self.workers.len()) } else { 0 }
+    }
+
+    fn tended(&mut self, host: &Arc<str>) -> Tended {
         let has_answers = self.workers.values().any(|worker| !worker.answers.is_empty());
         Tended {
             news: std::mem::take(&mut self.news),
-            lines: std::mem::take(&mut self.lines),
+            lines: self.lines.drain(..).map(|line| (Arc::clone(host), line)).collect(),
             has_answers,
             is_full: self.waiting >= MOST_WAITING,
         }
@@ -311,14 +325,16 @@ impl State {
                 }
                 return Ok(());
             }
-            Kind::Line => {
-                let (is_stderr, place) = (number()? != 0, number()?);
-                let text = String::from_utf8_lossy(numbers.0).into_owned();
-                self.lines.push((usize::try_from(place).unwrap_or(usize::MAX), is_stderr, text));
+            Kind::Line | Kind::Record => {
+                self.lines.push(Line::read(kind, numbers).ok_or("a line that is too short")?);
                 return Ok(());
             }
             Kind::Draining => {
-                self.is_draining = true;
+                if self.drain == Drain::No {
+                    self.drain = Drain::News;
+                    let tells = self.workers.values().map(|worker| Arc::clone(&worker.tell));
+                    self.news.extend(tells.map(|tell| (tell, News::Draining)));
+                }
                 return Ok(());
             }
             _ => {}
@@ -368,7 +384,12 @@ impl State {
             _ => return Err("a message that only a pool sends"),
         };
         let is_over = matches!(news, News::Exited(..) | News::Impossible(_));
+        // One that was not ready could not leave in order.
+        let is_late = self.drain != Drain::No && matches!(news, News::Replied(_));
         self.news.push((Arc::clone(&worker.tell), news));
+        if is_late {
+            self.news.push((Arc::clone(&worker.tell), News::Draining));
+        }
         if is_over {
             self.bury(slot);
         }
@@ -397,14 +418,15 @@ impl State {
         }
         self.lost = Some(cause.to_owned());
         self.stream.shut_down();
-        for (slot, worker) in &self.workers {
+        if self.drain != Drain::No && self.workers.is_empty() {
+            self.drain = Drain::Done;
+        }
+        while let Some((&slot, worker)) = self.workers.first_key_value() {
             let obituary = Obituary { lost: Some(cause.to_owned()), ..Obituary::default() };
             *worker.process.gone.lock() = Some((None, obituary));
-            let _ = slot;
             self.news.push((Arc::clone(&worker.tell), News::Exited(Exit::Unknown.into(), HeldByChild::nothing())));
+            self.bury(slot);
         }
-        let slots: Vec<Slot> = self.workers.keys().copied().collect();
-        slots.into_iter().for_each(|slot| self.bury(slot));
     }
 }
 

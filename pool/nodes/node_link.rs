@@ -3,7 +3,8 @@
 use crate::attached_fds::AttachedFds;
 use crate::ipc::lane::SLOTS;
 use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, LinkKind, Payload, Progress, Revoked, damaged};
-use crate::nodes::node::{Process, Said, State};
+use crate::nodes::node::{Process, State};
+use crate::nodes::tended::Said;
 use crate::nodes::wire::{Kind, Slot};
 use std::collections::VecDeque;
 use std::io;
@@ -23,20 +24,18 @@ const CONTEXTS: Slot = Slot::MAX;
 #[derive(Debug)]
 struct Flight {
     seq: u64,
-    /// The tasks below this place have an outcome, or were never meant for this worker.
+    /// The tasks below this place have an outcome, were given back, or were never meant for this worker.
     next: u32,
     count: u32,
     /// `None` if it has no tasks.
     payload: Option<Vec<u8>>,
     /// It was asked for.
     is_asked: bool,
-    /// It was given back.
-    is_returned: bool,
 }
 
 impl Flight {
     fn is_open(&self) -> bool {
-        self.payload.is_some() && self.next < self.count && !self.is_returned
+        self.payload.is_some() && self.next < self.count
     }
 }
 
@@ -78,13 +77,21 @@ impl NodeLink {
         }
     }
 
+    /// Whether anything waits to be taken, which is looked for in the stream if need be.
+    fn look(&self, state: &mut State) -> bool {
+        self.has_said(state) || {
+            self.read(state);
+            self.has_said(state)
+        }
+    }
+
     /// Takes what the agent has said of a frame next, and reads the stream if nobody has in this turn.
     fn next_said(&self) -> Option<Said> {
         let Process { node, slot, last, .. } = &*self.process;
         let mut state = node.state.lock();
         let state = &mut *state;
-        if !self.has_said(state) {
-            self.read(state);
+        if !self.look(state) {
+            return None;
         }
         let said = match state.workers.get_mut(slot) {
             Some(worker) if Arc::ptr_eq(&worker.process, &self.process) => worker.answers.pop_front(),
@@ -106,8 +113,7 @@ impl Link for NodeLink {
         if state.lost.is_some() || self.process.gone.lock().is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let mut flight =
-            Flight { seq, next: frame.skip, count: frame.count, payload: None, is_asked: false, is_returned: false };
+        let mut flight = Flight { seq, next: frame.skip, count: frame.count, payload: None, is_asked: false };
         let header = frame.header;
         match frame.kind {
             FrameKind::Tasks => {
@@ -155,11 +161,7 @@ impl Link for NodeLink {
     }
 
     fn has_answer(&self) -> bool {
-        let mut state = self.process.node.state.lock();
-        if !self.has_said(&state) {
-            self.read(&mut state);
-        }
-        self.has_said(&state)
+        self.look(&mut self.process.node.state.lock())
     }
 
     fn receive(&mut self) -> io::Result<Option<Answer>> {
@@ -174,7 +176,7 @@ impl Link for NodeLink {
                 return Err(damaged("it gives a frame back that nobody wants back"));
             }
             (first, count) = (flight.next, flight.count - flight.next);
-            flight.is_returned = true;
+            flight.next = flight.count;
         } else {
             // What is wrong with it otherwise the ledger finds.
             flight.next = first.saturating_add(count).clamp(flight.next, flight.count);

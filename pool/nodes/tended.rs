@@ -1,6 +1,8 @@
 //! Who reads the streams, and what has come of it.
 
 use crate::engine::launch::launcher::{News, Tell};
+use crate::ipc::link::AnswerKind;
+use crate::nodes::wire::{Kind, Numbers};
 use crate::sys::time::millis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -8,6 +10,46 @@ use std::time::Duration;
 
 /// What has become of a worker, and who hears it.
 pub(super) type Told = (Arc<Tell>, News);
+
+/// What an agent says of a frame.
+pub(super) struct Said {
+    pub(super) kind: AnswerKind,
+    pub(super) seq: u64,
+    pub(super) first: u32,
+    pub(super) count: u32,
+    pub(super) nanos: u64,
+    pub(super) payload: Vec<u8>,
+}
+
+/// What the worker at a place of the pool has written.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) place: usize,
+    pub(super) what: Written,
+}
+
+#[derive(Debug)]
+pub(super) enum Written {
+    /// A line; whether it was to stderr.
+    Line(bool, String),
+    /// A record by the crate `log`.
+    Record(Vec<u8>),
+}
+
+impl Line {
+    /// Reads it from a message of one of the two kinds.
+    pub(super) fn read(kind: Kind, mut numbers: Numbers<'_>) -> Option<Line> {
+        let place = usize::try_from(numbers.next()?).unwrap_or(usize::MAX);
+        let what = match kind {
+            Kind::Line => {
+                let is_stderr = numbers.next()? != 0;
+                Written::Line(is_stderr, String::from_utf8_lossy(numbers.0).into_owned())
+            }
+            _ => Written::Record(numbers.0.to_vec()),
+        };
+        Some(Line { place, what })
+    }
+}
 
 /// Whether somebody drives the pool, who reads the streams.
 #[derive(Debug, Default)]
@@ -36,7 +78,8 @@ impl Driven {
 #[derive(Default)]
 pub(super) struct Tended {
     pub(super) news: Vec<Told>,
-    pub(super) lines: Vec<(usize, bool, String)>,
+    /// With the names of their hosts.
+    pub(super) lines: Vec<(Arc<str>, Line)>,
     /// Answers wait for a driver.
     pub(super) has_answers: bool,
     /// So many that nothing more is read.

@@ -66,20 +66,22 @@ pub(super) enum Kind {
     Returned,
     /// Numbers: the memory of a worker plus one (0 = unknown), whether it is stopped.
     Watched,
-    /// Number: whether it was written to stderr; behind it the line.
+    /// Numbers: the place of a worker, whether it was written to stderr; behind them the line.
     Line,
+    /// Number: the place of a worker; behind it a record by the crate `log`.
+    Record,
     /// A worker has ended, and how.
     Exited,
     /// A worker could not be started, and why.
     Refused,
-    /// The agent takes no more workers and no more tasks.
+    /// The agent was told to end: its workers are to leave when they have done what they are at.
     Draining,
     /// Number: that of the beat.
     Echo,
 }
 
 impl Kind {
-    const ALL: [Kind; 23] = [
+    const ALL: [Kind; 24] = [
         Kind::Setup,
         Kind::Start,
         Kind::Tasks,
@@ -99,6 +101,7 @@ impl Kind {
         Kind::Returned,
         Kind::Watched,
         Kind::Line,
+        Kind::Record,
         Kind::Exited,
         Kind::Refused,
         Kind::Draining,

@@ -188,10 +188,7 @@ impl Template {
                 return false;
             }
             // Without a deadline this cannot last: it is killed when its grace is over.
-            match deadline.instant() {
-                Some(at) => drop(self.0.ended.wait_until(&mut state, at)),
-                None => self.0.ended.wait(&mut state),
-            }
+            deadline.wait(&self.0.ended, &mut state);
         }
         true
     }

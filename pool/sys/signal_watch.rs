@@ -40,6 +40,10 @@ struct Listeners {
     replaced: Vec<(i32, libc::sigaction)>,
 }
 
+/// What asks a process to end.
+#[cfg(feature = "cluster")]
+pub(crate) const SIGTERM: i32 = libc::SIGTERM;
+
 type Hear = Arc<dyn Fn() + Send + Sync>;
 
 struct Listener {

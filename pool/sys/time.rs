@@ -1,5 +1,6 @@
 //! [`Deadline`]: a timeout that was turned into an instant once.
 
+use parking_lot::{Condvar, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// The instant at which a wait gives up; `NEVER` waits without limit.
@@ -45,6 +46,14 @@ impl Deadline {
     /// The instant itself; `None` = without limit.
     pub(crate) fn instant(self) -> Option<Instant> {
         self.0
+    }
+
+    /// Waits for a notification of the condition, but no longer than this.
+    pub(crate) fn wait<T: ?Sized>(self, condition: &Condvar, guard: &mut MutexGuard<'_, T>) {
+        match self.0 {
+            Some(at) => drop(condition.wait_until(guard, at)),
+            None => condition.wait(guard),
+        }
     }
 
     /// The later of the two.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Short enough for a test, and long enough for a machine that does other things.
 const LOST_AFTER: Duration = Duration::from_secs(3);
 
-fn nodes(command: &str) -> PoolBuilder {
+pub(crate) fn nodes(command: &str) -> PoolBuilder {
     Pool::builder().on(Command::new(command).nodes(2).workers(1)).processes(2).at_least(2).lost_after(LOST_AFTER)
 }
 
@@ -25,12 +25,12 @@ fn parent(_: u32) -> (u32, u32) {
 }
 
 /// The agents of a pool, by the process ids of their workers.
-fn agents(pool: &Pool) -> HashMap<u32, i32> {
+pub(crate) fn agents(pool: &Pool) -> HashMap<u32, i32> {
     let pairs = pool.tasks(parent, 0..20).chunksize(1).run().unwrap();
     pairs.into_iter().map(|(worker, agent)| (worker, agent as i32)).collect()
 }
 
-fn wait_until(what: &str, is_true: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, is_true: impl FnMut() -> bool) {
     assert!(eventually(Duration::from_secs(30), is_true), "{what}");
 }
 

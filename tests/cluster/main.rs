@@ -4,5 +4,8 @@
 mod common;
 
 mod calls;
+mod drain;
 mod faults;
 mod network;
+mod output;
+mod ssh;

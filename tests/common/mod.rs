@@ -13,6 +13,8 @@ pub(crate) mod proc;
 pub(crate) mod python;
 pub(crate) mod seccomp;
 pub(crate) mod signals;
+#[cfg(feature = "cluster")]
+pub(crate) mod sshd;
 pub(crate) mod starts;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod stepper;

@@ -59,7 +59,10 @@ fn records_of_workers_come_to_the_logger_of_the_pool() {
         assert!(eventually(SOON, || count("] task 4") == 1 && count("] about to die") == 1));
         let notes = NOTES.lock().unwrap().clone();
         assert!((1..=4).all(|x| notes.iter().any(|(level, target, text, line)| {
-            let names_a_worker = text.starts_with("[crew-1] ") || text.starts_with("[crew-2] ");
+            // On other machines these are named behind the worker.
+            let names_a_worker = ["[crew-1", "[crew-2"].iter().any(|worker| {
+                text.strip_prefix(worker).is_some_and(|rest| rest.starts_with("] ") || rest.starts_with(" on "))
+            });
             *level == log::Level::Info
                 && target == "work"
                 && names_a_worker

@@ -4,13 +4,19 @@
 //!     cargo test --test soak                                           # 3 seconds of it
 //!     cargo test --release --test soak -- --seconds 60
 //!     cargo test --release --test soak -- --seconds 60 --seed 7
+//!     cargo test --release --features cluster --test soak -- --hosts 3 --seconds 60     # see `hosts.rs`
 //!
 //! It ends with exit code 1 if a task has no outcome or a wrong one, if anything hangs, if a process, a descriptor or a
 //! block of shared memory stays behind, or if memory grows.
 
 mod blocking;
+#[cfg(feature = "cluster")]
+#[path = "../common/mod.rs"]
+mod common;
 mod control;
 mod holdings;
+#[cfg(feature = "cluster")]
+mod hosts;
 mod later;
 mod options;
 mod orders;
@@ -190,6 +196,11 @@ fn main() {
     }
     let seconds = argument("--seconds").unwrap_or(3);
     let seed = argument("--seed").unwrap_or(42).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    #[cfg(feature = "cluster")]
+    if let Some(count) = argument("--hosts") {
+        warm_up();
+        return hosts::soak(count.max(1) as usize, seconds, seed);
+    }
     warm_up();
     std::thread::sleep(Duration::from_millis(300));
     let before = holdings();

@@ -138,10 +138,7 @@ impl Engine {
                 self.hand_over(&mut driver.core);
             } else {
                 // Room is given back later if the pool is busy: whoever is served last wakes this thread.
-                match until.instant() {
-                    Some(at) => drop(self.background.wait_until(&mut driver.core, at)),
-                    None => self.background.wait(&mut driver.core),
-                }
+                until.wait(&self.background, &mut driver.core);
             }
         }
     }

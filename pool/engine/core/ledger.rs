@@ -4,7 +4,7 @@ use crate::engine::call::home::Home;
 use crate::engine::call::job::Job;
 use crate::engine::core::stamp::Stamp;
 use crate::heap::scope::{Pins, attached_in};
-use crate::ipc::link::Progress;
+use crate::ipc::link::{Link, Progress};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -125,6 +125,12 @@ impl Window {
             self.frames.pop_front();
         }
         self.frames.front().map_or(end, |frame| frame.seq)
+    }
+
+    /// The same at the link of that worker, which needs no more of what is finished.
+    #[inline]
+    pub(crate) fn release(&mut self, link: &mut dyn Link) {
+        link.release_below(self.retire(|| link.progress().seq, link.sent()));
     }
 
     /// The tasks of the oldest loaded frame that lack an outcome, and its number.

@@ -213,6 +213,7 @@ impl Core {
     /// Looks after workers that do not get on, which cannot be told from the answers that come.
     pub(super) fn look_after(&mut self) {
         self.workers.end_stalled();
+        self.workers.look_at_delays();
         for at in 0..self.workers.len() {
             let worker = &mut self.workers[at];
             let is_stopped = |worker: &WorkerSlot| worker.body.as_ref().is_some_and(Body::is_stopped);

@@ -471,10 +471,7 @@ impl Driver<'_> {
     /// Waits, in the line for the driver's seat, until something has changed for this call.
     fn wait_for_change(&mut self, job: &Arc<Job>, until: Deadline) {
         self.core.seat.line_up(job);
-        match until.instant() {
-            Some(at) => drop(job.changed.wait_until(&mut self.core, at)),
-            None => job.changed.wait(&mut self.core),
-        }
+        until.wait(&job.changed, &mut self.core);
         self.core.seat.leave_line(job);
     }
 

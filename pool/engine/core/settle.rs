@@ -233,7 +233,7 @@ impl Core {
         let Some(link) = &mut worker.link else { return };
         link.consumed();
         let before = worker.window.len();
-        link.release_below(worker.window.retire(|| link.progress().seq, link.sent()));
+        worker.window.release(&mut **link);
         let after = worker.window.len();
         if after < before {
             self.weigh(at);

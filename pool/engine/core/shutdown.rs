@@ -127,10 +127,7 @@ impl Engine {
                 return Ok(false);
             }
             let look_again = if self.runs_here { deadline.earlier(Deadline::after(LOOK)) } else { deadline };
-            match look_again.instant() {
-                Some(at) => drop(self.workforce.wait_until(&mut core, at)),
-                None => self.workforce.wait(&mut core),
-            }
+            look_again.wait(&self.workforce, &mut core);
         }
         drop(core);
         // A pool that was closed has not told it to yet.

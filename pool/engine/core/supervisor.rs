@@ -124,6 +124,10 @@ impl Driver<'_> {
                 worker.complain(error);
                 self.depart(at, Exit::Unknown.into());
             }
+            News::Draining => {
+                core.dismiss(at, Dismissal::Drained);
+                core.workers[at].flush();
+            }
             News::Exited(death, held) => {
                 self.depart(at, death);
                 // All that it has said was read.

@@ -86,6 +86,8 @@ pub(crate) enum Dismissal {
     Surplus,
     /// It had nothing to do.
     Idle,
+    /// Its machine is about to be taken away.
+    Drained,
 }
 
 /// What came of taking a frame back.
@@ -117,6 +119,7 @@ impl Dismissal {
             Dismissal::Large => "it has grown too large",
             Dismissal::Surplus => "the pool has become smaller",
             Dismissal::Idle => "it had nothing to do",
+            Dismissal::Drained => "its node was told to end",
         }
     }
 }
@@ -193,7 +196,7 @@ impl WorkerSlot {
         let (Some(link), Some(job)) = (&mut self.link, &range.job) else { return Ok(false) };
         if self.window.len() == 0 {
             // No answer will make room, but a header that the worker has read may.
-            link.release_below(self.window.retire(|| link.progress().seq, link.sent()));
+            self.window.release(&mut **link);
         }
         let header = &job.header;
         let frame = |kind| Frame { kind, header: header.id, first: 0, count: 0, skip: 0 };
@@ -238,7 +241,7 @@ impl WorkerSlot {
     pub(super) fn send_stop(&mut self) -> io::Result<bool> {
         let Some(link) = &mut self.link else { return Ok(true) };
         if self.window.len() == 0 {
-            link.release_below(self.window.retire(|| link.progress().seq, link.sent()));
+            self.window.release(&mut **link);
         }
         let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[], &[])?;
         self.unflushed |= sent.is_some();

@@ -52,7 +52,7 @@ pub(crate) struct Workforce {
     try_again_at: Deadline,
     /// The first start that failed, which is the error of a pool that could not be built.
     start_failure: Option<Error>,
-    /// The longest delay of a worker that was ever ready.
+    /// The longest delay of a worker.
     delay: f64,
     /// Every worker was ready once, and `build` has returned the pool. Never unset.
     built: bool,
@@ -160,6 +160,17 @@ impl Workforce {
     /// A worker that was ready has ended, and was good for something.
     pub(super) fn start_has_served(&mut self) {
         self.failed_starts = 0;
+    }
+
+    /// How long frames and answers are on their way is known better by and by.
+    pub(super) fn look_at_delays(&mut self) {
+        // Within one machine there are none.
+        if self.delay > 0.0 {
+            for worker in self.slots.iter_mut().filter(|worker| worker.state == State::Ready) {
+                worker.delay = worker.link.as_ref().map_or(0.0, |link| link.delay());
+            }
+            self.delay = self.slots.iter().map(|worker| worker.delay).fold(f64::MIN_POSITIVE, f64::max);
+        }
     }
 
     /// How long a frame and its answer are on their way at most, in nanoseconds.

@@ -91,6 +91,9 @@ pub(crate) enum News {
     Replied(Reply),
     /// It did not answer in time and was killed.
     Silent,
+    /// It is to leave once it has done what it is at, since its machine is about to be taken away.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "told by the feature `cluster`"))]
+    Draining,
     /// It has ended; nothing follows.
     Exited(Death, HeldByChild),
     /// There may be room for a worker that was asked for in vain; nothing follows.

@@ -3,9 +3,13 @@
 
 #[cfg(feature = "log")]
 pub(crate) use on::{forward, open};
+#[cfg(all(feature = "log", feature = "cluster"))]
+pub(crate) use on::{level, relay, take_from};
 
 #[cfg(not(feature = "log"))]
 pub(crate) use off::{forward, open};
+#[cfg(all(not(feature = "log"), feature = "cluster"))]
+pub(crate) use off::{level, relay, take_from};
 
 /// The most verbose level of records that a worker sends, as a number from 1 (error) to 5 (trace). Whoever is told so gets
 /// a socket for them as its last descriptor.
@@ -23,11 +27,24 @@ mod off {
     }
 
     pub(crate) fn forward(_level: Level, _socket: OwnedFd) {}
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn level() -> Option<Level> {
+        None
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn relay(_level: Level, _send: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) {}
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn take_from(_worker: &str, _record: &[u8]) {}
 }
 
 #[cfg(feature = "log")]
 mod on {
     use super::Level;
+    #[cfg(feature = "cluster")]
+    use crate::codec;
     use crate::engine::callbacks::{self, Callback};
     use crate::ipc::control::Control;
     use crate::sys::poll::Interest;
@@ -79,14 +96,68 @@ mod on {
         &text[..end]
     }
 
+    /// What takes the records of workers away from here, and says whether it could: in a process that has no logger of its own.
+    #[cfg(feature = "cluster")]
+    type Relay = Box<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
+
+    #[cfg(feature = "cluster")]
+    static RELAY: std::sync::OnceLock<Relay> = std::sync::OnceLock::new();
+
+    /// The most verbose level of records that this process wants.
+    pub(crate) fn level() -> Option<Level> {
+        log::max_level().to_level().map(|level| level as Level)
+    }
+
+    /// From now on `send` gets the records of workers up to this level, with the names of the workers, instead of a logger.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn relay(level: Level, send: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) {
+        let Some(level) = level_of(level) else { return };
+        if RELAY.set(Box::new(send)).is_ok() {
+            log::set_max_level(level.to_level_filter());
+        }
+    }
+
+    /// Takes a record that a relay has sent.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn take_from(worker: &str, record: &[u8]) {
+        // One that says nonsense is not heard.
+        if let Ok(record) = codec::from_bytes(record) {
+            take(record, &worker.into());
+        }
+    }
+
+    /// Sends a record away, if there is a relay. Returns whether there is.
+    #[cfg(feature = "cluster")]
+    fn was_relayed(record: &Record, worker: &str) -> bool {
+        let Some(send) = RELAY.get() else { return false };
+        let dropped = DROPPED.swap(0, Relaxed);
+        if dropped > 0 {
+            let (level, target) = (log::Level::Warn as Level, "multiproc".to_owned());
+            let lost = Record { level, target, text: dropped_text(dropped), module: None, file: None, line: None };
+            send(worker, &codec::to_bytes(&lost));
+        }
+        if !send(worker, &codec::to_bytes(record)) {
+            DROPPED.fetch_add(1, Relaxed);
+        }
+        true
+    }
+
+    fn level_of(level: Level) -> Option<log::Level> {
+        LEVELS.get(usize::from(level).checked_sub(1)?).copied()
+    }
+
+    fn dropped_text(dropped: usize) -> String {
+        format!("{dropped} records of workers were dropped, since the logger was too slow")
+    }
+
     /// Listens to a new worker, and gives its descriptors the other end; not if this process logs nothing.
     pub(crate) fn open(worker: &str, fds: &mut Vec<Arc<OwnedFd>>) -> io::Result<Option<Level>> {
-        let Some(level) = log::max_level().to_level() else { return Ok(None) };
+        let Some(level) = level() else { return Ok(None) };
         callbacks::start()?;
         let (ours, theirs) = socket::pair()?;
         fds.push(Arc::new(theirs));
         listen(reactor()?, Control::new(Arc::new(ours)), worker.into());
-        Ok(Some(level as Level))
+        Ok(Some(level))
     }
 
     /// Waits for the next record. Ends when the worker and all that have its descriptor are gone.
@@ -107,6 +178,10 @@ mod on {
 
     /// Has a record handed on where callbacks run: a logger is code of the user's, and may take its time.
     fn take(record: Record, worker: &Arc<str>) {
+        #[cfg(feature = "cluster")]
+        if was_relayed(&record, worker) {
+            return;
+        }
         if WAITING.fetch_add(1, Relaxed) >= MOST_WAITING {
             WAITING.fetch_sub(1, Relaxed);
             DROPPED.fetch_add(1, Relaxed);
@@ -117,7 +192,7 @@ mod on {
             WAITING.fetch_sub(1, Relaxed);
             let dropped = DROPPED.swap(0, Relaxed);
             if dropped > 0 {
-                log::warn!("{dropped} records of workers were dropped, since the logger was too slow");
+                log::warn!("{}", dropped_text(dropped));
             }
             hand_on(&record, &worker);
         });
@@ -125,9 +200,7 @@ mod on {
     }
 
     fn hand_on(record: &Record, worker: &str) {
-        let Some(level) = usize::from(record.level).checked_sub(1).and_then(|at| LEVELS.get(at).copied()) else {
-            return;
-        };
+        let Some(level) = level_of(record.level) else { return };
         if level > log::max_level() {
             return;
         }
@@ -167,7 +240,7 @@ mod on {
 
     /// From now on sends the records of this worker on `socket`, unless its code has installed a logger.
     pub(crate) fn forward(level: Level, socket: OwnedFd) {
-        let Some(level) = usize::from(level).checked_sub(1).and_then(|at| LEVELS.get(at)) else { return };
+        let Some(level) = level_of(level) else { return };
         if log::set_boxed_logger(Box::new(Forward(Control::new(Arc::new(socket))))).is_ok() {
             log::set_max_level(level.to_level_filter());
         }
@@ -176,6 +249,7 @@ mod on {
     #[cfg(test)]
     mod tests {
         use super::*;
+        #[cfg(not(feature = "cluster"))]
         use crate::codec;
         use crate::sys::fuzz::{fuzz, within};
 

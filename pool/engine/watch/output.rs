@@ -41,6 +41,8 @@ const LAST_READS: usize = 16;
 #[derive(Clone, Debug)]
 pub struct OutputLine {
     worker: Arc<str>,
+    /// `None` if it is this one.
+    host: Option<Arc<str>>,
     is_stderr: bool,
     text: String,
 }
@@ -48,13 +50,18 @@ pub struct OutputLine {
 impl OutputLine {
     /// A line that came from another machine.
     #[cfg(feature = "cluster")]
-    pub(crate) fn new(worker: &str, is_stderr: bool, text: String) -> OutputLine {
-        OutputLine { worker: worker.into(), is_stderr, text }
+    pub(crate) fn of_node(worker: &str, host: Arc<str>, is_stderr: bool, text: String) -> OutputLine {
+        OutputLine { worker: worker.into(), host: Some(host), is_stderr, text }
     }
 
     /// Returns the name of the worker: that of the pool and its number.
     pub fn worker(&self) -> &str {
         &self.worker
+    }
+
+    /// Returns the name of the worker's machine, if that is another one, or was reached as another one is.
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
     }
 
     /// Returns whether the worker has written the line to stderr.
@@ -68,10 +75,12 @@ impl OutputLine {
     }
 }
 
-/// `[worker-1] text`
+/// `[worker-1] text`, or `[worker-1 on node1] text`
 impl fmt::Display for OutputLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}] {}", self.worker, self.text)
+        write!(f, "[{}", self.worker)?;
+        self.host.iter().try_for_each(|host| write!(f, " on {host}"))?;
+        write!(f, "] {}", self.text)
     }
 }
 
@@ -293,7 +302,7 @@ impl Stream {
                 state.tail.remove(usize::from(is_reason));
             }
         }
-        state.lines.push(OutputLine { worker: Arc::clone(&self.worker), is_stderr: self.is_stderr, text });
+        state.lines.push(OutputLine { worker: Arc::clone(&self.worker), host: None, is_stderr: self.is_stderr, text });
     }
 }
 

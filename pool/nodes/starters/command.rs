@@ -1,13 +1,14 @@
 //! Agents that any command starts.
 
+use crate::engine::launch::spawn::Variables;
 use crate::error::Error;
 use crate::nodes::address::is_place;
 use crate::nodes::door::Doorway;
 use crate::nodes::secret::Secret;
-use crate::nodes::starters::starter::{Nodes, Started, Starter, quoted};
-use crate::process::enlist::VARIABLE;
+use crate::nodes::starters::agent_command::{AgentCommand, word};
+use crate::nodes::starters::starter::{Nodes, Started, Starter};
 use crate::sys::stream;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process;
@@ -31,9 +32,8 @@ use std::sync::Arc;
 pub struct Command {
     text: String,
     nodes: usize,
-    workers: Option<usize>,
+    agent: AgentCommand,
     program: Option<PathBuf>,
-    env: Vec<(OsString, OsString)>,
     /// Where agents connect to, if not by their standard streams.
     listen: Option<String>,
     encrypt: bool,
@@ -42,15 +42,8 @@ pub struct Command {
 impl Command {
     /// Returns the command for one node.
     pub fn new(command: impl Into<String>) -> Command {
-        Command {
-            text: command.into(),
-            nodes: 1,
-            workers: None,
-            program: None,
-            env: Vec::new(),
-            listen: None,
-            encrypt: true,
-        }
+        let (text, agent) = (command.into(), AgentCommand::default());
+        Command { text, nodes: 1, agent, program: None, listen: None, encrypt: true }
     }
 
     /// Sets the number of nodes: the command is run for each. Default: 1.
@@ -61,7 +54,7 @@ impl Command {
 
     /// Sets how many workers a node takes. Default: as many as it has CPUs.
     pub fn workers(mut self, workers: usize) -> Command {
-        self.workers = Some(workers);
+        self.agent.workers = Some(workers);
         self
     }
 
@@ -75,7 +68,7 @@ impl Command {
 
     /// Sets an environment variable of the agents, which their workers have as well.
     pub fn agent_env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Command {
-        self.env.push((key.into(), value.into()));
+        self.agent.env.push((key.into(), value.into()));
         self
     }
 
@@ -112,29 +105,18 @@ impl Command {
     /// # Errors
     ///
     /// It cannot be written as a command.
-    fn agent(&self, call: &str) -> Result<String, Error> {
-        self.agent_with(call, Vec::new())
+    fn line(&self, call: &str) -> Result<String, Error> {
+        self.line_with(call, Vec::new())
     }
 
     /// The same with more environment variables, which count less than those that were given.
-    pub(super) fn agent_with(&self, call: &str, variables: Vec<(OsString, OsString)>) -> Result<String, Error> {
-        let text = |text: &OsStr| match text.to_str() {
-            Some(text) => Ok(quoted(text)),
-            None => Err(Error::start(format!("{text:?} is no UTF-8, so that it cannot be part of a command"))),
-        };
+    pub(super) fn line_with(&self, call: &str, variables: Variables) -> Result<String, Error> {
         let program = match &self.program {
             Some(program) => program.clone(),
             None => std::env::current_exe()?,
         };
-        let mut words = vec!["env".to_owned(), format!("{VARIABLE}={}", quoted(call))];
-        for (key, value) in variables.iter().chain(&self.env) {
-            words.push(format!("{}={}", text(key)?, text(value)?));
-        }
-        words.push(text(program.as_os_str())?);
-        for argument in std::env::args_os().skip(1) {
-            words.push(text(&argument)?);
-        }
-        Ok(words.join(" "))
+        let env = [variables, self.agent.env.clone()].concat();
+        AgentCommand { env, workers: None }.line(call, &word(program.as_os_str())?)
     }
 }
 
@@ -144,7 +126,7 @@ impl Starter for Command {
     }
 
     fn workers(&self) -> Option<usize> {
-        self.workers
+        self.agent.workers
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -156,7 +138,7 @@ impl Starter for Command {
         if let Some(at) = self.listen.as_deref().filter(|at| !is_place(at)) {
             return Err(Error::invalid_argument(format!("`{at}` is no address to listen at: `host:port`")));
         }
-        self.agent("").map(drop)
+        self.line("").map(drop)
     }
 
     fn doorway(&self) -> Result<Option<Arc<Doorway>>, Error> {
@@ -165,7 +147,7 @@ impl Starter for Command {
     }
 
     fn start(&self, _at: usize, call: &str) -> Result<(Started, OwnedFd), Error> {
-        let text = self.text.replace("{agent}", &self.agent(call)?);
+        let text = self.text.replace("{agent}", &self.line(call)?);
         let (ours, theirs) = stream::pair()?;
         let mut command = process::Command::new("sh");
         // The shell is in nobody's way then.

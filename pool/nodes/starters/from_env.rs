@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::nodes::starters::command::Command;
+use crate::nodes::starters::ssh::Ssh;
 use crate::nodes::starters::starter::Nodes;
 
 /// Returns the nodes that the environment variable `MULTIPROC_CLUSTER` names; this machine if it is not set or empty.
@@ -9,6 +10,7 @@ use crate::nodes::starters::starter::Nodes;
 /// | value | nodes |
 /// |---|---|
 /// | `local` or `local:N` | `N` agents on this machine, 1 if not given |
+/// | `ssh:HOST,HOST` | those that [`Ssh`] makes of the hosts |
 /// | `command:TEXT` | the one that [`Command`] makes of the text |
 ///
 /// ```
@@ -24,13 +26,37 @@ use crate::nodes::starters::starter::Nodes;
 /// [`Error::is_invalid_argument`]: the variable has another value.
 pub fn from_env() -> Result<Nodes, Error> {
     let value = std::env::var_os("MULTIPROC_CLUSTER").unwrap_or_default();
-    let wrong = || Error::invalid_argument(format!("MULTIPROC_CLUSTER is {value:?}, which names no nodes"));
-    let text = value.to_str().ok_or_else(wrong)?;
-    match text.split_once(':').unwrap_or((text, "")) {
-        ("", "") => Ok(Nodes(None)),
-        ("local", "") => Ok(Command::new("{agent}").into()),
-        ("local", count) => Ok(Command::new("{agent}").nodes(count.parse().map_err(|_| wrong())?).into()),
-        ("command", text) if !text.is_empty() => Ok(Command::new(text).into()),
-        _ => Err(wrong()),
+    let nodes = value.to_str().and_then(named);
+    nodes.ok_or_else(|| Error::invalid_argument(format!("MULTIPROC_CLUSTER is {value:?}, which names no nodes")))
+}
+
+/// The nodes that such a text names, if it does.
+fn named(text: &str) -> Option<Nodes> {
+    Some(match text.split_once(':').unwrap_or((text, "")) {
+        ("", "") => Nodes(None),
+        ("local", "") => Command::new("{agent}").into(),
+        ("local", count) => Command::new("{agent}").nodes(count.parse().ok()?).into(),
+        ("ssh", hosts) if !hosts.is_empty() => Ssh::hosts(hosts.split(',').map(str::trim)).into(),
+        ("command", text) if !text.is_empty() => Command::new(text).into(),
+        _ => return None,
+    })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_name_nodes() {
+        let starter = |text| named(text).unwrap().0;
+        assert!(starter("").is_none());
+        assert_eq!(starter("local").unwrap().nodes(), 1);
+        assert_eq!(starter("local:3").unwrap().nodes(), 3);
+        assert_eq!(starter("command:srun {agent}").unwrap().nodes(), 1);
+        let ssh = starter("ssh:node1, me@node2:2222").unwrap();
+        assert_eq!((ssh.host(0), ssh.host(1), ssh.host(2)), (Some("node1"), Some("me@node2:2222"), None));
+        for wrong in ["ssh", "ssh:", "local:x", "command:", "nodes", ":x"] {
+            assert!(named(wrong).is_none(), "{wrong}");
+        }
     }
 }

@@ -137,7 +137,7 @@ impl Listen {
         if let Some(path) = &self.secret_file {
             variables.push((FILE_VARIABLE.into(), std::path::absolute(path)?.into_os_string()));
         }
-        self.agent.agent_with(&call, variables)
+        self.agent.line_with(&call, variables)
     }
 
     /// Listens, if it does not yet.

@@ -2,6 +2,8 @@
 
 use crate::error::Error;
 use crate::nodes::door::Doorway;
+use crate::nodes::starters::diagnosis::explain;
+use crate::nodes::starters::ship::Cargo;
 use crate::sys::thread;
 use crate::sys::time::Deadline;
 use parking_lot::Mutex;
@@ -9,15 +11,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// So many lines of what has started an agent are kept for errors.
 const TAIL: usize = 20;
 
-/// How long the end of a process is waited for whose stream has ended.
-const ENDING: Duration = Duration::from_millis(300);
+/// How often the end of a process is looked for.
+pub(in crate::nodes) const LOOK_EACH: Duration = Duration::from_millis(2);
 
 /// Makes agents exist.
 pub(crate) trait Starter: Send + Sync + fmt::Debug {
@@ -26,6 +29,12 @@ pub(crate) trait Starter: Send + Sync + fmt::Debug {
 
     /// How many workers each takes, if not as many as it has CPUs.
     fn workers(&self) -> Option<usize>;
+
+    /// What the program calls the machine of the one with this number, if it does; otherwise the agent tells its name.
+    fn host(&self, at: usize) -> Option<&str> {
+        let _ = at;
+        None
+    }
 
     /// Refuses what makes no sense.
     ///
@@ -61,9 +70,19 @@ pub(crate) trait Starter: Send + Sync + fmt::Debug {
 pub(crate) struct Started {
     /// What it is called as long as its host is not known.
     pub(in crate::nodes) name: String,
+    /// The program, for a machine that asks for it.
+    pub(in crate::nodes) cargo: Option<Arc<Cargo>>,
     child: Child,
-    /// Its last lines on stderr.
-    lines: Arc<Mutex<VecDeque<String>>>,
+    said: Arc<Mutex<Said>>,
+}
+
+/// What a starter has written to stderr.
+#[derive(Debug, Default)]
+struct Said {
+    /// Its last lines.
+    lines: VecDeque<String>,
+    /// There will be no more.
+    is_all: bool,
 }
 
 impl Started {
@@ -75,71 +94,88 @@ impl Started {
     pub(super) fn run(name: String, mut command: Command, stream: OwnedFd) -> Result<Started, Error> {
         let output = stream.try_clone()?;
         command.stdin(Stdio::from(stream)).stdout(Stdio::from(output)).stderr(Stdio::piped());
-        let mut child =
-            command.spawn().map_err(|error| Error::start(format!("`{name}` could not be executed: {error}")))?;
-        let lines = Arc::<Mutex<VecDeque<String>>>::default();
+        // What Ctrl-C means is for this program to say.
+        command.process_group(0);
+        let mut child = command.spawn().map_err(|error| {
+            let program = command.get_program().to_string_lossy().into_owned();
+            Error::start(format!("`{program}` could not be executed: {error}"))
+        })?;
+        let said = Arc::<Mutex<Said>>::default();
         if let Some(stderr) = child.stderr.take() {
-            let tail = Arc::clone(&lines);
+            let tail = Arc::clone(&said);
             let builder = std::thread::Builder::new().name("multiproc-starter".to_owned()).stack_size(256 * 1024);
             thread::spawn(builder, move || pass_on(stderr, &tail))?;
         }
-        Ok(Started { name, child, lines })
+        Ok(Started { name, cargo: None, child, said })
     }
 
-    /// It is over: makes sure that it is, and returns what there is to say of its end.
-    pub(in crate::nodes) fn end(&mut self) -> String {
-        let status = match self.wait(Deadline::after(ENDING)) {
+    /// The same, with what the machine may ask for.
+    pub(super) fn with_cargo(self, cargo: Option<Arc<Cargo>>) -> Started {
+        Started { cargo, ..self }
+    }
+
+    /// Whether it has ended, and all that it wrote was read. Then, or at the deadline, which brings its end about, what there is
+    /// to say of that: what it means, as far as that is known, and its last words.
+    pub(in crate::nodes) fn look_for_end(&mut self, until: Deadline) -> Option<(Option<&'static str>, String)> {
+        let is_over = until.passed();
+        let status = match self.child.try_wait() {
+            Ok(None) if !is_over => return None,
+            Ok(None) => {
+                self.kill();
+                None
+            }
+            Ok(status) => status,
+            // Something else in this program has waited for it.
+            Err(_) => None,
+        };
+        let mut said = self.said.lock();
+        // What it has started may keep its stderr open.
+        if !said.is_all && !is_over {
+            return None;
+        }
+        let lines = said.lines.make_contiguous().join("\n");
+        let mut text = match status {
             Some(status) => format!(" (`{}`: {status})", self.name),
             None => String::new(),
         };
-        // The thread that reads may be a moment behind.
-        std::thread::sleep(Duration::from_millis(5));
-        let lines = self.lines.lock().make_contiguous().join("\n");
-        if lines.is_empty() { status } else { format!("{status}: {lines}") }
+        if !lines.is_empty() {
+            text += &format!(": {lines}");
+        }
+        Some((explain(status.and_then(|status| status.code()), &lines), text))
     }
 
-    /// Waits for its end, which is returned, and brings it about at the deadline.
-    pub(in crate::nodes) fn wait(&mut self, until: Deadline) -> Option<ExitStatus> {
-        loop {
-            match self.child.try_wait() {
-                Ok(None) if !until.passed() => std::thread::sleep(Duration::from_millis(2)),
-                Ok(None) => {
-                    // The only possible error is that it has ended meanwhile.
-                    let _ = self.child.kill();
-                    let _ = self.child.wait();
-                    return None;
-                }
-                Ok(status) => return status,
-                // Something else in this program has waited for it.
-                Err(_) => return None,
+    /// Waits for its end, and brings it about at the deadline.
+    pub(in crate::nodes) fn wait(&mut self, until: Deadline) {
+        // If something else in this program has waited for it, it is over as well.
+        while let Ok(None) = self.child.try_wait() {
+            if until.passed() {
+                return self.kill();
             }
+            std::thread::sleep(LOOK_EACH);
         }
+    }
+
+    fn kill(&mut self) {
+        // The only possible error is that it has ended meanwhile.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 /// Writes what a process writes to where this process does, and keeps the end of it.
-fn pass_on(from: ChildStderr, tail: &Mutex<VecDeque<String>>) {
-    for line in BufReader::new(from).split(b'\n') {
-        let Ok(line) = line else { return };
-        let text = String::from_utf8_lossy(&line).into_owned();
+fn pass_on(from: ChildStderr, said: &Mutex<Said>) {
+    for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+        // `ssh` ends its lines as terminals want it.
+        let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).into_owned();
         // A closed stderr is the program's own affair.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
-        let mut tail = tail.lock();
-        tail.push_back(text);
-        if tail.len() > TAIL {
-            tail.pop_front();
+        let lines = &mut said.lock().lines;
+        lines.push_back(text);
+        if lines.len() > TAIL {
+            lines.pop_front();
         }
     }
-}
-
-/// The text as one word of a command of `sh`.
-pub(super) fn quoted(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    said.lock().is_all = true;
 }
 
 /// The nodes on which a pool is to run, see [`PoolBuilder::on`](crate::PoolBuilder::on).
