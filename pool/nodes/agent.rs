@@ -218,15 +218,25 @@ impl Agent {
         self.heard.lock().0 = Instant::now();
     }
 
-    /// Ends this process, and with it its workers, when the pool was not heard of for too long.
+    /// Ends this process, and with it its workers, when the pool was not heard of for too long; and gives signs of life itself,
+    /// which do not wait for the pool's beats: those may stand behind much that takes long on a slow way.
     fn watch(&self) {
+        let mut last = Instant::now();
         loop {
             let (since, silence) = *self.heard.lock();
-            match silence.checked_sub(since.elapsed()) {
-                // No longer than that, since what is told later may shorten it.
-                Some(left) => std::thread::sleep(left.min(Duration::from_millis(100))),
-                None => refuse("its pool was silent for too long"),
+            let Some(left) = silence.checked_sub(since.elapsed()) else { refuse("its pool was silent for too long") };
+            if last.elapsed() >= silence / 6 {
+                last = Instant::now();
+                let mut state = self.state.lock();
+                // What waits to be sent is a sign of life as well.
+                if state.outbox.len() == 0 {
+                    state.outbox.put(Kind::Echo, 0, &[0], &[]);
+                    drop(state);
+                    self.bell.ring();
+                }
             }
+            // No longer than that, since what is told later may shorten it.
+            std::thread::sleep(left.min(silence / 12).min(Duration::from_millis(100)));
         }
     }
 

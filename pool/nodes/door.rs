@@ -237,23 +237,29 @@ impl Shared {
             Ok(Some(len)) => len,
             Ok(None) => return Some(visitor),
         };
-        let cause = match visitor.gate.hear(&buffer[..len], &self.doorway.secret) {
+        let known = match visitor.gate.hear(&buffer[..len], &self.doorway.secret) {
             Ok(None) => return visitor.flush().then_some(visitor),
-            Ok(Some(known)) => match self.admit(&known) {
-                Ok(post) => {
-                    self.let_in(visitor, known, post);
-                    return None;
+            Ok(Some(known)) => self.admit(&known).map(|post| (known, post)),
+            Err(refusal) => Err(refusal),
+        };
+        let cause = match known {
+            Ok((known, post)) => {
+                self.let_in(visitor, known, post);
+                return None;
+            }
+            Err(Refusal::Agent(cause)) => {
+                visitor.gate.refuse(&cause);
+                cause
+            }
+            Err(refusal) => {
+                if refusal == Refusal::Full {
+                    visitor.gate.put_off();
                 }
-                Err(cause) => cause,
-            },
-            Err(Refusal::Stranger) => {
-                // What is to be said of it, if anything, it may hear.
+                // To a stranger TLS says what is wrong.
                 visitor.flush();
                 return None;
             }
-            Err(Refusal::Agent(cause)) => cause,
         };
-        visitor.gate.refuse(&cause);
         visitor.flush();
         if told.is_none_or(|last| last.elapsed() >= TELL_EACH) {
             *told = Some(Instant::now());
@@ -267,16 +273,16 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// It is not, for this reason.
-    fn admit(&self, known: &Visitor) -> Result<Option<usize>, String> {
-        known.hello.greeting.check()?;
+    /// It is not.
+    fn admit(&self, known: &Visitor) -> Result<Option<usize>, Refusal> {
+        known.hello.greeting.check().map_err(Refusal::Agent)?;
         let mut guests = self.guests.lock();
         match known.hello.ticket {
             Some(ticket) => match guests.tickets.remove(&ticket) {
                 Some(post) => Ok(Some(post)),
-                None => Err("its ticket was used before, or is none of this pool's".to_owned()),
+                None => Err(Refusal::Agent("its ticket was used before, or is none of this pool's".to_owned())),
             },
-            None if guests.open == 0 => Err("the pool has all its nodes".to_owned()),
+            None if guests.open == 0 => Err(Refusal::Full),
             None => {
                 guests.open -= 1;
                 Ok(None)

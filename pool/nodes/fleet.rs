@@ -132,6 +132,11 @@ impl Fleet {
     ///
     /// No agent has come to life in time.
     pub(crate) fn muster(&self) -> Result<usize, Error> {
+        let starter = &self.shared.orders.starter;
+        if let Some(workers) = starter.workers().filter(|_| !starter.starts()) {
+            // Those that come by themselves may come at any time.
+            return Ok(starter.nodes().saturating_mul(workers));
+        }
         let until = Deadline::after(self.shared.orders.within);
         let mut crew = self.shared.crew.lock();
         while crew.posts.iter().any(Post::is_coming) && !until.passed() {
@@ -262,6 +267,7 @@ impl Shared {
         let mut wanted = Vec::new();
         let mut crew = self.crew.lock();
         let over = crew.over;
+        let is_deserted = crew.nodes().next().is_none();
         for (at, post) in crew.posts.iter_mut().enumerate() {
             let has_hung_up = post.has_hung_up();
             match &mut post.state {
@@ -282,6 +288,10 @@ impl Shared {
                     post.end(NodeEventKind::Failed, "it has ended before it said anything".to_owned());
                 }
                 State::Expected(until) if until.passed() => post.end(NodeEventKind::Failed, greeting::LATE.to_owned()),
+                // Nobody knows whether one is on its way. Who calls is not to wait for ever.
+                State::Open(since) if is_deserted && since.elapsed() > self.orders.within => {
+                    post.end(NodeEventKind::Failed, format!("no agent has come within {:?}", self.orders.within));
+                }
                 State::Held(node) => {
                     if node.begins_to_drain() {
                         events.push(NodeEvent::new(NodeEventKind::Draining, post.host.clone(), None));
@@ -333,7 +343,7 @@ impl Shared {
         for Guest { post, greeting, socket, stream } in guests {
             let is_its = |(at, it): &(usize, &mut Post)| match (post, &it.state) {
                 (Some(post), State::Expected(..)) => post == *at,
-                (None, State::Open) => true,
+                (None, State::Open(_)) => true,
                 _ => false,
             };
             // If nobody expects it any more its stream ends here, and it with that.
@@ -375,7 +385,7 @@ impl Shared {
         };
         if !starter.starts() {
             door.welcome();
-            return Ok((State::Open, None, None));
+            return Ok((State::Open(Instant::now()), None, None));
         }
         let (address, line) = door.expect(at)?;
         let (started, lifeline) = starter.start(at, &call(&address)?)?;
@@ -447,7 +457,7 @@ impl Shared {
                     held.push((Arc::clone(&node.socket), node.has_unsent()))
                 }
                 State::Expected(deadline) => until = until.earlier(*deadline),
-                State::Held(_) | State::Open | State::Busy | State::Abandoned(_) => {}
+                State::Held(_) | State::Open(_) | State::Busy | State::Abandoned(_) => {}
             }
             held.extend(post.lifeline.iter().map(|lifeline| (Arc::clone(lifeline), false)));
         }

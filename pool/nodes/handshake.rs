@@ -47,6 +47,8 @@ pub(super) struct Hello {
 enum Answer {
     Welcome,
     Refused(String),
+    /// Not now, but maybe later.
+    Full,
 }
 
 /// Why a visitor is not let in.
@@ -56,6 +58,8 @@ pub(super) enum Refusal {
     Stranger,
     /// It is, or might be, an agent that somebody waits for.
     Agent(String),
+    /// It is an agent for which there is no place now.
+    Full,
 }
 
 fn message(proof: &Proof, body: &[u8]) -> Vec<u8> {
@@ -179,6 +183,11 @@ impl Gate {
         self.say(&Proof::default(), &Answer::Refused(cause.to_owned()));
     }
 
+    /// Tells a visitor that there is no place for it now.
+    pub(super) fn put_off(&mut self) {
+        self.say(&Proof::default(), &Answer::Full);
+    }
+
     fn say(&mut self, proof: &Proof, answer: &Answer) {
         let bytes = message(proof, &codec::to_bytes(answer));
         match &mut self.tls {
@@ -259,6 +268,7 @@ pub(super) fn enter(
             // It may be anybody who says this.
             Err(Failure::Refused(cause.chars().filter(|letter| !letter.is_control()).collect()))
         }
+        Ok((_, Ok(Answer::Full), _)) => Err(Failure::Broken("the pool has all its nodes".to_owned())),
         Ok((_, Ok(Answer::Welcome), _)) => Err(Failure::Refused("the pool there has another secret".to_owned())),
         _ => Err(Failure::Refused("who answers there speaks like no pool".to_owned())),
     }

@@ -59,8 +59,8 @@ pub(super) enum State {
     Coming(Box<Greeter>),
     /// It was told where the door is, and shows this there.
     Expected(Deadline),
-    /// Whoever comes to the door may have it.
-    Open,
+    /// Whoever comes to the door may have it, since then.
+    Open(Instant),
     Held(Arc<Node>),
     /// It is no more, or has not come, for this reason; until the deadline its starter is asked why.
     Ending(NodeEventKind, String, Deadline),
@@ -139,7 +139,9 @@ impl Post {
         cause += &said;
         let host = self.host.clone();
         self.started = None;
-        let pause = if asks { self.pause(kind) } else { Some(Duration::ZERO) };
+        // One that comes by itself fails when nobody has come for a long time.
+        let free = (kind != NodeEventKind::Failed).then_some(Duration::ZERO);
+        let pause = if asks { self.pause(kind) } else { free };
         self.state = match pause {
             Some(pause) => State::Vacant(Instant::now() + pause),
             None => State::Abandoned(format!("{host}: {cause}")),

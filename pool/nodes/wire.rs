@@ -76,7 +76,7 @@ pub(super) enum Kind {
     Refused,
     /// The agent was told to end: its workers are to leave when they have done what they are at.
     Draining,
-    /// Number: that of the beat.
+    /// Number: that of the beat; 0 = none, a sign of life.
     Echo,
 }
 

@@ -11,10 +11,21 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Short enough for a test, and long enough for a machine that does other things.
-const LOST_AFTER: Duration = Duration::from_secs(3);
+pub(crate) const LOST_AFTER: Duration = Duration::from_secs(3);
 
 pub(crate) fn nodes(command: &str) -> PoolBuilder {
     Pool::builder().on(Command::new(command).nodes(2).workers(1)).processes(2).at_least(2).lost_after(LOST_AFTER)
+}
+
+/// The same test over standard streams and over an encrypted connection.
+fn each_way(test: impl Fn(&dyn Fn(&str) -> PoolBuilder)) {
+    println!("over standard streams");
+    test(&nodes);
+    println!("over a connection");
+    test(&|command| {
+        let on = Command::new(command).nodes(2).workers(1).listen("127.0.0.1:0");
+        nodes(command).on(on)
+    });
 }
 
 /// The agent that a worker has come from.
@@ -35,7 +46,7 @@ pub(crate) fn wait_until(what: &str, is_true: impl FnMut() -> bool) {
 }
 
 /// Each task has written once that it was begun, at most; and those with a result have.
-fn check_runs(journal: &Journal, results: &[Result<u64, TaskError>]) {
+pub(crate) fn check_runs(journal: &Journal, results: &[Result<u64, TaskError>]) {
     let mut runs: HashMap<u64, u32> = HashMap::new();
     for entry in journal.read() {
         *runs.entry(entry.task).or_default() += 1;
@@ -54,126 +65,139 @@ fn check_runs(journal: &Journal, results: &[Result<u64, TaskError>]) {
 
 #[test]
 fn a_task_that_aborts_is_lost_alone_however_many_travel_together() {
-    let _watchdog = watchdog(60);
-    let pool = nodes("{agent}").build().unwrap();
-    let work = |x: u64| if x == 42 { std::process::abort() } else { x };
-    for chunk in [1, 7, 100] {
-        let results = pool.tasks(work, 0..100u64).chunksize(chunk).each();
-        for (index, result) in (0..).zip(&results) {
-            match result {
-                Ok(value) => assert_eq!((*value, index == 42), (index, false)),
-                Err(error) => {
-                    assert_eq!((error.index(), error.signal()), (42, Some(6)), "{error}");
-                    assert!(error.host().is_some() && error.worker().is_some(), "{error}");
+    let _watchdog = watchdog(120);
+    each_way(|nodes| {
+        let pool = nodes("{agent}").build().unwrap();
+        let work = |x: u64| if x == 42 { std::process::abort() } else { x };
+        for chunk in [1, 7, 100] {
+            let results = pool.tasks(work, 0..100u64).chunksize(chunk).each();
+            for (index, result) in (0..).zip(&results) {
+                match result {
+                    Ok(value) => assert_eq!((*value, index == 42), (index, false)),
+                    Err(error) => {
+                        assert_eq!((error.index(), error.signal()), (42, Some(6)), "{error}");
+                        assert!(error.host().is_some() && error.worker().is_some(), "{error}");
+                    }
                 }
             }
+            assert_eq!(results.iter().filter(|it| it.is_err()).count(), 1);
         }
-        assert_eq!(results.iter().filter(|it| it.is_err()).count(), 1);
-    }
+    });
 }
 
 #[test]
 fn values_of_any_size_that_a_dying_worker_has_finished_arrive() {
-    let _watchdog = watchdog(60);
-    let pool = nodes("{agent}").build().unwrap();
-    // The last one ends with zeros, which look like memory that was never written.
-    let work = |len: usize| if len == 1 { std::process::abort() } else { vec![0u8; len] };
-    let sizes = [3, 5_000, 0, 300_000, 1, 7];
-    let results = pool.tasks(work, sizes).chunksize(6).each();
-    for (result, len) in results.iter().zip(sizes) {
-        match result {
-            Ok(value) => assert_eq!(*value, vec![0; len]),
-            Err(error) => assert!(len == 1 && error.is_worker_lost(), "{len}: {error}"),
+    let _watchdog = watchdog(120);
+    each_way(|nodes| {
+        let pool = nodes("{agent}").build().unwrap();
+        // The last one ends with zeros, which look like memory that was never written.
+        let work = |len: usize| if len == 1 { std::process::abort() } else { vec![0u8; len] };
+        let sizes = [3, 5_000, 0, 300_000, 1, 7];
+        let results = pool.tasks(work, sizes).chunksize(6).each();
+        for (result, len) in results.iter().zip(sizes) {
+            match result {
+                Ok(value) => assert_eq!(*value, vec![0; len]),
+                Err(error) => assert!(len == 1 && error.is_worker_lost(), "{len}: {error}"),
+            }
         }
-    }
-    assert_eq!(results.iter().filter(|it| it.is_err()).count(), 1);
+        assert_eq!(results.iter().filter(|it| it.is_err()).count(), 1);
+    });
 }
 
 #[test]
 fn an_agent_that_is_killed_costs_what_was_under_way_there_and_comes_again() {
-    let _watchdog = watchdog(60);
-    let journal = Journal::new();
-    let events = Arc::<Mutex<Vec<NodeEventKind>>>::default();
-    let heard = Arc::clone(&events);
-    let builder = nodes("{agent}").initializer(journal::open_in_worker, (journal.path(),));
-    let pool = builder.on_node(move |event| heard.lock().unwrap().push(event.kind())).build().unwrap();
-    let (worker, agent) = agents(&pool).into_iter().next().unwrap();
-    let results = std::thread::scope(|scope| {
-        let work = |x: u64| {
-            journal::write(0, x);
-            std::thread::sleep(Duration::from_millis(5));
-            x
-        };
-        let (pool, work) = (&pool, work);
-        let call = scope.spawn(move || pool.tasks(work, 0..200u64).chunksize(1).each());
-        wait_until("the first tasks have begun", || journal.read().len() > 20);
-        assert!(kill(agent));
-        call.join().unwrap()
+    let _watchdog = watchdog(120);
+    each_way(|nodes| {
+        let journal = Journal::new();
+        let events = Arc::<Mutex<Vec<NodeEventKind>>>::default();
+        let heard = Arc::clone(&events);
+        let builder = nodes("{agent}").initializer(journal::open_in_worker, (journal.path(),));
+        let pool = builder.on_node(move |event| heard.lock().unwrap().push(event.kind())).build().unwrap();
+        let (worker, agent) = agents(&pool).into_iter().next().unwrap();
+        let results = std::thread::scope(|scope| {
+            let work = |x: u64| {
+                journal::write(0, x);
+                std::thread::sleep(Duration::from_millis(5));
+                x
+            };
+            let (pool, work) = (&pool, work);
+            let call = scope.spawn(move || pool.tasks(work, 0..200u64).chunksize(1).each());
+            wait_until("the first tasks have begun", || journal.read().len() > 20);
+            assert!(kill(agent));
+            call.join().unwrap()
+        });
+        check_runs(&journal, &results);
+        let lost: Vec<&TaskError> = results.iter().filter_map(|it| it.as_ref().err()).collect();
+        // What was sent ahead before anybody knew how long a task takes.
+        assert!((1..100).contains(&lost.len()), "{lost:?}");
+        assert!(lost.iter().all(|error| error.worker() == Some(worker as i32) && error.host().is_some()), "{lost:?}");
+        // Its workers end with it, and another agent takes its place.
+        wait_until("its worker is gone", || !is_alive(worker as i32));
+        wait_until("both agents are there", || agents(&pool).len() == 2);
+        assert!(agents(&pool).values().all(|it| *it != agent));
+        let events = events.lock().unwrap();
+        assert!(events.contains(&NodeEventKind::Lost) && events.len() >= 4, "{events:?}");
     });
-    check_runs(&journal, &results);
-    let lost: Vec<&TaskError> = results.iter().filter_map(|it| it.as_ref().err()).collect();
-    assert!((1..20).contains(&lost.len()), "{lost:?}");
-    assert!(lost.iter().all(|error| error.worker() == Some(worker as i32) && error.host().is_some()), "{lost:?}");
-    // Its workers end with it, and another agent takes its place.
-    wait_until("its worker is gone", || !is_alive(worker as i32));
-    wait_until("both agents are there", || agents(&pool).len() == 2);
-    assert!(agents(&pool).values().all(|it| *it != agent));
-    let events = events.lock().unwrap();
-    assert!(events.contains(&NodeEventKind::Lost) && events.len() >= 4, "{events:?}");
 }
 
 #[test]
 fn what_was_lost_with_an_agent_is_run_again_if_its_call_says_so() {
-    let _watchdog = watchdog(60);
-    let pool = nodes("{agent}").build().unwrap();
-    let agent = *agents(&pool).values().next().unwrap();
-    std::thread::scope(|scope| {
-        let work = |x: u64| {
-            std::thread::sleep(Duration::from_millis(5));
-            x
-        };
-        let (pool, work) = (&pool, work);
-        let before = pool.stats().tasks;
-        let call = scope.spawn(move || pool.tasks(work, 0..200u64).chunksize(1).retries(3).run());
-        wait_until("some tasks are done", || pool.stats().tasks > before + 20);
-        assert!(kill(agent));
-        assert_eq!(call.join().unwrap().unwrap(), (0..200).collect::<Vec<u64>>());
+    let _watchdog = watchdog(120);
+    each_way(|nodes| {
+        let pool = nodes("{agent}").build().unwrap();
+        let agent = *agents(&pool).values().next().unwrap();
+        std::thread::scope(|scope| {
+            let work = |x: u64| {
+                std::thread::sleep(Duration::from_millis(5));
+                x
+            };
+            let (pool, work) = (&pool, work);
+            let before = pool.stats().tasks;
+            let call = scope.spawn(move || pool.tasks(work, 0..200u64).chunksize(1).retries(3).run());
+            wait_until("some tasks are done", || pool.stats().tasks > before + 20);
+            assert!(kill(agent));
+            assert_eq!(call.join().unwrap().unwrap(), (0..200).collect::<Vec<u64>>());
+        });
     });
 }
 
 #[test]
 fn an_agent_that_is_stopped_is_lost_in_time_and_ends_when_it_goes_on() {
-    let _watchdog = watchdog(60);
-    let journal = Journal::new();
-    // The shell stays between the pool and the agent, as on another machine.
-    let pool = nodes(": ; {agent}").initializer(journal::open_in_worker, (journal.path(),)).build().unwrap();
-    let (worker, agent) = agents(&pool).into_iter().next().unwrap();
-    assert!(send_signal(agent, Signal::STOP));
-    let start = Instant::now();
-    let work = |x: u64| {
-        journal::write(0, x);
-        x
-    };
-    let results = pool.tasks(work, 0..100u64).chunksize(1).each();
-    assert!(start.elapsed() < LOST_AFTER + Duration::from_secs(3), "{:?}", start.elapsed());
-    assert!(results.iter().any(Result::is_ok));
-    // It finds frames in its stream, which were given up: nothing of them is begun.
-    assert!(send_signal(agent, Signal::CONT));
-    wait_until("the agent has ended", || !is_alive(agent));
-    wait_until("its worker has ended", || !is_alive(worker as i32));
-    check_runs(&journal, &results);
+    let _watchdog = watchdog(120);
+    each_way(|nodes| {
+        let journal = Journal::new();
+        // The shell stays between the pool and the agent, as on another machine.
+        let pool = nodes(": ; {agent}").initializer(journal::open_in_worker, (journal.path(),)).build().unwrap();
+        let (worker, agent) = agents(&pool).into_iter().next().unwrap();
+        assert!(send_signal(agent, Signal::STOP));
+        let start = Instant::now();
+        let work = |x: u64| {
+            journal::write(0, x);
+            x
+        };
+        let results = pool.tasks(work, 0..100u64).chunksize(1).each();
+        assert!(start.elapsed() < LOST_AFTER + Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(results.iter().any(Result::is_ok));
+        // It finds frames in its stream, which were given up: nothing of them is begun.
+        assert!(send_signal(agent, Signal::CONT));
+        wait_until("the agent has ended", || !is_alive(agent));
+        wait_until("its worker has ended", || !is_alive(worker as i32));
+        check_runs(&journal, &results);
+    });
 }
 
 #[test]
 fn nothing_is_left_when_the_pool_is_gone() {
-    let _watchdog = watchdog(60);
-    let pool = nodes("{agent}").build().unwrap();
-    let agents = agents(&pool);
-    assert_eq!(agents.len(), 2);
-    drop(pool);
-    for (worker, agent) in agents {
-        wait_until("all have ended", || !is_alive(worker as i32) && !is_alive(agent));
-    }
+    let _watchdog = watchdog(120);
+    each_way(|nodes| {
+        let pool = nodes("{agent}").build().unwrap();
+        let agents = agents(&pool);
+        assert_eq!(agents.len(), 2);
+        drop(pool);
+        for (worker, agent) in agents {
+            wait_until("all have ended", || !is_alive(worker as i32) && !is_alive(agent));
+        }
+    });
 }
 
 /// A relay between the pool and an agent that does what networks do: `mode` from byte `at` on, counted from the agent.

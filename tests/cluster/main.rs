@@ -3,9 +3,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod agents;
 mod calls;
+mod chaos;
 mod drain;
 mod faults;
 mod network;
 mod output;
+mod relay;
 mod ssh;

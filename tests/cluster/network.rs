@@ -1,95 +1,15 @@
 //! Agents that connect over the network: who gets in, who does not, and that nobody is disturbed.
 
+use crate::agents::{Agent, Events, Key, port_of};
 use crate::common::proc::eventually;
 use crate::common::watchdog::watchdog;
-use multiproc::cluster::{Command, Listen, NodeEvent, NodeEventKind};
-use multiproc::{Pool, PoolBuilder};
+use multiproc::Pool;
+use multiproc::cluster::{Command, Listen, NodeEventKind};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-
-/// A file with a secret, deleted when dropped.
-struct Key(PathBuf);
-
-impl Key {
-    fn new() -> Key {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("key-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::write(&path, format!("{:064}\n", NUMBER.fetch_add(1, Relaxed))).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        Key(path)
-    }
-
-    fn listen(&self) -> Listen {
-        Listen::at("127.0.0.1:0").secret_file(&self.0).workers(1)
-    }
-}
-
-impl Drop for Key {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// An agent that somebody has started, ended when dropped.
-struct Agent(Child);
-
-impl Agent {
-    fn start(command: &str) -> Agent {
-        let mut shell = std::process::Command::new("sh");
-        shell
-            .args(["-c", &format!("exec {command}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        Agent(shell.spawn().unwrap())
-    }
-
-    /// What it has written when it has ended, as it does.
-    fn last_words(mut self) -> String {
-        let mut text = String::new();
-        self.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-        assert!(!self.0.wait().unwrap().success());
-        text
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// What a pool tells of its nodes.
-#[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<NodeEvent>>>);
-
-impl Events {
-    fn hear(&self, builder: PoolBuilder) -> PoolBuilder {
-        let events = Arc::clone(&self.0);
-        builder.on_node(move |event| events.lock().unwrap().push(event.clone()))
-    }
-
-    /// Waits until one says this.
-    fn expect(&self, kind: NodeEventKind, text: &str) {
-        let says = |event: &NodeEvent| event.kind() == kind && event.cause().unwrap_or_default().contains(text);
-        let found = eventually(Duration::from_secs(30), || self.0.lock().unwrap().iter().any(says));
-        assert!(found, "{kind:?} {text}: {:?}", self.0.lock().unwrap());
-    }
-}
-
-/// Where the agents of a command connect to.
-fn port_of(command: &str) -> u16 {
-    let rest = command.split("tcp:127.0.0.1:").nth(1).unwrap();
-    rest.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()
-}
 
 fn check(pool: &Pool) {
     assert_eq!(pool.map(|x: u64| x * x, 0..1_000).unwrap(), (0..1_000).map(|x| x * x).collect::<Vec<u64>>());
@@ -155,7 +75,7 @@ fn an_agent_with_another_secret_is_not_let_in() {
 fn an_agent_that_was_told_another_pin_does_not_believe_the_pool() {
     let _watchdog = watchdog(60);
     let (key, events) = (Key::new(), Events::default());
-    let on = key.listen();
+    let on = key.listen().nodes(2);
     let command = on.command().unwrap();
     let at = command.find("pin=").unwrap() + 4;
     let flipped = if &command[at..=at] == "0" { "1" } else { "0" };
@@ -168,8 +88,9 @@ fn an_agent_that_was_told_another_pin_does_not_believe_the_pool() {
     check(&pool);
     // Without a pin the secret alone decides, on both sides.
     let pinless = format!("{}{}", &command[..at - 5], &command[at + 64..]);
-    let words = Agent::start(&pinless).last_words();
-    assert!(words.contains("the pool has all its nodes"), "{words}");
+    let joined = || events.0.lock().unwrap().iter().filter(|event| event.kind() == NodeEventKind::Joined).count();
+    let _pinless = Agent::start(&pinless);
+    assert!(eventually(Duration::from_secs(30), || joined() == 2));
 }
 
 #[test]
@@ -318,4 +239,27 @@ fn a_stranger_that_says_too_much_is_thrown_out() {
         }
         check(&pool);
     }
+}
+
+#[test]
+fn a_pool_whose_agents_are_gone_waits_for_others_for_a_while() {
+    let _watchdog = watchdog(60);
+    let (key, events) = (Key::new(), Events::default());
+    let on = key.listen();
+    let command = on.command().unwrap();
+    let first = Agent::start(&command);
+    let pool = events.hear(Pool::builder().on(on)).within(Duration::from_secs(10)).build().unwrap();
+    check(&pool);
+    // There is no place for it yet.
+    let second = Agent::start(&command);
+    drop(first);
+    events.expect(NodeEventKind::Lost, "");
+    // Some of these may have been under way to the one that was lost.
+    let _ = pool.map(|x: u64| x, 0..3);
+    check(&pool);
+    drop(second);
+    // Some of these may have been under way to the one that was lost.
+    let _ = pool.map(|x: u64| x, 0..3);
+    let error = pool.map(|x: u64| x, 0..3).unwrap_err();
+    assert!(error.to_string().contains("no agent has come within 10s"), "{error}");
 }

@@ -42,8 +42,8 @@ use std::sync::Arc;
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// Agents may come at any time, and a node that was lost may be replaced by another one. There is no wait for those that do not
-/// come but [`PoolBuilder::within`](crate::PoolBuilder::within).
+/// Agents may come at any time, and a node that was lost may be replaced by another one. If all were lost, and no other has come
+/// for as long as [`PoolBuilder::within`](crate::PoolBuilder::within), the pool breaks.
 #[derive(Debug)]
 #[must_use = "it is given to `PoolBuilder::on`"]
 pub struct Listen {
@@ -79,6 +79,9 @@ impl Listen {
     }
 
     /// Sets how many workers a node takes. Default: as many as it has CPUs.
+    ///
+    /// Without [`PoolBuilder::processes`](crate::PoolBuilder::processes) a pool has as many as all nodes take. If this is not
+    /// said either, [`PoolBuilder::build`](crate::PoolBuilder::build) waits for all nodes to know that number.
     pub fn workers(mut self, workers: usize) -> Listen {
         self.agent = self.agent.workers(workers);
         self
