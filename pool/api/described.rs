@@ -3,6 +3,7 @@
 use crate::codec::{self, Packed, Payload};
 use crate::engine::call::checkpoint::Checkpoint;
 use crate::engine::call::job::Options;
+use crate::engine::call::traceparent::TraceSource;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Shape;
 use crate::error::{Error, Result};
@@ -55,6 +56,9 @@ impl<'p> Described<'p> {
         if let Some(path) = self.checkpoint {
             let opened = Checkpoint::open(&path, K::name(), type_name::<V>(), context.as_deref(), codec::skip::<V>);
             options.checkpoint = Some(Arc::new(opened.map_err(Error::checkpoint)?));
+        }
+        if let Some(TraceSource(source)) = self.engine.traceparent.as_ref().filter(|_| options.traceparent.is_none()) {
+            options.traceparent = source().map(Into::into);
         }
         Ok((self.engine, context, options))
     }

@@ -22,6 +22,7 @@ pub(crate) mod pool;
 mod recycle;
 mod signal;
 pub(crate) mod thread_pool;
+mod trace_context;
 mod try_submit;
 mod watched;
 pub(crate) mod with;

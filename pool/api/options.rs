@@ -4,6 +4,7 @@ use crate::api::affinity::CpuAffinity;
 #[cfg(feature = "cluster")]
 use crate::api::elsewhere::{Cluster, Elsewhere};
 use crate::engine::call::gate::Gate;
+use crate::engine::call::traceparent::TraceSource;
 use crate::engine::callbacks;
 use crate::engine::core::observers::{Observers, Watchers};
 use crate::engine::core::scaling::check_count;
@@ -83,6 +84,7 @@ pub(super) struct Options {
     pub(super) view: bool,
     pub(super) on_worker: Option<WorkerHook>,
     pub(super) max_pending: Option<usize>,
+    pub(super) traceparent: Option<TraceSource>,
     /// The signals by which the pool is drained.
     pub(super) drain_on: Vec<i32>,
     pub(super) on_threads: bool,
@@ -113,6 +115,7 @@ impl Default for Options {
             view: false,
             on_worker: None,
             max_pending: None,
+            traceparent: None,
             drain_on: Vec::new(),
             on_threads: false,
             #[cfg(feature = "sandbox")]
@@ -204,6 +207,7 @@ impl Options {
             return Err(error);
         }
         let (on_worker, drain_on) = (self.on_worker.take(), std::mem::take(&mut self.drain_on));
+        let traceparent = self.traceparent.take();
         let (trace, recycle, grace, max_pending) = (self.trace.take(), self.recycle, self.grace, self.max_pending);
         let (report, name) = (self.report.take(), self.name.clone());
         let (view, is_asked) = (self.view, is_switched_on(VIEW));
@@ -225,6 +229,7 @@ impl Options {
             workforce: Condvar::new(),
             grace,
             gate: max_pending.map(|most| Arc::new(Gate::new(most))),
+            traceparent,
             capture,
             reach,
             generation: fork_generation(),

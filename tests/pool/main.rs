@@ -41,6 +41,7 @@ mod seats;
 mod streams;
 mod template;
 mod threads;
+mod trace_context;
 mod view;
 mod worker_env;
 mod worker_events;

@@ -7,6 +7,7 @@ use crate::engine::call::job_stats::Clock;
 use crate::engine::call::progress::{Listener, Reporter};
 use crate::engine::call::retry::Retry;
 use crate::engine::call::submission::Submission;
+use crate::engine::call::traceparent;
 use crate::engine::callbacks::{self, Callback};
 use crate::engine::worker::work::Run;
 use crate::error::{Error, Failure, TaskError, TaskKind};
@@ -30,14 +31,27 @@ pub(crate) struct Header {
     pub(crate) function: FnRef,
     pub(crate) name: &'static str,
     pub(crate) context: Option<Arc<Packed>>,
+    /// Which trace the call belongs to.
+    pub(crate) traceparent: Option<Arc<str>>,
     /// The estimated time of one task in nanoseconds, as the bits of an `f64`; 0 = unknown. Changed under the core's
     /// lock only.
     nanos: AtomicU64,
 }
 
 impl Header {
-    pub(crate) fn new(id: u64, entry: &'static Entry<Run>, context: Option<Arc<Packed>>) -> Result<Header, Error> {
-        Ok(Header { id, function: FnRef::of(entry)?, name: entry.name(), context, nanos: AtomicU64::new(0) })
+    pub(crate) fn new(
+        id: u64,
+        entry: &'static Entry<Run>,
+        context: Option<Arc<Packed>>,
+        traceparent: Option<Arc<str>>,
+    ) -> Result<Header, Error> {
+        let (function, nanos) = (FnRef::of(entry)?, AtomicU64::new(0));
+        Ok(Header { id, function, name: entry.name(), context, traceparent, nanos })
+    }
+
+    /// Whether it is that of one call, and is to be forgotten with it.
+    pub(crate) fn is_of_one_call(&self) -> bool {
+        self.context.is_some() || self.traceparent.is_some()
     }
 
     pub(crate) fn nanos(&self) -> Option<f64> {
@@ -71,6 +85,8 @@ pub(crate) struct Options {
     pub(crate) priority: i8,
     /// The most tasks that may be under way or wait to be taken, for calls that are consumed piece by piece.
     pub(crate) buffersize: Option<usize>,
+    /// Which trace it belongs to.
+    pub(crate) traceparent: Option<Arc<str>>,
     /// The file that results are kept in.
     pub(crate) checkpoint: Option<Arc<Checkpoint>>,
     /// Who is told how far it has come.
@@ -89,6 +105,9 @@ impl Options {
         match self {
             Options { chunksize: Some(n), .. } if !(1..=chunk::MOST as usize).contains(n) => {
                 Err(Error::invalid_argument(format!("the chunk size must be at least 1 and at most 2^30, not {n}")))
+            }
+            Options { traceparent: Some(text), .. } if !traceparent::is_valid(text) => {
+                Err(Error::invalid_argument(format!("{text:?} is no W3C traceparent")))
             }
             Options { buffersize: Some(0), .. } => Err(Error::invalid_argument("the buffer must hold at least 1 item")),
             _ => Ok(()),

@@ -13,3 +13,4 @@ pub(crate) mod progress;
 pub(crate) mod results;
 pub(crate) mod retry;
 pub(crate) mod submission;
+pub(crate) mod traceparent;

@@ -64,7 +64,7 @@ impl Queue {
         options: Options,
         submission: Option<Submission>,
     ) -> Result<Arc<Job>, Error> {
-        let job = Arc::new(Job::new(self.header(entry, context)?, options, submission));
+        let job = Arc::new(Job::new(self.header(entry, context, options.traceparent.clone())?, options, submission));
         job.place.store(self.jobs.len(), Relaxed);
         self.jobs.push(Arc::clone(&job));
         self.level_of(&job).jobs += 1;
@@ -72,15 +72,20 @@ impl Queue {
     }
 
     /// The header for calls of a function.
-    fn header(&mut self, entry: &'static Entry<Run>, context: Option<Arc<Packed>>) -> Result<Arc<Header>, Error> {
+    fn header(
+        &mut self,
+        entry: &'static Entry<Run>,
+        context: Option<Arc<Packed>>,
+        traceparent: Option<Arc<str>>,
+    ) -> Result<Arc<Header>, Error> {
         let key = std::ptr::from_ref(entry) as usize;
-        if context.is_none() {
+        let shared = context.is_none() && traceparent.is_none();
+        if shared {
             if let Some(header) = self.headers.get(&key) {
                 return Ok(Arc::clone(header));
             }
         }
-        let shared = context.is_none();
-        let header = Arc::new(Header::new(self.next_header, entry, context)?);
+        let header = Arc::new(Header::new(self.next_header, entry, context, traceparent)?);
         self.next_header += 1;
         if shared {
             self.headers.insert(key, Arc::clone(&header));

@@ -239,9 +239,9 @@ impl Core {
         if job.outstanding() > 0 {
             self.workers.iter_mut().for_each(|worker| worker.abandon_job(job));
         }
-        if let Some(context) = &job.header.context {
+        if job.header.is_of_one_call() {
             self.note_use();
-            let has_fds = !attached_in(&context.pins).is_empty();
+            let has_fds = job.header.context.as_ref().is_some_and(|context| !attached_in(&context.pins).is_empty());
             for worker in self.workers.iter_mut() {
                 if worker.known.remove(&job.header.id) {
                     worker.forget.push(job.header.id);

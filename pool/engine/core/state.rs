@@ -4,6 +4,7 @@
 
 use crate::engine::call::gate::Gate;
 use crate::engine::call::job::Halt;
+use crate::engine::call::traceparent::TraceSource;
 use crate::engine::core::observers::Observers;
 use crate::engine::core::queue::Queue;
 use crate::engine::core::seat::Seat;
@@ -44,6 +45,8 @@ pub(crate) struct Engine {
     pub(crate) grace: Duration,
     /// Bounds the calls that nobody waits in, if the pool is to.
     pub(crate) gate: Option<Arc<Gate>>,
+    /// Who says which trace a call belongs to.
+    pub(crate) traceparent: Option<TraceSource>,
     /// What workers write, if the pool reads that.
     pub(crate) capture: Option<Arc<Capture>>,
     /// Where its workers are.

@@ -95,6 +95,7 @@ pub(super) fn engine(answers: Vec<Answer>, progress: Progress) -> Arc<Engine> {
         workforce: Condvar::new(),
         grace: Duration::from_secs(1),
         gate: None,
+        traceparent: None,
         capture: None,
         reach: Reach::Here,
         generation: fork_generation(),

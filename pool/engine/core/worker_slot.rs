@@ -205,7 +205,11 @@ impl WorkerSlot {
         }
         if !self.known.contains(&header.id) {
             let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
-            let told = crate::engine::worker::main_loop::encode_header(&header.function, context);
+            let told = crate::engine::worker::main_loop::encode_header(
+                &header.function,
+                header.traceparent.as_deref(),
+                context,
+            );
             let attached = header.context.as_ref().map_or_else(Vec::new, |it| attached_in(&it.pins));
             let Some(seq) = link.send(&frame(FrameKind::Header), &told, &attached)? else { return Ok(false) };
             self.window.push(InFlight { seq, range: None });

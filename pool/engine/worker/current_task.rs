@@ -5,6 +5,7 @@ use crate::ipc::worker_end::WorkerEnd;
 use crate::sys::time::Deadline;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 thread_local! {
@@ -13,6 +14,8 @@ thread_local! {
     /// The number of the frame that this thread runs, and that of its first task in the call. What it stores for the frames is
     /// all that a task costs that does not ask.
     static FRAME: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    /// The trace that the call of this frame belongs to, if it belongs to one.
+    static TRACEPARENT: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
 }
 
 /// From now on this thread runs the tasks that come over a link.
@@ -22,10 +25,11 @@ pub(super) fn begin(link: &WorkerEnd) {
 
 /// Runs frames that come over a link on a thread that may be in a task of another one.
 pub(crate) fn within<R>(link: &mut WorkerEnd, run: impl FnOnce(&mut WorkerEnd) -> R) -> R {
-    let outer = (DESK.replace(link.desk()), FRAME.get());
+    let outer = (DESK.replace(link.desk()), FRAME.get(), TRACEPARENT.take());
     let result = run(link);
     DESK.set(outer.0);
     FRAME.set(outer.1);
+    TRACEPARENT.set(outer.2);
     result
 }
 
@@ -33,6 +37,21 @@ pub(crate) fn within<R>(link: &mut WorkerEnd, run: impl FnOnce(&mut WorkerEnd) -
 #[inline]
 pub(super) fn note_frame(link: &WorkerEnd, first: u64) {
     FRAME.set((link.seq(), first));
+}
+
+/// The tasks of this thread belong to a trace, until this is dropped.
+pub(super) struct InTrace(Option<Arc<str>>);
+
+impl Drop for InTrace {
+    fn drop(&mut self) {
+        TRACEPARENT.set(self.0.take());
+    }
+}
+
+/// From now on the tasks of this thread belong to a trace.
+#[cold]
+pub(super) fn within_trace(traceparent: &Arc<str>) -> InTrace {
+    InTrace(TRACEPARENT.replace(Some(Arc::clone(traceparent))))
 }
 
 /// Returns the task that is running on this thread: its number, whether anybody still waits for it, and what it may say of
@@ -52,7 +71,10 @@ pub fn current_task() -> Option<CurrentTask> {
     let desk = DESK.with_borrow(Option::clone)?;
     let ((low, at), (seq, first)) = (desk.running()?, FRAME.get());
     // Otherwise nothing but a stray write has brought it there.
-    (low == seq as u32).then(|| CurrentTask { desk, seq, at, index: first.saturating_add(u64::from(at)) })
+    (low == seq as u32).then(|| {
+        let (index, traceparent) = (first.saturating_add(u64::from(at)), TRACEPARENT.with_borrow(Clone::clone));
+        CurrentTask { desk, seq, at, index, traceparent }
+    })
 }
 
 /// A task that runs, from [`current_task`].
@@ -62,6 +84,7 @@ pub struct CurrentTask {
     seq: u64,
     at: u32,
     index: u64,
+    traceparent: Option<Arc<str>>,
 }
 
 impl CurrentTask {
@@ -85,6 +108,13 @@ impl CurrentTask {
     /// ```
     pub fn attempt(&self) -> u32 {
         self.desk.attempt(self.seq)
+    }
+
+    /// Returns the trace that the call of the task belongs to, as the W3C header `traceparent`: that of the span in which the call
+    /// was made, if [`PoolBuilder::traceparent`](crate::PoolBuilder::traceparent) or
+    /// [`Call::traceparent`](crate::Call::traceparent) has said so.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
     }
 
     /// Returns whether the task should end early: its soft time limit is over ([`Call::soft_timeout`]), its call was cancelled,

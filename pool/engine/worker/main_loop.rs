@@ -81,39 +81,46 @@ pub(crate) fn entry() -> &'static Entry<Role> {
     &ENTRY
 }
 
-/// Writes a job header: the function, and behind it the context as it is.
-pub(crate) fn encode_header(function: &FnRef, context: &[u8]) -> Vec<u8> {
-    let function = codec::to_bytes(function);
+/// Writes a job header: the function, the trace that the call belongs to, and behind it the context as it is.
+pub(crate) fn encode_header(function: &FnRef, traceparent: Option<&str>, context: &[u8]) -> Vec<u8> {
+    let function = codec::to_bytes(&(function, traceparent));
     let mut bytes = codec::prefix(function.len()).to_vec();
     bytes.extend_from_slice(&function);
     bytes.extend_from_slice(context);
     bytes
 }
 
-fn decode_header(header: &Payload) -> Result<(FnRef, Vec<u8>), String> {
+/// What [`encode_header`] has written.
+type Told = (FnRef, Option<Arc<str>>, Vec<u8>);
+
+fn decode_header(header: &Payload) -> Result<Told, String> {
     let damaged = || "a job header is damaged".to_owned();
     let mut bytes = header.to_vec().map_err(|error| error.0)?;
     let (len, rest) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
     let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|_| damaged())?;
-    let function = codec::from_bytes(rest.get(..len).ok_or_else(damaged)?).map_err(|error| error.0)?;
+    let (function, traceparent): (FnRef, Option<String>) =
+        codec::from_bytes(rest.get(..len).ok_or_else(damaged)?).map_err(|error| error.0)?;
     // What is left is the context.
     bytes.drain(..bytes.len() - (rest.len() - len));
-    Ok((function, bytes))
+    Ok((function, traceparent.map(Into::into), bytes))
 }
 
 /// What a worker knows of a job.
 struct Known {
     function: Result<&'static Entry<Run>, String>,
     context: Context,
+    traceparent: Option<Arc<str>>,
 }
 
 impl Known {
     fn new(header: &Payload, attached: Vec<Arc<AttachedFds>>) -> Known {
         match decode_header(header) {
-            Ok((function, context)) => {
-                Known { function: function.resolve(), context: Context::Bytes(context, attached) }
+            Ok((function, traceparent, context)) => {
+                Known { function: function.resolve(), context: Context::Bytes(context, attached), traceparent }
             }
-            Err(text) => Known { function: Err(text), context: Context::Bytes(Vec::new(), attached) },
+            Err(text) => {
+                Known { function: Err(text), context: Context::Bytes(Vec::new(), attached), traceparent: None }
+            }
         }
     }
 }
@@ -247,8 +254,9 @@ impl Bench {
     ) -> io::Result<()> {
         let Bench { known, scratch, copy, .. } = self;
         let text = match known.get_mut(&frame.header) {
-            Some(Known { function: Ok(entry), context }) => {
+            Some(Known { function: Ok(entry), context, traceparent }) => {
                 let entry = *entry;
+                let _trace = traceparent.as_ref().map(current_task::within_trace);
                 return payload.read(copy, |input| {
                     let mut call = Invocation { frame: *frame, input, link, context, keeper, scratch };
                     guarded(|| entry.call()(&mut call))
