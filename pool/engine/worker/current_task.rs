@@ -110,8 +110,8 @@ impl CurrentTask {
         self.desk.attempt(self.seq)
     }
 
-    /// Returns the trace that the call of the task belongs to, as the W3C header `traceparent`: that of the span in which the call
-    /// was made, if [`PoolBuilder::traceparent`](crate::PoolBuilder::traceparent) or
+    /// Returns the trace that the call of the task belongs to, as the W3C header `traceparent`: that of the span in which the
+    /// call was made, if [`PoolBuilder::traceparent`](crate::PoolBuilder::traceparent) or
     /// [`Call::traceparent`](crate::Call::traceparent) has said so.
     pub fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
