@@ -12,10 +12,11 @@
 use crate::attached_fds::{self, Packing};
 use crate::heap::scope::{self, Pins};
 use crate::sys::any::{into_same_type, same_type, same_type_mut};
-use crate::sys::copy::SharedBytes;
+use reader::{Bytes, cut_short};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::borrow::Cow;
+
+pub(crate) use reader::Reader;
 
 /// What can travel between processes: every type that implements serde's `Serialize` and `DeserializeOwned` and borrows
 /// nothing. Implemented for all of them.
@@ -208,145 +209,6 @@ fn encode_body<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()
     scope::within(|| write::write(value, out))
 }
 
-/// Bytes to read values from: in this process's memory, or in memory that another process may change.
-///
-/// Every read is bounded; what lies beyond the end is an error.
-#[derive(Debug)]
-pub struct Reader<'a> {
-    bytes: Bytes<'a>,
-    at: usize,
-}
-
-#[derive(Debug)]
-enum Bytes<'a> {
-    Own(&'a [u8]),
-    Shared(SharedBytes<'a>),
-}
-
-impl Bytes<'_> {
-    #[inline]
-    fn len(&self) -> usize {
-        match self {
-            Bytes::Own(bytes) => bytes.len(),
-            Bytes::Shared(bytes) => bytes.len(),
-        }
-    }
-}
-
-fn cut_short() -> CodecError {
-    CodecError("the data ends too early".to_owned())
-}
-
-impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes: Bytes::Own(bytes), at: 0 }
-    }
-
-    pub(crate) fn shared(bytes: SharedBytes<'a>) -> Reader<'a> {
-        Reader { bytes: Bytes::Shared(bytes), at: 0 }
-    }
-
-    /// How many bytes were read so far.
-    pub(crate) fn position(&self) -> usize {
-        self.at
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    /// Whether everything was read.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.at >= self.len()
-    }
-
-    /// Whether the next bytes are these.
-    pub(crate) fn begins_with(&self, expected: &[u8]) -> bool {
-        let end = self.at.saturating_add(expected.len());
-        match self.bytes {
-            Bytes::Own(bytes) => bytes.get(self.at..end) == Some(expected),
-            Bytes::Shared(bytes) => bytes.slice(self.at, expected.len()).is_some_and(|part| {
-                let mut copy = vec![0; expected.len()];
-                part.read_into(&mut copy);
-                copy == expected
-            }),
-        }
-    }
-
-    /// The position of the next `len` bytes, which are then read.
-    #[inline]
-    fn advance(&mut self, len: usize) -> Result<usize> {
-        let end = self.at.checked_add(len).filter(|end| *end <= self.len()).ok_or_else(cut_short)?;
-        Ok(std::mem::replace(&mut self.at, end))
-    }
-
-    #[inline]
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let at = self.advance(N)?;
-        let mut out = [0; N];
-        match self.bytes {
-            Bytes::Own(bytes) => out.copy_from_slice(&bytes[at..at + N]),
-            Bytes::Shared(bytes) => bytes.slice(at, N).ok_or_else(cut_short)?.read_into(&mut out),
-        }
-        Ok(out)
-    }
-
-    fn body(&mut self) -> Result<Body<'a>> {
-        let len = u64::from_le_bytes(self.array()?);
-        let has_fds = len & HAS_FDS != 0;
-        let len = usize::try_from(len & !HAS_FDS).map_err(|_| cut_short())?;
-        let at = self.advance(len)?;
-        let bytes = match self.bytes {
-            Bytes::Own(bytes) => Bytes::Own(&bytes[at..at + len]),
-            Bytes::Shared(bytes) => Bytes::Shared(bytes.slice(at, len).ok_or_else(cut_short)?),
-        };
-        Ok(Body { bytes, has_fds })
-    }
-}
-
-struct Body<'a> {
-    bytes: Bytes<'a>,
-    has_fds: bool,
-}
-
-impl<'a> Body<'a> {
-    fn to_vec<N: bytemuck::Pod>(&self) -> Result<Vec<N>> {
-        let odd = || CodecError("the length is not a multiple of the element size".to_owned());
-        if self.bytes.len() % size_of::<N>() != 0 {
-            return Err(odd());
-        }
-        let no_memory = |_| CodecError::no_memory(self.bytes.len());
-        match self.bytes {
-            Bytes::Shared(bytes) => bytes.to_vec().map_err(no_memory),
-            Bytes::Own(bytes) => {
-                let mut out = Vec::new();
-                out.try_reserve_exact(bytes.len() / size_of::<N>()).map_err(no_memory)?;
-                match bytemuck::try_cast_slice(bytes) {
-                    Ok(numbers) => out.extend_from_slice(numbers),
-                    // Not aligned.
-                    Err(_) => {
-                        out.resize(bytes.len() / size_of::<N>(), N::zeroed());
-                        bytemuck::cast_slice_mut(&mut out).copy_from_slice(bytes);
-                    }
-                }
-                Ok(out)
-            }
-        }
-    }
-
-    fn bytes(&self) -> Result<Cow<'a, [u8]>> {
-        match self.bytes {
-            Bytes::Own(bytes) => Ok(Cow::Borrowed(bytes)),
-            Bytes::Shared(bytes) => {
-                let mut out = Vec::new();
-                bytes.append_to(&mut out).map_err(|_| CodecError::no_memory(bytes.len()))?;
-                Ok(Cow::Owned(out))
-            }
-        }
-    }
-}
-
 /// Reads a value. A value whose body does not decode is an error, and the reader stands behind it.
 #[inline]
 pub(crate) fn decode<T: DeserializeOwned + 'static>(reader: &mut Reader<'_>) -> Result<T> {
@@ -491,6 +353,7 @@ mod ends;
 #[cfg(all(test, not(loom)))]
 mod fuzz;
 mod read;
+mod reader;
 mod serde_error;
 #[cfg(test)]
 mod tests;

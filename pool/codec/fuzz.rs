@@ -1,6 +1,7 @@
 //! Bytes that no encoder has written, read as a value of every form.
 
 use super::*;
+use crate::sys::copy::SharedBytes;
 use crate::sys::fuzz::{Random, fuzz, within};
 use crate::sys::memory::{self, Mapping};
 use serde::Deserialize;

@@ -4,10 +4,10 @@ use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::heap::process_table::SlotId;
 use crate::heap::tree::Origin;
+use crate::ipc::file_bytes::Filled;
 use crate::ipc::link::Payload;
 use crate::ipc::parcel::Parcel;
 use crate::ipc::result_limit::ResultLimit;
-use crate::sys::memory;
 use crate::sys::socket;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
@@ -115,30 +115,6 @@ pub(super) enum Thing {
     AttachedFds,
 }
 
-/// Bytes in a memory file of their own.
-#[derive(Debug)]
-pub(crate) struct FileBytes {
-    file: OwnedFd,
-    len: usize,
-}
-
-impl FileBytes {
-    /// The bytes `head` and `rest`, one behind the other.
-    ///
-    /// # Errors
-    ///
-    /// There is no memory, or no descriptor, for a file.
-    pub(crate) fn new(head: &[u8], rest: &[u8]) -> io::Result<FileBytes> {
-        // A memory file cannot be empty to be mapped; the true length is in the message.
-        let len = head.len() + rest.len();
-        let (file, mapping) = memory::create_mapped("multiproc-message", len.max(1))?;
-        if !(mapping.bytes().write(0, head) && mapping.bytes().write(head.len(), rest)) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        Ok(FileBytes { file, len })
-    }
-}
-
 /// What every message begins with. Other code of a process may write to a descriptor that it takes for its own; so whatever
 /// does not begin like this is no message, and is skipped.
 pub(super) const MARK: [u8; 8] = *b"\x93mproc\x1a\x02";
@@ -215,9 +191,9 @@ impl Control {
         Err(io::Error::new(io::ErrorKind::InvalidData, "something else is written to its control socket, without end"))
     }
 
-    /// Sends bytes of any length beside the frame or answer `number`.
-    pub(crate) fn send_bytes(&self, number: u64, bytes: &FileBytes) -> io::Result<()> {
-        self.send(&Beside { number, what: Thing::Bytes(bytes.len as u64) }, &[&bytes.file])
+    /// Sends the `len` bytes of a file beside the frame or answer `number`.
+    pub(crate) fn send_bytes(&self, number: u64, len: usize, file: &OwnedFd) -> io::Result<()> {
+        self.send(&Beside { number, what: Thing::Bytes(len as u64) }, &[file])
     }
 
     /// Sends attached descriptors beside the frame or answer `number`, one message each.
@@ -255,13 +231,13 @@ impl Control {
         let (Thing::Bytes(len), fds) = self.receive_beside(number, false)? else {
             return Err(io::ErrorKind::InvalidData.into());
         };
-        let file = fds.first().ok_or(io::ErrorKind::InvalidData)?;
+        let file = fds.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
         if let Some(Err(text)) = limit.map(|limit| limit.check(usize::try_from(len).unwrap_or(usize::MAX))) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("an answer that is too large: {text}")));
         }
         Ok(match len {
             0 => Payload::Own(Vec::new()),
-            len => Payload::File(memory::map_filled(file.as_fd(), len)?),
+            len => Payload::File(Arc::new(Filled::new(file, len)?)),
         })
     }
 }
@@ -269,13 +245,16 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipc::file_bytes::FileBytes;
 
     #[test]
     fn large_bytes_arrive_whole() {
         let (a, b) = Control::pair();
         let bytes: Vec<u8> = (0..1_000_000u32).map(|it| it as u8).collect();
-        a.send_bytes(1, &FileBytes::new(&bytes[..10], &bytes[10..]).unwrap()).unwrap();
-        a.send_bytes(2, &FileBytes::new(&[], &[]).unwrap()).unwrap();
+        for (number, bytes) in [(1, &bytes[..]), (2, &[])] {
+            let file = FileBytes::new(&[bytes]).unwrap();
+            a.send_bytes(number, file.len(), file.file()).unwrap();
+        }
         assert_eq!(b.receive_bytes(1, None).unwrap().to_vec().unwrap(), bytes);
         assert_eq!(b.receive_bytes(2, None).unwrap().len(), 0);
     }

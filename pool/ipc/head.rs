@@ -18,7 +18,9 @@ use Ordering::{Acquire, Release};
 pub(super) struct Head {
     /// Written by the pool: answers below this number have been read.
     answers_read: AtomicU64,
-    _pad0: [AtomicU64; 7],
+    /// Written by the pool: the number behind that of the last answer whose file the worker has for itself again.
+    file_returned: AtomicU64,
+    _pad0: [AtomicU64; 6],
     /// Written by the worker: the frame it is at (upper half), and twice the tasks done plus one if one is started.
     progress: AtomicU64,
     _pad1: [AtomicU64; 7],
@@ -52,6 +54,20 @@ impl Head {
         // SYNC: answers read
         self.answers_read.store(below, Release);
         self.blocked().call();
+    }
+
+    /// The pool needs the file of this answer no more. To be said before [`Head::note_read`].
+    pub(super) fn return_file(&self, answer: u64) {
+        // What is in it was read by a system call, before this.
+        // SYNC: answers read
+        self.file_returned.store(answer + 1, Release);
+    }
+
+    /// Whether the file of this answer, which was read, is the worker's again. If the pool has read later ones since, it does
+    /// not know of this one any more.
+    pub(super) fn is_returned(&self, answer: u64) -> bool {
+        // SYNC: answers read
+        self.file_returned.load(Acquire) == answer + 1
     }
 
     /// Below which number the pool has read all answers.

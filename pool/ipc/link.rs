@@ -5,6 +5,7 @@ use crate::codec::{self, CodecError, Reader};
 use crate::error::Failure;
 use crate::heap::scope::Pins;
 use crate::ipc::desk::Desk;
+use crate::ipc::file_bytes::Filled;
 use crate::sys::memory::Mapping;
 use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ pub(crate) enum Payload {
     /// A part of the link's memory: start and length.
     Mapped(Arc<Mapping>, usize, usize),
     /// A memory file of its own.
-    File(Mapping),
+    File(Arc<Filled>),
     Own(Vec<u8>),
 }
 
@@ -131,7 +132,7 @@ impl Payload {
                 Some(bytes) => read(&mut Reader::shared(bytes)),
                 None => read(&mut Reader::new(&[])),
             },
-            Payload::File(mapping) => read(&mut Reader::shared(mapping.bytes())),
+            Payload::File(filled) => read(&mut filled.reader()),
         }
     }
 
@@ -139,7 +140,7 @@ impl Payload {
         match self {
             Payload::Inline(_, len) | Payload::Mapped(_, _, len) => *len,
             Payload::Own(bytes) => bytes.len(),
-            Payload::File(mapping) => mapping.bytes().len(),
+            Payload::File(filled) => filled.len(),
         }
     }
 
@@ -165,7 +166,7 @@ impl Payload {
             Payload::Inline(bytes, len) => return Ok(bytes.get(..*len).unwrap_or_default().to_vec()),
             Payload::Own(bytes) => return Ok(bytes.clone()),
             Payload::Mapped(mapping, start, len) => mapping.bytes().slice(*start, *len),
-            Payload::File(mapping) => Some(mapping.bytes()),
+            Payload::File(filled) => return filled.to_vec(),
         };
         bytes.map_or(Ok(Vec::new()), |bytes| bytes.to_vec().map_err(|_| CodecError::no_memory(bytes.len())))
     }
@@ -217,6 +218,11 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     fn depth(&self) -> usize;
 
     /// Sends a frame and gives its number; `Ok(None)` when there is no room now.
+    ///
+    /// # Errors
+    ///
+    /// This process has no memory or no descriptor for it ([`is_shortage`](crate::sys::usage::is_shortage)), and nothing was
+    /// sent; or nothing can be sent any more.
     fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> io::Result<Option<u64>>;
 
     /// How many frames were sent.

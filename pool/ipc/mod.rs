@@ -8,6 +8,7 @@ pub(crate) mod control;
 #[allow(unsafe_code)]
 pub(crate) mod desk;
 pub(crate) mod ends;
+pub(crate) mod file_bytes;
 #[cfg(all(test, not(loom)))]
 mod fuzz;
 pub(crate) mod handles;

@@ -1,10 +1,10 @@
 //! Bytes of any length beside a message on a control socket: in the message, or in a memory file.
 
 use crate::codec::Reader;
-use crate::sys::memory::{self, Mapping};
+use crate::ipc::file_bytes::{FileBytes, Filled};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// So many bytes travel in the message itself; a message has to carry other things as well.
 const MOST_INLINE: usize = 16 * 1024;
@@ -28,11 +28,8 @@ impl Parcel {
         if bytes.len() <= MOST_INLINE {
             return Ok((Parcel::Inline(bytes), None));
         }
-        let (file, mapping) = memory::create_mapped("multiproc-message", bytes.len())?;
-        if !mapping.bytes().write(0, &bytes) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        Ok((Parcel::File(bytes.len() as u64), Some(file)))
+        let file = FileBytes::new(&[&bytes])?;
+        Ok((Parcel::File(file.len() as u64), Some(file.into_file())))
     }
 
     /// Whether a file travels with the message.
@@ -49,7 +46,8 @@ impl Parcel {
         match self {
             Parcel::Inline(bytes) => Ok(Contents::Inline(bytes)),
             Parcel::File(len) => {
-                Ok(Contents::Mapped(memory::map_filled(file.ok_or(io::ErrorKind::InvalidData)?.as_fd(), len)?))
+                let file = file.ok_or(io::ErrorKind::InvalidData)?.try_clone()?;
+                Ok(Contents::File(Filled::new(file, len)?))
             }
         }
     }
@@ -59,7 +57,7 @@ impl Parcel {
 #[derive(Debug)]
 pub(crate) enum Contents {
     Inline(Vec<u8>),
-    Mapped(Mapping),
+    File(Filled),
 }
 
 impl Contents {
@@ -67,7 +65,7 @@ impl Contents {
     pub(crate) fn reader(&self) -> Reader<'_> {
         match self {
             Contents::Inline(bytes) => Reader::new(bytes),
-            Contents::Mapped(mapping) => Reader::shared(mapping.bytes()),
+            Contents::File(filled) => filled.reader(),
         }
     }
 
@@ -79,10 +77,8 @@ impl Contents {
     pub(crate) fn to_vec(&self, most: usize) -> io::Result<Vec<u8>> {
         match self {
             Contents::Inline(bytes) if bytes.len() <= most => Ok(bytes.clone()),
-            Contents::Mapped(mapping) if mapping.bytes().len() <= most => {
-                let mut out = Vec::new();
-                mapping.bytes().append_to(&mut out).map_err(|_| io::ErrorKind::OutOfMemory)?;
-                Ok(out)
+            Contents::File(filled) if filled.len() <= most => {
+                filled.to_vec().map_err(|_| io::ErrorKind::OutOfMemory.into())
             }
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long")),
         }
@@ -92,6 +88,7 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::memory;
 
     #[test]
     fn bytes_of_every_length_arrive() {

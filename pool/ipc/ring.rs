@@ -3,8 +3,9 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::ipc::arena::Arena;
-use crate::ipc::control::{Control, FileBytes};
+use crate::ipc::control::Control;
 use crate::ipc::desk::Desk;
+use crate::ipc::file_bytes::{Filled, ReadableFile};
 use crate::ipc::lane::{Found, Place, Record, SLOTS};
 use crate::ipc::link::{
     Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, Revoked, damaged, lost,
@@ -20,6 +21,9 @@ use std::sync::Arc;
 /// The most frames that travel outside the ring at once: their messages must fit the socket's buffer.
 const MAX_ELSEWHERE: usize = 16;
 
+/// So many files are kept with their pages: one is filled while the worker reads the other.
+const MAX_SPARE: usize = 2;
+
 /// The most frames with attached descriptors at once, for the same reason.
 const MAX_WITH_FDS: usize = 4;
 
@@ -34,8 +38,14 @@ pub(crate) struct RingLink {
     next_frame: u64,
     released: u64,
     arena: Arena,
-    /// Payloads that travel in memory files of their own, kept until the frame is released.
-    elsewhere: BTreeMap<u64, Vec<u8>>,
+    /// Files with the payloads of frames, until these are released.
+    elsewhere: BTreeMap<u64, ReadableFile>,
+    /// Such files, with their pages, for frames to come.
+    spare: Vec<ReadableFile>,
+    /// The file with the last answer, if that came in one.
+    answer_file: Option<Arc<Filled>>,
+    /// The same, once that answer was read: the worker puts the next one there.
+    returned: Option<Arc<Filled>>,
     /// Frames that have attached descriptors, until they are released.
     with_fds: VecDeque<u64>,
     next_answer: u64,
@@ -54,6 +64,9 @@ pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLin
         released: 0,
         arena: Arena::new(DATA),
         elsewhere: BTreeMap::new(),
+        spare: Vec::new(),
+        answer_file: None,
+        returned: None,
         with_fds: VecDeque::new(),
         next_answer: 0,
     })
@@ -88,6 +101,9 @@ impl RingLink {
             Place::Elsewhere if open => Ok(Payload::Own(Vec::new())),
             Place::Elsewhere => self.control.receive_bytes(self.next_answer, Some(self.limit)),
         };
+        if let Ok(Payload::File(filled)) = &payload {
+            self.answer_file = Some(Arc::clone(filled));
+        }
         match attached.and_then(|attached| Ok((attached, payload?))) {
             Ok((attached, payload)) => Ok(answer(kind, payload, attached)),
             Err(error) if count == 1 && usage::is_shortage(&error) => {
@@ -96,6 +112,34 @@ impl RingLink {
             Err(error) => Err(error),
         }
     }
+}
+
+impl RingLink {
+    /// A file with this payload, in pages that are there already if possible.
+    fn fill(&mut self, payload: &[u8]) -> io::Result<ReadableFile> {
+        let Some(mut file) = self.spare.pop() else { return ReadableFile::new(&[payload]) };
+        file.bytes.fill(&[payload])?;
+        Ok(file)
+    }
+
+    /// An answer that came in a file was taken.
+    #[cold]
+    fn give_back(&mut self, file: Arc<Filled>) {
+        if Arc::strong_count(&file) == 1 {
+            self.memory.head().return_file(self.next_answer);
+            self.returned = Some(file);
+        } else {
+            // It waits for its call's thread, and the worker makes a new file.
+            file.discard_at_end();
+            self.returned = None;
+        }
+    }
+}
+
+/// A part of a frame may have been sent, so nothing else can be, whatever the reason: not even a lack of memory.
+#[cold]
+fn broken(error: io::Error) -> io::Error {
+    io::Error::other(error.to_string())
 }
 
 impl Link for RingLink {
@@ -121,9 +165,11 @@ impl Link for RingLink {
                     // Too many payloads in files of their own are under way.
                     return Ok(None);
                 }
-                self.control.send_attached(seq, attached)?;
-                self.control.send_bytes(seq, &FileBytes::new(payload, &[])?)?;
-                self.elsewhere.insert(seq, payload.to_vec());
+                // First what may fail: then nothing has been sent.
+                let file = self.fill(payload)?;
+                let beside = self.control.send_attached(seq, attached);
+                beside.and_then(|()| self.control.send_bytes(seq, file.bytes.len(), &file.reading)).map_err(broken)?;
+                self.elsewhere.insert(seq, file);
                 Place::Elsewhere
             }
             None => {
@@ -137,7 +183,7 @@ impl Link for RingLink {
         };
         if has_fds {
             if place != Place::Elsewhere {
-                self.control.send_attached(seq, attached)?;
+                self.control.send_attached(seq, attached).map_err(broken)?;
             }
             self.with_fds.push_back(seq);
         }
@@ -192,6 +238,9 @@ impl Link for RingLink {
     }
 
     fn consumed(&mut self) {
+        if let Some(file) = self.answer_file.take() {
+            self.give_back(file);
+        }
         self.next_answer += 1;
         self.memory.head().note_read(self.next_answer);
     }
@@ -224,8 +273,8 @@ impl Link for RingLink {
     }
 
     fn payload(&self, seq: u64) -> Vec<u8> {
-        if let Some(bytes) = self.elsewhere.get(&seq) {
-            return bytes.clone();
+        if let Some(file) = self.elsewhere.get(&seq) {
+            return file.bytes.to_vec();
         }
         match self.memory.tasks().slots.read(seq, DATA) {
             Some((_, Place::Inline(bytes, len))) => bytes[..len].to_vec(),
@@ -242,7 +291,9 @@ impl Link for RingLink {
             self.with_fds.pop_front();
         }
         if !self.elsewhere.is_empty() {
-            self.elsewhere = self.elsewhere.split_off(&seq);
+            let rest = self.elsewhere.split_off(&seq);
+            let released = std::mem::replace(&mut self.elsewhere, rest);
+            self.spare.extend(released.into_values().take(MAX_SPARE - self.spare.len()));
         }
     }
 
@@ -253,6 +304,10 @@ impl Link for RingLink {
         }
         // With nothing under way the worker writes no answers either.
         self.files.trim(used);
+        self.spare.clear();
+        if let Some(file) = &self.returned {
+            file.discard();
+        }
     }
 }
 

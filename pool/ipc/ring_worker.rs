@@ -6,8 +6,9 @@ use crate::error::Failure;
 use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::arena::Arena;
 use crate::ipc::bell::Bell;
-use crate::ipc::control::{Control, FileBytes};
+use crate::ipc::control::Control;
 use crate::ipc::desk::Desk;
+use crate::ipc::file_bytes::FileBytes;
 use crate::ipc::handles;
 use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
 use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, SLICE, WorkerLink, damaged, slice};
@@ -49,6 +50,8 @@ pub(crate) struct RingWorker {
     pins: VecDeque<(u64, Pins)>,
     /// Who is told when the worker rests.
     watch: Option<&'static Watch>,
+    /// The file with the last answer that went in one, and the number of that answer.
+    file: Option<(u64, FileBytes)>,
 }
 
 /// Values are gathered here until the frame is finished or a failure comes between.
@@ -98,6 +101,7 @@ impl RingWorker {
             now: Instant::now(),
             pins: VecDeque::new(),
             watch: None,
+            file: None,
         })
     }
 
@@ -142,7 +146,7 @@ impl RingWorker {
         loop {
             match self.look() {
                 Found::Ready => return Ok(()),
-                Found::Nothing if !self.pins.is_empty() => drop(self.collect()),
+                Found::Nothing if !self.pins.is_empty() || self.file.is_some() => drop(self.collect()),
                 Found::Nothing => {}
                 _ => return Err(damaged("a frame slot in an impossible state")),
             }
@@ -189,7 +193,20 @@ impl RingWorker {
         while self.pins.front().is_some_and(|(seq, _)| *seq < read) {
             self.pins.pop_front();
         }
+        if self.file.as_ref().is_some_and(|(number, _)| *number < read && !self.memory.head().is_returned(*number)) {
+            // The pool keeps it, and its memory is to be given back when it was read.
+            self.file = None;
+        }
         read
+    }
+
+    /// A file with these bytes, in pages that are there already if possible.
+    fn fill(&mut self, pieces: &[&[u8]]) -> io::Result<FileBytes> {
+        let read = self.collect();
+        match self.file.take_if(|(number, _)| *number < read) {
+            Some((_, mut file)) => file.fill(pieces).map(|()| file),
+            None => FileBytes::new(pieces),
+        }
     }
 
     fn wait_for_slot(&mut self) {
@@ -257,9 +274,16 @@ impl RingWorker {
 
     fn elsewhere(&mut self, record: Record, head: &[u8], rest: &[u8]) -> io::Result<()> {
         self.wait_for_slot();
-        let sent = FileBytes::new(head, rest).and_then(|bytes| self.control.send_bytes(self.next_answer, &bytes));
+        let number = self.next_answer;
+        let sent = self.fill(&[head, rest]).and_then(|file| {
+            self.control.send_bytes(number, file.len(), file.file())?;
+            Ok(file)
+        });
         match sent {
-            Ok(()) => self.publish(&record, &Place::Elsewhere),
+            Ok(file) => {
+                self.publish(&record, &Place::Elsewhere);
+                self.file = Some((number, file));
+            }
             Err(error) if usage::is_shortage(&error) => {
                 return self.refuse(record.fields[1] as u32, &error.to_string());
             }

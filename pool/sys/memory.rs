@@ -96,8 +96,9 @@ pub(crate) fn size_limit() -> Option<u64> {
 ///
 /// `memfd_create(2)`. The name is only for /proc/PID/maps; nothing appears in any file system.
 pub(crate) fn create(name: &str, len: usize) -> io::Result<OwnedFd> {
-    if size_limit().is_some_and(|limit| (len as u64) > limit) {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small"));
+    if size_limit().is_some_and(|limit| len as u64 > limit) {
+        // Before a descriptor is taken for it.
+        return Err(too_large());
     }
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Some systems allow only files that can never be executed (the sysctl vm.memfd_noexec); a kernel before 6.3 does not
@@ -107,9 +108,25 @@ pub(crate) fn create(name: &str, len: usize) -> io::Result<OwnedFd> {
         made => made,
     };
     let file = beyond_standard(named("memfd_create", file)?)?;
-    named("ftruncate", rustix::fs::ftruncate(&file, len as u64))?;
+    grow(file.as_fd(), len)?;
     named("fcntl(F_ADD_SEALS)", rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL))?;
     Ok(file)
+}
+
+/// Makes a memory file longer.
+///
+/// # Errors
+///
+/// This process may not make so large a file.
+pub(crate) fn grow(file: BorrowedFd<'_>, len: usize) -> io::Result<()> {
+    if size_limit().is_some_and(|limit| len as u64 > limit) {
+        return Err(too_large());
+    }
+    named("ftruncate", rustix::fs::ftruncate(file, len as u64))
+}
+
+fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "the file size limit (ulimit -f) is too small")
 }
 
 /// Memory of this process alone, for what shares nothing and still wants a [`Mapping`].
@@ -152,7 +169,8 @@ pub(crate) fn map_for_reading(file: BorrowedFd<'_>) -> io::Result<Mapping> {
     Ok(Mapping::without_dump(map))
 }
 
-/// Maps the first `len` bytes of a file that another process has filled, after checking that all of them are there.
+/// Maps the first `len` bytes of a file that another process has filled, for reading alone, after checking that all of them are
+/// there.
 ///
 /// A file can be longer than any memory and hold nothing. Reading such a hole takes the reader's memory; so the length counts
 /// only as far as the file has blocks. What the other process takes out of the file later reads as zeros.
@@ -170,7 +188,7 @@ pub(crate) fn map_filled(file: BorrowedFd<'_>, len: u64) -> io::Result<Mapping> 
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a memory file does not hold what is said of it"));
     }
     let len = usize::try_from(len.max(1)).map_err(|_| io::ErrorKind::InvalidData)?;
-    let map = MmapOptions::new().len(len).map_raw(&file)?;
+    let map = MmapOptions::new().len(len).map_raw_read_only(&file)?;
     Ok(Mapping::without_dump(map))
 }
 
@@ -237,6 +255,15 @@ pub(crate) fn first_hole(file: BorrowedFd<'_>, at: u64) -> Option<u64> {
 pub(crate) fn punch(file: BorrowedFd<'_>, at: u64, len: u64) -> io::Result<()> {
     use rustix::fs::FallocateFlags;
     Ok(rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, len)?)
+}
+
+/// Gives all pages back to the system that lie wholly behind `at`, up to the end of the file; see [`punch`].
+pub(crate) fn punch_behind(file: BorrowedFd<'_>, at: u64) -> io::Result<()> {
+    let len = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+    // Of a page in which a range ends only the bytes would go.
+    let page = rustix::param::page_size() as u64;
+    let [at, end] = [at, len].map(|it| it.next_multiple_of(page));
+    if at < end { punch(file, at, end - at) } else { Ok(()) }
 }
 
 #[cfg(test)]

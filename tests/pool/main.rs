@@ -24,6 +24,7 @@ mod inline;
 mod insight;
 mod ipc_channel;
 mod keyed;
+mod large;
 mod later;
 mod leaks;
 mod life;

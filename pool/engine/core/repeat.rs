@@ -22,9 +22,12 @@ impl Core {
         }
     }
 
-    /// Lets the tasks wait for room whose pause has ended.
+    /// Lets the tasks wait for room whose pause has ended, and ends those that could not be sent.
     #[inline]
     pub(super) fn resume(&mut self) {
+        if !self.refused.is_empty() {
+            self.settle_refused();
+        }
         if self.queue.is_paused() {
             self.queue.take_resumed().into_iter().for_each(|frame| self.keep(frame, false));
         }

@@ -7,6 +7,7 @@ use crate::engine::core::state::{Core, Phase};
 use crate::engine::core::worker_slot::{Dismissal, State, TakenBack, WorkerSlot};
 use crate::engine::launch::body::Body;
 use crate::heap::scope::attached_in;
+use crate::sys::usage;
 use std::sync::Arc;
 
 /// So many frames for each worker may wait in the lines of places before a call with keys hands out no more.
@@ -107,6 +108,11 @@ impl Core {
                         self.keep(QueuedFrame { range: rest, bytes: bytes.into() }, true);
                     }
                     // The frame has found its worker.
+                    return true;
+                }
+                // There is no memory for a file, here: no worker can get it, and none is to blame.
+                Err(error) if usage::is_shortage(&error) => {
+                    self.refused.push((range.clone(), error));
                     return true;
                 }
                 // A socket that broke: the worker is dying. It gets nothing more, and its end is on its way.

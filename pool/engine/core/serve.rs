@@ -378,6 +378,9 @@ impl Driver<'_> {
         }
         let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
         let reach = self.engine.reach;
+        if input.bytes.capacity() == 0 {
+            input.bytes = std::mem::take(&mut self.core.input_room);
+        }
         self.unlocked(|| scope::collect_for(reach, || input.make(feed, frames, count, most_bytes)));
         input.ended |= drained && !input.frames.is_empty();
         let mut start = 0;
@@ -395,6 +398,9 @@ impl Driver<'_> {
             };
             self.core.submit(range, &input.bytes[start..frame.end]);
             start = frame.end;
+        }
+        if input.ended {
+            self.core.keep_input_room(std::mem::take(&mut input.bytes));
         }
         if self.core.queue.is_ranked() {
             self.core.queue.level_of(job).served();

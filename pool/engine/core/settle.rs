@@ -80,7 +80,6 @@ impl Driver<'_> {
             // The time is that of the whole frame, told with its last answer.
             job.header.set_nanos(chunk::learn(job.header.nanos(), nanos, before.count));
         }
-        self.core.note_size(size);
         match (said, late) {
             // It has ended after all, but too late.
             (_, Some(limit)) => self.fail(at, job, TaskKind::TimedOut { limit }, &before, seq),
@@ -94,6 +93,8 @@ impl Driver<'_> {
                 self.core.settle(job, u64::from(count));
             }
         }
+        // What a large value has used is kept for the next one for a while, from now on: reading it may have taken its time.
+        self.core.note_size(size);
         Ok(())
     }
 
@@ -267,9 +268,25 @@ impl Core {
 
     /// Gives the tasks of a range that has left every worker an outcome: they are not run.
     pub(super) fn cancel_tasks(&mut self, range: &TaskRange) {
+        self.end_tasks(range, &TaskKind::Cancelled);
+    }
+
+    /// Gives the tasks that this process had no memory to send an outcome. That is done in a turn of its own: where they were to
+    /// be sent their call may be locked.
+    #[cold]
+    pub(super) fn settle_refused(&mut self) {
+        for (range, why) in std::mem::take(&mut self.refused) {
+            self.end_tasks(&range, &Failure::Encode { text: format!("it cannot be sent: {why}") }.into());
+            if let Some(job) = range.job.filter(|job| job.options.fail_fast) {
+                self.give_up(&job);
+            }
+        }
+    }
+
+    fn end_tasks(&mut self, range: &TaskRange, kind: &TaskKind) {
         let Some(job) = &range.job else { return };
         for index in (range.next..range.count).map(|place| range.index(place)) {
-            let error = self.note_failure(job, job.error(TaskKind::Cancelled, index, None));
+            let error = self.note_failure(job, job.error(kind.clone(), index, None));
             job.deliver(Delivery::Failure { index, error });
         }
         self.settle(job, u64::from(range.left()));

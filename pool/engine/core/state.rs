@@ -5,6 +5,7 @@
 use crate::engine::call::gate::Gate;
 use crate::engine::call::job::Halt;
 use crate::engine::call::traceparent::TraceSource;
+use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::observers::Observers;
 use crate::engine::core::queue::Queue;
 use crate::engine::core::seat::Seat;
@@ -69,6 +70,10 @@ pub(crate) struct Core {
     pub(super) new_deadline: bool,
     /// Room for copies of small payloads.
     pub(super) scratch: Vec<u8>,
+    /// Tasks that this process had no memory to send, and why.
+    pub(super) refused: Vec<(TaskRange, io::Error)>,
+    /// Room in which the next call makes its frames.
+    pub(super) input_room: Vec<u8>,
     /// When something was last used that was not given back since: room for something large, or the context of a call.
     large_at: Option<Instant>,
 }
@@ -156,6 +161,8 @@ impl Core {
             submitting: 0,
             new_deadline: false,
             scratch: Vec::new(),
+            refused: Vec::new(),
+            input_room: Vec::new(),
             large_at: None,
         }
     }
@@ -225,10 +232,21 @@ impl Core {
         self.large_at.map_or(Deadline::NEVER, |at| Deadline::at(at + KEEP_FOR))
     }
 
+    /// Keeps the room in which a call has made its frames for the next call.
+    #[inline]
+    pub(super) fn keep_input_room(&mut self, room: Vec<u8>) {
+        if room.capacity() > self.input_room.capacity() {
+            self.input_room = room;
+        }
+    }
+
     /// Lets links give back what a burst has used, if that was long enough ago.
     pub(super) fn trim(&mut self) {
         if self.trim_at().passed() && !self.is_busy() {
             self.large_at = None;
+            if self.input_room.capacity() > LARGE {
+                self.input_room = Vec::new();
+            }
             for worker in self.workers.iter_mut().filter(|worker| worker.state == State::Ready) {
                 if let Some(link) = &mut worker.link {
                     link.trim();

@@ -134,8 +134,8 @@ impl Inline {
         let header = incoming.frame.header;
         match incoming.frame.kind {
             FrameKind::Header => {
-                let payload = incoming.payload.to_vec().map_err(|error| io::Error::other(error.0))?;
-                headers.insert(header, (Payload::Own(payload), incoming.attached));
+                let payload = incoming.payload.into_own().map_err(|error| io::Error::other(error.0))?;
+                headers.insert(header, (payload, incoming.attached));
             }
             FrameKind::Forget => {
                 headers.remove(&header);
@@ -144,7 +144,8 @@ impl Inline {
             FrameKind::Stop => return Ok(false),
             FrameKind::Tasks => {
                 if let Some((payload, attached)) = headers.get(&header).filter(|_| !local.bench.knows(header)) {
-                    local.bench.learn(header, payload, attached.clone());
+                    let payload = payload.to_vec().map_err(|error| io::Error::other(error.0))?;
+                    local.bench.learn(header, Payload::Own(payload), attached.clone());
                 }
                 current_task::within(link, |link| local.bench.run(link, incoming, &mut local.keeper))?;
                 link.flush();

@@ -1,7 +1,7 @@
 //! A worker: takes frames, runs their tasks, answers.
 
 use crate::attached_fds::AttachedFds;
-use crate::codec;
+use crate::codec::{self, CodecError};
 use crate::engine::watch::logs::{self, Level};
 use crate::engine::worker::current_task;
 use crate::engine::worker::kept_state::Keeper;
@@ -90,19 +90,16 @@ pub(crate) fn encode_header(function: &FnRef, traceparent: Option<&str>, context
     bytes
 }
 
-/// What [`encode_header`] has written.
-type Told = (FnRef, Option<Arc<str>>, Vec<u8>);
+/// What [`encode_header`] has written: function, trace, and behind how many bytes the context begins.
+type Told = (FnRef, Option<Arc<str>>, usize);
 
 fn decode_header(header: &Payload) -> Result<Told, String> {
-    let damaged = || "a job header is damaged".to_owned();
-    let mut bytes = header.to_vec().map_err(|error| error.0)?;
-    let (len, rest) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|_| damaged())?;
-    let (function, traceparent): (FnRef, Option<String>) =
-        codec::from_bytes(rest.get(..len).ok_or_else(damaged)?).map_err(|error| error.0)?;
-    // What is left is the context.
-    bytes.drain(..bytes.len() - (rest.len() - len));
-    Ok((function, traceparent.map(Into::into), bytes))
+    header
+        .read(&mut Vec::new(), |reader| {
+            let (function, traceparent): (FnRef, Option<String>) = codec::from_bytes(&reader.body_bytes()?)?;
+            Ok((function, traceparent.map(Into::into), reader.position()))
+        })
+        .map_err(|CodecError(text)| text)
 }
 
 /// What a worker knows of a job.
@@ -113,14 +110,15 @@ struct Known {
 }
 
 impl Known {
-    fn new(header: &Payload, attached: Vec<Arc<AttachedFds>>) -> Known {
-        match decode_header(header) {
-            Ok((function, traceparent, context)) => {
-                Known { function: function.resolve(), context: Context::Bytes(context, attached), traceparent }
-            }
-            Err(text) => {
-                Known { function: Err(text), context: Context::Bytes(Vec::new(), attached), traceparent: None }
-            }
+    fn new(header: Payload, attached: Vec<Arc<AttachedFds>>) -> Known {
+        // The room in the link is needed again.
+        let known = header.into_own().map_err(|CodecError(text)| text).and_then(|header| {
+            let (function, traceparent, start) = decode_header(&header)?;
+            Ok((function, traceparent, Context::Bytes { header, start, attached }))
+        });
+        match known {
+            Ok((function, traceparent, context)) => Known { function: function.resolve(), context, traceparent },
+            Err(text) => Known { function: Err(text.clone()), context: Context::Bad(text), traceparent: None },
         }
     }
 }
@@ -194,13 +192,16 @@ pub(crate) fn work(link: &mut WorkerEnd, keeper: &mut Keeper) -> io::Result<()> 
         let incoming = link.next()?;
         let header = incoming.frame.header;
         match incoming.frame.kind {
-            FrameKind::Header => bench.learn(header, &incoming.payload, incoming.attached),
+            FrameKind::Header => bench.learn(header, incoming.payload, incoming.attached),
             FrameKind::Forget => bench.forget(header),
             FrameKind::Stop => return Ok(()),
             FrameKind::Tasks => bench.run(link, incoming, keeper)?,
         }
     }
 }
+
+/// So much room for a value that is serialised is kept from frame to frame.
+const KEEP: usize = 1 << 20;
 
 /// What a worker has at hand from frame to frame.
 #[derive(Default)]
@@ -214,7 +215,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// Reads a header of jobs.
-    pub(crate) fn learn(&mut self, header: u64, payload: &Payload, attached: Vec<Arc<AttachedFds>>) {
+    pub(crate) fn learn(&mut self, header: u64, payload: Payload, attached: Vec<Arc<AttachedFds>>) {
         self.known.insert(header, Known::new(payload, attached));
     }
 
@@ -241,6 +242,9 @@ impl Bench {
         let end = Instant::now();
         let nanos = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX).max(1);
         link.finish(frame.count, nanos, end)?;
+        if self.scratch.capacity() > KEEP {
+            self.scratch = Vec::new();
+        }
         self.ended = Some(end);
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::engine::worker::kept_state::Keeper;
 use crate::error::Failure;
 use crate::heap::scope;
 use crate::identity::{Callable, Entry};
-use crate::ipc::link::{Frame, WorkerLink};
+use crate::ipc::link::{self, Frame, WorkerLink};
 use crate::ipc::worker_end::WorkerEnd;
 use crate::process::args::{Args, Task};
 use crate::process::context::{Bare, ByRef, Kept};
@@ -173,7 +173,12 @@ pub(crate) struct Invocation<'b, 'c> {
 /// The context of a job in a worker: bytes at first, a value from the first task on.
 #[derive(Debug)]
 pub(crate) enum Context {
-    Bytes(Vec<u8>, Vec<Arc<AttachedFds>>),
+    /// In the header of the job, from `start` on.
+    Bytes {
+        header: link::Payload,
+        start: usize,
+        attached: Vec<Arc<AttachedFds>>,
+    },
     Value(Box<dyn Any>),
     Bad(String),
 }
@@ -188,13 +193,18 @@ impl Drop for Context {
 
 fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
     let Invocation { frame, input, link, context, keeper, scratch } = call;
-    if frame.skip > 0 || matches!(**context, Context::Bytes(..)) {
+    if frame.skip > 0 || matches!(**context, Context::Bytes { .. }) {
         // What is read before the first task is read for it: if that ends this process, it is this task that is lost,
         // and not its turn at the next worker.
         link.start(frame.skip);
     }
-    if let Context::Bytes(bytes, attached) = &mut **context {
-        let read = || K::Kept::read(&mut Reader::new(bytes));
+    if let Context::Bytes { header, start, attached } = &mut **context {
+        let read = || {
+            header.read(&mut Vec::new(), |reader| {
+                reader.pass(*start)?;
+                K::Kept::read(reader)
+            })
+        };
         let outcome = panic::contain(|| scope::with_attached(std::mem::take(attached), read));
         **context = match panic::decoded(outcome) {
             Ok(value) => Context::Value(Box::new(value)),
@@ -204,7 +214,7 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
     let context = match &**context {
         Context::Value(value) => value.downcast_ref::<Held<K>>().ok_or("the context of `with` has another type"),
         Context::Bad(text) => Err(text.as_str()),
-        Context::Bytes(..) => Err("the context of `with` was not read"),
+        Context::Bytes { .. } => Err("the context of `with` was not read"),
     };
     let skipped = (0..frame.skip).try_for_each(|_| K::skip(input));
     let mut at = frame.skip;

@@ -1,7 +1,7 @@
 //! A worker that writes anything into the memory of its link, and sends anything beside it.
 
 use super::*;
-use crate::ipc::control::FileBytes;
+use crate::ipc::file_bytes::FileBytes;
 use crate::ipc::lane::INLINE;
 use crate::sys::fuzz::{Random, fuzz, within};
 use crate::sys::memory;
@@ -58,7 +58,8 @@ impl Fixture {
         if place == Place::Elsewhere {
             let number = if random.once_in(4) { random.number() } else { seq };
             let bytes = random.bytes(200);
-            self.control.send_bytes(number, &FileBytes::new(&bytes, &[]).unwrap()).unwrap();
+            let file = FileBytes::new(&[&bytes]).unwrap();
+            self.control.send_bytes(number, file.len(), file.file()).unwrap();
         }
     }
 

@@ -1,0 +1,180 @@
+//! Values that do not fit a ring, and what is left of them.
+
+use crate::common::alone::alone;
+use crate::common::links::{on_each_link, on_each_pool};
+use crate::common::proc::{eventually, kill};
+use crate::common::seccomp::refuse;
+use crate::common::watchdog::watchdog;
+use multiproc::{Pool, Process};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+const MIB: usize = 1 << 20;
+
+/// The data area of a ring.
+const RING: usize = 64 * MIB;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Bytes of which each page is another one, and another for each seed.
+fn value(seed: u64, len: usize) -> Vec<u8> {
+    let page: Vec<u8> = (0..4096_u64).map(|at| ((at * (2 * seed + 1)) >> 3) as u8).collect();
+    let mut bytes = vec![0; len];
+    for (number, part) in (seed << 32..).zip(bytes.chunks_mut(page.len())) {
+        part.copy_from_slice(&page[..part.len()]);
+        let mark = number.to_le_bytes();
+        let marked = part.len().min(mark.len());
+        part[..marked].copy_from_slice(&mark[..marked]);
+    }
+    bytes
+}
+
+/// Returns bytes as they came, if they are those that were meant.
+fn check(seed: u64, bytes: Vec<u8>) -> Vec<u8> {
+    assert!(bytes == value(seed, bytes.len()), "other bytes have come");
+    bytes
+}
+
+#[test]
+fn values_of_all_sizes_follow_one_another_in_one_file() {
+    on_each_pool(1, 300, |pool| {
+        // Each prefix has 8 bytes, and the number as well.
+        for (seed, len) in (0..).zip([RING - 16, RING + 12_345, 3, RING - 15, RING]) {
+            let bytes = pool.apply(check, (seed, value(seed, len))).unwrap();
+            assert!(bytes == value(seed, len), "{len} bytes have come as others");
+        }
+    });
+}
+
+#[test]
+fn results_that_wait_are_not_written_over() {
+    on_each_link(300, |builder| {
+        let pool = builder().processes(1).build().unwrap();
+        let sizes = [RING + 4097, RING + 1, RING];
+        let calls: Vec<_> = (0..).zip(sizes).map(|(seed, len)| pool.apply_async(value, (seed, len)).unwrap()).collect();
+        for ((seed, len), call) in (0..).zip(sizes).zip(calls) {
+            assert!(call.get().unwrap() == value(seed, len), "result {seed} has come as another");
+        }
+    });
+}
+
+#[test]
+fn a_large_context_reaches_each_worker() {
+    on_each_pool(2, 300, |pool| {
+        let context = value(5, RING + 100);
+        let look = |bytes: &Vec<u8>, at: usize| bytes[at];
+        let looks = pool.with(&context).tasks(look, [0, 4096, RING, RING + 99]).chunksize(1).run().unwrap();
+        assert_eq!(looks, [0, 4096, RING, RING + 99].map(|at| context[at]));
+    });
+}
+
+#[test]
+fn large_arguments_and_results_of_a_process() {
+    let _watchdog = watchdog(120);
+    let process = Process::spawn(check, (9, value(9, 20 * MIB + 3))).unwrap();
+    assert!(process.join().unwrap() == value(9, 20 * MIB + 3));
+}
+
+/// A kill while a large answer is written, or just before or behind that, costs one task.
+#[test]
+fn a_kill_in_the_middle_of_a_large_answer_costs_one_task() {
+    let _watchdog = watchdog(300);
+    let pool = Pool::new(1).unwrap();
+    for round in 0..4 {
+        let [before, killed, behind] = [1, 2, 3].map(|seed| pool.apply_async(value, (seed, RING + 8)).unwrap());
+        assert!(before.get().unwrap() == value(1, RING + 8));
+        // Any moment will do.
+        std::thread::sleep(Duration::from_millis(23 * round));
+        pool.worker_pids().into_iter().for_each(|pid| _ = kill(pid));
+        for (seed, call) in [(2, killed), (3, behind)] {
+            match call.get() {
+                Ok(bytes) => assert!(bytes == value(seed, RING + 8), "task {seed} has another result"),
+                Err(error) => assert!(error.is_worker_lost(), "{error}"),
+            }
+        }
+    }
+    assert_eq!(pool.map(|x: u64| x + 1, 0..10).unwrap(), (1..11).collect::<Vec<_>>());
+}
+
+/// How much memory the files have that a process holds beside those of rings and heap.
+fn in_files(pid: u32) -> u64 {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let files = open.filter_map(|entry| Some(entry.ok()?.path()));
+    let files = files.filter(|it| std::fs::read_link(it).is_ok_and(|to| to.to_string_lossy().contains("multiproc")));
+    // A file that is open twice counts twice: nothing is twice nothing.
+    files.filter_map(|it| std::fs::metadata(it).ok()).map(|it| it.blocks() * 512).sum()
+}
+
+/// What a process has in use, and its part of what it shares.
+fn in_use(pid: u32) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    pss.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn the_memory_of_a_burst_is_given_back() {
+    if !alone("large::the_memory_of_a_burst_is_given_back") {
+        return;
+    }
+    on_each_link(300, |builder| {
+        let pool = builder().processes(2).build().unwrap();
+        let text = |len: usize| "x".repeat(len);
+        pool.map(text, [1, 2]).unwrap();
+        let processes =
+            || std::iter::once(std::process::id()).chain(pool.worker_pids().into_iter().map(|pid| pid as u32));
+        let before: Vec<u64> = processes().collect::<Vec<_>>().into_iter().map(in_use).collect();
+        for _ in 0..2 {
+            pool.starmap(check, [(1, value(1, RING + 1)), (2, value(2, RING + 1))]).unwrap();
+            assert_eq!(pool.map(text, [RING + 5, 40 * MIB]).unwrap()[1].len(), 40 * MIB);
+        }
+        // What is in use belongs to a result that waits.
+        let waiting = pool.apply_async(value, (4, RING + 1)).unwrap();
+        waiting.wait();
+        drop(waiting);
+        for (pid, before) in processes().collect::<Vec<_>>().into_iter().zip(before) {
+            let is_small = || in_use(pid) < before + 8 * MIB as u64 && in_files(pid) < 8 * MIB as u64;
+            assert!(eventually(SOON, is_small), "{pid}: {before} bytes before, {} now, {}", in_use(pid), in_files(pid));
+        }
+    });
+}
+
+/// A limit on files makes a value that is too large an error of its task: no worker is to blame, and none is lost.
+#[test]
+fn what_cannot_be_sent_is_the_error_of_its_task() {
+    let _watchdog = watchdog(120);
+    let limited = || {
+        let pool = Pool::new(2).unwrap();
+        let pids = pool.worker_pids();
+        setrlimit(Resource::Fsize, Rlimit { current: Some(RING as u64), maximum: None }).unwrap();
+        let len = |bytes: Vec<u8>| bytes.len();
+        let refused = |error: &multiproc::TaskError| {
+            assert!(error.is_encode() && error.to_string().contains("cannot be sent"), "{error}");
+        };
+        refused(pool.apply(len, (vec![7; RING + 1],)).unwrap_err().task().unwrap());
+        refused(&pool.apply_async(len, (vec![7; RING + 1],)).unwrap().get().unwrap_err());
+        refused(
+            pool.with(&vec![7u8; RING + 1]).tasks(|_: &Vec<u8>, x: u64| x, 0..3).run().unwrap_err().task().unwrap(),
+        );
+        let each = pool.map_each(len, [vec![7; 1], vec![7; RING + 1], vec![7; 2]]);
+        assert!(matches!(each[0], Ok(1)) && each[1].as_ref().unwrap_err().is_encode() && matches!(each[2], Ok(2)));
+        pids == pool.worker_pids()
+    };
+    assert!(Process::spawn(limited, ()).unwrap().join().unwrap());
+}
+
+/// A filter that forbids to read and write files leaves the way by mapped memory.
+#[test]
+fn large_values_where_files_cannot_be_written() {
+    let _watchdog = watchdog(120);
+    let filtered = || refuse(&[libc::SYS_pwritev, libc::SYS_pread64], libc::EPERM);
+    let pool = Pool::builder().processes(1).initializer(filtered, ()).build().unwrap();
+    assert!(pool.apply(check, (6, value(6, RING + 1))).unwrap() == value(6, RING + 1));
+    let without = || {
+        let pool = Pool::new(1).unwrap();
+        refuse(&[libc::SYS_pwritev, libc::SYS_pread64], libc::EPERM);
+        pool.apply(check, (7, value(7, RING + 1))).unwrap() == value(7, RING + 1)
+    };
+    assert!(Process::spawn(without, ()).unwrap().join().unwrap());
+}
