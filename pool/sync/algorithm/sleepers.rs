@@ -97,3 +97,32 @@ impl Sleepers {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::sync::Arc;
+
+    /// Whoever sets the mark after it was taken away sees what was there before that. Without the fence of who makes the change,
+    /// which in real life is none for the processor: the checker takes it for a full one.
+    #[test]
+    fn who_sets_the_mark_again_sees_why_it_was_taken_away() {
+        loom::model(|| {
+            let shared = Arc::new((Sleepers::new(), AtomicU32::new(0)));
+            shared.0.mark();
+            let caller = {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || {
+                    shared.1.store(1, Relaxed);
+                    shared.0.wake(1);
+                })
+            };
+            let is_taken_away = shared.0.0.load(Relaxed) == 0;
+            shared.0.mark();
+            if is_taken_away {
+                assert_eq!(shared.1.load(Relaxed), 1);
+            }
+            caller.join().unwrap();
+        });
+    }
+}
