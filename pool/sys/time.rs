@@ -70,6 +70,12 @@ impl Deadline {
     }
 }
 
+/// The nanoseconds of a time, of which 64 bits hold 500 years.
+#[inline]
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Milliseconds by a clock that all processes share. In models no time passes.
 pub(crate) fn shared_millis() -> u64 {
     if cfg!(loom) {

@@ -197,7 +197,7 @@ pub(crate) struct Job {
     /// Of tasks that are run again: how each run before has failed. Changed under the core's lock only.
     attempts: Mutex<BTreeMap<u64, Vec<TaskError>>>,
     /// What it has done so far.
-    pub(crate) clock: Mutex<Clock>,
+    pub(crate) clock: Clock,
     submitted: bool,
     pub(crate) reporter: Option<Reporter>,
     /// Of a call that nobody waits in: the input that was not handed in yet. Taken under the core's lock only.
@@ -246,7 +246,7 @@ impl Job {
             place: AtomicUsize::new(NOWHERE),
             in_line: AtomicBool::new(false),
             attempts: Mutex::default(),
-            clock: Mutex::new(clock),
+            clock,
             submitted: submission.is_some(),
             reporter,
             submission: Mutex::new(submission),

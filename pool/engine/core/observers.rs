@@ -1,15 +1,16 @@
 //! Who watches a pool: the counters, the accounts of calls, the trace. All are told under the core's lock, and none waits.
 
 use crate::engine::call::job::Job;
-use crate::engine::call::job_stats::{Clock, JobStats};
+use crate::engine::call::job_stats::{Account, JobStats};
 use crate::engine::core::ledger::TaskRange;
-use crate::engine::core::record::Stretch;
+use crate::engine::core::record::{Stretch, WorkerRecord};
 use crate::engine::core::stamp::Stamp;
 use crate::engine::watch::histogram::Histogram;
 use crate::engine::watch::report::{Ran, Report};
 use crate::engine::watch::trace::{Span, Trace};
 use crate::engine::watch::worker_event::{WorkerEvent, WorkerHook};
 use crate::error::TaskError;
+use crate::sys::time::nanos;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const REMEMBERED: usize = 16;
 pub(crate) struct Observers {
     totals: Totals,
     /// The accounts of the last calls that have ended, oldest first; [`REMEMBERED`] at most.
-    remembered: VecDeque<Clock>,
+    remembered: VecDeque<Account>,
     run_times: Histogram,
     /// How long tasks have waited, if that is `detailed`.
     wait_times: Histogram,
@@ -44,6 +45,9 @@ pub(crate) struct Watchers {
     /// Somebody may ask how long tasks have waited.
     pub(crate) waits: bool,
 }
+
+/// Whose tasks were run: the account of the worker, its slot and its process.
+pub(super) type By<'a> = (&'a WorkerRecord, usize, Option<i32>);
 
 /// What a pool has done so far. `failed` is a part of `tasks`; `retried` is not.
 #[derive(Clone, Copy, Debug)]
@@ -105,26 +109,31 @@ impl Observers {
         self.hook.iter().for_each(|hook| hook.tell(event.clone()));
     }
 
-    /// A worker in the slot `at` has run the tasks of a frame; it has no job if its call was cancelled.
+    /// A worker has run the tasks of a frame; it has no job if its call was cancelled.
     #[inline]
-    pub(super) fn frame_ended(&mut self, range: &TaskRange, stretch: &Stretch, at: usize, pid: Option<i32>) {
+    pub(super) fn frame_ended(&mut self, range: &TaskRange, stretch: &Stretch, by: By<'_>) {
         self.run_times.note(stretch.count, stretch.lasted);
         let first = range.index(stretch.from);
         if let Some(job) = &range.job {
-            job.clock.lock().note(first, stretch.count, stretch.lasted);
+            job.clock.note(first, stretch.count, stretch.lasted);
         }
         if self.detailed {
-            if let Some(wait) = range.since.until(stretch.start, self.totals.since) {
-                self.wait_times.note(stretch.count, wait * stretch.count);
-            }
-            let function = range.job.as_ref().map_or("cancelled", |job| job.header.name);
-            self.ran(&ran(function, first, stretch, at, pid, false));
+            self.note_details(range, first, stretch, by);
         }
     }
 
-    /// A worker in the slot `at` has died in the middle of a task.
-    pub(super) fn task_lost(&mut self, job: &Job, index: u64, stretch: &Stretch, at: usize, pid: Option<i32>) {
-        self.ran(&ran(job.header.name, index, stretch, at, pid, true));
+    #[cold]
+    fn note_details(&mut self, range: &TaskRange, first: u64, stretch: &Stretch, by: By<'_>) {
+        if let Some(wait) = range.since.until(by.0.begin(stretch), self.totals.since) {
+            self.wait_times.note(stretch.count, nanos(wait * stretch.count));
+        }
+        let function = range.job.as_ref().map_or("cancelled", |job| job.header.name);
+        self.ran(&ran(function, first, stretch, by, false));
+    }
+
+    /// A worker has died in the middle of a task.
+    pub(super) fn task_lost(&mut self, job: &Job, index: u64, stretch: &Stretch, by: By<'_>) {
+        self.ran(&ran(job.header.name, index, stretch, by, true));
     }
 
     #[cold]
@@ -158,13 +167,13 @@ impl Observers {
         if self.remembered.len() == REMEMBERED {
             self.remembered.pop_front();
         }
-        self.remembered.push_back(job.clock.lock().stopped());
+        self.remembered.push_back(job.clock.account().closed());
         self.report.iter_mut().for_each(|report| report.call_ended(job.header.name));
     }
 
     /// The accounts of the last calls that have ended.
     pub(super) fn ended_calls(&self) -> impl Iterator<Item = JobStats> + '_ {
-        self.remembered.iter().map(|clock| clock.stats(0))
+        self.remembered.iter().map(|account| account.stats(0))
     }
 
     /// How long tasks took.
@@ -188,7 +197,8 @@ impl Observers {
     }
 }
 
-fn ran(function: &'static str, first: u64, stretch: &Stretch, place: usize, pid: Option<i32>, lost: bool) -> Ran {
-    let Stretch { count, start, lasted, .. } = *stretch;
+fn ran(function: &'static str, first: u64, stretch: &Stretch, by: By<'_>, lost: bool) -> Ran {
+    let (record, place, pid) = by;
+    let (count, start, lasted) = (stretch.count, record.begin(stretch), Duration::from_nanos(stretch.lasted));
     Ran { place, pid, function, first, count, start, lasted, lost }
 }

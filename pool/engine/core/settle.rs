@@ -192,7 +192,8 @@ impl Core {
                 worker.limit = None;
             }
             let stretch = worker.record.ended(range.count, nanos);
-            self.observers.frame_ended(range, &stretch, at, worker.pid);
+            let by = (&worker.record, at, worker.pid);
+            self.observers.frame_ended(range, &stretch, by);
         }
         limit
     }

@@ -1,7 +1,7 @@
 //! What a pool and its workers have done so far, as people see it.
 
 use crate::engine::call::job::Job;
-use crate::engine::call::job_stats::{Clock, JobStats};
+use crate::engine::call::job_stats::{Account, JobStats};
 use crate::engine::core::state::{Core, Engine};
 use crate::engine::core::worker_slot::{State, WorkerSlot};
 use crate::engine::watch::histogram::Histogram;
@@ -207,10 +207,10 @@ impl Core {
         }
         let workers: Vec<WorkerStats> = self.workers.iter().map(|worker| worker.stats(now)).collect();
         let waiting_of = |job: &Arc<Job>| job.outstanding() + left_of(job);
-        let under_way = self.queue.jobs().iter().map(|job| (*job.clock.lock(), waiting_of(job)));
-        let mut under_way: Vec<(Clock, u64)> = under_way.collect();
-        under_way.sort_by_key(|(clock, _)| clock.since());
-        let under_way = under_way.iter().map(|(clock, waiting)| clock.stats(*waiting));
+        let under_way = self.queue.jobs().iter().map(|job| (job.clock.account(), waiting_of(job)));
+        let mut under_way: Vec<(Account, u64)> = under_way.collect();
+        under_way.sort_by_key(|(account, _)| account.since());
+        let under_way = under_way.iter().map(|(account, waiting)| account.stats(*waiting));
         let totals = self.observers.totals();
         PoolStats {
             tasks: totals.tasks,

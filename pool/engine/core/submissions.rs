@@ -81,7 +81,7 @@ impl Core {
             next: 0,
             pins: cut.pins,
             home: cut.home,
-            since: self.observers.stamp(|| job.clock.lock().since()),
+            since: self.observers.stamp(|| job.clock.since()),
         };
         self.submit(range, cut.bytes);
         if rest.left() == 0 {

@@ -254,7 +254,8 @@ impl Driver<'_> {
             let Some(job) = range.job.clone() else { continue };
             for place in range.next..resume {
                 let index = range.index(place);
-                self.core.observers.task_lost(&job, index, &gone.record.lost(place), at, pid);
+                let by = (&gone.record, at, pid);
+                self.core.observers.task_lost(&job, index, &gone.record.lost(place), by);
                 let kind = match (gone.overdue, gone.limit) {
                     (Some(_), Some(TaskLimit { hard: Some(limit), .. })) => TaskKind::TimedOut { limit },
                     _ => ending.clone(),

@@ -23,6 +23,7 @@ use crate::ipc::worker_end::WorkerEnd;
 use crate::process::panic::{self, guarded};
 use crate::process::role::{ChildContext, Role};
 use crate::process::{descendants, first_thread};
+use crate::sys::time::nanos;
 use crate::sys::{cpu, fault, memory, usage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -240,8 +241,7 @@ impl Bench {
             attached => scope::with_attached(attached, run)?,
         }
         let end = Instant::now();
-        let nanos = u64::try_from((end - start).as_nanos()).unwrap_or(u64::MAX).max(1);
-        link.finish(frame.count, nanos, end)?;
+        link.finish(frame.count, nanos(end - start).max(1), end)?;
         if self.scratch.capacity() > KEEP {
             self.scratch = Vec::new();
         }
