@@ -17,7 +17,6 @@ use crate::sys::time::Deadline;
 use crate::sys::usage;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
 
 /// The worker's end.
 pub(crate) struct ChannelWorker {
@@ -183,7 +182,7 @@ impl WorkerLink for ChannelWorker {
         Ok(())
     }
 
-    fn finish(&mut self, _count: u32, nanos: u64, _now: Instant) -> io::Result<()> {
+    fn finish(&mut self, _count: u32, nanos: u64) -> io::Result<()> {
         self.say(None, Some(nanos))
     }
 

@@ -106,6 +106,7 @@ impl Slots {
     }
 
     /// Writes everything but the state.
+    #[inline]
     fn fill(&self, seq: u64, record: &Record, place: &Place) {
         let slot = self.slot(seq);
         let (place_code, inline_len) = match *place {
@@ -130,6 +131,7 @@ impl Slots {
     }
 
     /// Publishes record `seq`. The slot must be free: whoever used it before was told so by the producer's accounting.
+    #[inline]
     pub(crate) fn publish(&self, seq: u64, record: &Record, place: &Place) {
         self.fill(seq, record, place);
         self.close(seq);
@@ -169,6 +171,7 @@ impl Slots {
     /// Reads record `seq`; `None` when a length or place is impossible for a data area of `capacity` bytes.
     ///
     /// Each word is read once, so that what was checked is what is used.
+    #[inline]
     pub(crate) fn read(&self, seq: u64, capacity: usize) -> Option<(Record, Place)> {
         let slot = self.slot(seq);
         let kind = slot.kind.load(Relaxed);

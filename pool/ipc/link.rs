@@ -11,7 +11,7 @@ use crate::sys::time::Deadline;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Which kind of link the workers of a pool get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -116,6 +116,7 @@ impl Payload {
     /// # Panics
     ///
     /// Panics never: a mapped part was bounded when it was made, and an impossible one reads as empty.
+    #[inline]
     pub(crate) fn read<R>(&self, scratch: &mut Vec<u8>, read: impl FnOnce(&mut Reader<'_>) -> R) -> R {
         match self {
             Payload::Inline(bytes, len) => read(&mut Reader::new(bytes.get(..*len).unwrap_or_default())),
@@ -136,6 +137,7 @@ impl Payload {
         }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
             Payload::Inline(_, len) | Payload::Mapped(_, _, len) => *len,
@@ -251,7 +253,8 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     /// The worker wrote something that our own code never writes.
     fn receive(&mut self) -> io::Result<Option<Answer>>;
 
-    /// The last answer's payload was read: its room may be used again.
+    /// The last answer's payload was read: its room may be used again. The worker knows so at the latest when
+    /// [`Link::receive`] finds no further answer.
     fn consumed(&mut self) {}
 
     /// The worker's process has ended: makes sure that all it has sent can be received. Never waits.
@@ -321,8 +324,8 @@ pub(crate) trait WorkerLink: Send {
     /// Gives the failure of task `at`.
     fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()>;
 
-    /// Says that all `count` tasks of the frame are done since `now`, and that they took `nanos` nanoseconds.
-    fn finish(&mut self, count: u32, nanos: u64, now: Instant) -> io::Result<()>;
+    /// Says that all `count` tasks of the frame are done, and that they took `nanos` nanoseconds.
+    fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()>;
 
     /// Makes sure that a sleeping pool notices what was answered.
     fn flush(&mut self);

@@ -49,7 +49,15 @@ pub(crate) struct RingLink {
     /// Frames that have attached descriptors, until they are released.
     with_fds: VecDeque<u64>,
     next_answer: u64,
+    /// Answers below this number were read, as far as the worker was told.
+    told: u64,
+    /// Whether the answer that was received last takes room in the data area, which the worker may wait for.
+    takes_room: bool,
 }
+
+/// The worker is told at the latest after so many answers which of them were read: telling costs a fence, which waits until all
+/// that was written before has reached memory, and meanwhile the worker has this many slots fewer.
+const MOST_UNTOLD: u64 = SLOTS as u64 / 4;
 
 /// Makes the memory of a link and the pool's end of it.
 pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLink> {
@@ -69,6 +77,8 @@ pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLin
         returned: None,
         with_fds: VecDeque::new(),
         next_answer: 0,
+        told: 0,
+        takes_room: false,
     })
 }
 
@@ -78,6 +88,16 @@ impl RingLink {
         self.files.for_worker()
     }
 
+    /// Tells the worker which answers were read, if it does not know.
+    #[inline]
+    fn tell_read(&mut self) {
+        if self.told < self.next_answer {
+            self.told = self.next_answer;
+            self.memory.head().note_read(self.told);
+        }
+    }
+
+    #[inline]
     fn answer(&mut self, record: Record, place: Place, open: bool) -> io::Result<Answer> {
         let kind = match record.kind {
             0 => AnswerKind::Values,
@@ -92,23 +112,41 @@ impl RingLink {
         }
         let [seq, span, nanos] = record.fields;
         let (first, count) = (span as u32, (span >> 32) as u32);
-        let answer = |kind, payload, attached| Answer { kind, seq, first, count, nanos, payload, attached };
+        let here = match place {
+            Place::Inline(bytes, len) => Some(Payload::Inline(bytes, len)),
+            Place::Data(start, len) => Some(self.memory.answer_payload(start, len)),
+            Place::Elsewhere if open => Some(Payload::Own(Vec::new())),
+            Place::Elsewhere => None,
+        };
+        let (kind, payload, attached) = match here {
+            Some(payload) if sets == 0 => (kind, payload, Vec::new()),
+            here => self.receive_beside(kind, count, here, sets)?,
+        };
+        Ok(Answer { kind, seq, first, count, nanos, payload, attached })
+    }
+
+    /// Receives what an answer has sent beside the ring, and turns it into the failure of its task if this process has no
+    /// descriptor or no room for that.
+    #[cold]
+    fn receive_beside(
+        &mut self,
+        kind: AnswerKind,
+        count: u32,
+        here: Option<Payload>,
+        sets: usize,
+    ) -> io::Result<(AnswerKind, Payload, Vec<Arc<AttachedFds>>)> {
         // Both are taken from the socket, also if one is lost.
         let attached = self.control.receive_attached(self.next_answer, sets, false);
-        let payload = match place {
-            Place::Inline(bytes, len) => Ok(Payload::Inline(bytes, len)),
-            Place::Data(start, len) => Ok(self.memory.answer_payload(start, len)),
-            Place::Elsewhere if open => Ok(Payload::Own(Vec::new())),
-            Place::Elsewhere => self.control.receive_bytes(self.next_answer, Some(self.limit)),
+        let payload = match here {
+            Some(payload) => Ok(payload),
+            None => self.control.receive_bytes(self.next_answer, Some(self.limit)),
         };
         if let Ok(Payload::File(filled)) = &payload {
             self.answer_file = Some(Arc::clone(filled));
         }
         match attached.and_then(|attached| Ok((attached, payload?))) {
-            Ok((attached, payload)) => Ok(answer(kind, payload, attached)),
-            Err(error) if count == 1 && usage::is_shortage(&error) => {
-                Ok(answer(AnswerKind::Failure, lost(&error), vec![]))
-            }
+            Ok((attached, payload)) => Ok((kind, payload, attached)),
+            Err(error) if count == 1 && usage::is_shortage(&error) => Ok((AnswerKind::Failure, lost(&error), vec![])),
             Err(error) => Err(error),
         }
     }
@@ -226,12 +264,17 @@ impl Link for RingLink {
     #[inline]
     fn receive(&mut self) -> io::Result<Option<Answer>> {
         match self.memory.answers().look(self.next_answer) {
-            Found::Nothing | Found::Open => Ok(None),
+            Found::Nothing | Found::Open => {
+                // The end of a run of answers.
+                self.tell_read();
+                Ok(None)
+            }
             Found::Revoked | Found::Garbage => Err(damaged("an answer slot in an impossible state")),
             Found::Ready => {
                 let Some((record, place)) = self.memory.answers().read(self.next_answer, DATA) else {
                     return Err(damaged("an answer with an impossible length"));
                 };
+                self.takes_room = !matches!(place, Place::Inline(..));
                 self.answer(record, place, false).map(Some)
             }
         }
@@ -242,7 +285,9 @@ impl Link for RingLink {
             self.give_back(file);
         }
         self.next_answer += 1;
-        self.memory.head().note_read(self.next_answer);
+        if self.takes_room || self.next_answer - self.told >= MOST_UNTOLD {
+            self.tell_read();
+        }
     }
 
     fn salvage(&mut self) -> io::Result<Option<Answer>> {

@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The worker's end.
 pub(crate) struct RingWorker {
@@ -37,15 +37,14 @@ pub(crate) struct RingWorker {
     arena: Arena,
     /// The answer that is being written.
     open: Option<OpenAnswer>,
-    /// The frame that is being answered, and when the pool was last told of an answer.
+    /// The frame that is being answered.
     seq: u64,
     count: u32,
     /// The value of the last task, when it is small and the only one of its answer.
     single: Option<(Record, Place)>,
+    /// The pool was not told of some answers, and how many nanoseconds the frames have taken since it was told the last time.
     unrung: bool,
-    rung: Instant,
-    /// When the last frame was finished.
-    now: Instant,
+    quiet: u64,
     /// What answers refer to, by their number: kept until the pool has read them.
     pins: VecDeque<(u64, Pins)>,
     /// Who is told when the worker rests.
@@ -67,8 +66,8 @@ struct OpenAnswer {
 /// What a frame has sent beside the ring.
 type Beside = (Option<Payload>, Vec<Arc<AttachedFds>>);
 
-/// The pool hears of answers at the latest this long after the last time, as long as more frames are waiting.
-const RING_EVERY: Duration = Duration::from_micros(50);
+/// The pool hears of answers at the latest so many nanoseconds after the last time, as long as more frames are waiting.
+const RING_EVERY: u64 = 50_000;
 
 impl RingWorker {
     /// Opens the worker's end with the descriptors of [`RingLink::files`](crate::ipc::ring::RingLink::files).
@@ -97,8 +96,7 @@ impl RingWorker {
             count: 0,
             single: None,
             unrung: false,
-            rung: Instant::now(),
-            now: Instant::now(),
+            quiet: 0,
             pins: VecDeque::new(),
             watch: None,
             file: None,
@@ -121,7 +119,14 @@ impl RingWorker {
     }
 
     /// Passes over frames that were taken back; what the slot after them holds.
+    #[inline]
     fn look(&mut self) -> Found {
+        let found = self.memory.tasks().look(self.next_frame);
+        if found == Found::Revoked { self.look_behind_revoked() } else { found }
+    }
+
+    #[cold]
+    fn look_behind_revoked(&mut self) -> Found {
         loop {
             let found = self.memory.tasks().look(self.next_frame);
             if found != Found::Revoked {
@@ -209,6 +214,7 @@ impl RingWorker {
         }
     }
 
+    #[inline]
     fn wait_for_slot(&mut self) {
         // As long as there was room for it at the last look, the pool is not asked.
         while self.next_answer.wrapping_sub(self.read) >= SLOTS as u64 {
@@ -330,6 +336,7 @@ impl RingWorker {
         Ok((Some(self.control.receive_bytes(seq, None)?), attached))
     }
 
+    #[inline]
     fn task_record(&self) -> io::Result<(Record, Place)> {
         self.memory
             .tasks()
@@ -340,13 +347,14 @@ impl RingWorker {
 }
 
 impl WorkerLink for RingWorker {
+    #[inline]
     fn next(&mut self) -> io::Result<Incoming> {
         // Whatever came before is finished: the pool may use its room again, also that of frames without an answer.
         self.memory.head().note_progress(self.next_frame, 0);
         let mut waited = false;
         loop {
             let found = self.look();
-            if self.unrung && (found != Found::Ready || self.now.saturating_duration_since(self.rung) > RING_EVERY) {
+            if self.unrung && (found != Found::Ready || self.quiet > RING_EVERY) {
                 self.flush();
             }
             if found != Found::Ready {
@@ -359,7 +367,9 @@ impl WorkerLink for RingWorker {
             }
             self.seq = self.next_frame;
             self.next_frame += 1;
-            self.memory.head().note_progress(self.seq, 2 * record.tag);
+            if record.tag > 0 {
+                self.memory.head().note_progress(self.seq, 2 * record.tag);
+            }
             let kind = match record.kind {
                 0 => FrameKind::Tasks,
                 1 => FrameKind::Header,
@@ -456,8 +466,9 @@ impl WorkerLink for RingWorker {
         self.lone(self.record(1, at, 1, 0), bytes)
     }
 
-    fn finish(&mut self, count: u32, nanos: u64, now: Instant) -> io::Result<()> {
-        self.now = now;
+    #[inline]
+    fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()> {
+        self.quiet = self.quiet.saturating_add(nanos);
         if let Some((mut record, place)) = self.single.take() {
             // Complete in shared memory before the task counts as done, published behind it: so that a process killed
             // in between leaves either a task that is not done, or a value that can be salvaged.
@@ -476,8 +487,8 @@ impl WorkerLink for RingWorker {
     fn flush(&mut self) {
         if self.unrung {
             self.unrung = false;
-            self.rung = Instant::now();
             self.bell.ring();
         }
+        self.quiet = 0;
     }
 }

@@ -9,7 +9,6 @@ use crate::ipc::rest::Watch;
 use crate::ipc::ring_worker::RingWorker;
 use crate::sys::fork::Original;
 use std::io;
-use std::time::Instant;
 
 /// The worker's end of a link. A task may fork, and return in both processes: the fork ends at its next use of the link,
 /// before anything of it gets there.
@@ -80,7 +79,7 @@ impl WorkerLink for WorkerEnd {
         fn value_with_handles(&mut self, at: u32, value: &mut Vec<u8>, pins: Pins) -> io::Result<()>;
         fn taken(&mut self, at: u32) -> io::Result<()>;
         fn failure(&mut self, at: u32, bytes: &[u8]) -> io::Result<()>;
-        fn finish(&mut self, count: u32, nanos: u64, now: Instant) -> io::Result<()>;
+        fn finish(&mut self, count: u32, nanos: u64) -> io::Result<()>;
         fn flush(&mut self);
     }
 }

@@ -76,13 +76,19 @@ pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds by a clock that all processes share. In models no time passes.
-pub(crate) fn shared_millis() -> u64 {
+/// Nanoseconds by a clock that all processes share, which nobody sets. In models no time passes.
+#[inline]
+pub(crate) fn shared_nanos() -> u64 {
     if cfg!(loom) {
         return 0;
     }
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    (now.tv_sec as u64).wrapping_mul(1000).wrapping_add(now.tv_nsec as u64 / 1_000_000)
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+/// Milliseconds by the same clock.
+pub(crate) fn shared_millis() -> u64 {
+    shared_nanos() / 1_000_000
 }
 
 /// The same modulo 2^32.

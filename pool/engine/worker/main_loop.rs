@@ -23,14 +23,13 @@ use crate::ipc::worker_end::WorkerEnd;
 use crate::process::panic::{self, guarded};
 use crate::process::role::{ChildContext, Role};
 use crate::process::{descendants, first_thread};
-use crate::sys::time::nanos;
+use crate::sys::time::shared_nanos;
 use crate::sys::{cpu, fault, memory, usage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What a worker is told before its first frame.
 #[derive(Debug, Serialize, Deserialize)]
@@ -210,8 +209,8 @@ pub(crate) struct Bench {
     known: BTreeMap<u64, Known>,
     scratch: Vec<u8>,
     copy: Vec<u8>,
-    /// When the last frame has ended.
-    ended: Option<Instant>,
+    /// When the last frame has ended, by [`shared_nanos`].
+    ended: Option<u64>,
 }
 
 impl Bench {
@@ -234,14 +233,14 @@ impl Bench {
         let Incoming { frame, payload, attached, waited } = incoming;
         current_task::note_frame(link, frame.first);
         // A frame that was there already when the last one ended starts at that moment: one look at the clock less.
-        let start = self.ended.filter(|_| !waited).unwrap_or_else(Instant::now);
+        let start = self.ended.filter(|_| !waited).unwrap_or_else(shared_nanos);
         let mut run = || self.run_tasks(link, &frame, &payload, keeper);
         match attached {
             attached if attached.is_empty() => run()?,
             attached => scope::with_attached(attached, run)?,
         }
-        let end = Instant::now();
-        link.finish(frame.count, nanos(end - start).max(1), end)?;
+        let end = shared_nanos();
+        link.finish(frame.count, end.saturating_sub(start).max(1))?;
         if self.scratch.capacity() > KEEP {
             self.scratch = Vec::new();
         }

@@ -5,7 +5,6 @@ use crate::ipc::bell::Bell;
 use crate::ipc::link::WorkerLink;
 use crate::ipc::ring_worker::RingWorker;
 use crate::sys::memory;
-use std::time::Instant;
 
 fn both_ends() -> (RingLink, RingWorker) {
     let (ours, control) = Control::pair();
@@ -28,11 +27,33 @@ fn a_worker_is_at_its_last_frame_until_it_says_more() {
         assert_eq!(worker.next().unwrap().frame.count, 1);
         worker.start(0);
         worker.value(0, &[8], &[]).unwrap();
-        worker.finish(1, 1, Instant::now()).unwrap();
+        worker.finish(1, 1).unwrap();
         assert_eq!(link.receive().unwrap().unwrap().seq, seq);
         link.consumed();
         link.release_below(seq + 1);
         let Progress { seq: at, started, done } = link.progress();
         assert_eq!((at, started, done), (seq, 1, 1));
     }
+}
+
+/// A worker that waits for a slot is told of one although the run of answers that the pool reads has not ended.
+#[test]
+fn the_pool_says_now_and_then_what_it_has_read_and_at_the_end_of_a_run() {
+    let (mut link, mut worker) = both_ends();
+    let frame = Frame { kind: FrameKind::Tasks, header: 0, first: 0, count: 1, skip: 0 };
+    for seq in 0..MOST_UNTOLD + 2 {
+        link.send(&frame, &[7], &[]).unwrap();
+        worker.next().unwrap();
+        worker.value(0, &[8], &[]).unwrap();
+        worker.finish(1, 1).unwrap();
+        assert_eq!(link.memory.head().answers_read(), 0, "told before answer {seq} was read");
+    }
+    let mut told = Vec::new();
+    while link.receive().unwrap().is_some() {
+        link.consumed();
+        told.push(link.memory.head().answers_read());
+    }
+    let first = told.iter().position(|told| *told > 0).unwrap() as u64;
+    assert_eq!((first + 1, told[first as usize]), (MOST_UNTOLD, MOST_UNTOLD));
+    assert_eq!(link.memory.head().answers_read(), MOST_UNTOLD + 2);
 }
