@@ -16,8 +16,8 @@ use crate::identity::{Entry, FnRef};
 use crate::ipc::link::Payload;
 use parking_lot::{Condvar, Mutex};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 #[cfg(feature = "stream")]
 use std::task::Waker;
 use std::time::Duration;
@@ -183,7 +183,10 @@ pub(crate) struct Job {
     /// Tasks that were handed in and have no outcome yet. Changed under the core's lock only.
     outstanding: AtomicU64,
     inbox: Mutex<Vec<Delivery>>,
-    halted: Mutex<Option<Halt>>,
+    /// Whether there may be anything in the inbox: set with its lock held, and looked at before that is taken.
+    delivered: AtomicBool,
+    /// Why it ends before its time. Never unset.
+    halted: OnceLock<Halt>,
     /// Nobody will ask for results.
     discard: AtomicBool,
     /// Its pool drains: what has not begun will not, and no task is run again.
@@ -239,7 +242,8 @@ impl Job {
             options,
             outstanding: AtomicU64::new(0),
             inbox: Mutex::default(),
-            halted: Mutex::default(),
+            delivered: AtomicBool::new(false),
+            halted: OnceLock::new(),
             discard: AtomicBool::new(false),
             drained: AtomicBool::new(false),
             hungry: AtomicBool::new(false),
@@ -290,7 +294,8 @@ impl Job {
     }
 
     pub(crate) fn add_outstanding(&self, count: u64) {
-        self.outstanding.fetch_add(count, Relaxed);
+        // Under the core's lock, so that nobody else is between the two steps.
+        self.outstanding.store(self.outstanding() + count, Relaxed);
     }
 
     /// Counts `count` tasks as ended; whether these were the last.
@@ -302,12 +307,23 @@ impl Job {
 
     pub(crate) fn deliver(&self, delivery: Delivery) {
         if !self.discard.load(Relaxed) {
-            self.inbox.lock().push(delivery);
+            let mut inbox = self.inbox.lock();
+            inbox.push(delivery);
+            self.delivered.store(true, Relaxed);
         }
     }
 
+    /// Whether anything was delivered. The thread that asks has the core's lock, or has come by the job since: so it sees what
+    /// was delivered before.
+    #[inline]
+    pub(crate) fn has_deliveries(&self) -> bool {
+        self.delivered.load(Relaxed)
+    }
+
     pub(crate) fn take_deliveries(&self) -> Vec<Delivery> {
-        std::mem::take(&mut *self.inbox.lock())
+        let mut inbox = self.inbox.lock();
+        self.delivered.store(false, Relaxed);
+        std::mem::take(&mut *inbox)
     }
 
     /// Nobody will ask for results any more.
@@ -327,12 +343,17 @@ impl Job {
 
     /// Ends it before its time. Only the first reason counts.
     pub(crate) fn halt(&self, halt: Halt) {
-        self.halted.lock().get_or_insert(halt);
+        let _ = self.halted.set(halt);
         self.complete();
     }
 
     pub(crate) fn halted(&self) -> Option<Halt> {
-        self.halted.lock().clone()
+        self.halted.get().cloned()
+    }
+
+    #[inline]
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.get().is_some()
     }
 
     /// All its tasks have an outcome, or will never have one: tells whoever waits for that.
@@ -387,7 +408,7 @@ impl Job {
                 | TaskKind::NodeLost { .. }
                 | TaskKind::TimedOut { .. }
         );
-        let goes_on = || !self.is_drained() && self.halted.lock().is_none();
+        let goes_on = || !self.is_drained() && !self.is_halted();
         let Some(retry) = self.options.retry.as_ref().filter(|_| pays && goes_on()) else {
             return Verdict::Settle;
         };

@@ -60,17 +60,26 @@ impl<R: Payload> Results<R> {
     }
 
     /// The run that ends before task `index`; a new one if there is none.
+    #[inline]
     fn run_before(&mut self, index: u64) -> &mut Vec<R> {
-        if index == self.front.len() as u64 {
-            return &mut self.front;
-        }
+        if index == self.front.len() as u64 { &mut self.front } else { self.late_run_before(index) }
+    }
+
+    fn late_run_before(&mut self, index: u64) -> &mut Vec<R> {
         let last = self.runs.range(..index).next_back().map(|(first, run)| (*first, *first + run.len() as u64));
         let first = last.filter(|(_, end)| *end == index).map_or(index, |(first, _)| first);
         self.runs.entry(first).or_default()
     }
 
     /// Joins what has become one run.
+    #[inline]
     fn join(&mut self) {
+        if !self.runs.is_empty() {
+            self.join_runs();
+        }
+    }
+
+    fn join_runs(&mut self) {
         while let Some(run) = self.runs.first_entry().filter(|run| *run.key() == self.front.len() as u64) {
             let mut run = run.remove();
             self.front.append(&mut run);
@@ -111,7 +120,11 @@ impl<R: Payload> Sink for Results<R> {
         if codec::is_number::<R>() {
             let run = self.run_before(first);
             let before = run.len();
-            let decoded = codec::decode_all(reader, count, run);
+            let decoded = match count {
+                // Costs less than the start of a loop.
+                1 => codec::decode(reader).map(|value| run.push(value)),
+                _ => codec::decode_all(reader, count, run),
+            };
             let arrived = (run.len() - before) as u64;
             if let Err(CodecError(text)) = decoded {
                 for index in first + arrived..first + u64::from(count) {

@@ -76,7 +76,7 @@ impl Driver<'_> {
         let found = self.unlocked(|| spinner.spin(&engine.bell, || engine.core.lock().has_work()));
         self.core.seat.spinner = spinner;
         // The call may have been ended while the lock was released: its thread need not wait for anything then.
-        if found || self.own.as_ref().is_some_and(|(job, _)| job.halted().is_some()) {
+        if found || self.own.as_ref().is_some_and(|own| own.job.is_halted()) {
             return;
         }
         if hopes {

@@ -19,7 +19,7 @@ pub(crate) struct InFlight {
 /// Tasks of one frame that follow one another: what the ledger knows of them.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskRange {
-    /// `None` once nobody waits for the results any more.
+    /// `None` once nobody waits for the results any more, or all tasks have an outcome.
     pub(crate) job: Option<Arc<Job>>,
     /// The number of the payload's first task in the job.
     pub(crate) first: u64,
@@ -36,6 +36,16 @@ pub(crate) struct TaskRange {
 }
 
 impl TaskRange {
+    /// Counts the next `count` tasks as ended. Returns the range as it was; with the last tasks goes all that it holds.
+    #[inline]
+    pub(crate) fn advance(&mut self, count: u32) -> TaskRange {
+        let &mut TaskRange { first, count: all, next, home, since, .. } = self;
+        self.next += count;
+        let (job, pins) =
+            if self.left() == 0 { (self.job.take(), self.pins.take()) } else { (self.job.clone(), self.pins.clone()) };
+        TaskRange { job, first, count: all, next, pins, home, since }
+    }
+
     /// How many tasks still lack an outcome.
     pub(crate) fn left(&self) -> u32 {
         self.count - self.next
@@ -86,6 +96,8 @@ pub(crate) struct Window {
     frames: VecDeque<InFlight>,
     /// How many of them carry tasks.
     loaded: usize,
+    /// Of so many at the front no task lacks an outcome: [`Window::retire`] drops them.
+    finished: usize,
 }
 
 impl Window {
@@ -99,18 +111,25 @@ impl Window {
         self.loaded
     }
 
-    /// The tasks of frame `seq`, which must be the oldest frame with tasks: an answer to any other is no answer of ours.
+    /// The tasks of frame `seq`, which must be the oldest frame with tasks that lack an outcome: an answer to any other is no
+    /// answer of ours.
+    #[inline]
     pub(crate) fn oldest(&mut self, seq: u64) -> Option<&mut TaskRange> {
-        let frame = self.frames.iter_mut().find(|frame| frame.range.is_some())?;
+        let is_open = |frame: &InFlight| frame.range.as_ref().is_some_and(|range| range.left() > 0);
+        while self.frames.get(self.finished).is_some_and(|frame| !is_open(frame)) {
+            self.finished += 1;
+        }
+        let frame = self.frames.get_mut(self.finished)?;
         if frame.seq == seq { frame.range.as_mut() } else { None }
     }
 
-    /// Drops what is finished: the oldest loaded frame once all its tasks have an outcome, and all before it.
+    /// Drops what is finished: the oldest loaded frames, once all their tasks have an outcome, and all before them.
     ///
     /// `reached` is the frame that the worker says it is at, for frames that have no answer. The result is the number
     /// below which nothing is needed any more.
     pub(crate) fn retire(&mut self, reached: impl Fn() -> u64, end: u64) -> u64 {
         let mut finished = 0;
+        self.finished = 0;
         while let Some(frame) = self.frames.front() {
             match &frame.range {
                 Some(range) if range.left() > 0 => break,
@@ -231,7 +250,7 @@ impl Window {
     /// Empties the window of a dead worker. Returns the tasks of each frame that lack an outcome, and the place from
     /// which its tasks were not started.
     pub(crate) fn bury(&mut self, progress: Progress) -> Vec<(u64, TaskRange, u32)> {
-        self.loaded = 0;
+        (self.loaded, self.finished) = (0, 0);
         let frames = std::mem::take(&mut self.frames);
         let unfinished = frames.into_iter().filter_map(|frame| Some((frame.seq, frame.range?)));
         let unfinished = unfinished.filter(|(_, range)| range.left() > 0);

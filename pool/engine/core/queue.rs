@@ -9,7 +9,7 @@ use crate::engine::worker::work::Run;
 use crate::error::{Error, TaskError};
 use crate::identity::Entry;
 use crate::sys::time::Deadline;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ pub(crate) struct Queue {
     /// retired.
     jobs: Vec<Arc<Job>>,
     /// Headers of calls without context, by the address of the function's descriptor.
-    headers: HashMap<usize, Arc<Header>>,
+    headers: BTreeMap<usize, Arc<Header>>,
     /// The number of the next header. None is used twice, so that workers cannot take one for another.
     next_header: u64,
 }
@@ -51,7 +51,7 @@ impl Queue {
             pauses: 0,
             undecided: Vec::new(),
             jobs: Vec::new(),
-            headers: HashMap::new(),
+            headers: BTreeMap::new(),
             next_header: 0,
         }
     }

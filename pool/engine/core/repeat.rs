@@ -74,7 +74,7 @@ impl Driver<'_> {
         });
         for (again, frame, error) in decided {
             // The call may have ended meanwhile, also by the failure before this one: nobody waits for its tasks then.
-            if job.halted().is_some() || job.place.load(Relaxed) == NOWHERE {
+            if job.is_halted() || job.place.load(Relaxed) == NOWHERE {
                 break;
             }
             if again {

@@ -1,6 +1,5 @@
 //! Which worker gets which frame: handing out, taking back, and what is left of a call that ends.
 
-use crate::engine::call::home::Home;
 use crate::engine::call::job::Job;
 use crate::engine::core::ledger::{QueuedFrame, TaskRange};
 use crate::engine::core::state::{Core, Phase};
@@ -37,16 +36,31 @@ impl Core {
 
     /// Hands a frame to a worker, or keeps it; in a pool that drains its tasks are cancelled.
     pub(super) fn submit(&mut self, range: TaskRange, bytes: &[u8]) {
+        self.submit_next(range, bytes, &mut Streak::default());
+    }
+
+    /// As [`Core::submit`], for one of several frames of a call that are handed over one behind the other. What was found for
+    /// one of them holds for those that follow, as far as `streak` says.
+    #[inline]
+    pub(super) fn submit_next(&mut self, range: TaskRange, bytes: &[u8], streak: &mut Streak) {
         self.note_size(bytes.len());
-        if self.is_draining() {
-            return self.cancel_tasks(&range);
+        let kept = match streak.covers(&range) {
+            // Nothing that waits goes before it, or it would not have begun.
+            true => self.dispatch(range, bytes, streak),
+            false if self.is_draining() => return self.cancel_tasks(&range),
+            false if self.goes_behind_others(&range) => Err(range),
+            false => self.dispatch(range, bytes, streak),
+        };
+        if let Err(range) = kept {
+            self.keep(QueuedFrame { range, bytes: bytes.into() }, false);
         }
-        let others_first = match self.workers.place_of(range.home) {
+    }
+
+    /// Whether frames wait that go before a new one.
+    fn goes_behind_others(&mut self, range: &TaskRange) -> bool {
+        match self.workers.place_of(range.home) {
             Some(place) => self.queue.has_homed_at(place),
             None => range.job.as_ref().is_some_and(|job| !self.queue.level_of(job).backlog.is_empty()),
-        };
-        if others_first || !self.dispatch(&range, bytes) {
-            self.keep(QueuedFrame { range, bytes: bytes.into() }, false);
         }
     }
 
@@ -71,55 +85,78 @@ impl Core {
         }
     }
 
-    /// The worker that should have a frame next, if it has room for it.
-    #[inline]
-    fn choose(&self, home: Home, short: bool, depth: usize) -> Option<usize> {
-        if home.is_anywhere() {
+    /// The worker that should have a frame next, if it has room for it; and how many like it.
+    fn choose(&self, range: &TaskRange) -> Option<(usize, usize)> {
+        let (short, depth) = demands(range, self.workers.delay());
+        if range.home.is_anywhere() {
             return self.workers.choose(short, depth, self.seat.spinner.other_cpus());
         }
-        self.workers.place_of(home).filter(|at| self.workers[*at].room(depth) > 0)
+        let place = self.workers.place_of(range.home)?;
+        (self.workers[place].room(depth) > 0).then_some((place, 1))
     }
 
-    /// Hands a frame to the worker that should have it. Returns false when none has room for it.
-    fn dispatch(&mut self, range: &TaskRange, bytes: &[u8]) -> bool {
+    /// Hands a frame to the worker that should have it. Gives it back when none has room for it.
+    fn dispatch(&mut self, range: TaskRange, bytes: &[u8], streak: &mut Streak) -> Result<(), TaskRange> {
         if range.job.is_none() {
             // Nobody waits for its results any more: it is not run.
-            return true;
+            return Ok(());
         }
-        let (short, depth) = demands(range, self.workers.delay());
-        while let Some(at) = self.choose(range.home, short, depth) {
+        loop {
+            if !streak.covers(&range) {
+                let Some((at, frames)) = self.choose(&range) else { return Err(range) };
+                *streak = Streak { at, frames, count: range.left() };
+            }
+            streak.frames -= 1;
+            let at = streak.at;
             let worker = &mut self.workers[at];
             // The tasks that this worker may not be given any more go to another one.
             let given = worker.left.map_or(range.left(), |left| range.left().min(left));
             let end = range.next + given;
-            match worker.send(range, end, bytes) {
+            match worker.send(&range, end, bytes) {
                 // The worker has room for a frame, and not for these bytes: they have to wait for it.
-                Ok(false) => return false,
-                Ok(true) => {
-                    self.new_deadline |= worker.limit.is_some();
-                    if let Some(left) = &mut worker.left {
-                        *left -= given;
-                        if *left == 0 {
-                            self.dismiss(at, Dismissal::Spent);
-                        }
+                Ok(None) => {
+                    streak.frames = 0;
+                    return Err(range);
+                }
+                Ok(Some(seq)) => {
+                    let rest = (end < range.count).then(|| TaskRange { next: end, ..range.clone() });
+                    worker.enter(seq, TaskRange { count: end, ..range });
+                    if worker.limit.is_some() || worker.left.is_some() {
+                        // It may have its share with this frame.
+                        streak.frames = 0;
+                        self.bound(at, given);
                     }
-                    if end < range.count {
-                        let rest = TaskRange { next: end, ..range.clone() };
-                        self.keep(QueuedFrame { range: rest, bytes: bytes.into() }, true);
+                    if let Some(range) = rest {
+                        self.keep(QueuedFrame { range, bytes: bytes.into() }, true);
                     }
                     // The frame has found its worker.
-                    return true;
+                    return Ok(());
                 }
                 // There is no memory for a file, here: no worker can get it, and none is to blame.
                 Err(error) if usage::is_shortage(&error) => {
-                    self.refused.push((range.clone(), error));
-                    return true;
+                    self.refused.push((range, error));
+                    return Ok(());
                 }
                 // A socket that broke: the worker is dying. It gets nothing more, and its end is on its way.
-                Err(_) => worker.abandon(),
+                Err(_) => {
+                    streak.frames = 0;
+                    worker.abandon();
+                }
             }
         }
-        false
+    }
+
+    /// A worker was given tasks that have a time limit, or are some of a limited number.
+    #[cold]
+    fn bound(&mut self, at: usize, given: u32) {
+        let worker = &mut self.workers[at];
+        self.new_deadline |= worker.limit.is_some();
+        if let Some(left) = &mut worker.left {
+            *left -= given;
+            if *left == 0 {
+                self.dismiss(at, Dismissal::Spent);
+            }
+        }
     }
 
     /// Hands out as much of the backlog as there is room for. Returns whether anything moved.
@@ -145,9 +182,9 @@ impl Core {
     pub(super) fn schedule_level(&mut self, priority: i8, most: usize) -> bool {
         let mut handed = 0;
         while handed < most {
-            let Some(queued) = self.queue.level(priority).backlog.pop_front() else { break };
-            if !self.dispatch(&queued.range, &queued.bytes) {
-                self.queue.level(priority).backlog.push_front(queued);
+            let Some(QueuedFrame { range, bytes }) = self.queue.level(priority).backlog.pop_front() else { break };
+            if let Err(range) = self.dispatch(range, &bytes, &mut Streak::default()) {
+                self.queue.level(priority).backlog.push_front(QueuedFrame { range, bytes });
                 break;
             }
             handed += 1;
@@ -168,10 +205,10 @@ impl Core {
                 if !self.queue.is_turn_of_homed() {
                     return moved;
                 }
-                let Some(queued) = self.queue.pop_homed(place) else { break };
+                let Some(QueuedFrame { range, bytes }) = self.queue.pop_homed(place) else { break };
                 // There is room for a frame, and perhaps not for so many bytes.
-                if !self.dispatch(&queued.range, &queued.bytes) {
-                    self.queue.push_homed(place, queued, true);
+                if let Err(range) = self.dispatch(range, &bytes, &mut Streak::default()) {
+                    self.queue.push_homed(place, QueuedFrame { range, bytes }, true);
                     break;
                 }
                 moved = true;
@@ -280,6 +317,25 @@ impl Core {
             }
             worker.flush();
         }
+    }
+}
+
+/// So many frames in a row that one worker should get: for as long as nobody else has the core's lock, the next one is not looked
+/// for anew.
+#[derive(Debug, Default)]
+pub(super) struct Streak {
+    at: usize,
+    frames: usize,
+    /// How many tasks each of them has.
+    count: u32,
+}
+
+impl Streak {
+    /// Whether a frame of the same call may be one of them: what is longer, refers to something, or has a place of its own is
+    /// looked at for itself.
+    #[inline]
+    fn covers(&self, range: &TaskRange) -> bool {
+        self.frames > 0 && range.left() <= self.count && range.pins.is_none() && range.home.is_anywhere()
     }
 }
 

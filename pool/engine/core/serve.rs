@@ -12,8 +12,9 @@ use crate::engine::call::results::{Load, Sink};
 use crate::engine::call::retry::Retry;
 use crate::engine::call::submission::{Serialised, Submission, serialise_all};
 use crate::engine::callbacks;
-use crate::engine::core::driver::Driver;
+use crate::engine::core::driver::{Driver, Own};
 use crate::engine::core::ledger::TaskRange;
+use crate::engine::core::schedule::Streak;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Run;
 use crate::error::{Error, Failure, TaskError};
@@ -208,7 +209,7 @@ impl Engine {
             Some((input, feed)) => Source::Fed { input, feed },
             None => Source::Submitted,
         };
-        let mut driver = Driver::new(self, Some((job, sink)));
+        let mut driver = Driver::new(self, Some(Own::new(job, sink)));
         let served = driver.serve(job, &mut source, until);
         if let Served::Done | Served::Halted(_) = served {
             driver.tell_progress(job, &source, true);
@@ -233,9 +234,9 @@ impl Engine {
         feed: &mut dyn Feed,
         sink: &mut dyn Sink,
     ) {
-        let mut driver = Driver::new(self, Some((job, sink)));
+        let mut driver = Driver::new(self, Some(Own::new(job, sink)));
         driver.accept();
-        if job.halted().is_some() || input.ended {
+        if job.is_halted() || input.ended {
             // Nothing more is to be handed in.
             return;
         }
@@ -336,7 +337,7 @@ impl Driver<'_> {
             if let Some(halt) = job.halted() {
                 return source.halted(job, halt);
             }
-            if self.own.as_ref().is_some_and(|(_, sink)| sink.enough()) {
+            if self.own.as_ref().is_some_and(|own| own.sink.enough()) {
                 return Served::Enough;
             }
             self.tell_progress(job, source, false);
@@ -383,7 +384,7 @@ impl Driver<'_> {
         }
         self.unlocked(|| scope::collect_for(reach, || input.make(feed, frames, count, most_bytes)));
         input.ended |= drained && !input.frames.is_empty();
-        let mut start = 0;
+        let (mut start, mut streak) = (0, Streak::default());
         for frame in input.frames.drain(..) {
             job.add_outstanding(u64::from(frame.count));
             let pins = (!frame.pins.is_empty()).then(|| Arc::new(frame.pins));
@@ -396,7 +397,7 @@ impl Driver<'_> {
                 home: frame.home,
                 since: self.core.observers.stamp(Instant::now),
             };
-            self.core.submit(range, &input.bytes[start..frame.end]);
+            self.core.submit_next(range, &input.bytes[start..frame.end], &mut streak);
             start = frame.end;
         }
         if input.ended {
@@ -422,8 +423,8 @@ impl Driver<'_> {
     fn admit(&mut self, job: &Arc<Job>, input: &Input, left: Option<u64>) -> Admission {
         let none = Admission { frames: 0, count: 0 };
         let core = &mut *self.core;
-        let Some((_, sink)) = &self.own else { return none };
-        let wanted = sink.room(&Load {
+        let Some(own) = &self.own else { return none };
+        let wanted = own.sink.room(&Load {
             outstanding: job.outstanding(),
             buffersize: job.options.buffersize,
             nanos: job.header.nanos(),
@@ -450,7 +451,7 @@ impl Driver<'_> {
     /// Gives tasks whose results are known their outcome. That reads values, so it runs without the lock.
     #[cold]
     fn give_known(&mut self, job: &Job, known: Vec<(u64, Vec<u8>)>) {
-        let Some((_, sink)) = &mut self.own else { return };
+        let Some(Own { sink, .. }) = &mut self.own else { return };
         MutexGuard::unlocked(&mut self.core, || {
             for (index, result) in known {
                 if let Some(reporter) = &job.reporter {
@@ -468,8 +469,8 @@ impl Driver<'_> {
             if let Some(reporter) = &job.reporter {
                 reporter.refused();
             }
-            if let Some((_, sink)) = &mut self.own {
-                sink.failure(index, job.error(Failure::Encode { text }.into(), index, None));
+            if let Some(own) = &mut self.own {
+                own.sink.failure(index, job.error(Failure::Encode { text }.into(), index, None));
             }
         }
     }

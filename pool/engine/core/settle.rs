@@ -1,12 +1,13 @@
 //! What becomes of an answer: it is checked, entered in the books, and brought to its call; and how tasks and calls end.
 
+use crate::attached_fds::AttachedFds;
 use crate::codec::{self, CodecError};
 use crate::engine::call::chunk;
 use crate::engine::call::job::{Delivery, Halt, Job};
 use crate::engine::call::progress::Reporter;
 use crate::engine::call::results::Sink;
 use crate::engine::callbacks::{self, Callback};
-use crate::engine::core::driver::Driver;
+use crate::engine::core::driver::{Driver, Own};
 use crate::engine::core::ledger::{QueuedFrame, TaskRange};
 use crate::engine::core::stamp::Stamp;
 use crate::engine::core::state::Core;
@@ -35,12 +36,15 @@ impl Driver<'_> {
                 Err(error) => Err(error),
             };
             any = true;
-            match taken {
-                Ok(()) => self.core.retire_frames(at),
-                Err(error) => self.core.workers[at].condemn(&error),
+            let worker = &mut self.core.workers[at];
+            match (taken, &mut worker.link) {
+                (Ok(()), Some(link)) => link.consumed(),
+                (Ok(()), None) => {}
+                (Err(error), _) => worker.condemn(&error),
             }
         }
         if any {
+            self.core.retire_frames(at);
             let worker = &mut self.core.workers[at];
             worker.slow = false;
             worker.record.seen(worker.window.len());
@@ -56,23 +60,25 @@ impl Driver<'_> {
     /// The worker answered what it was not asked, or wrote what our own code never writes.
     #[inline]
     pub(super) fn take(&mut self, at: usize, answer: Answer) -> io::Result<()> {
-        let Answer { seq, count, nanos, .. } = answer;
-        let size = answer.payload.len();
+        let Answer { kind, seq, first, count, nanos, payload, attached } = answer;
         // Not its frame: the worker lies, or answers twice.
         let Some(range) = self.core.workers[at].window.oldest(seq) else {
-            return self.core.take_returned(at, answer.kind, seq);
+            return self.core.take_returned(at, kind, seq);
         };
-        let said = match check(answer, range)? {
+        if first != range.next || count == 0 || count > range.left() {
+            return Err(damaged("an answer to tasks that it does not have"));
+        }
+        let said = match kind {
+            AnswerKind::Values => Said::Values,
             // No outcome: the task has its attached descriptors, and runs.
-            Said::Taken => {
+            AnswerKind::Taken => {
                 range.close_fds();
                 return Ok(());
             }
-            Said::Returned => return self.core.take_returned(at, AnswerKind::Returned, seq),
-            Said::Outcome(outcome) => outcome,
+            AnswerKind::Returned => return self.core.take_returned(at, kind, seq),
+            AnswerKind::Failure | AnswerKind::Handles => read_one(kind, count, &payload, attached)?,
         };
-        let before = range.clone();
-        range.next += count;
+        let before = range.advance(count);
         let late = self.core.note_answer(at, &before, count, nanos);
         // Nobody waits for it any more.
         let Some(job) = &before.job else { return Ok(()) };
@@ -80,19 +86,26 @@ impl Driver<'_> {
             // The time is that of the whole frame, told with its last answer.
             job.header.set_nanos(chunk::learn(job.header.nanos(), nanos, before.count));
         }
-        match (said, late) {
-            // It has ended after all, but too late.
-            (_, Some(limit)) => self.fail(at, job, TaskKind::TimedOut { limit }, &before, seq),
-            (Outcome::Failure(failure), None) => self.fail(at, job, failure.into(), &before, seq),
-            (Outcome::Values(payload, pins), None) => {
-                let first = before.index(before.next);
-                if job.options.retry.is_some() {
-                    job.forget_attempts(first, count);
-                }
-                self.give(job, Delivery::Values { first, count, payload, pins });
-                self.core.settle(job, u64::from(count));
+        let size = payload.len();
+        let (payload, pins) = match (said, late) {
+            (Said::Values, None) => (payload, Pins::new()),
+            (Said::Handles(value, pins), None) => (Payload::Own(value), pins),
+            (Said::Failure(failure), None) => {
+                self.fail(at, job, failure.into(), &before, seq);
+                return Ok(());
             }
+            // It has ended after all, but too late.
+            (_, Some(limit)) => {
+                self.fail(at, job, TaskKind::TimedOut { limit }, &before, seq);
+                return Ok(());
+            }
+        };
+        let first = before.index(before.next);
+        if job.options.retry.is_some() {
+            job.forget_attempts(first, count);
         }
+        self.give(job, first, count, payload, pins);
+        self.core.settle(job, u64::from(count));
         // What a large value has used is kept for the next one for a while, from now on: reading it may have taken its time.
         self.core.note_size(size);
         Ok(())
@@ -112,41 +125,32 @@ impl Driver<'_> {
     pub(super) fn settle_failure(&mut self, job: &Arc<Job>, error: TaskError) {
         let index = error.index();
         let error = self.core.note_failure(job, error);
-        self.give(job, Delivery::Failure { index, error });
+        match &mut self.own {
+            Some(own) if own.takes_from(job) => own.sink.failure(index, error),
+            _ => job.deliver(Delivery::Failure { index, error }),
+        }
         self.core.settle(job, 1);
         if job.options.fail_fast {
             self.core.give_up(job);
         }
     }
 
-    /// Brings an outcome to its job, from where the job's thread takes it. Plain numbers of a job that is this thread's own are
+    /// Brings values to their job, from where the job's thread takes them. Plain numbers of a job that is this thread's own are
     /// read at once: that runs no user code, writes no file, and takes no longer than a copy.
     #[inline]
-    fn give(&mut self, job: &Arc<Job>, delivery: Delivery) {
-        match (&mut self.own, delivery) {
-            (Some((own, sink)), delivery)
-                if Arc::ptr_eq(own, job) && !sink.runs_user_code() && job.options.checkpoint.is_none() =>
-            {
-                if matches!(&delivery, Delivery::Values { payload, .. } if payload.len() > SMALL) {
-                    MutexGuard::unlocked(&mut self.core, || open(job, *sink, delivery, &mut Vec::new()));
+    fn give(&mut self, job: &Arc<Job>, first: u64, count: u32, payload: Payload, pins: Pins) {
+        match &mut self.own {
+            Some(own) if own.takes_from(job) => {
+                let sink = &mut *own.sink;
+                if payload.len() > SMALL {
+                    MutexGuard::unlocked(&mut self.core, || {
+                        read(job, sink, first, count, &payload, pins, &mut Vec::new());
+                    });
                 } else {
-                    let mut scratch = std::mem::take(&mut self.core.scratch);
-                    open(job, *sink, delivery, &mut scratch);
-                    self.core.scratch = scratch;
+                    read(job, sink, first, count, &payload, pins, &mut self.core.scratch);
                 }
             }
-            // User code must not run in the driver's seat: it may wait for this pool. And the room in the link is needed
-            // again, so what lies there is copied.
-            (_, Delivery::Values { first, count, payload, pins }) => match payload.into_own() {
-                Ok(payload) => job.deliver(Delivery::Values { first, count, payload, pins }),
-                Err(CodecError(text)) => {
-                    for index in first..first + u64::from(count) {
-                        let error = job.error(Failure::Decode { text: text.clone() }.into(), index, None);
-                        job.deliver(Delivery::Failure { index, error });
-                    }
-                }
-            },
-            (_, failure) => job.deliver(failure),
+            _ => deliver(job, first, count, payload, pins),
         }
     }
 
@@ -154,16 +158,16 @@ impl Driver<'_> {
     /// whether there was anything.
     pub(super) fn accept(&mut self) -> bool {
         if self.core.queue.is_undecided() {
-            let own = self.own.as_ref().map(|(job, _)| Arc::clone(job));
+            let own = self.own.as_ref().map(|own| Arc::clone(own.job));
             if own.is_some_and(|job| self.decide(&job)) {
                 return true;
             }
         }
-        let Some((job, sink)) = &mut self.own else { return false };
-        let deliveries = job.take_deliveries();
-        if deliveries.is_empty() {
+        let Some(Own { job, sink, .. }) = &mut self.own else { return false };
+        if !job.has_deliveries() {
             return false;
         }
+        let deliveries = job.take_deliveries();
         // User code may take its time: other calls need a driver meanwhile. This call alone does not, and its thread
         // is back in a moment as a rule, so that waking another one for it would only cost.
         if sink.runs_user_code() && self.core.queue.has_other_than(job) {
@@ -228,12 +232,14 @@ impl Core {
         Ok(())
     }
 
-    /// An answer of this worker was taken: its room, and that of frames that are finished, can be used again.
-    #[inline]
+    /// Answers of this worker were taken: the room of frames that are finished can be used again.
     fn retire_frames(&mut self, at: usize) {
         let worker = &mut self.workers[at];
+        if worker.condemned.is_some() {
+            // Its end settles all that it has.
+            return;
+        }
         let Some(link) = &mut worker.link else { return };
-        link.consumed();
         let before = worker.window.len();
         worker.window.release(&mut **link);
         let after = worker.window.len();
@@ -349,57 +355,61 @@ fn note_progress(job: &Arc<Job>, reporter: &Reporter, count: u64) {
 
 /// What an answer says, once it was checked.
 enum Said {
-    /// Notes that a task has its attached descriptors.
-    Taken,
-    /// The frame was not begun, and never will be.
-    Returned,
-    Outcome(Outcome),
-}
-
-/// What has become of the tasks of an answer.
-enum Outcome {
-    Values(Payload, Pins),
-    /// Of the only task.
+    /// The values of its tasks, which are its payload.
+    Values,
+    /// The value of the only task, and what that refers to.
+    Handles(Vec<u8>, Pins),
+    /// That of the only task.
     Failure(Failure),
 }
 
-/// Checks an answer to a frame of which `range` is left, and reads as much of it as can be wrong. Changes nothing.
+/// Checks an answer of a kind that is about one task, and reads as much of it as can be wrong. Changes nothing.
 ///
 /// # Errors
 ///
-/// The worker answered what it was not asked, or wrote what our own code never writes.
-#[inline]
-fn check(answer: Answer, range: &TaskRange) -> io::Result<Said> {
-    let Answer { kind, first, count, payload, attached, .. } = answer;
-    if first != range.next || count == 0 || count > range.left() {
-        return Err(damaged("an answer to tasks that it does not have"));
+/// The worker wrote what our own code never writes.
+#[cold]
+fn read_one(kind: AnswerKind, count: u32, payload: &Payload, attached: Vec<Arc<AttachedFds>>) -> io::Result<Said> {
+    if kind == AnswerKind::Failure {
+        return if count == 1 {
+            Ok(Said::Failure(read_failure(payload)))
+        } else {
+            Err(damaged("a failure of several tasks at once"))
+        };
     }
-    Ok(Said::Outcome(match kind {
-        AnswerKind::Values => Outcome::Values(payload, Pins::new()),
-        AnswerKind::Failure if count != 1 => return Err(damaged("a failure of several tasks at once")),
-        AnswerKind::Failure => Outcome::Failure(read_failure(&payload)),
-        AnswerKind::Handles if count != 1 => return Err(damaged("handles of several tasks at once")),
-        AnswerKind::Handles => {
-            // Takes hold of what it refers to, before the worker hears that the answer was read, and lets go of it.
-            match payload.to_vec() {
-                Ok(bytes) => {
-                    let taken = handles::take_off(bytes);
-                    let (value, mut pins) = taken.ok_or_else(|| damaged("an answer with damaged handles"))?;
-                    pins.extend(attached.into_iter().map(Pin::AttachedFds));
-                    Outcome::Values(Payload::Own(value), pins)
-                }
-                Err(CodecError(text)) => Outcome::Failure(Failure::Decode { text }),
-            }
+    if count != 1 {
+        return Err(damaged("handles of several tasks at once"));
+    }
+    // Takes hold of what it refers to, before the worker hears that the answer was read, and lets go of it.
+    match payload.to_vec() {
+        Ok(bytes) => {
+            let taken = handles::take_off(bytes);
+            let (value, mut pins) = taken.ok_or_else(|| damaged("an answer with damaged handles"))?;
+            pins.extend(attached.into_iter().map(Pin::AttachedFds));
+            Ok(Said::Handles(value, pins))
         }
-        AnswerKind::Taken => return Ok(Said::Taken),
-        AnswerKind::Returned => return Ok(Said::Returned),
-    }))
+        Err(CodecError(text)) => Ok(Said::Failure(Failure::Decode { text })),
+    }
 }
 
 /// A failure as the worker wrote it; what does not read is itself a failure.
 fn read_failure(payload: &Payload) -> Failure {
     let read = payload.to_vec().and_then(|bytes| codec::from_bytes(&bytes));
     read.unwrap_or_else(|_| Failure::Decode { text: "the worker's report of a failure is damaged".to_owned() })
+}
+
+/// Leaves values for the job's thread. User code must not run in the driver's seat: it may wait for this pool. And the room in
+/// the link is needed again, so what lies there is copied.
+fn deliver(job: &Job, first: u64, count: u32, payload: Payload, pins: Pins) {
+    match payload.into_own() {
+        Ok(payload) => job.deliver(Delivery::Values { first, count, payload, pins }),
+        Err(CodecError(text)) => {
+            for index in first..first + u64::from(count) {
+                let error = job.error(Failure::Decode { text: text.clone() }.into(), index, None);
+                job.deliver(Delivery::Failure { index, error });
+            }
+        }
+    }
 }
 
 /// Decodes a delivery.
@@ -414,17 +424,25 @@ pub(crate) fn open(job: &Job, sink: &mut dyn Sink, delivery: Delivery, scratch: 
                     Err(text) => return job.halt(Halt::Checkpoint(text)),
                 }
             }
-            let mut read = || {
-                payload.read(scratch, |reader| {
-                    sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));
-                });
-            };
-            match attached_in(&pins) {
-                attached if attached.is_empty() => read(),
-                attached => scope::with_attached(attached, read),
-            }
-            drop(pins);
+            read(job, sink, first, count, &payload, pins, scratch);
         }
+    }
+}
+
+/// Decodes values, and lets go of what they refer to.
+#[inline]
+fn read(job: &Job, sink: &mut dyn Sink, first: u64, count: u32, payload: &Payload, pins: Pins, scratch: &mut Vec<u8>) {
+    let mut read = || {
+        payload.read(scratch, |reader| {
+            sink.values(first, count, reader, &|index, kind| job.error(kind, index, None));
+        });
+    };
+    if pins.is_empty() {
+        return read();
+    }
+    match attached_in(&pins) {
+        attached if attached.is_empty() => read(),
+        attached => scope::with_attached(attached, read),
     }
 }
 

@@ -268,13 +268,13 @@ impl Driver<'_> {
             }
             range.next = resume;
             // Not if its failure has ended the whole call.
-            if range.left() > 0 && job.halted().is_none() {
+            if range.left() > 0 && !job.is_halted() {
                 resumed.push(QueuedFrame { bytes: link.payload(seq).into(), range });
             }
         }
         for queued in resumed.into_iter().rev() {
             // A failure among them may have ended its whole call.
-            if queued.range.job.as_ref().is_some_and(|job| job.halted().is_none()) {
+            if queued.range.job.as_ref().is_some_and(|job| !job.is_halted()) {
                 self.core.keep(queued, true);
             }
         }

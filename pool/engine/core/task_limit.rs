@@ -21,15 +21,15 @@ pub(crate) struct TaskLimit {
 
 impl TaskLimit {
     /// Of a task that begins now, if it has any.
+    #[inline]
     pub(super) fn of(options: &Options, seq: u64, at: u32) -> Option<TaskLimit> {
+        options.is_limited().then(|| TaskLimit::from_now(options, seq, at))
+    }
+
+    #[cold]
+    fn from_now(options: &Options, seq: u64, at: u32) -> TaskLimit {
         let Options { timeout: hard, soft_timeout: soft, .. } = *options;
-        options.is_limited().then(|| TaskLimit {
-            hard,
-            tell_at: soft.map(Deadline::after),
-            stop_at: Deadline::within(hard),
-            seq,
-            at,
-        })
+        TaskLimit { hard, tell_at: soft.map(Deadline::after), stop_at: Deadline::within(hard), seq, at }
     }
 
     /// Tells the task to end if it is time for that. Returns when to look again; `None` if its worker is to be told now.

@@ -190,10 +190,10 @@ impl WorkerSlot {
         }
     }
 
-    /// Sends one frame of the tasks below the place `end` of the range, and before it what the worker must know; `Ok(false)`
-    /// when there is no room now.
-    pub(super) fn send(&mut self, range: &TaskRange, end: u32, bytes: &[u8]) -> io::Result<bool> {
-        let (Some(link), Some(job)) = (&mut self.link, &range.job) else { return Ok(false) };
+    /// Sends one frame of the tasks below the place `end` of the range, and before it what the worker must know. Returns the
+    /// number of the frame; `Ok(None)` when there is no room now.
+    pub(super) fn send(&mut self, range: &TaskRange, end: u32, bytes: &[u8]) -> io::Result<Option<u64>> {
+        let (Some(link), Some(job)) = (&mut self.link, &range.job) else { return Ok(None) };
         if self.window.len() == 0 {
             // No answer will make room, but a header that the worker has read may.
             self.window.release(&mut **link);
@@ -201,7 +201,7 @@ impl WorkerSlot {
         let header = &job.header;
         let frame = |kind| Frame { kind, header: header.id, first: 0, count: 0, skip: 0 };
         if !send_forgets(&mut **link, &mut self.forget, &mut self.window)? {
-            return Ok(false);
+            return Ok(None);
         }
         if !self.known.contains(&header.id) {
             let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
@@ -211,7 +211,7 @@ impl WorkerSlot {
                 context,
             );
             let attached = header.context.as_ref().map_or_else(Vec::new, |it| attached_in(&it.pins));
-            let Some(seq) = link.send(&frame(FrameKind::Header), &told, &attached)? else { return Ok(false) };
+            let Some(seq) = link.send(&frame(FrameKind::Header), &told, &attached)? else { return Ok(None) };
             self.window.push(InFlight { seq, range: None });
             self.known.insert(header.id);
             // Even if the tasks do not fit behind it: reading it is what makes room for them.
@@ -222,13 +222,18 @@ impl WorkerSlot {
         if let Some(attempt) = job.attempt(range.index(range.next)) {
             link.desk().into_iter().for_each(|desk| desk.set_attempt(link.sent(), attempt));
         }
-        let Some(seq) = link.send(&tasks, bytes, &attached)? else { return Ok(false) };
-        self.window.push(InFlight { seq, range: Some(TaskRange { count: end, ..range.clone() }) });
-        self.record.sent(self.window.len());
-        self.idle_since = None;
+        let Some(seq) = link.send(&tasks, bytes, &attached)? else { return Ok(None) };
         self.limit = TaskLimit::of(&job.options, seq, range.next);
         self.unflushed = true;
-        Ok(true)
+        Ok(Some(seq))
+    }
+
+    /// Enters a frame that was sent in its books.
+    #[inline]
+    pub(super) fn enter(&mut self, seq: u64, range: TaskRange) {
+        self.window.push(InFlight { seq, range: Some(range) });
+        self.record.sent(self.window.len());
+        self.idle_since = None;
     }
 
     /// Tells the worker which contexts it need not keep any more.

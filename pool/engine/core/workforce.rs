@@ -269,13 +269,22 @@ impl Workforce {
         self.team(short, cpus).map(|(_, worker)| worker.room(depth)).sum()
     }
 
-    /// The worker that should get the next frame: the one with the fewest, among these one that is awake.
-    #[inline]
-    pub(super) fn choose(&self, short: bool, depth: usize, cpus: usize) -> Option<usize> {
-        let candidates = self.team(short, cpus).filter(|(_, worker)| worker.room(depth) > 0);
+    /// The worker that should get the next frames: the one with the fewest, among these one that is awake. And how many it
+    /// should get, before another one has fewer.
+    pub(super) fn choose(&self, short: bool, depth: usize, cpus: usize) -> Option<(usize, usize)> {
         let key =
             |worker: &WorkerSlot| (worker.window.len(), worker.link.as_ref().is_some_and(|link| !link.is_awake()));
-        candidates.min_by_key(|(_, worker)| key(worker)).map(|(at, _)| at)
+        let (mut best, mut next) = (None, usize::MAX);
+        for (at, worker) in self.team(short, cpus).filter(|(_, worker)| worker.room(depth) > 0) {
+            let found = (key(worker), at);
+            let second = match best {
+                Some(best) if best <= found => Some(found),
+                _ => best.replace(found),
+            };
+            next = second.map_or(next, |((frames, _), _)| next.min(frames));
+        }
+        let ((frames, _), at) = best?;
+        Some((at, (next - frames).clamp(1, self.slots[at].room(depth))))
     }
 
     /// Whether a worker has nothing to do, and would get frames.

@@ -159,7 +159,7 @@ fn each_task_has_one_outcome_whatever_its_worker_answers() {
                 job.header.set_nanos(random.number() as f64);
             }
             let mut told = Told((0..total).map(|_| Vec::new()).collect());
-            let mut driver = Driver::new(&engine, Some((&job, &mut told)));
+            let mut driver = Driver::new(&engine, Some(Own::new(&job, &mut told)));
             job.add_outstanding(u64::from(total));
             let mut first = 0;
             for count in &frames {

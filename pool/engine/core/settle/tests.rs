@@ -46,7 +46,7 @@ fn outcomes(answers: Vec<Answer>, started: u32) -> (Option<String>, Vec<Result<u
     let engine = engine(answers, Progress { seq: 1, started, done: 0 });
     let job = engine.enter(&ENTRY, None, Options::default(), None).unwrap();
     let mut results = Results::<u64>::new();
-    let mut driver = Driver::new(&engine, Some((&job, &mut results)));
+    let mut driver = Driver::new(&engine, Some(Own::new(&job, &mut results)));
     job.add_outstanding(4);
     driver.core.submit(
         TaskRange {
@@ -113,7 +113,7 @@ fn returned(answers: Vec<Answer>, asked: &[u64]) -> (Vec<u64>, Vec<u64>) {
     // So many frames may wait at a worker only if their tasks are known to be short.
     job.header.set_nanos(1000.0);
     let mut results = Results::<u64>::new();
-    let mut driver = Driver::new(&engine, Some((&job, &mut results)));
+    let mut driver = Driver::new(&engine, Some(Own::new(&job, &mut results)));
     job.add_outstanding(4);
     for first in 0..4 {
         let job = Some(Arc::clone(&job));
