@@ -4,7 +4,7 @@
 //! process otherwise takes the CPU from the one that it waits for.
 
 use crate::ipc::bell::Bell;
-use crate::sys::cpu::cpu_count;
+use crate::sys::cpu::known_count;
 use std::time::{Duration, Instant};
 
 /// How long a party spins before it sleeps, at most.
@@ -22,7 +22,7 @@ impl Spinner {
     const PATIENCE: u32 = 3;
 
     pub(crate) fn new() -> Spinner {
-        Spinner { fruitless: 0, cpus: u32::try_from(cpu_count()).unwrap_or(u32::MAX) }
+        Spinner { fruitless: 0, cpus: u32::try_from(known_count()).unwrap_or(u32::MAX) }
     }
 
     /// How many CPUs there are beside the one that this thread runs on; one at least.

@@ -15,7 +15,7 @@ use crate::process::{children, current, descendants, first_thread, guardian, pan
 use crate::sync::reclaim;
 use crate::sys::descriptor::move_up;
 use crate::sys::executable::{self, StartArguments};
-use crate::sys::{child, clone, coverage, environment, fault, fence, fork, signal, socket, thread};
+use crate::sys::{child, clone, coverage, environment, fault, fence, fork, signal, socket, stack, thread};
 use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,6 +25,9 @@ use std::time::Duration;
 
 /// How long a child whose parent has died may live at most before the kernel ends it, as a rule.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
+
+/// So many bytes of stack the first message may take to be read.
+const FIRST_STACK: usize = 128 * 1024;
 
 /// The exit code of a program that has panicked, as the standard library has it.
 const PANICKED: i32 = 101;
@@ -119,7 +122,8 @@ fn boot(start: Option<StartArguments>) {
         Ok(control) => control,
         Err(error) => refuse(Some(stdin.as_fd()), &format!("its standard input: {error}")),
     };
-    match receive_hello(&control, mark.nonce) {
+    // At the start of the program nearly all of its stack is left, and the first message is no deep one.
+    match stack::assuming(FIRST_STACK, || receive_hello(&control, mark.nonce)) {
         Ok(told) => live(control, told, start),
         Err(cause) => give_up(&control, cause),
     }

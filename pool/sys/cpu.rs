@@ -2,6 +2,7 @@
 
 use rustix::thread::CpuSet;
 use std::io;
+use std::sync::OnceLock;
 
 /// Returns the number of CPUs that this process may use at the same time: the smallest of its affinity mask, its
 /// cgroup quota (v1 or v2) and the CPUs that are online; at least 1.
@@ -46,9 +47,21 @@ pub(crate) fn add_nice(more: i32) -> io::Result<()> {
     Ok(setpriority_process(Some(getpid()), nice)?)
 }
 
-/// Whether another process can run while this one spins, as far as known at the first call: [`cpu_count`] takes some
-/// system calls, too many for each wait.
+static KNOWN: OnceLock<usize> = OnceLock::new();
+
+/// [`cpu_count`] as it was at the first call: it takes some twenty system calls, too many for each wait, and for each pool and
+/// worker that is made.
+pub(crate) fn known_count() -> usize {
+    *KNOWN.get_or_init(cpu_count)
+}
+
+/// In a child, at its start: its parent knows this count, so nobody need ask the system.
+pub(crate) fn note_count(count: usize) {
+    // Whoever has asked before knows as well.
+    let _ = KNOWN.set(count);
+}
+
+/// Whether another process can run while this one spins.
 pub(crate) fn spinning_can_pay() -> bool {
-    static SEVERAL: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *SEVERAL.get_or_init(|| cpu_count() > 1)
+    known_count() > 1
 }

@@ -6,9 +6,11 @@
 
 use crate::error::Kill;
 use crate::sys::descriptor::beyond_standard;
+use crate::sys::fork::fork_generation;
 use crate::sys::usage;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A control group with a counter.
@@ -24,28 +26,57 @@ struct Group {
 impl Group {
     /// What the counter is now; `None` where there is none.
     fn kills(&self) -> Option<u64> {
-        let mut text = [0; 512];
-        let len = self.file.as_ref()?.read_at(&mut text, 0).ok()?;
-        let text = std::str::from_utf8(text.get(..len)?).ok()?;
+        let text = read(self.file.as_ref()?)?;
         text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
     }
 }
 
+/// What tells which group this process is in, and the group that was found there last.
+#[derive(Debug)]
+struct Own {
+    /// `/proc/self/cgroup`, which stays that of the process that has opened it.
+    file: Option<File>,
+    generation: u32,
+    group: Arc<Group>,
+}
+
 /// The group that this process is in, which may change.
 fn own_group() -> Arc<Group> {
-    static OWN: Mutex<Option<Arc<Group>>> = Mutex::new(None);
-    let name = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    static OWN: Mutex<Option<Own>> = Mutex::new(None);
     let mut own = lock(&OWN);
-    match &*own {
-        Some(group) if group.name == name => Arc::clone(group),
-        _ => {
-            let mut files = usage::group_files(&name, "memory.events", "memory.oom_control");
-            let file = files.find_map(|path| beyond_standard(File::open(path).ok()?.into()).ok()).map(File::from);
-            let group = Arc::new(Group { name, file, explained: Mutex::new(0) });
-            *own = Some(Arc::clone(&group));
-            group
+    let known = own.take().filter(|own| own.generation == fork_generation());
+    let (file, group) = match known {
+        Some(Own { file, group, .. }) => (file, Some(group)),
+        None => (open("/proc/self/cgroup"), None),
+    };
+    let name = file.as_ref().and_then(read).unwrap_or_default();
+    let group = group.filter(|group| group.name == name).unwrap_or_else(|| {
+        let file = usage::group_files(&name, "memory.events", "memory.oom_control").find_map(open);
+        Arc::new(Group { name, file, explained: Mutex::new(0) })
+    });
+    *own = Some(Own { file, generation: fork_generation(), group: Arc::clone(&group) });
+    group
+}
+
+fn open(path: impl AsRef<Path>) -> Option<File> {
+    Some(File::from(beyond_standard(File::open(path).ok()?.into()).ok()?))
+}
+
+/// The text of a file that the kernel makes anew for whoever reads it from its start.
+fn read(file: &File) -> Option<String> {
+    let mut text = vec![0; 512];
+    let mut len = 0;
+    loop {
+        match file.read_at(&mut text[len..], len as u64).ok()? {
+            0 => break,
+            more => len += more,
+        }
+        if len == text.len() {
+            text.resize(2 * len, 0);
         }
     }
+    text.truncate(len);
+    String::from_utf8(text).ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -11,6 +11,15 @@ thread_local! {
     static FLOOR: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
+/// Runs code with messages of the library's own, as if the thread had so many bytes of stack left: where it surely has, and has
+/// not asked for its floor yet, that spares the question.
+pub(crate) fn assuming<R>(bytes: usize, code: impl FnOnce() -> R) -> R {
+    let before = FLOOR.replace(top().saturating_sub(bytes));
+    let result = code();
+    FLOOR.set(before);
+    result
+}
+
 /// The address below which this thread should not let its stack grow; 0 if the system does not tell, which stops nobody.
 ///
 /// The first call of a thread asks the system, which takes the main thread some 50 us.
@@ -69,5 +78,15 @@ mod tests {
             assert!(left < 4 << 20 && left > 512 * 1024, "{left}");
         };
         std::thread::Builder::new().stack_size(1 << 20).spawn(on_a_thread).unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn what_is_assumed_is_forgotten_behind_the_code() {
+        let floors = std::thread::spawn(|| {
+            let assumed = assuming(4096, || (top(), floor()));
+            (assumed, FLOOR.get(), floor())
+        });
+        let ((top, assumed), between, floor) = floors.join().unwrap();
+        assert!(top.abs_diff(assumed) < 2 * 4096 && between == usize::MAX && floor < assumed);
     }
 }

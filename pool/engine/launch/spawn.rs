@@ -19,6 +19,7 @@ use crate::process::role::Host;
 use crate::process::start::{Start, control_pair};
 use crate::process::surroundings::check_variable;
 use crate::sys::child::{Output, SpawnOptions};
+use crate::sys::cpu;
 use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::fmt;
@@ -156,6 +157,7 @@ impl Spawn {
         let setup = Setup {
             link: self.link,
             party,
+            cpus: cpu::known_count(),
             routines: self.routines.clone(),
             limits,
             log,

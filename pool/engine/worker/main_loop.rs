@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) link: LinkKind,
     /// Its number among the parties of the pool's bell.
     pub(crate) party: u32,
+    /// The CPUs that the pool's process may use, as far as it knows.
+    pub(crate) cpus: usize,
     pub(crate) routines: Routines,
     pub(crate) limits: Limits,
     /// Its log records are wanted: the last descriptor is where they go.
@@ -165,6 +167,7 @@ type LogEnd = Option<(Level, OwnedFd)>;
 fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, LogEnd)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let mut setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
+    cpu::note_count(setup.cpus);
     let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));
     let mut link = match (setup.link, &childhood.fds[..]) {
         (LinkKind::Ring, [bell, shared, tasks]) => {
