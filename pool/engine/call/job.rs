@@ -54,6 +54,7 @@ impl Header {
         self.context.is_some() || self.traceparent.is_some()
     }
 
+    #[inline]
     pub(crate) fn nanos(&self) -> Option<f64> {
         match self.nanos.load(Relaxed) {
             0 => None,
@@ -95,6 +96,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// Whether its tasks have a time limit, of whichever kind.
+    #[inline]
     pub(crate) fn is_limited(&self) -> bool {
         self.timeout.is_some() || self.soft_timeout.is_some()
     }
@@ -299,6 +301,7 @@ impl Job {
     }
 
     /// Counts `count` tasks as ended; whether these were the last.
+    #[inline]
     pub(crate) fn settle(&self, count: u64) -> bool {
         let left = self.outstanding().saturating_sub(count);
         self.outstanding.store(left, Relaxed);
@@ -445,8 +448,13 @@ impl Job {
     }
 
     /// How often a task was begun, if it is begun now; `None` for the first time.
+    #[inline]
     pub(crate) fn attempt(&self, index: u64) -> Option<u32> {
         self.options.retry.as_ref()?;
+        self.later_attempt(index)
+    }
+
+    fn later_attempt(&self, index: u64) -> Option<u32> {
         let failed = self.attempts.lock().get(&index).map(Vec::len)?;
         u32::try_from(failed + 1).ok()
     }

@@ -47,6 +47,7 @@ impl TaskRange {
     }
 
     /// How many tasks still lack an outcome.
+    #[inline]
     pub(crate) fn left(&self) -> u32 {
         self.count - self.next
     }
@@ -101,6 +102,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    #[inline]
     pub(crate) fn push(&mut self, frame: InFlight) {
         self.loaded += usize::from(frame.range.is_some());
         self.frames.push_back(frame);

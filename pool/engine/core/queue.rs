@@ -127,15 +127,21 @@ impl Queue {
     pub(super) fn level(&mut self, priority: i8) -> &mut Level {
         let at = match &self.levels[..] {
             [only] if only.priority == priority => 0,
-            levels => match levels.binary_search_by(|level| priority.cmp(&level.priority)) {
-                Ok(at) => at,
-                Err(at) => {
-                    self.levels.insert(at, Level::new(priority));
-                    at
-                }
-            },
+            _ => self.place_of(priority),
         };
         &mut self.levels[at]
+    }
+
+    /// Where the calls of a priority are among those of all.
+    #[cold]
+    fn place_of(&mut self, priority: i8) -> usize {
+        match self.levels.binary_search_by(|level| priority.cmp(&level.priority)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.levels.insert(at, Level::new(priority));
+                at
+            }
+        }
     }
 
     /// The calls of the priority of a job.
@@ -144,28 +150,42 @@ impl Queue {
         self.level(job.options.priority)
     }
 
+    /// The only priority that calls under way have, if they have one; that of no calls is 0.
+    #[inline]
+    pub(super) fn sole_priority(&self) -> Option<i8> {
+        match &self.levels[..] {
+            [only] => Some(only.priority),
+            // One of the two is always here.
+            [empty, only] | [only, empty] if empty.jobs == 0 && !empty.has_tasks() => Some(only.priority),
+            _ => None,
+        }
+    }
+
     /// Whether calls of several priorities are under way.
     #[inline]
     pub(super) fn is_ranked(&self) -> bool {
-        self.levels.len() > 1
+        self.sole_priority().is_none()
     }
 
     /// The priority whose tasks are handed out next, where there are several: the most urgent one that has any. `None` if
     /// there is none, or room is kept for a thread with a call that is more urgent.
     pub(super) fn next_priority(&mut self, is_idle: bool) -> Option<i8> {
         let now = Instant::now();
-        let urgent = self.levels.iter_mut().filter(|level| level.is_waiting());
-        let mut urgent: Vec<(u128, &mut Level)> = urgent.map(|level| (level.urgency(now), level)).collect();
-        urgent.sort_by_key(|(urgency, _)| std::cmp::Reverse(*urgency));
-        for (_, level) in urgent {
+        let mut last = None;
+        loop {
+            // The most urgent of those behind the last one; among equals that of the higher priority.
+            let waiting = self.levels.iter_mut().filter(|level| level.is_waiting());
+            let waiting = waiting.map(|level| ((level.urgency(now), level.priority), level));
+            let behind = waiting.filter(|(rank, _)| last.is_none_or(|last| *rank < last));
+            let (rank, level) = behind.max_by_key(|(rank, _)| *rank)?;
             if level.has_tasks() {
                 return Some(level.priority);
             }
             if level.goes_before(is_idle) {
                 return None;
             }
+            last = Some(rank);
         }
-        None
     }
 
     /// Whether a thread may have room for tasks of a call with this priority, where there are several: no other level that

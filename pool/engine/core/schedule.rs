@@ -97,14 +97,21 @@ impl Core {
 
     /// Hands a frame to the worker that should have it. Gives it back when none has room for it.
     fn dispatch(&mut self, range: TaskRange, bytes: &[u8], streak: &mut Streak) -> Result<(), TaskRange> {
-        if range.job.is_none() {
-            // Nobody waits for its results any more: it is not run.
-            return Ok(());
-        }
         loop {
             if !streak.covers(&range) {
+                // Nobody waits for its results any more: it is not run.
+                let Some(job) = &range.job else { return Ok(()) };
                 let Some((at, frames)) = self.choose(&range) else { return Err(range) };
-                *streak = Streak { at, frames, count: range.left() };
+                match self.workers[at].prepare(&job.header) {
+                    Ok(true) => *streak = Streak { at, frames, count: range.left() },
+                    // It cannot even be told what to run.
+                    Ok(false) => return Err(range),
+                    // As below.
+                    Err(_) => {
+                        self.workers[at].abandon();
+                        continue;
+                    }
+                }
             }
             streak.frames -= 1;
             let at = streak.at;
@@ -162,8 +169,8 @@ impl Core {
     /// Hands out as much of the backlog as there is room for. Returns whether anything moved.
     pub(super) fn schedule(&mut self) -> bool {
         let mut moved = self.queue.has_homed() && self.schedule_homed();
-        if !self.queue.is_ranked() {
-            return self.schedule_level(0, usize::MAX) || moved;
+        if let Some(only) = self.queue.sole_priority() {
+            return self.schedule_level(only, usize::MAX) || moved;
         }
         // One frame at a time: then another priority may have become more urgent.
         while let Some(priority) = self.queue.next_priority(self.workers.has_idle()) {
@@ -276,6 +283,7 @@ impl Core {
 
     /// Ends a call: what is left of it is dropped, and workers may forget its context.
     pub(crate) fn retire(&mut self, job: &Arc<Job>) {
+        let was_ranked = self.queue.is_ranked();
         if self.queue.remove(job) {
             self.observers.call_ended(job);
         }
@@ -295,7 +303,7 @@ impl Core {
                 }
             }
         }
-        if self.queue.is_ranked() {
+        if was_ranked {
             // A thread may have waited for a call of a higher priority.
             self.seat.wake_line();
         }

@@ -68,15 +68,15 @@ impl Driver<'_> {
         if first != range.next || count == 0 || count > range.left() {
             return Err(damaged("an answer to tasks that it does not have"));
         }
-        let said = match kind {
-            AnswerKind::Values => Said::Values,
+        let other = match kind {
+            AnswerKind::Values => None,
             // No outcome: the task has its attached descriptors, and runs.
             AnswerKind::Taken => {
                 range.close_fds();
                 return Ok(());
             }
             AnswerKind::Returned => return self.core.take_returned(at, kind, seq),
-            AnswerKind::Failure | AnswerKind::Handles => read_one(kind, count, &payload, attached)?,
+            AnswerKind::Failure | AnswerKind::Handles => Some(read_one(kind, count, &payload, attached)?),
         };
         let before = range.advance(count);
         let late = self.core.note_answer(at, &before, count, nanos);
@@ -87,31 +87,31 @@ impl Driver<'_> {
             job.header.set_nanos(chunk::learn(job.header.nanos(), nanos, before.count));
         }
         let size = payload.len();
-        let (payload, pins) = match (said, late) {
-            (Said::Values, None) => (payload, Pins::new()),
-            (Said::Handles(value, pins), None) => (Payload::Own(value), pins),
-            (Said::Failure(failure), None) => {
-                self.fail(at, job, failure.into(), &before, seq);
-                return Ok(());
-            }
-            // It has ended after all, but too late.
-            (_, Some(limit)) => {
-                self.fail(at, job, TaskKind::TimedOut { limit }, &before, seq);
-                return Ok(());
-            }
-        };
         let first = before.index(before.next);
-        if job.options.retry.is_some() {
-            job.forget_attempts(first, count);
+        match (late, other) {
+            (None, None) => self.succeed(job, first, count, payload, Pins::new()),
+            (None, Some(Alone::Value(value, pins))) => self.succeed(job, first, count, Payload::Own(value), pins),
+            (None, Some(Alone::Failure(failure))) => self.fail(at, job, failure.into(), &before, seq),
+            // It has ended after all, but too late.
+            (Some(limit), _) => self.fail(at, job, TaskKind::TimedOut { limit }, &before, seq),
         }
-        self.give(job, first, count, payload, pins);
-        self.core.settle(job, u64::from(count));
         // What a large value has used is kept for the next one for a while, from now on: reading it may have taken its time.
         self.core.note_size(size);
         Ok(())
     }
 
+    /// `count` tasks have these values.
+    #[inline]
+    fn succeed(&mut self, job: &Arc<Job>, first: u64, count: u32, payload: Payload, pins: Pins) {
+        if job.options.retry.is_some() {
+            job.forget_attempts(first, count);
+        }
+        self.give(job, first, count, payload, pins);
+        self.core.settle(job, u64::from(count));
+    }
+
     /// The task at the place `range.next` of frame `seq` has failed: it is run again, or that is its outcome.
+    #[cold]
     fn fail(&mut self, at: usize, job: &Arc<Job>, kind: TaskKind, range: &TaskRange, seq: u64) {
         let worker = &self.core.workers[at];
         let error = job.error(kind, range.index(range.next), worker.pid).on(worker.host.as_deref());
@@ -253,15 +253,21 @@ impl Core {
     }
 
     /// Counts tasks as ended, and tells whoever waits for the last of them.
+    #[inline]
     pub(crate) fn settle(&mut self, job: &Arc<Job>, count: u64) {
         self.observers.settled(count);
         if let Some(reporter) = &job.reporter {
             note_progress(job, reporter, count);
         }
         if job.settle(count) {
-            job.changed.notify_all();
-            self.finish(job);
+            self.note_last(job);
         }
+    }
+
+    /// For now no task of a call lacks an outcome.
+    fn note_last(&mut self, job: &Arc<Job>) {
+        job.changed.notify_all();
+        self.finish(job);
     }
 
     /// Ends a call before its time: what is not under way is dropped, what is loses its listener.
@@ -353,13 +359,10 @@ fn note_progress(job: &Arc<Job>, reporter: &Reporter, count: u64) {
     }
 }
 
-/// What an answer says, once it was checked.
-enum Said {
-    /// The values of its tasks, which are its payload.
-    Values,
-    /// The value of the only task, and what that refers to.
-    Handles(Vec<u8>, Pins),
-    /// That of the only task.
+/// What an answer says that is about one task alone, once it was checked.
+enum Alone {
+    /// Its value, and what that refers to.
+    Value(Vec<u8>, Pins),
     Failure(Failure),
 }
 
@@ -369,10 +372,10 @@ enum Said {
 ///
 /// The worker wrote what our own code never writes.
 #[cold]
-fn read_one(kind: AnswerKind, count: u32, payload: &Payload, attached: Vec<Arc<AttachedFds>>) -> io::Result<Said> {
+fn read_one(kind: AnswerKind, count: u32, payload: &Payload, attached: Vec<Arc<AttachedFds>>) -> io::Result<Alone> {
     if kind == AnswerKind::Failure {
         return if count == 1 {
-            Ok(Said::Failure(read_failure(payload)))
+            Ok(Alone::Failure(read_failure(payload)))
         } else {
             Err(damaged("a failure of several tasks at once"))
         };
@@ -386,9 +389,9 @@ fn read_one(kind: AnswerKind, count: u32, payload: &Payload, attached: Vec<Arc<A
             let taken = handles::take_off(bytes);
             let (value, mut pins) = taken.ok_or_else(|| damaged("an answer with damaged handles"))?;
             pins.extend(attached.into_iter().map(Pin::AttachedFds));
-            Ok(Said::Handles(value, pins))
+            Ok(Alone::Value(value, pins))
         }
-        Err(CodecError(text)) => Ok(Said::Failure(Failure::Decode { text })),
+        Err(CodecError(text)) => Ok(Alone::Failure(Failure::Decode { text })),
     }
 }
 

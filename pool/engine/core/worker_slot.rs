@@ -1,6 +1,6 @@
 //! One place for a worker in the pool: who has it, what was sent there, and how it is told to leave.
 
-use crate::engine::call::job::Job;
+use crate::engine::call::job::{Header, Job};
 use crate::engine::core::ledger::{InFlight, TaskRange, Window};
 use crate::engine::core::record::WorkerRecord;
 use crate::engine::core::task_limit::TaskLimit;
@@ -190,20 +190,19 @@ impl WorkerSlot {
         }
     }
 
-    /// Sends one frame of the tasks below the place `end` of the range, and before it what the worker must know. Returns the
-    /// number of the frame; `Ok(None)` when there is no room now.
-    pub(super) fn send(&mut self, range: &TaskRange, end: u32, bytes: &[u8]) -> io::Result<Option<u64>> {
-        let (Some(link), Some(job)) = (&mut self.link, &range.job) else { return Ok(None) };
+    /// Sends what the worker must know before it is sent tasks of a job. Returns whether it does; false when there is no room
+    /// now.
+    pub(super) fn prepare(&mut self, header: &Header) -> io::Result<bool> {
+        let Some(link) = &mut self.link else { return Ok(false) };
         if self.window.len() == 0 {
             // No answer will make room, but a header that the worker has read may.
             self.window.release(&mut **link);
         }
-        let header = &job.header;
-        let frame = |kind| Frame { kind, header: header.id, first: 0, count: 0, skip: 0 };
         if !send_forgets(&mut **link, &mut self.forget, &mut self.window)? {
-            return Ok(None);
+            return Ok(false);
         }
         if !self.known.contains(&header.id) {
+            let frame = Frame { kind: FrameKind::Header, header: header.id, first: 0, count: 0, skip: 0 };
             let context = header.context.as_ref().map_or(&[][..], |it| &it.bytes);
             let told = crate::engine::worker::main_loop::encode_header(
                 &header.function,
@@ -211,13 +210,22 @@ impl WorkerSlot {
                 context,
             );
             let attached = header.context.as_ref().map_or_else(Vec::new, |it| attached_in(&it.pins));
-            let Some(seq) = link.send(&frame(FrameKind::Header), &told, &attached)? else { return Ok(None) };
+            let Some(seq) = link.send(&frame, &told, &attached)? else { return Ok(false) };
             self.window.push(InFlight { seq, range: None });
             self.known.insert(header.id);
             // Even if the tasks do not fit behind it: reading it is what makes room for them.
             self.unflushed = true;
         }
-        let tasks = Frame { first: range.first, count: end, skip: range.next, ..frame(FrameKind::Tasks) };
+        Ok(true)
+    }
+
+    /// Sends one frame of the tasks below the place `end` of the range, for which the worker is prepared. Returns the number
+    /// of the frame; `Ok(None)` when there is no room now.
+    #[inline]
+    pub(super) fn send(&mut self, range: &TaskRange, end: u32, bytes: &[u8]) -> io::Result<Option<u64>> {
+        let (Some(link), Some(job)) = (&mut self.link, &range.job) else { return Ok(None) };
+        let &TaskRange { first, next: skip, .. } = range;
+        let tasks = Frame { kind: FrameKind::Tasks, header: job.header.id, first, count: end, skip };
         let attached = range.pins.as_ref().map_or_else(Vec::new, |pins| attached_in(pins));
         if let Some(attempt) = job.attempt(range.index(range.next)) {
             link.desk().into_iter().for_each(|desk| desk.set_attempt(link.sent(), attempt));
