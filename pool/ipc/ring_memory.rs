@@ -10,7 +10,7 @@ use crate::ipc::head::Head;
 use crate::ipc::lane::{Claims, Slots, TaskLane};
 use crate::ipc::link::{Payload, damaged};
 use crate::sys::copy::SharedBytes;
-use crate::sys::memory::{self, Mapping};
+use crate::sys::memory::{self, Mapping, View};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -73,6 +73,11 @@ pub(super) struct RingMemory {
     shared: Arc<Mapping>,
     /// The pool's is writable, the worker's is not.
     tasks: Arc<Mapping>,
+    /// What each frame needs, in these two.
+    head: View<Head>,
+    claims: View<Claims>,
+    frames: View<Slots>,
+    answers: View<Slots>,
 }
 
 /// Makes the files, and maps them for the pool.
@@ -81,7 +86,7 @@ pub(super) fn create() -> io::Result<(Files, RingMemory)> {
     let (tasks, tasks_memory) = memory::create_mapped("multiproc-tasks", TASKS_LEN)?;
     let tasks_for_worker = Arc::new(memory::reopen_for_reading(tasks.as_fd())?);
     let files = Files { shared: Arc::new(shared), tasks, tasks_for_worker };
-    Ok((files, RingMemory { shared: Arc::new(shared_memory), tasks: Arc::new(tasks_memory) }))
+    Ok((files, RingMemory::new(shared_memory, tasks_memory)))
 }
 
 /// Maps the files for the worker.
@@ -94,28 +99,35 @@ pub(super) fn open(shared: &OwnedFd, tasks: &OwnedFd) -> io::Result<RingMemory> 
     if (shared.bytes().len(), tasks.bytes().len()) != (SHARED_LEN, TASKS_LEN) {
         return Err(damaged("the link has the wrong size"));
     }
-    Ok(RingMemory { shared: Arc::new(shared), tasks: Arc::new(tasks) })
+    Ok(RingMemory::new(shared, tasks))
 }
 
 impl RingMemory {
+    /// Of mappings that are as long as such files.
+    fn new(shared: Mapping, tasks: Mapping) -> RingMemory {
+        let (shared, tasks) = (Arc::new(shared), Arc::new(tasks));
+        let (head, claims) = (View::new(&shared, 0), View::new(&shared, CLAIMS));
+        let (frames, answers) = (View::new(&tasks, 0), View::new(&shared, ANSWER_SLOTS));
+        RingMemory { shared, tasks, head, claims, frames, answers }
+    }
+
     pub(super) fn desk(&self) -> Desk {
         Desk::of(&self.shared)
     }
 
     #[inline]
     pub(super) fn head(&self) -> &Head {
-        self.shared.view(0)
+        &self.head
     }
 
     #[inline]
     pub(super) fn tasks(&self) -> TaskLane<'_> {
-        let claims: &Claims = self.shared.view(CLAIMS);
-        TaskLane { slots: self.tasks.view(0), claims }
+        TaskLane { slots: &self.frames, claims: &self.claims }
     }
 
     #[inline]
     pub(super) fn answers(&self) -> &Slots {
-        self.shared.view(ANSWER_SLOTS)
+        &self.answers
     }
 
     /// Where the pool writes the payload of frames.

@@ -7,8 +7,11 @@ use crate::sys::refusal::named;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
+use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// A mapped memory file; unmapped when dropped.
 #[derive(Debug)]
@@ -65,6 +68,51 @@ impl Mapping {
         assert!(start as usize % align_of::<T>() == 0, "not aligned");
         // SAFETY: as in `view`, for each of them; together they lie inside the mapping (just checked).
         unsafe { std::slice::from_raw_parts(start.cast::<T>(), count) }
+    }
+}
+
+/// A structure of atomics in a mapping, which was looked up once and keeps the mapping.
+pub(crate) struct View<T: Atomics + 'static> {
+    mapping: Arc<Mapping>,
+    start: *const T,
+}
+
+// SAFETY: it is a reference to a structure of atomics (`Atomics: Sync`) and a count of references to what it lies in.
+unsafe impl<T: Atomics> Send for View<T> {}
+// SAFETY: as for `Send`.
+unsafe impl<T: Atomics> Sync for View<T> {}
+
+impl<T: Atomics> View<T> {
+    /// The structure at `at`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not lie inside or is not aligned.
+    pub(crate) fn new(mapping: &Arc<Mapping>, at: usize) -> View<T> {
+        View { mapping: Arc::clone(mapping), start: std::ptr::from_ref(mapping.view(at)) }
+    }
+}
+
+impl<T: Atomics> Clone for View<T> {
+    fn clone(&self) -> Self {
+        View { mapping: Arc::clone(&self.mapping), start: self.start }
+    }
+}
+
+impl<T: Atomics> Deref for View<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `Mapping::view` has made the pointer of a reference into the mapping, which stays where it is as long as
+        // `self` holds it.
+        unsafe { &*self.start }
+    }
+}
+
+impl<T: Atomics> fmt::Debug for View<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("View").field(&self.start).finish()
     }
 }
 
