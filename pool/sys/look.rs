@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A thread, and the calls that it is in, the last one first; or why nobody knows.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "backtrace"), allow(dead_code, reason = "nobody walks a stack then"))]
 pub(crate) struct Seen {
     pub(crate) name: String,
     pub(crate) calls: Result<String, String>,
