@@ -11,7 +11,7 @@ fn two() -> Pool {
 
 #[test]
 fn calls_are_what_they_are_on_one_machine() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let pool = two();
     assert_eq!(pool.processes(), 2);
     assert_eq!(pool.apply(u64::pow, (2, 10)).unwrap(), 1024);

@@ -180,7 +180,7 @@ fn an_agent_that_was_stopped_for_longer_than_the_patience_takes_no_part_any_more
 
 #[test]
 fn a_node_that_joins_in_the_middle_of_a_call_takes_part_in_it() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let (key, journal) = (Key::new(), Journal::new());
     let on = key.listen().nodes(2);
     let command = on.command().unwrap();
@@ -207,7 +207,7 @@ fn a_node_that_joins_in_the_middle_of_a_call_takes_part_in_it() {
 
 #[test]
 fn a_pool_over_connections_grows_and_shrinks() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let on = Command::new("{agent}").nodes(2).workers(4).listen("127.0.0.1:0");
     let pool = Pool::builder().on(on).processes(2).at_least(2).build().unwrap();
     for workers in [8, 1, 3] {
@@ -224,7 +224,7 @@ const DRIVER: &str = "chaos::nothing_is_left_anywhere_when_the_driver_is_killed"
 fn nothing_is_left_anywhere_when_the_driver_is_killed() {
     use crate::common::alone::{is_program, program};
     use std::io::{BufRead, BufReader};
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     if is_program(DRIVER) {
         let on = Command::new("{agent}").nodes(2).workers(1).listen("127.0.0.1:0");
         let pool = Pool::builder().on(on).at_least(2).build().unwrap();

@@ -32,7 +32,7 @@ fn kinds(events: &Mutex<Vec<NodeEvent>>) -> Vec<NodeEventKind> {
 
 #[test]
 fn an_agent_that_is_told_to_end_loses_nothing() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     for chunk in [1, 10] {
         let journal = Journal::new();
         let (builder, events) = watched(&journal);
@@ -62,7 +62,7 @@ fn an_agent_that_is_told_to_end_loses_nothing() {
 
 #[test]
 fn what_is_not_finished_in_time_is_lost_alone() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let journal = Journal::new();
     let (builder, events) = watched(&journal);
     let pool = builder.grace(Duration::from_millis(300)).build().unwrap();
@@ -95,7 +95,7 @@ fn what_is_not_finished_in_time_is_lost_alone() {
 
 #[test]
 fn an_agent_that_has_nothing_to_do_ends_at_once() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let journal = Journal::new();
     let (builder, events) = watched(&journal);
     let pool = builder.grace(Duration::from_secs(3600)).build().unwrap();

@@ -17,7 +17,7 @@ fn check(pool: &Pool) {
 
 #[test]
 fn agents_that_somebody_starts_join_and_work() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let key = Key::new();
     for encrypt in [true, false] {
         let on = key.listen().nodes(2).encrypt(encrypt);
@@ -41,7 +41,7 @@ fn agents_that_somebody_starts_join_and_work() {
 
 #[test]
 fn agents_of_a_command_connect_when_they_are_told_to() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     for encrypt in [true, false] {
         let on = Command::new("{agent}").nodes(2).workers(1).listen("127.0.0.1:0").encrypt(encrypt);
         let pool = Pool::builder().on(on).at_least(2).build().unwrap();
@@ -54,7 +54,7 @@ fn agents_of_a_command_connect_when_they_are_told_to() {
 
 #[test]
 fn an_agent_with_another_secret_is_not_let_in() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let (key, other, events) = (Key::new(), Key::new(), Events::default());
     for encrypt in [true, false] {
         let on = key.listen().encrypt(encrypt);
@@ -73,7 +73,7 @@ fn an_agent_with_another_secret_is_not_let_in() {
 
 #[test]
 fn an_agent_that_was_told_another_pin_does_not_believe_the_pool() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let (key, events) = (Key::new(), Events::default());
     let on = key.listen().nodes(2);
     let command = on.command().unwrap();
@@ -95,7 +95,7 @@ fn an_agent_that_was_told_another_pin_does_not_believe_the_pool() {
 
 #[test]
 fn an_agent_of_another_build_is_told_so_and_so_is_the_pool() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let (key, events) = (Key::new(), Events::default());
     let on = key.listen();
     let command = on.command().unwrap();
@@ -126,7 +126,7 @@ fn an_agent_of_another_build_is_told_so_and_so_is_the_pool() {
 
 #[test]
 fn a_ticket_is_good_once() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let events = Events::default();
     // The shell keeps the secret, and starts a second agent with the same ticket when the first one is there.
     let script = "read secret; echo $secret | {agent} & sleep 1; echo $secret | {agent}; wait";
@@ -138,7 +138,7 @@ fn a_ticket_is_good_once() {
 
 #[test]
 fn a_secret_that_others_can_read_is_refused_on_both_sides() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let key = Key::new();
     let on = key.listen();
     let command = on.command().unwrap();
@@ -152,7 +152,7 @@ fn a_secret_that_others_can_read_is_refused_on_both_sides() {
 
 #[test]
 fn what_cannot_be_listened_at_is_an_error() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let key = Key::new();
     for wrong in ["127.0.0.1", "nonsense", "127.0.0.1:70000", "a b:1"] {
         let error = Listen::at(wrong).secret_file(&key.0).command().unwrap_err();
@@ -219,7 +219,7 @@ fn strangers_at_the_port_disturb_nobody() {
 
 #[test]
 fn a_stranger_that_says_too_much_is_thrown_out() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let key = Key::new();
     for encrypt in [true, false] {
         let on = key.listen().encrypt(encrypt);
@@ -243,7 +243,7 @@ fn a_stranger_that_says_too_much_is_thrown_out() {
 
 #[test]
 fn a_pool_whose_agents_are_gone_waits_for_others_for_a_while() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let (key, events) = (Key::new(), Events::default());
     let on = key.listen();
     let command = on.command().unwrap();

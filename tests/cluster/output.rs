@@ -20,7 +20,7 @@ fn host() -> String {
 
 #[test]
 fn lines_of_workers_arrive_with_the_name_of_their_machine() {
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     let lines = Arc::<Mutex<Vec<OutputLine>>>::default();
     let heard = Arc::clone(&lines);
     let pool = two().on_output(move |line| heard.lock().unwrap().push(line.clone())).build().unwrap();
@@ -69,7 +69,7 @@ impl log::Log for Notes {
 #[test]
 fn records_of_workers_arrive_with_the_name_of_their_machine() {
     static NOTES: Notes = Notes(Mutex::new(Vec::new()));
-    let _watchdog = watchdog(60);
+    let _watchdog = watchdog(180);
     log::set_logger(&NOTES).unwrap();
     log::set_max_level(log::LevelFilter::Info);
     let pool = two().build().unwrap();
