@@ -67,14 +67,13 @@ impl ChannelWorker {
         self.watch = watch;
     }
 
-    /// Waits until something has come.
-    fn wait(&self) -> io::Result<()> {
+    /// Rests until something has come, if that takes a while. Where the system refuses to say, whoever reads waits.
+    fn rest(&self) {
         let sources = [(self.stream.as_fd(), Interest::Readable)];
-        if !poll::wait(&sources, slice())?[0] {
+        if poll::wait(&sources, slice()).is_ok_and(|ready| !ready[0]) {
             let _rest = Rest::begin(self.watch);
-            poll::wait(&sources, Deadline::NEVER)?;
+            let _ = poll::wait(&sources, Deadline::NEVER);
         }
-        Ok(())
     }
 
     pub(crate) fn desk(&self) -> Option<&Desk> {
@@ -119,7 +118,7 @@ impl WorkerLink for ChannelWorker {
             if let Some(message) = self.arrived.take()? {
                 break message;
             }
-            self.wait()?;
+            self.rest();
             if self.arrived.wait_and_read(self.stream.as_fd())? == Arrived::End {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

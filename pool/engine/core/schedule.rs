@@ -106,7 +106,11 @@ impl Core {
                     Ok(true) => *streak = Streak { at, frames, count: range.left() },
                     // It cannot even be told what to run.
                     Ok(false) => return Err(range),
-                    // As below.
+                    // For both see below.
+                    Err(error) if usage::is_shortage(&error) => {
+                        self.refused.push((range, error));
+                        return Ok(());
+                    }
                     Err(_) => {
                         self.workers[at].abandon();
                         continue;
