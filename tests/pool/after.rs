@@ -66,6 +66,21 @@ fn a_result_that_was_looked_at_before_is_an_argument_as_well() {
 }
 
 #[test]
+fn the_callbacks_of_an_argument_get_it_first() {
+    on_processes_and_threads(2, 60, |pool| {
+        let double = |x: u64| 2 * x;
+        let (tell, told) = std::sync::mpsc::channel();
+        // Whether its call has ended by then, and its callback has been called, is different from round to round.
+        for round in 0..100 {
+            let tell = tell.clone();
+            let called = pool.apply_async(double, (round,)).unwrap().callback(move |value| tell.send(*value).unwrap());
+            let later = pool.task_after(double, called).submit().unwrap();
+            assert_eq!((later.get().unwrap(), told.recv().unwrap()), (4 * round, 2 * round));
+        }
+    });
+}
+
+#[test]
 fn handles_and_contexts_travel_along() {
     on_each_link(60, |builder| {
         let pool = builder().processes(2).state(|| 100u64, ()).build().unwrap();

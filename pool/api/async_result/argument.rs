@@ -3,6 +3,7 @@
 use super::{AsyncResult, Shared};
 use crate::codec::{self, CodecError, Payload};
 use crate::engine::call::job::{Delivery, Job};
+use crate::engine::callbacks;
 use crate::error::{Error, Result, TaskError};
 use crate::ipc::link::Payload as Bytes;
 use crate::sys::time::Deadline;
@@ -36,6 +37,10 @@ impl<T: Payload + Send> AsyncResult<T> {
                 Ok(())
             }));
         }
+        if callbacks::is_this_thread() && self.shared.state.lock().by_callback {
+            // They may stand behind this in the line, and would never be called.
+            self.shared.call_back();
+        }
         loop {
             if let Some(result) = self.shared.take(Deadline::NEVER) {
                 let value = result?;
@@ -50,7 +55,8 @@ impl<T: Payload + Send> Shared<T> {
     /// A worker has written them: they are those of one `T`, or they are left to who reads them.
     fn take_bytes(&self) -> Option<Vec<u8>> {
         let mut state = self.state.lock();
-        if state.taken || !state.gather.as_ref().is_some_and(|gather| gather.is_of_one_task()) {
+        // Its callbacks get it first.
+        if state.taken || state.by_callback || !state.gather.as_ref().is_some_and(|gather| gather.is_of_one_task()) {
             return None;
         }
         let mut deliveries = self.job.take_deliveries();
