@@ -128,6 +128,12 @@ pub(crate) fn kill(pid: i32) -> bool {
     send_signal(pid, rustix::process::Signal::KILL)
 }
 
+/// Stops a process, and waits until it has stopped: the signal goes to any thread of it, and takes a while.
+pub(crate) fn stop(pid: i32) {
+    assert!(send_signal(pid, rustix::process::Signal::STOP));
+    assert!(eventually(Duration::from_secs(20), || stat(pid).is_some_and(|it| it.state == 'T')));
+}
+
 /// Looks again and again until `is_so`; whether that came true in time.
 pub(crate) fn eventually(within: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let start = Instant::now();

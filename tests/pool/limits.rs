@@ -1,6 +1,7 @@
 //! Time limits, retries, fail-fast, and the number of tasks for each worker.
 
 use super::common::links::{on_each_link, on_each_pool};
+use super::common::proc::stop;
 use super::common::signals::{ignore_sigterm, stop_self};
 use multiproc::RawValue;
 use std::collections::HashMap;
@@ -176,8 +177,8 @@ fn a_stopped_process_is_over_its_limit_too() {
         // A process that stops between two tasks costs none of them.
         for _ in 0..3 {
             for pid in pool.worker_pids() {
-                let pid = rustix::process::Pid::from_raw(pid).unwrap();
-                rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+                // Not in the middle of a task of the next call.
+                stop(pid);
             }
             let results = pool.tasks(|x: u64| x, 0..20u64).timeout(limit).run().unwrap();
             assert_eq!(results, (0..20).collect::<Vec<_>>());

@@ -2,7 +2,7 @@
 
 use super::common::journal::Journal;
 use super::common::links::{on_each_pool, on_ring_pool};
-use super::common::proc::{eventually, send_signal};
+use super::common::proc::{eventually, send_signal, stop};
 use multiproc::Event;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
@@ -82,10 +82,6 @@ fn a_long_task_among_short_ones_holds_nobody_up() {
     });
 }
 
-fn is_stopped(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ")
-}
-
 /// A worker that is stopped between two tasks: what it has not begun, be it its oldest frame, is run by another.
 #[test]
 fn what_a_stopped_worker_has_not_begun_is_run_by_others() {
@@ -93,9 +89,8 @@ fn what_a_stopped_worker_has_not_begun_is_run_by_others() {
     on_ring_pool(2, 60, |pool| {
         for round in 0..10 {
             let stopped = pool.worker_pids()[round % 2];
-            assert!(send_signal(stopped, Signal::STOP));
             // Not in the middle of a task of this call.
-            assert!(eventually(Duration::from_secs(20), || is_stopped(stopped)));
+            stop(stopped);
             let values = pool.tasks(|x: u64| x + 1, 0..500).chunksize(10).run().unwrap();
             assert_eq!(values, (1..=500).collect::<Vec<_>>());
             for x in 0..5 {
@@ -124,8 +119,7 @@ fn what_a_stopped_worker_has_not_begun_is_run_by_others() {
 fn a_cancelled_task_takes_its_time_limit_along() {
     on_ring_pool(1, 60, |pool| {
         let worker = pool.worker_pids()[0];
-        assert!(send_signal(worker, Signal::STOP));
-        assert!(eventually(Duration::from_secs(20), || is_stopped(worker)));
+        stop(worker);
         let waits = pool.task(|| 1, ()).timeout(Duration::from_secs(10_000)).submit().unwrap();
         assert!(waits.cancel() && waits.get().unwrap_err().is_cancelled());
         assert!(send_signal(worker, Signal::CONT));
