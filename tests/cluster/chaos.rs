@@ -3,92 +3,39 @@
 
 use crate::agents::{Agent, Key};
 use crate::common::journal::{self, Journal};
-use crate::common::proc::{eventually, is_alive, send_signal};
+use crate::common::proc::{is_alive, send_signal};
 use crate::common::watchdog::watchdog;
 use crate::faults::{LOST_AFTER, agents, check_runs, wait_until};
+use crate::lab::Lab;
 use crate::relay::{Relay, Way};
+use multiproc::Pool;
 use multiproc::cluster::{Command, NodeEventKind};
-use multiproc::{Pool, TaskError};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
-/// A pool of one worker here, whose stream comes through a relay, and one whose does not.
-struct Lab {
-    pool: Pool,
-    relay: Relay,
-    journal: Journal,
-    events: crate::agents::Events,
-    /// The process id of the worker behind the relay, and of its agent.
-    far: (u32, i32),
-    _agents: [Agent; 2],
-    _key: Key,
-}
-
-impl Lab {
-    fn new(encrypt: bool) -> Lab {
-        let (key, journal, events) = (Key::new(), Journal::new(), crate::agents::Events::default());
-        let on = key.listen().nodes(2).encrypt(encrypt);
-        let command = on.command().unwrap();
-        let (relay, through) = Relay::command(&command);
-        let (near, far) = (Agent::start(&command), Agent::start(&through));
-        let pool = Pool::builder().on(on).processes(2).at_least(2).lost_after(LOST_AFTER);
-        let pool = pool.initializer(journal::open_in_worker, (journal.path(),));
-        let pool = events.hear(pool).build().unwrap();
-        let worker = agents(&pool).into_iter().find(|(_, agent)| *agent == far.pid()).unwrap();
-        Lab { pool, relay, journal, events, far: worker, _agents: [near, far], _key: key }
-    }
-
-    /// Runs so many tasks of some milliseconds; `meanwhile` is called when some of them are done.
-    fn run(&self, tasks: u64, meanwhile: impl FnOnce()) -> Vec<Result<u64, TaskError>> {
-        let before = self.journal.read().len();
-        let work = |task: u64| {
-            journal::write(0, task);
-            std::thread::sleep(Duration::from_millis(4));
-            task
-        };
-        let results = std::thread::scope(|scope| {
-            let call = scope.spawn(move || self.pool.tasks(work, 0..tasks).chunksize(1).each());
-            wait_until("some tasks are done", || self.journal.read().len() > before + 20);
-            meanwhile();
-            call.join().unwrap()
-        });
-        check_runs(&self.journal, &results);
-        results
-    }
-
-    /// Some tasks were lost: those that were under way to the far worker.
-    fn check_loss(&self, results: &[Result<u64, TaskError>]) {
-        let lost: Vec<&TaskError> = results.iter().filter_map(|result| result.as_ref().err()).collect();
-        assert!((1..100).contains(&lost.len()), "{lost:?}");
-        assert!(lost.iter().all(|error| error.worker() == Some(self.far.0 as i32)), "{lost:?}");
-        self.events.expect(NodeEventKind::Lost, "");
-    }
-
-    /// The agent behind the relay, and its worker, end by themselves.
-    fn far_ends(&self) -> bool {
-        eventually(LOST_AFTER + Duration::from_secs(20), || !is_alive(self.far.0 as i32))
-    }
-}
-
-/// The same over an encrypted stream and over a plain one.
-fn each_stream(test: impl Fn(Lab)) {
+/// The same over an encrypted stream and over a plain one: two workers, and one of them behind a relay.
+fn each_stream(test: impl Fn(&Lab, &Relay)) {
     let _watchdog = watchdog(120);
     for encrypt in [true, false] {
         println!("encrypt: {encrypt}");
-        test(Lab::new(encrypt));
+        let key = Key::new();
+        let on = key.listen().encrypt(encrypt);
+        let near = on.command().unwrap();
+        let (relay, far) = Relay::command(&near);
+        test(&Lab::new(on, &near, &far, LOST_AFTER), &relay);
     }
 }
 
 #[test]
 fn a_way_that_is_cut_for_less_than_the_patience_costs_nothing() {
-    each_stream(|lab| {
+    each_stream(|lab, relay| {
         let results = lab.run(300, || {
             for way in [Way::ToPool, Way::ToAgent] {
-                lab.relay.silence(way, true);
+                relay.silence(way, true);
             }
             std::thread::sleep(LOST_AFTER / 3);
             for way in [Way::ToPool, Way::ToAgent] {
-                lab.relay.silence(way, false);
+                relay.silence(way, false);
             }
         });
         assert!(results.iter().all(Result::is_ok), "{results:?}");
@@ -98,11 +45,11 @@ fn a_way_that_is_cut_for_less_than_the_patience_costs_nothing() {
 
 #[test]
 fn a_way_that_is_cut_for_good_is_lost_in_time_and_nothing_runs_twice() {
-    each_stream(|lab| {
+    each_stream(|lab, relay| {
         let start = Instant::now();
         let results = lab.run(300, || {
-            lab.relay.silence(Way::ToPool, true);
-            lab.relay.silence(Way::ToAgent, true);
+            relay.silence(Way::ToPool, true);
+            relay.silence(Way::ToAgent, true);
         });
         // The other worker takes 1.2 s for all of them.
         assert!(start.elapsed() < LOST_AFTER + Duration::from_secs(10), "{:?}", start.elapsed());
@@ -114,11 +61,11 @@ fn a_way_that_is_cut_for_good_is_lost_in_time_and_nothing_runs_twice() {
 #[test]
 fn a_way_that_is_cut_in_one_direction_is_lost_in_time() {
     for way in [Way::ToPool, Way::ToAgent] {
-        each_stream(|lab| {
-            let results = lab.run(300, || lab.relay.silence(way, true));
+        each_stream(|lab, relay| {
+            let results = lab.run(300, || relay.silence(way, true));
             lab.check_loss(&results);
             // Also the agent that hears its pool, and is heard no more, ends with its stream.
-            lab.relay.silence(way, false);
+            relay.silence(way, false);
             assert!(lab.far_ends());
         });
     }
@@ -127,8 +74,8 @@ fn a_way_that_is_cut_in_one_direction_is_lost_in_time() {
 #[test]
 fn a_connection_that_ends_or_is_reset_in_the_middle_of_a_message_costs_what_was_under_way() {
     for resets in [false, true] {
-        each_stream(|lab| {
-            let results = lab.run(300, || lab.relay.cut_in(Way::ToPool, 37, resets));
+        each_stream(|lab, relay| {
+            let results = lab.run(300, || relay.cut_in(Way::ToPool, 37, resets));
             lab.check_loss(&results);
             assert!(lab.far_ends());
         });
@@ -138,8 +85,8 @@ fn a_connection_that_ends_or_is_reset_in_the_middle_of_a_message_costs_what_was_
 #[test]
 fn a_byte_that_is_changed_in_either_direction_ends_the_stream() {
     for (way, at) in [(Way::ToPool, 3), (Way::ToPool, 40), (Way::ToAgent, 5), (Way::ToAgent, 111)] {
-        each_stream(|lab| {
-            let results = lab.run(300, || lab.relay.corrupt_in(way, at));
+        each_stream(|lab, relay| {
+            let results = lab.run(300, || relay.corrupt_in(way, at));
             lab.check_loss(&results);
             assert!(lab.far_ends());
         });
@@ -148,9 +95,9 @@ fn a_byte_that_is_changed_in_either_direction_ends_the_stream() {
 
 #[test]
 fn a_slow_way_is_no_lost_one() {
-    each_stream(|lab| {
+    each_stream(|lab, relay| {
         // The values take longer than the patience: they come all the same, and the beats between them.
-        lab.relay.slow(1 << 20);
+        relay.slow(1 << 20);
         let long = vec![7; 4 << 20];
         let results = lab.pool.tasks(|bytes: Vec<u8>| bytes.len(), vec![long; 2]).chunksize(1).each();
         assert!(results.iter().all(|result| matches!(result, Ok(len) if *len == 4 << 20)), "{results:?}");
@@ -160,8 +107,8 @@ fn a_slow_way_is_no_lost_one() {
 
 #[test]
 fn a_way_that_takes_long_brings_everything() {
-    each_stream(|lab| {
-        lab.relay.delay(Duration::from_millis(5));
+    each_stream(|lab, relay| {
+        relay.delay(Duration::from_millis(5));
         let results = lab.run(200, || {});
         assert!(results.iter().all(Result::is_ok));
     });
@@ -169,7 +116,7 @@ fn a_way_that_takes_long_brings_everything() {
 
 #[test]
 fn an_agent_that_was_stopped_for_longer_than_the_patience_takes_no_part_any_more() {
-    each_stream(|lab| {
+    each_stream(|lab, _| {
         let results = lab.run(300, || assert!(send_signal(lab.far.1, Signal::STOP)));
         lab.check_loss(&results);
         assert!(send_signal(lab.far.1, Signal::CONT));

@@ -8,6 +8,8 @@ mod calls;
 mod chaos;
 mod drain;
 mod faults;
+mod lab;
+mod namespaces;
 mod network;
 mod output;
 mod relay;

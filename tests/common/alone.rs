@@ -8,10 +8,21 @@ const VARIABLE: &str = "MULTIPROC_TEST_ALONE";
 /// Whether this process was started for the test `name` alone. If not, runs it in such a process and checks that it
 /// passes there.
 pub(crate) fn alone(name: &str) -> bool {
+    alone_by(&[], name)
+}
+
+/// The same in a process that this command starts, with what there is to be run behind it.
+pub(crate) fn alone_by(starter: &[&str], name: &str) -> bool {
     if is_program(name) {
         return true;
     }
-    let output = program(name).stdin(Stdio::null()).output().unwrap();
+    let mut command = program(name);
+    if let [starter, arguments @ ..] = starter {
+        let mut outer = Command::new(starter);
+        outer.args(arguments).arg(command.get_program()).args(command.get_args()).env(VARIABLE, name);
+        command = outer;
+    }
+    let output = command.stdin(Stdio::null()).output().unwrap();
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success(), "{name} failed in its own process ({}):\n{}\n{}", output.status, text[0], text[1]);
     // Shown with `--nocapture`.
