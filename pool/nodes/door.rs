@@ -149,6 +149,12 @@ impl Door {
         self.shared.guests.lock().open += 1;
     }
 
+    /// One less is, unless it has just come in.
+    pub(super) fn turn_away(&self) {
+        let mut guests = self.shared.guests.lock();
+        guests.open = guests.open.saturating_sub(1);
+    }
+
     /// Lets nobody in any more.
     pub(super) fn close(&self) {
         self.shared.guests.lock().over = true;

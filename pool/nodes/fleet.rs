@@ -252,8 +252,7 @@ impl Shared {
         let lost_after = self.orders.lost_after;
         for node in nodes.iter().filter(|node| node.silence() > lost_after / 2) {
             // What lies there unread was sent by somebody who lives.
-            let source = [(node.socket.as_fd(), Interest::Readable)];
-            if poll::wait(&source, Deadline::after(Duration::ZERO)).is_ok_and(|ready| ready[0]) {
+            if poll::is_readable(node.socket.as_fd()) {
                 node.note_life();
             } else if node.silence() > lost_after {
                 node.lose(&format!("nothing was heard of it for {lost_after:?}"));
@@ -268,6 +267,9 @@ impl Shared {
         let mut crew = self.crew.lock();
         let over = crew.over;
         let is_deserted = crew.nodes().next().is_none();
+        crew.deserted = is_deserted.then(|| crew.deserted.unwrap_or_else(Instant::now));
+        let within = self.orders.within;
+        let nobody_comes = crew.deserted.is_some_and(|since| since.elapsed() > within);
         for (at, post) in crew.posts.iter_mut().enumerate() {
             let has_hung_up = post.has_hung_up();
             match &mut post.state {
@@ -289,8 +291,9 @@ impl Shared {
                 }
                 State::Expected(until) if until.passed() => post.end(NodeEventKind::Failed, greeting::LATE.to_owned()),
                 // Nobody knows whether one is on its way. Who calls is not to wait for ever.
-                State::Open(since) if is_deserted && since.elapsed() > self.orders.within => {
-                    post.end(NodeEventKind::Failed, format!("no agent has come within {:?}", self.orders.within));
+                State::Open(since) if nobody_comes && since.elapsed() > within => {
+                    self.door.iter().for_each(Door::turn_away);
+                    post.end(NodeEventKind::Failed, format!("no agent has come within {within:?}"));
                 }
                 State::Held(node) => {
                     if node.begins_to_drain() {

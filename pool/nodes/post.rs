@@ -29,6 +29,8 @@ const DRAINED_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct Crew {
     pub(super) posts: Vec<Post>,
+    /// Since when no agent has been there.
+    pub(super) deserted: Option<Instant>,
     /// Places for which there was no room.
     pub(super) waiting: BTreeMap<usize, Tell>,
     pub(super) over: bool,

@@ -263,3 +263,26 @@ fn a_pool_whose_agents_are_gone_waits_for_others_for_a_while() {
     let error = pool.map(|x: u64| x, 0..3).unwrap_err();
     assert!(error.to_string().contains("no agent has come within 10s"), "{error}");
 }
+
+/// Nobody has ever taken the second place. Those who come to it have as long as those who take the place of the first.
+#[test]
+fn a_place_that_nobody_has_taken_waits_from_the_loss_of_the_last_agent_on() {
+    let _watchdog = watchdog(180);
+    let (key, events) = (Key::new(), Events::default());
+    let within = Duration::from_secs(3);
+    let on = key.listen().nodes(2);
+    let command = on.command().unwrap();
+    let first = Agent::start(&command);
+    let pool = events.hear(Pool::builder().on(on).processes(1)).within(within).build().unwrap();
+    check(&pool);
+    // Longer than that it stays open beside an agent.
+    std::thread::sleep(within);
+    drop(first);
+    events.expect(NodeEventKind::Lost, "");
+    let _others = [Agent::start(&command), Agent::start(&command)];
+    let joined = || events.0.lock().unwrap().iter().filter(|it| it.kind() == NodeEventKind::Joined).count() == 3;
+    assert!(eventually(Duration::from_secs(30), joined));
+    // Some of these may have been under way to the one that was lost.
+    let _ = pool.map(|x: u64| x, 0..3);
+    check(&pool);
+}
