@@ -93,7 +93,19 @@ impl FileBytes {
 
     /// The bytes, copied; nothing if there is no memory for them.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
-        FilePart::new(self.file.as_fd(), 0, self.len as u64).to_vec().unwrap_or_default()
+        let part = FilePart::new(self.file.as_fd(), 0, self.len as u64);
+        copied(part, || memory::map_part(self.file.as_fd(), 0, self.len).ok()?.bytes().to_vec().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// The bytes of a part of a file; `None` if there is no memory for them. `by_mapping` copies them where a filter of this process
+/// forbids to read files.
+fn copied(part: FilePart<'_>, by_mapping: impl FnOnce() -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    match part.to_vec() {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => None,
+        Err(_) => by_mapping(),
     }
 }
 
@@ -142,12 +154,7 @@ impl Filled {
     /// There is no memory for them.
     pub(crate) fn to_vec(&self) -> Result<Vec<u8>, CodecError> {
         let no_memory = || CodecError::no_memory(self.len());
-        match self.part().to_vec() {
-            Ok(bytes) => Ok(bytes),
-            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(no_memory()),
-            // A filter of this process forbids to read files.
-            Err(_) => self.mapping.bytes().to_vec().map_err(|_| no_memory()),
-        }
+        copied(self.part(), || self.mapping.bytes().to_vec().ok()).ok_or_else(no_memory)
     }
 
     /// Gives the pages back to the system now; what is read later is zeros.

@@ -8,6 +8,7 @@ use crate::ipc::desk::Desk;
 use crate::ipc::file_bytes::Filled;
 use crate::sys::memory::Mapping;
 use crate::sys::time::Deadline;
+use crate::sys::usage;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
@@ -211,6 +212,21 @@ pub(super) fn lost(error: &io::Error) -> Payload {
     Payload::Own(codec::to_bytes(&Failure::Decode { text: format!("it could not be received: {error}") }))
 }
 
+/// Why a frame was not sent.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// This process cannot send it to anybody, for want of memory or a descriptor as a rule. Nothing was sent.
+    Refused(io::Error),
+    /// Nothing can be sent to this worker any more.
+    Broken,
+}
+
+impl From<io::Error> for Unsent {
+    fn from(error: io::Error) -> Unsent {
+        if usage::is_shortage(&error) { Unsent::Refused(error) } else { Unsent::Broken }
+    }
+}
+
 /// The pool's end of a link. Frames are numbered from 0 in the order in which they are sent.
 ///
 /// The methods with a body are for links that keep something in memory that both sides map: frames that the worker has not
@@ -223,9 +239,8 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     ///
     /// # Errors
     ///
-    /// This process has no memory or no descriptor for it ([`is_shortage`](crate::sys::usage::is_shortage)), and nothing was
-    /// sent; or nothing can be sent any more.
-    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> io::Result<Option<u64>>;
+    /// See [`Unsent`].
+    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent>;
 
     /// How many frames were sent.
     fn sent(&self) -> u64;

@@ -8,7 +8,7 @@ use crate::ipc::desk::Desk;
 use crate::ipc::file_bytes::{Filled, ReadableFile};
 use crate::ipc::lane::{Found, Place, Record, SLOTS};
 use crate::ipc::link::{
-    Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, Revoked, damaged, lost,
+    Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, Revoked, Unsent, damaged, lost,
 };
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, Files, RingMemory};
@@ -39,7 +39,7 @@ pub(crate) struct RingLink {
     released: u64,
     arena: Arena,
     /// Files with the payloads of frames, until these are released.
-    elsewhere: BTreeMap<u64, ReadableFile>,
+    elsewhere: BTreeMap<u64, (FrameKind, ReadableFile)>,
     /// Such files, with their pages, for frames to come.
     spare: Vec<ReadableFile>,
     /// The file with the last answer, if that came in one.
@@ -153,9 +153,11 @@ impl RingLink {
 }
 
 impl RingLink {
-    /// A file with this payload, in pages that are there already if possible.
-    fn fill(&mut self, payload: &[u8]) -> io::Result<ReadableFile> {
-        let Some(mut file) = self.spare.pop() else { return ReadableFile::new(&[payload]) };
+    /// A file with this payload, in pages that are there already if possible. A header, to which the worker goes back with each
+    /// of its tasks, gets a file that nobody has written for anything else.
+    fn fill(&mut self, kind: FrameKind, payload: &[u8]) -> io::Result<ReadableFile> {
+        let spare = if kind == FrameKind::Tasks { self.spare.pop() } else { None };
+        let Some(mut file) = spare else { return ReadableFile::new(&[payload]) };
         file.bytes.fill(&[payload])?;
         Ok(file)
     }
@@ -174,12 +176,6 @@ impl RingLink {
     }
 }
 
-/// A part of a frame may have been sent, so nothing else can be, whatever the reason: not even a lack of memory.
-#[cold]
-fn broken(error: io::Error) -> io::Error {
-    io::Error::other(error.to_string())
-}
-
 impl Link for RingLink {
     fn desk(&self) -> Option<&Desk> {
         Some(&self.desk)
@@ -189,7 +185,7 @@ impl Link for RingLink {
         SLOTS
     }
 
-    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> io::Result<Option<u64>> {
+    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
         let seq = self.next_frame;
         let has_fds = !attached.is_empty();
         if seq - self.released >= SLOTS as u64 || has_fds && self.with_fds.len() >= MAX_WITH_FDS {
@@ -204,24 +200,26 @@ impl Link for RingLink {
                     return Ok(None);
                 }
                 // First what may fail: then nothing has been sent.
-                let file = self.fill(payload)?;
+                let file = self.fill(frame.kind, payload).map_err(Unsent::Refused)?;
                 let beside = self.control.send_attached(seq, attached);
-                beside.and_then(|()| self.control.send_bytes(seq, file.bytes.len(), &file.reading)).map_err(broken)?;
-                self.elsewhere.insert(seq, file);
+                let bytes = beside.and_then(|()| self.control.send_bytes(seq, file.bytes.len(), &file.reading));
+                // A part of it may have been sent, so nothing else can be.
+                bytes.map_err(|_| Unsent::Broken)?;
+                self.elsewhere.insert(seq, (frame.kind, file));
                 Place::Elsewhere
             }
             None => {
                 // Without room in the data area the frame waits until older ones are released.
                 let Some(start) = self.arena.take(seq, payload.len()) else { return Ok(None) };
                 if !self.memory.task_data().write(start, payload) {
-                    return Err(damaged("the ring is smaller than its data"));
+                    return Err(Unsent::Broken);
                 }
                 Place::Data(start, payload.len())
             }
         };
         if has_fds {
             if place != Place::Elsewhere {
-                self.control.send_attached(seq, attached).map_err(broken)?;
+                self.control.send_attached(seq, attached).map_err(|_| Unsent::Broken)?;
             }
             self.with_fds.push_back(seq);
         }
@@ -318,7 +316,7 @@ impl Link for RingLink {
     }
 
     fn payload(&self, seq: u64) -> Vec<u8> {
-        if let Some(file) = self.elsewhere.get(&seq) {
+        if let Some((_, file)) = self.elsewhere.get(&seq) {
             return file.bytes.to_vec();
         }
         match self.memory.tasks().slots.read(seq, DATA) {
@@ -338,7 +336,9 @@ impl Link for RingLink {
         if !self.elsewhere.is_empty() {
             let rest = self.elsewhere.split_off(&seq);
             let released = std::mem::replace(&mut self.elsewhere, rest);
-            self.spare.extend(released.into_values().take(MAX_SPARE - self.spare.len()));
+            // The worker still has the file of a header.
+            let of_tasks = released.into_values().filter(|(kind, _)| *kind == FrameKind::Tasks).map(|(_, file)| file);
+            self.spare.extend(of_tasks.take(MAX_SPARE - self.spare.len()));
         }
     }
 

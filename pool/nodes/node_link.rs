@@ -2,7 +2,9 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::ipc::lane::SLOTS;
-use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, LinkKind, Payload, Progress, Revoked, damaged};
+use crate::ipc::link::{
+    Answer, AnswerKind, Frame, FrameKind, Link, LinkKind, Payload, Progress, Revoked, Unsent, damaged,
+};
 use crate::nodes::node::{Process, State};
 use crate::nodes::tended::Said;
 use crate::nodes::wire::{Kind, Slot};
@@ -107,11 +109,11 @@ impl Link for NodeLink {
         self.depth
     }
 
-    fn send(&mut self, frame: &Frame, payload: &[u8], _: &[Arc<AttachedFds>]) -> io::Result<Option<u64>> {
+    fn send(&mut self, frame: &Frame, payload: &[u8], _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
         let (node, slot, seq) = (&self.process.node, self.process.slot, self.next);
         let mut state = node.state.lock();
         if state.lost.is_some() || self.process.gone.lock().is_some() {
-            return Err(io::ErrorKind::BrokenPipe.into());
+            return Err(Unsent::Broken);
         }
         let mut flight = Flight { seq, next: frame.skip, count: frame.count, payload: None, is_asked: false };
         let header = frame.header;

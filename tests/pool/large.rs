@@ -157,11 +157,31 @@ fn what_cannot_be_sent_is_the_error_of_its_task() {
         refused(
             pool.with(&vec![7u8; RING + 1]).tasks(|_: &Vec<u8>, x: u64| x, 0..3).run().unwrap_err().task().unwrap(),
         );
+        // Also if nobody waits for it, and nothing else is under way.
+        let (tell, told) = std::sync::mpsc::channel();
+        let result = pool.apply_async(len, (vec![7; RING + 1],)).unwrap();
+        drop(result.error_callback(move |error| tell.send(error.is_encode()).unwrap()));
+        assert_eq!(told.recv_timeout(SOON), Ok(true));
         let each = pool.map_each(len, [vec![7; 1], vec![7; RING + 1], vec![7; 2]]);
         assert!(matches!(each[0], Ok(1)) && each[1].as_ref().unwrap_err().is_encode() && matches!(each[2], Ok(2)));
         pids == pool.worker_pids()
     };
     assert!(Process::spawn(limited, ()).unwrap().join().unwrap());
+}
+
+/// Where no file can be made for a value, that is the error of its task: another worker would not get it either.
+#[test]
+fn a_value_for_which_no_file_can_be_made_costs_no_worker() {
+    let _watchdog = watchdog(120);
+    let filtered = || {
+        let pool = Pool::new(2).unwrap();
+        let pids = pool.worker_pids();
+        refuse(&[libc::SYS_memfd_create], libc::EPERM);
+        let error = pool.apply(|bytes: Vec<u8>| bytes.len(), (vec![7; RING + 1],)).unwrap_err();
+        assert!(error.task().unwrap().is_encode(), "{error}");
+        pool.apply(|bytes: Vec<u8>| bytes.len(), (vec![7; 5],)).unwrap() == 5 && pids == pool.worker_pids()
+    };
+    assert!(Process::spawn(filtered, ()).unwrap().join().unwrap());
 }
 
 /// A filter that forbids to read and write files leaves the way by mapped memory.

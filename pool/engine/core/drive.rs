@@ -48,7 +48,7 @@ impl Driver<'_> {
             busy |= self.collect(at);
         }
         let core = &mut *self.core;
-        core.resume();
+        busy |= core.resume();
         busy |= core.schedule();
         core.workers.flush();
         self.engine.dispatched(core);

@@ -22,15 +22,18 @@ impl Core {
         }
     }
 
-    /// Lets the tasks wait for room whose pause has ended, and ends those that could not be sent.
+    /// Lets the tasks wait for room whose pause has ended, and ends those that could not be sent. Returns whether there were any
+    /// of these.
     #[inline]
-    pub(super) fn resume(&mut self) {
-        if !self.refused.is_empty() {
+    pub(super) fn resume(&mut self) -> bool {
+        let has_refused = !self.refused.is_empty();
+        if has_refused {
             self.settle_refused();
         }
         if self.queue.is_paused() {
             self.queue.take_resumed().into_iter().for_each(|frame| self.keep(frame, false));
         }
+        has_refused
     }
 }
 

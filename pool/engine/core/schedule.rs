@@ -6,7 +6,7 @@ use crate::engine::core::state::{Core, Phase};
 use crate::engine::core::worker_slot::{Dismissal, State, TakenBack, WorkerSlot};
 use crate::engine::launch::body::Body;
 use crate::heap::scope::attached_in;
-use crate::sys::usage;
+use crate::ipc::link::Unsent;
 use std::sync::Arc;
 
 /// So many frames for each worker may wait in the lines of places before a call with keys hands out no more.
@@ -107,11 +107,11 @@ impl Core {
                     // It cannot even be told what to run.
                     Ok(false) => return Err(range),
                     // For both see below.
-                    Err(error) if usage::is_shortage(&error) => {
-                        self.refused.push((range, error));
+                    Err(Unsent::Refused(why)) => {
+                        self.refused.push((range, why));
                         return Ok(());
                     }
-                    Err(_) => {
+                    Err(Unsent::Broken) => {
                         self.workers[at].abandon();
                         continue;
                     }
@@ -143,13 +143,13 @@ impl Core {
                     // The frame has found its worker.
                     return Ok(());
                 }
-                // There is no memory for a file, here: no worker can get it, and none is to blame.
-                Err(error) if usage::is_shortage(&error) => {
-                    self.refused.push((range, error));
+                // No worker can get it, and none is to blame.
+                Err(Unsent::Refused(why)) => {
+                    self.refused.push((range, why));
                     return Ok(());
                 }
                 // A socket that broke: the worker is dying. It gets nothing more, and its end is on its way.
-                Err(_) => {
+                Err(Unsent::Broken) => {
                     streak.frames = 0;
                     worker.abandon();
                 }

@@ -199,7 +199,7 @@ impl Core {
     /// Whether anything is under way or waits to be.
     #[inline]
     pub(super) fn is_busy(&self) -> bool {
-        self.queue.has_tasks() || self.workers.has_frames()
+        self.queue.has_tasks() || self.workers.has_frames() || !self.refused.is_empty()
     }
 
     /// Whether tasks wait that another worker could begin.

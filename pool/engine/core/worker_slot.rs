@@ -9,7 +9,7 @@ use crate::engine::watch::output::Captured;
 use crate::error::Error;
 use crate::heap::scope::attached_in;
 use crate::ipc::desk::Desk;
-use crate::ipc::link::{Frame, FrameKind, Link, Progress, Revoked};
+use crate::ipc::link::{Frame, FrameKind, Link, Progress, Revoked, Unsent};
 use crate::sys::child::ChildSignal;
 use crate::sys::time::Deadline;
 use crate::sys::usage;
@@ -192,7 +192,7 @@ impl WorkerSlot {
 
     /// Sends what the worker must know before it is sent tasks of a job. Returns whether it does; false when there is no room
     /// now.
-    pub(super) fn prepare(&mut self, header: &Header) -> io::Result<bool> {
+    pub(super) fn prepare(&mut self, header: &Header) -> Result<bool, Unsent> {
         let Some(link) = &mut self.link else { return Ok(false) };
         if self.window.len() == 0 {
             // No answer will make room, but a header that the worker has read may.
@@ -222,7 +222,7 @@ impl WorkerSlot {
     /// Sends one frame of the tasks below the place `end` of the range, for which the worker is prepared. Returns the number
     /// of the frame; `Ok(None)` when there is no room now.
     #[inline]
-    pub(super) fn send(&mut self, range: &TaskRange, end: u32, bytes: &[u8]) -> io::Result<Option<u64>> {
+    pub(super) fn send(&mut self, range: &TaskRange, end: u32, bytes: &[u8]) -> Result<Option<u64>, Unsent> {
         let (Some(link), Some(job)) = (&mut self.link, &range.job) else { return Ok(None) };
         let &TaskRange { first, next: skip, .. } = range;
         let tasks = Frame { kind: FrameKind::Tasks, header: job.header.id, first, count: end, skip };
@@ -255,7 +255,7 @@ impl WorkerSlot {
     }
 
     /// Tells the worker that there are no more frames; `Ok(false)` when there is no room now.
-    pub(super) fn send_stop(&mut self) -> io::Result<bool> {
+    pub(super) fn send_stop(&mut self) -> Result<bool, Unsent> {
         let Some(link) = &mut self.link else { return Ok(true) };
         if self.window.len() == 0 {
             self.window.release(&mut **link);
@@ -419,7 +419,7 @@ impl WorkerSlot {
 }
 
 /// Whether there was room for all of it.
-fn send_forgets(link: &mut dyn Link, forget: &mut Vec<u64>, window: &mut Window) -> io::Result<bool> {
+fn send_forgets(link: &mut dyn Link, forget: &mut Vec<u64>, window: &mut Window) -> Result<bool, Unsent> {
     while let Some(id) = forget.pop() {
         let frame = Frame { kind: FrameKind::Forget, header: id, first: 0, count: 0, skip: 0 };
         let Some(seq) = link.send(&frame, &[], &[])? else {

@@ -57,3 +57,29 @@ fn the_pool_says_now_and_then_what_it_has_read_and_at_the_end_of_a_run() {
     assert_eq!((first + 1, told[first as usize]), (MOST_UNTOLD, MOST_UNTOLD));
     assert_eq!(link.memory.head().answers_read(), MOST_UNTOLD + 2);
 }
+
+/// A header in a file stays what it is: the worker goes back to it with each task.
+#[test]
+fn the_file_of_a_header_is_not_used_again() {
+    let (mut link, mut worker) = both_ends();
+    let frame = |kind| Frame { kind, header: 0, first: 0, count: 1, skip: 0 };
+    let mut send = |kind, byte: u8| {
+        let seq = link.send(&frame(kind), &vec![byte; DATA + 1], &[]).unwrap().unwrap();
+        let came = worker.next().unwrap();
+        worker.value(0, &[8], &[]).unwrap();
+        worker.finish(1, 1).unwrap();
+        assert_eq!(link.receive().unwrap().unwrap().seq, seq);
+        link.consumed();
+        link.release_below(seq + 1);
+        came.payload
+    };
+    // Neither does one get a file that tasks have had.
+    for byte in 0..3 {
+        drop(send(FrameKind::Tasks, byte));
+    }
+    let Payload::File(header) = send(FrameKind::Header, 7) else { panic!("it came in no file") };
+    for byte in 0..3 {
+        drop(send(FrameKind::Tasks, byte));
+    }
+    assert!(header.to_vec().unwrap() == vec![7; DATA + 1]);
+}
