@@ -200,7 +200,7 @@ const ROWS: &[Row] = &[
     ("queue_mebibytes", "GiB/s", mebibytes),
     ("pipe_round_trip", "us", || ping_pong(false)),
     ("pipe_round_trip_asleep", "us", || ping_pong(true)),
-    ("manager_dict_get", "us", || manager_dict(|dict| _ = black_box(dict.get("77".to_owned()).expect("get")))),
+    ("manager_dict_get", "us", || manager_dict(|dict| _ = black_box(dict.get("77").expect("get")))),
     ("manager_dict_set", "us", || manager_dict(|dict| _ = dict.insert("77".to_owned(), 5).expect("set"))),
     ("shared_dict_get", "us", || shared_dict(|dict| _ = black_box(dict.get("77").expect("get")))),
     ("shared_dict_set", "us", || shared_dict(|dict| _ = dict.insert("77".to_owned(), 5).expect("set"))),

@@ -38,6 +38,15 @@ impl Failure {
         }
     }
 
+    /// What user code has said: in a panic, or by the error that it has returned.
+    pub(super) fn message(&self) -> Option<&str> {
+        match self {
+            Failure::Panicked(panic) => Some(&panic.message),
+            Failure::Failed { source } => Some(source.text()),
+            Failure::Decode { .. } | Failure::Encode { .. } => None,
+        }
+    }
+
     /// The error that user code has returned.
     pub(super) fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {

@@ -115,9 +115,21 @@ impl ManagerError {
         }
     }
 
-    /// Returns the message of the panic.
+    /// Returns what the function has said: the message of its panic, or the text of the `Err` that it returned.
+    ///
+    /// ```
+    /// let manager = multiproc::Manager::new()?;
+    /// let text = manager.value("x".to_owned())?;
+    /// let error = text.try_call(|text: &mut String| text.parse::<u8>(), ()).unwrap_err();
+    /// assert_eq!(error.message(), Some("invalid digit found in string"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn message(&self) -> Option<&str> {
-        self.panic().map(|panic| &*panic.message)
+        match &self.inner.kind {
+            ManagerKind::Panicked(panic) => Some(&panic.message),
+            ManagerKind::Failed { source } => Some(source.text()),
+            _ => None,
+        }
     }
 
     /// Returns where the function panicked: `file:line:column`.

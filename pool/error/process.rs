@@ -129,9 +129,15 @@ impl ProcessError {
         }
     }
 
-    /// Returns the message of the panic.
+    /// Returns what the function has said: the message of its panic, or the text of the `Err` that it returned.
+    ///
+    /// ```
+    /// let process = multiproc::Process::try_spawn(|| "x".parse::<u8>(), ())?;
+    /// assert_eq!(process.join().unwrap_err().message(), Some("invalid digit found in string"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn message(&self) -> Option<&str> {
-        Some(&self.failure()?.panic()?.message)
+        self.failure()?.message()
     }
 
     /// Returns where the function panicked: `file:line:column`.

@@ -27,6 +27,11 @@ impl RemoteError {
         texts.into()
     }
 
+    /// The text of the error itself, without its causes.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The texts, the outermost first.
     fn texts(&self) -> impl Iterator<Item = &str> {
         std::iter::successors(Some(self), |it| it.source.as_deref()).map(|it| it.text.as_str())

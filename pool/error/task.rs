@@ -227,9 +227,19 @@ impl TaskError {
         }
     }
 
-    /// Returns the message of the panic.
+    /// Returns what the function has said: the message of its panic, or the text of the `Err` that it returned. The causes of
+    /// an `Err` are behind [`source`](std::error::Error::source).
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let errors = pool.tasks(|text: String| text.parse::<u8>(), ["x".to_owned()]).fallible().each();
+    /// assert_eq!(errors[0].as_ref().unwrap_err().message(), Some("invalid digit found in string"));
+    /// let errors = pool.map_each(|x: i32| 12 / x, [0]);
+    /// assert_eq!(errors[0].as_ref().unwrap_err().message(), Some("attempt to divide by zero"));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn message(&self) -> Option<&str> {
-        Some(&self.failure()?.panic()?.message)
+        self.failure()?.message()
     }
 
     /// Returns where the function panicked: `file:line:column`.

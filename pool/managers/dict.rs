@@ -17,14 +17,14 @@ use std::hash::Hash;
 /// let manager = multiproc::Manager::new()?;
 /// let ages = manager.dict([("ann".to_owned(), 40), ("bob".to_owned(), 41)])?;
 /// assert_eq!(ages.insert("ann".to_owned(), 42)?, Some(40));
-/// assert_eq!(ages.get("ann".to_owned())?, Some(42));
-/// assert_eq!(ages.remove("bob".to_owned())?, Some(41));
+/// assert_eq!(ages.get("ann")?, Some(42));
+/// assert_eq!(ages.remove("bob")?, Some(41));
 /// assert_eq!(ages.len()?, 1);
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///
-/// What a method gives is a copy. A change in one step is [`DictProxy::update`]; two calls are two steps, between which others
-/// may call.
+/// Keys are asked for as those of a `HashMap` are: by `&str`, if they are `String`s. What a method gives is a copy. A change in
+/// one step is [`DictProxy::update`]; two calls are two steps, between which others may call.
 ///
 /// All methods fail as [`Proxy::call`] does.
 pub struct DictProxy<K, V> {
@@ -56,11 +56,12 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     /// # Errors
     ///
     /// See [`Proxy::call`].
-    pub fn get(&self, key: K) -> Result<Option<V>, ManagerError>
+    pub fn get<Q>(&self, key: &Q) -> Result<Option<V>, ManagerError>
     where
+        Q: ToOwned<Owned = K> + ?Sized,
         V: Clone,
     {
-        self.call(|map: &mut HashMap<K, V>, key: K| map.get(&key).cloned(), (key,))
+        self.call(|map: &mut HashMap<K, V>, key: K| map.get(&key).cloned(), (key.to_owned(),))
     }
 
     /// Sets the value of a key, and returns the one that it had.
@@ -91,8 +92,8 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     /// ```
     /// let manager = multiproc::Manager::new()?;
     /// let counts = manager.dict::<String, u32>([])?;
-    /// counts.update("a".to_owned(), |count| *count += 1)?;
-    /// assert_eq!(counts.update("a".to_owned(), |count| { *count += 1; *count })?, 2);
+    /// counts.update("a", |count| *count += 1)?;
+    /// assert_eq!(counts.update("a", |count| { *count += 1; *count })?, 2);
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     ///
@@ -101,15 +102,16 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     /// # Errors
     ///
     /// See [`Proxy::call`].
-    pub fn update<F, R>(&self, key: K, change: F) -> Result<R, ManagerError>
+    pub fn update<Q, F, R>(&self, key: &Q, change: F) -> Result<R, ManagerError>
     where
+        Q: ToOwned<Owned = K> + ?Sized,
         F: Fn(&mut V) -> R + Portable,
         R: Payload,
         V: Default,
     {
         let () = Captures::<F>::NOTHING;
         let _ = change;
-        self.call(|map: &mut HashMap<K, V>, key: K| conjure::<F>()(map.entry(key).or_default()), (key,))
+        self.call(|map: &mut HashMap<K, V>, key: K| conjure::<F>()(map.entry(key).or_default()), (key.to_owned(),))
     }
 
     /// Takes the value of a key out.
@@ -117,8 +119,8 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     /// # Errors
     ///
     /// See [`Proxy::call`].
-    pub fn remove(&self, key: K) -> Result<Option<V>, ManagerError> {
-        self.call(|map: &mut HashMap<K, V>, key: K| map.remove(&key), (key,))
+    pub fn remove<Q: ToOwned<Owned = K> + ?Sized>(&self, key: &Q) -> Result<Option<V>, ManagerError> {
+        self.call(|map: &mut HashMap<K, V>, key: K| map.remove(&key), (key.to_owned(),))
     }
 
     /// Takes any one entry out: Python's `popitem()`.
@@ -142,8 +144,8 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     /// # Errors
     ///
     /// See [`Proxy::call`].
-    pub fn contains_key(&self, key: K) -> Result<bool, ManagerError> {
-        self.call(|map: &mut HashMap<K, V>, key: K| map.contains_key(&key), (key,))
+    pub fn contains_key<Q: ToOwned<Owned = K> + ?Sized>(&self, key: &Q) -> Result<bool, ManagerError> {
+        self.call(|map: &mut HashMap<K, V>, key: K| map.contains_key(&key), (key.to_owned(),))
     }
 
     /// Returns the number of entries.
@@ -207,7 +209,7 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
         self.call(|map: &mut HashMap<K, V>| map.values().cloned().collect::<Vec<V>>(), ())
     }
 
-    /// Returns a copy of the whole map, as it was at one moment.
+    /// Returns a copy of the whole map, as it was at one moment: Python's `dict(d)`, and `d.items()` in one go.
     ///
     /// # Errors
     ///

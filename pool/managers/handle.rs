@@ -51,7 +51,7 @@ type Place = AtomicU64;
 /// let manager = Manager::new()?;
 /// let process = Process::spawn(make, (manager.handle(),))?;
 /// let pid = process.pid() as u32;
-/// assert_eq!(process.join()?.get("made in".to_owned())?, Some(pid));
+/// assert_eq!(process.join()?.get("made in")?, Some(pid));
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 #[derive(Clone)]

@@ -161,11 +161,12 @@ impl<T: Payload + Send> ListProxy<T> {
     /// # Errors
     ///
     /// See [`Proxy::call`].
-    pub fn contains(&self, item: T) -> Result<bool, ManagerError>
+    pub fn contains<Q>(&self, item: &Q) -> Result<bool, ManagerError>
     where
+        Q: ToOwned<Owned = T> + ?Sized,
         T: PartialEq,
     {
-        self.call(|list: &mut Vec<T>, item: T| list.contains(&item), (item,))
+        self.call(|list: &mut Vec<T>, item: T| list.contains(&item), (item.to_owned(),))
     }
 
     /// Sorts the list. Items that are equal keep their order.

@@ -24,14 +24,14 @@ const GRACE: Duration = Duration::from_secs(1);
 /// use multiproc::{DictProxy, Manager, Pool};
 ///
 /// fn count(words: DictProxy<String, u64>, word: String) {
-///     words.update(word, |count: &mut u64| *count += 1).unwrap();
+///     words.update(&word, |count: &mut u64| *count += 1).unwrap();
 /// }
 ///
 /// let manager = Manager::new()?;
 /// let words = manager.dict([])?;
 /// let pool = Pool::new(2)?;
 /// pool.starmap(count, ["a", "b", "a"].map(|word| (words.clone(), word.to_owned())))?;
-/// assert_eq!(words.get("a".to_owned())?, Some(2));
+/// assert_eq!(words.get("a")?, Some(2));
 /// # Ok::<(), multiproc::Error>(())
 /// ```
 ///

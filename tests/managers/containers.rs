@@ -17,17 +17,17 @@ fn a_map() {
     assert_eq!(map.get_or_insert(key("b"), 9).unwrap(), 9);
     map.extend([(key("c"), 3), (key("d"), 4)]).unwrap();
     assert_eq!(map.len().unwrap(), 4);
-    assert_eq!(map.get(key("c")).unwrap(), Some(3));
-    assert_eq!(map.get(key("x")).unwrap(), None);
-    assert!(map.contains_key(key("d")).unwrap());
-    assert_eq!(map.remove(key("d")).unwrap(), Some(4));
-    assert_eq!(map.remove(key("d")).unwrap(), None);
-    map.update(key("e"), |value| *value += 5).unwrap();
+    assert_eq!(map.get("c").unwrap(), Some(3));
+    assert_eq!(map.get("x").unwrap(), None);
+    assert!(map.contains_key("d").unwrap());
+    assert_eq!(map.remove("d").unwrap(), Some(4));
+    assert_eq!(map.remove("d").unwrap(), None);
+    map.update("e", |value| *value += 5).unwrap();
     let double = |value: &mut u64| {
         *value *= 2;
         *value
     };
-    assert_eq!(map.update(key("e"), double).unwrap(), 10);
+    assert_eq!(map.update("e", double).unwrap(), 10);
     let whole = map.to_map().unwrap();
     assert_eq!(whole, HashMap::from([(key("a"), 2), (key("b"), 9), (key("c"), 3), (key("e"), 10)]));
     let (mut keys, mut values) = (map.keys().unwrap(), map.values().unwrap());
@@ -59,7 +59,7 @@ fn a_list() {
     assert_eq!(list.to_vec().unwrap(), [50, 7, 3, 2, 1, 8]);
     assert_eq!(list.update(0, |item| *item += 1).unwrap(), Some(()));
     assert_eq!(list.update(6, |item| *item += 1).unwrap(), None);
-    assert_eq!((list.contains(51).unwrap(), list.contains(50).unwrap()), (true, false));
+    assert_eq!((list.contains(&51).unwrap(), list.contains(&50).unwrap()), (true, false));
     assert_eq!((list.pop().unwrap(), list.len().unwrap()), (Some(8), 5));
     list.clear().unwrap();
     assert!(list.is_empty().unwrap());

@@ -165,7 +165,7 @@ fn a_server_ends_with_its_owner_and_every_client_hears_of_it() {
     };
     let owner = Process::spawn(own, (out.clone(),)).unwrap();
     let (_, dict) = out.get().unwrap();
-    assert_eq!(dict.get(1).unwrap(), Some(2));
+    assert_eq!(dict.get(&1).unwrap(), Some(2));
     let sleep = |_: &mut std::collections::HashMap<u32, u32>| std::thread::sleep(Duration::from_secs(1000));
     let waiting = dict.clone();
     let caller = std::thread::spawn(move || (waiting.call(sleep, ()).unwrap_err(), Instant::now()));
@@ -175,7 +175,7 @@ fn a_server_ends_with_its_owner_and_every_client_hears_of_it() {
     let (error, heard) = caller.join().unwrap();
     assert!(error.is_gone(), "{error}");
     assert!(heard - killed < HEARD, "{:?}", heard - killed);
-    assert!(dict.get(1).unwrap_err().is_gone());
+    assert!(dict.get(&1).unwrap_err().is_gone());
     owner.wait();
 }
 
@@ -200,7 +200,7 @@ fn clients_that_are_killed_all_the_time() {
     let counts = manager.dict::<u32, u64>([]).unwrap();
     let work = |counts: DictProxy<u32, u64>, who: u32| -> () {
         loop {
-            counts.update(who, |count| *count += 1).unwrap();
+            counts.update(&who, |count| *count += 1).unwrap();
             let made = counts.manager().list([who]).unwrap();
             assert_eq!(made.get(0).unwrap(), Some(who));
         }
@@ -212,8 +212,8 @@ fn clients_that_are_killed_all_the_time() {
     let mut kills = 0;
     while start.elapsed() < limit {
         let who = kills % crew.len();
-        let before = counts.get(who as u32).unwrap().unwrap_or(0);
-        let goes_on = || counts.get(who as u32).unwrap().unwrap_or(0) > before;
+        let before = counts.get(&(who as u32)).unwrap().unwrap_or(0);
+        let goes_on = || counts.get(&(who as u32)).unwrap().unwrap_or(0) > before;
         assert!(eventually(SOON, goes_on), "{who} hangs");
         kill(crew[who].pid());
         crew[who].wait();

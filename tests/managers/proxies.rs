@@ -14,10 +14,10 @@ fn in_arguments_contexts_results_items_and_objects() {
     let manager = Manager::new().unwrap();
     let words = manager.dict::<String, u64>([]).unwrap();
     let pool = Pool::new(2).unwrap();
-    let count = |words: &DictProxy<String, u64>, word: String| words.update(word, |count| *count += 1).unwrap();
+    let count = |words: &DictProxy<String, u64>, word: String| words.update(&word, |count| *count += 1).unwrap();
     let text = ["a", "b", "a", "c", "a"].map(str::to_owned);
     pool.with(&words).tasks(count, text).run().unwrap();
-    assert_eq!(words.get("a".to_owned()).unwrap(), Some(3));
+    assert_eq!(words.get("a").unwrap(), Some(3));
     let made = pool.apply(|manager: multiproc::ManagerHandle| manager.value(7).unwrap(), (manager.handle(),)).unwrap();
     drop(pool);
     assert_eq!(made.get().unwrap(), 7);

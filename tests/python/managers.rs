@@ -87,7 +87,7 @@ mod containers {
         let manager = Manager::new().unwrap();
         let d = manager.dict((65..70).map(|code| (code, code.to_string()))).unwrap();
         let all: HashMap<i32, String> =
-            d.keys().unwrap().into_iter().map(|key| (key, d.get(key).unwrap().unwrap())).collect();
+            d.keys().unwrap().into_iter().map(|key| (key, d.get(&key).unwrap().unwrap())).collect();
         assert_eq!(all, d.to_map().unwrap());
         assert_eq!(all.len(), 5);
     }
@@ -100,15 +100,15 @@ mod containers {
         let pets = manager.dict([(key("ferrets"), 2), (key("hamsters"), 4)]).unwrap();
         let supplies = manager.dict([(key("water"), 10), (key("feed"), 3)]).unwrap();
         let d = manager.dict([(key("pets"), pets.clone()), (key("supplies"), supplies.clone())]).unwrap();
-        let inner = |name: &str| d.get(name.to_owned()).unwrap().unwrap();
-        assert_eq!(inner("supplies").get(key("water")).unwrap(), Some(10));
-        assert_eq!(inner("pets").get(key("ferrets")).unwrap(), Some(2));
+        let inner = |name: &str| d.get(name).unwrap().unwrap();
+        assert_eq!(inner("supplies").get("water").unwrap(), Some(10));
+        assert_eq!(inner("pets").get("ferrets").unwrap(), Some(2));
         inner("supplies").insert(key("blankets"), 5).unwrap();
-        assert_eq!(supplies.get(key("blankets")).unwrap(), Some(5));
+        assert_eq!(supplies.get("blankets").unwrap(), Some(5));
         inner("supplies").insert(key("water"), 7).unwrap();
-        assert_eq!(supplies.get(key("water")).unwrap(), Some(7));
+        assert_eq!(supplies.get("water").unwrap(), Some(7));
         drop((pets, supplies));
-        assert_eq!(inner("supplies").get(key("water")).unwrap(), Some(7));
+        assert_eq!(inner("supplies").get("water").unwrap(), Some(7));
         inner("supplies").call(HashMap::clear, ()).unwrap();
         assert!(inner("supplies").is_empty().unwrap() && !inner("pets").is_empty().unwrap());
         d.clear().unwrap();
@@ -125,9 +125,9 @@ mod containers {
         a.push(manager.queue(None).unwrap()).unwrap();
         a.get(0).unwrap().unwrap().put(123).unwrap();
         let b = manager.dict([(0, manager.queue(None).unwrap())]).unwrap();
-        b.get(0).unwrap().unwrap().put(456).unwrap();
+        b.get(&0).unwrap().unwrap().put(456).unwrap();
         assert_eq!(a.get(0).unwrap().unwrap().get().unwrap(), 123);
-        assert_eq!(b.get(0).unwrap().unwrap().get().unwrap(), 456);
+        assert_eq!(b.get(&0).unwrap().unwrap().get().unwrap(), 456);
     }
 
     #[test]
@@ -360,7 +360,7 @@ mod sync_manager_types {
         let o = manager.list([5]).unwrap();
         let child = |o: ListProxy<i32>| {
             assert_eq!(o.get(0).unwrap(), Some(5));
-            assert!(o.contains(5).unwrap());
+            assert!(o.contains(&5).unwrap());
             o.sort().unwrap();
             o.reverse().unwrap();
             assert_eq!(o.len().unwrap(), 1);
@@ -377,7 +377,7 @@ mod sync_manager_types {
         let o = manager.dict([("foo".to_owned(), 5)]).unwrap();
         let child = |o: DictProxy<String, i32>| {
             assert_eq!(o.len().unwrap(), 1);
-            assert_eq!(o.get("foo".to_owned()).unwrap(), Some(5));
+            assert_eq!(o.get("foo").unwrap(), Some(5));
             assert_eq!((o.keys().unwrap(), o.values().unwrap()), (vec!["foo".to_owned()], vec![5]));
             assert_eq!(o.to_map().unwrap().len(), 1);
             assert_eq!(o.pop().unwrap(), Some(("foo".to_owned(), 5)));

@@ -57,14 +57,14 @@ fn the_types_of_a_sync_manager() {
     each(|minor, manager| {
         let dict: RemoteDict<String, u64> = manager.dict().unwrap();
         let key = |text: &str| text.to_owned();
-        assert_eq!(dict.get(key("a")).unwrap(), None);
+        assert_eq!(dict.get("a").unwrap(), None);
         dict.insert(key("a"), 1).unwrap();
         dict.extend([(key("b"), 2), (key("c"), 3)]).unwrap();
-        assert_eq!((dict.get(key("a")).unwrap(), dict.len().unwrap()), (Some(1), 3));
-        assert_eq!(dict.remove(key("a")).unwrap(), Some(1));
-        assert_eq!(dict.remove(key("a")).unwrap(), None);
+        assert_eq!((dict.get("a").unwrap(), dict.len().unwrap()), (Some(1), 3));
+        assert_eq!(dict.remove("a").unwrap(), Some(1));
+        assert_eq!(dict.remove("a").unwrap(), None);
         assert_eq!(dict.get_or_insert(key("b"), 9).unwrap(), 2);
-        assert!(dict.contains_key(key("b")).unwrap() && !dict.is_empty().unwrap());
+        assert!(dict.contains_key("b").unwrap() && !dict.is_empty().unwrap());
         assert_eq!(dict.items().unwrap(), [(key("b"), 2), (key("c"), 3)]);
         assert_eq!((dict.keys().unwrap(), dict.values().unwrap()), (vec![key("b"), key("c")], vec![2, 3]));
         assert_eq!(dict.copy().unwrap().to_string(), "{'b': 2, 'c': 3}");
@@ -87,7 +87,7 @@ fn the_types_of_a_sync_manager() {
         list.set(-1, 7).unwrap();
         assert_eq!(list.to_vec().unwrap(), [0, 9, 5, 4, 3, 2, 7]);
         assert_eq!((list.get(1).unwrap(), list.pop().unwrap(), list.remove(0).unwrap()), (9, Some(7), 0));
-        assert!(list.contains(5).unwrap() && list.len().unwrap() == 5 && !list.is_empty().unwrap());
+        assert!(list.contains(&5).unwrap() && list.len().unwrap() == 5 && !list.is_empty().unwrap());
         assert_eq!(list.get(99).unwrap_err().exception(), Some("IndexError"));
 
         let value = manager.value("i", 7i64).unwrap();

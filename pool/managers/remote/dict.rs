@@ -46,8 +46,8 @@ where
     /// # Errors
     ///
     /// As [`RemoteProxy::call`].
-    pub fn get(&self, key: K) -> Result<Option<V>, RemoteCallError> {
-        unless("KeyError", self.call("__getitem__", (key,)))
+    pub fn get<Q: ToOwned<Owned = K> + ?Sized>(&self, key: &Q) -> Result<Option<V>, RemoteCallError> {
+        unless("KeyError", self.call("__getitem__", (key.to_owned(),)))
     }
 
     /// Sets the value of a key: `dict[key] = value`.
@@ -64,8 +64,8 @@ where
     /// # Errors
     ///
     /// As [`RemoteProxy::call`].
-    pub fn remove(&self, key: K) -> Result<Option<V>, RemoteCallError> {
-        unless("KeyError", self.call("pop", (key,)))
+    pub fn remove<Q: ToOwned<Owned = K> + ?Sized>(&self, key: &Q) -> Result<Option<V>, RemoteCallError> {
+        unless("KeyError", self.call("pop", (key.to_owned(),)))
     }
 
     /// Returns the value of a key, after setting it if the key has none: `dict.setdefault(key, value)`.
@@ -91,8 +91,8 @@ where
     /// # Errors
     ///
     /// As [`RemoteProxy::call`].
-    pub fn contains_key(&self, key: K) -> Result<bool, RemoteCallError> {
-        self.call("__contains__", (key,))
+    pub fn contains_key<Q: ToOwned<Owned = K> + ?Sized>(&self, key: &Q) -> Result<bool, RemoteCallError> {
+        self.call("__contains__", (key.to_owned(),))
     }
 
     /// Returns how many keys the dict has.

@@ -125,8 +125,8 @@ impl<T: Serialize + DeserializeOwned + 'static> RemoteList<T> {
     /// # Errors
     ///
     /// As [`RemoteProxy::call`].
-    pub fn contains(&self, item: T) -> Result<bool, RemoteCallError> {
-        self.call("__contains__", (item,))
+    pub fn contains<Q: ToOwned<Owned = T> + ?Sized>(&self, item: &Q) -> Result<bool, RemoteCallError> {
+        self.call("__contains__", (item.to_owned(),))
     }
 
     /// Sorts the list in place.
