@@ -822,6 +822,36 @@ fn documents_name_only_what_exists() {
     expect_none(complaints);
 }
 
+/// What stands for something else in a message on the page of errors.
+const PLACEHOLDERS: &[&str] = &["...", "N", "FILE:LINE:", "node1:"];
+
+/// The messages of the compiler stand before this; `tests/build/refused.rs` looks at those.
+const FIRST_OF_THE_LIBRARY: &str = "## Errors of a call";
+
+#[test]
+fn the_page_of_errors_quotes_what_the_library_says() {
+    // Long strings in one piece, and no marks of code.
+    let said: String = library().iter().map(|source| source.text.replace('`', "")).collect();
+    let said: String = said.split("\\\n").map(str::trim_start).collect();
+    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let (_, page) = page.split_once(FIRST_OF_THE_LIBRARY).expect("a heading for the errors of a call");
+    let mut complaints = Vec::new();
+    for line in page.lines().filter(|line| line.starts_with("### ") || line.starts_with("| `")) {
+        let messages = line.split(" | ").next().unwrap_or_default();
+        for message in messages.split('`').skip(1).step_by(2) {
+            let words: Vec<&str> = message.split(' ').collect();
+            let pieces = words.split(|word| PLACEHOLDERS.contains(word)).map(|words| words.join(" "));
+            let is_said = |piece: &str| said.contains(piece.trim_matches([':', ',']));
+            let unsaid: Vec<String> = pieces.filter(|piece| !is_said(piece)).collect();
+            // What is explained of a `static` is the standard library's.
+            if !unsaid.is_empty() && !line.contains("`static`") {
+                complaints.push(format!("docs/errors.md: the library does not say {unsaid:?}"));
+            }
+        }
+    }
+    expect_none(complaints);
+}
+
 #[test]
 fn the_book_has_every_page() {
     let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();

@@ -134,6 +134,42 @@ multiproc = { workspace = true, features = ["auto"] }
         "refused/src/bin/undelivered.rs",
         "#![deny(unused_must_use)]\nuse refused::*;\nfn main() { pool().tasks(double, 0..3); }\n",
     ),
+    (
+        "refused/src/bin/borrows_in_map.rs",
+        "use refused::*;\nfn main() { let table = vec![number()]; pool().map(|i: usize| table[i], 0..1).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/self_in_map.rs",
+        "use refused::*;\nstruct Model(u64);\nimpl Model { fn run(&self) { pool().map(|x: u64| self.0 * x, 0..3).unwrap(); } }\n\
+         fn main() { Model(number()).run(); }\n",
+    ),
+    (
+        "refused/src/bin/borrowed_items.rs",
+        "use refused::*;\nfn main() { pool().map(|word: &str| word.len(), [\"a\"]).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/boxed_error.rs",
+        "use refused::*;\nfn f(x: u8) -> Result<u8, Box<dyn std::error::Error>> { Ok(x) }\n\
+         fn main() { pool().try_map(f, [1]).unwrap(); }\n",
+    ),
+    ("refused/src/bin/text_in_value.rs", "fn main() { drop(multiproc::Value::new(String::new())); }\n"),
+    (
+        "refused/src/bin/pool_in_static.rs",
+        "static POOL: multiproc::Pool = multiproc::Pool::new(2).unwrap();\nfn main() { POOL.join().unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/state_in_map.rs",
+        "use refused::*;\nfn main() { pool().map(|state: &mut u64, x: u64| *state * x, 0..3).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/map_of_result.rs",
+        "use refused::*;\nfn main() { multiproc::Pool::new(4).map(double, 0..3).unwrap(); }\n",
+    ),
+    (
+        "refused/src/bin/threads_by_reference.rs",
+        "fn f(_: &multiproc::Pool) {}\n\
+         fn main() -> multiproc::Result<()> { f(&multiproc::ThreadPool::new(2)?); Ok(()) }\n",
+    ),
     ("refused/src/bin/token.rs", TOKEN),
     (
         "refused/src/bin/no_serde_back.rs",
@@ -261,6 +297,37 @@ fn the_compiler_refuses_what_cannot_work_and_tells_the_cure() {
         for text in *texts {
             assert!(ran.err.contains(text), "{bin}: the compiler does not say `{text}`\n{ran}");
         }
+    }
+}
+
+/// What the compiler says in its own words, which the page of errors explains.
+#[test]
+fn the_page_of_errors_knows_what_the_compiler_says() {
+    let page = include_str!("../../docs/errors.md");
+    for (bin, code, text) in [
+        ("borrows_in_map", "E0373", "closure may outlive the current function, but it borrows"),
+        ("self_in_map", "E0521", "borrowed data escapes outside of method"),
+        ("owns_in_map", "E0277", "cannot run in another process, since it captures something"),
+        (
+            "captures_in_map",
+            "E0080",
+            "evaluation panicked: a task must be a function or a closure that captures nothing",
+        ),
+        ("no_serde_in_map", "E0277", "cannot travel to another process"),
+        ("borrowed_items", "", "implementation of serde_core::de::Deserialize is not general enough"),
+        ("no_tuple", "E0277", "is not a tuple of arguments"),
+        ("boxed_error", "E0277", "(dyn std::error::Error + 'static) cannot be sent between threads safely"),
+        ("text_in_value", "E0277", "cannot live in shared memory"),
+        ("pool_in_static", "E0015", "cannot call non-const associated function"),
+        ("state_in_map", "E0593", "closure is expected to take 1 argument, but it takes 2 arguments"),
+        ("map_of_result", "E0061", "this method takes 1 argument but 2 arguments were supplied"),
+        ("threads_by_reference", "E0308", "expected Pool, found ThreadPool"),
+    ] {
+        let ran = cargo(&["build", "--quiet", "--package", "refused", "--bin", bin]);
+        assert!(!ran.status.success(), "{bin} was built\n{ran}");
+        assert!(ran.err.replace('`', "").contains(text), "{bin}: the compiler does not say `{text}`\n{ran}");
+        assert!(ran.err.contains(code), "{bin}: the error is no {code}\n{ran}");
+        assert!(page.replace('`', "").contains(text) && page.contains(code), "docs/errors.md: add `{text}` ({code})");
     }
 }
 
