@@ -3,7 +3,7 @@
 
 use crate::agents::{Agent, Key};
 use crate::common::journal::{self, Journal};
-use crate::common::proc::{is_alive, send_signal};
+use crate::common::proc::{is_alive, send_signal, stop};
 use crate::common::watchdog::watchdog;
 use crate::faults::{LOST_AFTER, agents, check_runs, wait_until};
 use crate::lab::Lab;
@@ -117,7 +117,7 @@ fn a_way_that_takes_long_brings_everything() {
 #[test]
 fn an_agent_that_was_stopped_for_longer_than_the_patience_takes_no_part_any_more() {
     each_stream(|lab, _| {
-        let results = lab.run(300, || assert!(send_signal(lab.far.1, Signal::STOP)));
+        let results = lab.run(300, || stop(lab.far.1));
         lab.check_loss(&results);
         assert!(send_signal(lab.far.1, Signal::CONT));
         assert!(lab.far_ends());

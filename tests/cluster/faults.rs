@@ -1,13 +1,14 @@
 //! What happens when workers, agents, and the way to them fail. Each count is exact.
 
 use crate::common::journal::{self, Journal};
-use crate::common::proc::{eventually, is_alive, kill, send_signal};
+use crate::common::proc::{eventually, is_alive, kill, send_signal, stop};
 use crate::common::watchdog::watchdog;
 use multiproc::cluster::{Command, NodeEventKind};
 use multiproc::{Pool, PoolBuilder, TaskError};
 use rustix::process::Signal;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Short enough for a test, and long enough for a machine that does other things.
@@ -169,14 +170,14 @@ fn an_agent_that_is_stopped_is_lost_in_time_and_ends_when_it_goes_on() {
         // The shell stays between the pool and the agent, as on another machine.
         let pool = nodes(": ; {agent}").initializer(journal::open_in_worker, (journal.path(),)).build().unwrap();
         let (worker, agent) = agents(&pool).into_iter().next().unwrap();
-        assert!(send_signal(agent, Signal::STOP));
+        stop(agent);
         let start = Instant::now();
         let work = |x: u64| {
             journal::write(0, x);
             x
         };
         let results = pool.tasks(work, 0..100u64).chunksize(1).each();
-        assert!(start.elapsed() < LOST_AFTER + Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(start.elapsed() < LOST_AFTER + Duration::from_secs(10), "{:?}", start.elapsed());
         assert!(results.iter().any(Result::is_ok));
         // It finds frames in its stream, which were given up: nothing of them is begun.
         assert!(send_signal(agent, Signal::CONT));
@@ -201,8 +202,7 @@ fn nothing_is_left_when_the_pool_is_gone() {
 }
 
 /// A relay between the pool and an agent that does what networks do: `mode` from byte `at` on, counted from the agent.
-fn relay(mode: &str, at: usize) -> Option<String> {
-    const SCRIPT: &str = r"
+const RELAY: &str = r"
 import os, subprocess, sys, threading, time
 mode, at, command = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 agent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -236,12 +236,20 @@ while data := os.read(agent.stdout.fileno(), 1 if mode == 'slow' and seen < at e
         break
 os._exit(0)
 ";
+
+/// The command for agents behind a relay of this kind.
+fn relay(mode: &str, at: usize) -> Option<String> {
+    // Once, since other tests start it from there at the same time.
+    static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
     if std::process::Command::new("python3").arg("--version").output().is_err() {
         println!("skipped: there is no python3 for the relay");
         return None;
     }
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("relay-{}.py", std::process::id()));
-    std::fs::write(&path, SCRIPT).unwrap();
+    let path = SCRIPT.get_or_init(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("relay-{}.py", std::process::id()));
+        std::fs::write(&path, RELAY).unwrap();
+        path
+    });
     Some(format!("python3 -u {} {mode} {at} {{agent}}", path.display()))
 }
 

@@ -1,6 +1,7 @@
 //! Agents that connect over the network: who gets in, who does not, and that nobody is disturbed.
 
 use crate::agents::{Agent, Events, Key, port_of};
+use crate::common::alone::write_program;
 use crate::common::proc::eventually;
 use crate::common::watchdog::watchdog;
 use multiproc::Pool;
@@ -112,8 +113,7 @@ fn an_agent_of_another_build_is_told_so_and_so_is_the_pool() {
         // The digest of the whole file.
         None => bytes.push(0),
     }
-    std::fs::write(&copy, bytes).unwrap();
-    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o700)).unwrap();
+    write_program(&copy, &bytes);
     let other = command.replace(own.to_str().unwrap(), copy.to_str().unwrap());
     let _agent = Agent::start(&command);
     let pool = events.hear(Pool::builder().on(on)).build().unwrap();

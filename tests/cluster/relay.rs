@@ -22,14 +22,31 @@ struct Weather {
     delay: AtomicU64,
     /// Bytes a second; 0 = no limit.
     rate: AtomicU64,
-    /// The byte of each connection that is changed in that direction, plus one; 0 = none.
-    corrupt: [AtomicU64; 2],
-    /// How many bytes a connection brings in that direction before it ends, plus one; 0 = no limit.
-    cut: [AtomicU64; 2],
+    /// How many bytes go through in that direction until one is changed.
+    corrupt: [Countdown; 2],
+    /// How many bytes go through in that direction until the connection ends that brings the next one.
+    cut: [Countdown; 2],
     /// Connections that are cut are reset.
     resets: AtomicBool,
-    /// How many bytes have gone through.
-    passed: [AtomicU64; 2],
+}
+
+/// Counts bytes down to one at which something happens. It is set while they go through, so it counts from when it is set.
+#[derive(Debug, Default)]
+struct Countdown {
+    /// Bytes before that one, plus one; 0 = there is none.
+    left: AtomicU64,
+}
+
+impl Countdown {
+    fn set(&self, bytes: u64) {
+        self.left.store(bytes + 1, Relaxed);
+    }
+
+    /// So many bytes go through. Returns which of them is the one, once.
+    fn pass(&self, len: usize) -> Option<usize> {
+        let before = self.left.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(len as u64))).unwrap();
+        (1..=len as u64).contains(&before).then(|| before as usize - 1)
+    }
 }
 
 /// The relay. Its threads end with the connections.
@@ -86,17 +103,13 @@ impl Relay {
 
     /// Changes the byte that comes so many bytes from now.
     pub(crate) fn corrupt_in(&self, way: Way, bytes: u64) {
-        self.weather.corrupt[way as usize].store(self.passed(way) + bytes + 1, Relaxed);
+        self.weather.corrupt[way as usize].set(bytes);
     }
 
     /// Ends connections when so many bytes more have gone through.
     pub(crate) fn cut_in(&self, way: Way, bytes: u64, resets: bool) {
         self.weather.resets.store(resets, Relaxed);
-        self.weather.cut[way as usize].store(self.passed(way) + bytes + 1, Relaxed);
-    }
-
-    pub(crate) fn passed(&self, way: Way) -> u64 {
-        self.weather.passed[way as usize].load(Relaxed)
+        self.weather.cut[way as usize].set(bytes);
     }
 }
 
@@ -126,14 +139,10 @@ fn carry(mut from: TcpStream, mut to: TcpStream, way: Way, weather: &Weather) {
         if delay.max(slow) > Duration::ZERO {
             std::thread::sleep(delay.max(slow));
         }
-        let before = weather.passed[way].fetch_add(len as u64, Relaxed);
-        let place = |word: &std::sync::atomic::AtomicU64| {
-            word.load(Relaxed).checked_sub(1 + before).filter(|at| *at < len as u64).map(|at| at as usize)
-        };
-        if let Some(at) = place(&weather.corrupt[way]) {
+        if let Some(at) = weather.corrupt[way].pass(len) {
             bytes[at] ^= 4;
         }
-        let cut = place(&weather.cut[way]);
+        let cut = weather.cut[way].pass(len);
         if to.write_all(&bytes[..cut.unwrap_or(len)]).is_err() {
             break;
         }

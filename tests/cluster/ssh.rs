@@ -1,5 +1,6 @@
 //! Hosts that are reached by ssh: a real client, and real servers on this machine.
 
+use crate::common::alone::write_program;
 use crate::common::proc::eventually;
 use crate::common::sshd::Hosts;
 use crate::common::watchdog::watchdog;
@@ -81,8 +82,7 @@ fn a_host_that_cannot_be_had_says_why() {
     let other = |option: &str| Ssh::hosts([known.clone()]).ssh_option(option).ssh_option("IdentityAgent=none");
     let strange = Path::new(&hosts.file("strange")).to_owned();
     let at = |text: &str| {
-        std::fs::write(&strange, text).unwrap();
-        std::fs::set_permissions(&strange, std::fs::Permissions::from_mode(0o700)).unwrap();
+        write_program(&strange, text.as_bytes());
         one().program(Ship::At(strange.clone()))
     };
     let no_host = || hosts.ssh_to(["no-such-host.invalid".to_owned()]);
@@ -126,8 +126,7 @@ fn changed(hosts: &Hosts, change: impl FnOnce(&mut Vec<u8>)) -> Ship {
     let mut bytes = std::fs::read("/proc/self/exe").unwrap();
     change(&mut bytes);
     let path = PathBuf::from(hosts.file("changed"));
-    std::fs::write(&path, bytes).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    write_program(&path, &bytes);
     Ship::At(path)
 }
 

@@ -64,13 +64,19 @@ struct Stat {
 }
 
 fn stat(pid: i32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat_of(&pid.to_string())
+}
+
+/// The same of a thread, by its path below /proc.
+fn stat_of(path: &str) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{path}/stat")).ok()?;
     // The name stands in parentheses and may itself contain some.
     let (head, tail) = text.rsplit_once(')')?;
     let mut tail = tail.split_whitespace();
+    let (pid, name) = head.split_once(" (")?;
     Some(Stat {
-        pid,
-        name: head.split_once('(')?.1.to_owned(),
+        pid: pid.parse().ok()?,
+        name: name.to_owned(),
         state: tail.next()?.chars().next()?,
         parent: tail.next()?.parse().ok()?,
     })
@@ -128,10 +134,14 @@ pub(crate) fn kill(pid: i32) -> bool {
     send_signal(pid, rustix::process::Signal::KILL)
 }
 
-/// Stops a process, and waits until it has stopped: the signal goes to any thread of it, and takes a while.
+/// Stops a process, and waits until all its threads have stopped: the signal goes to any of them, and takes a while.
 pub(crate) fn stop(pid: i32) {
     assert!(send_signal(pid, rustix::process::Signal::STOP));
-    assert!(eventually(Duration::from_secs(20), || stat(pid).is_some_and(|it| it.state == 'T')));
+    let has_stopped = |thread: &str| stat_of(&format!("{pid}/task/{thread}")).is_some_and(|it| it.state == 'T');
+    assert!(eventually(Duration::from_secs(20), || {
+        let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        threads.all(|thread| has_stopped(thread.unwrap().file_name().to_str().unwrap()))
+    }));
 }
 
 /// Looks again and again until `is_so`; whether that came true in time.

@@ -6,8 +6,7 @@ use crate::common::proc::{children_of, descendants_of, eventually, kill, name_of
 use multiproc::cluster::Ssh;
 use rustix::process::Signal;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -96,11 +95,12 @@ impl Hosts {
                     command
                 }
             };
-            let log = fs::File::create(self.folder.join(format!("log{at}"))).unwrap();
-            let mut server =
-                command.args(["-D", "-e", "-f"]).arg(&config).stdin(Stdio::null()).stderr(log).spawn().unwrap();
-            let is_up = || TcpStream::connect((address.as_str(), port)).is_ok_and(|stream| is_ssh(&stream));
-            if eventually(Duration::from_secs(10), || is_up() || server.try_wait().unwrap().is_some()) && is_up() {
+            let log = self.folder.join(format!("log{at}"));
+            command.args(["-D", "-e", "-f"]).arg(&config).stdin(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+            let mut server = command.spawn().unwrap();
+            // Not by a connection: another server may be there.
+            let listens = || fs::read_to_string(&log).unwrap().contains("Server listening on");
+            if eventually(Duration::from_secs(10), || listens() || server.try_wait().unwrap().is_some()) && listens() {
                 return Host { server, address, port };
             }
             let _ = server.kill();
@@ -180,14 +180,6 @@ impl Drop for Hosts {
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-/// Whether a server of ssh is at the other end.
-fn is_ssh(mut stream: &TcpStream) -> bool {
-    let mut greeting = [0; 4];
-    // So that it does not wait for what will never come.
-    let _ = stream.write_all(b"SSH-2.0-test\r\n");
-    stream.read_exact(&mut greeting).is_ok() && greeting == *b"SSH-"
 }
 
 fn run(program: &str, arguments: &[&str]) -> bool {

@@ -4,6 +4,7 @@ use super::common::links::{on_each_link, on_processes_and_threads};
 use super::common::proc::{eventually, kill, own_pid};
 use super::common::watchdog::watchdog;
 use multiproc::{AsyncResult, Event, Pool, RawArray, RawValue, Retry, Semaphore};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -54,7 +55,7 @@ fn a_result_that_was_looked_at_before_is_an_argument_as_well() {
         let waited = pool.apply_async(double, (1,)).unwrap();
         waited.wait();
         assert_eq!(waited.successful(), Some(true));
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = mpsc::channel();
         let called = pool.apply_async(double, (2,)).unwrap().callback(move |value| tell.send(*value).unwrap());
         let sum = pool.task_after(|a: u64, b: u64| a + b, (waited, called)).submit().unwrap();
         assert_eq!((sum.get().unwrap(), told.recv().unwrap()), (6, 4));
@@ -69,7 +70,7 @@ fn a_result_that_was_looked_at_before_is_an_argument_as_well() {
 fn the_callbacks_of_an_argument_get_it_first() {
     on_processes_and_threads(2, 60, |pool| {
         let double = |x: u64| 2 * x;
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = mpsc::channel();
         // Whether its call has ended by then, and its callback has been called, is different from round to round.
         for round in 0..100 {
             let tell = tell.clone();
@@ -77,6 +78,24 @@ fn the_callbacks_of_an_argument_get_it_first() {
             let later = pool.task_after(double, called).submit().unwrap();
             assert_eq!((later.get().unwrap(), told.recv().unwrap()), (4 * round, 2 * round));
         }
+    });
+}
+
+#[test]
+fn a_result_is_no_argument_in_its_own_callback() {
+    on_each_link(60, |builder| {
+        let pool = Arc::new(builder().processes(1).build().unwrap());
+        let (hand, handed) = mpsc::channel::<AsyncResult<u64>>();
+        let (tell, told) = mpsc::channel();
+        let (gate, inside) = (Event::new(), Arc::clone(&pool));
+        let result = held(&pool, &gate, 1).callback(move |_| {
+            let own = handed.recv().unwrap();
+            tell.send(inside.task_after(|x: u64| x, own).submit().unwrap().get().unwrap_err()).unwrap();
+        });
+        hand.send(result).unwrap();
+        gate.set();
+        let error = told.recv_timeout(SOON).expect("it has not waited for itself");
+        assert!(error.is_deadlock(), "{error}");
     });
 }
 

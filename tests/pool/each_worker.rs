@@ -1,12 +1,11 @@
 //! Calls that run once in every worker.
 
 use super::common::links::{on_each_link, on_processes_and_threads};
-use super::common::proc::{eventually, kill, own_pid, send_signal};
+use super::common::proc::{eventually, kill, own_pid, stop};
 use super::common::watchdog::watchdog;
 use super::errors::{Fickle, fickle};
 use ipc_channel::ipc::{self, IpcSender};
 use multiproc::{Event, Pool, RawArray, RawValue, Semaphore, TaskError, worker_number};
-use rustix::process::Signal;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -241,7 +240,7 @@ fn a_time_limit_holds_at_a_worker_that_was_stopped() {
     let _watchdog = watchdog(60);
     let pool = Pool::new(2).unwrap();
     let pids = pool.on_each_worker(own_pid, ()).run().unwrap();
-    assert!(send_signal(pids[0].1, Signal::STOP));
+    stop(pids[0].1);
     let results = pool.on_each_worker(worker_number, ()).timeout(Duration::from_millis(300)).each().unwrap();
     assert_eq!(*results[1].1.as_ref().unwrap(), Some(1));
     // Its worker was killed, and another one may have run it.

@@ -2,7 +2,7 @@
 
 use super::common::links::{on_each_link, on_each_pool};
 use super::common::proc::{self, eventually};
-use multiproc::{PoolStats, Progress};
+use multiproc::{Event, PoolStats, Progress};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -333,9 +333,11 @@ fn a_call_tells_its_slowest_tasks() {
         assert!(call.to_string().contains("8 tasks in ") && call.to_string().contains("(task 3)"), "{call}");
 
         // One that is under way, and one of the background.
-        let later = pool.apply_async(nap, (300,)).unwrap();
+        let gate = Event::new();
+        let later = pool.apply_async(|gate: Event| gate.wait(), (gate.clone(),)).unwrap();
         let running = pool.stats();
         assert!(running.jobs.iter().any(|call| !call.ended), "{running}");
+        gate.set();
         later.get().unwrap();
         for _ in 0..40 {
             pool.apply(nap, (0,)).unwrap();

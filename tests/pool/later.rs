@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn sleep(ms: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(ms));
@@ -61,10 +61,8 @@ fn waiting_has_three_forms() {
 fn a_blocking_call_is_not_starved_by_a_long_one_in_the_background() {
     on_ring_pool(2, 60, |pool| {
         let long = pool.map_async(|_: u32| sleep(2), 0..2000).unwrap();
-        let start = Instant::now();
         assert_eq!(pool.map(|x: u64| x, 0..20).unwrap().len(), 20);
-        let (took, busy) = (start.elapsed(), !long.ready());
-        assert!(busy && took < Duration::from_millis(1500), "{took:?}");
+        assert!(!long.ready(), "it has waited for all of them");
         assert_eq!(long.get().unwrap().len(), 2000);
     });
 }

@@ -1,6 +1,6 @@
 //! Nothing stays behind.
 
-use super::common::alone::{alone, is_program, program};
+use super::common::alone::{alone, before, is_program, program};
 use super::common::links::on_each_link;
 use super::common::proc::{self, children_of, eventually, holdings, own_pid};
 use super::common::watchdog::watchdog;
@@ -80,10 +80,9 @@ fn a_pool_that_is_resized_while_its_workers_die_leaves_no_process_behind() {
 fn busy_program(name: &str) -> (Child, Vec<i32>) {
     use std::os::unix::process::CommandExt;
     // Whoever runs the tests in the background may have SIGINT ignored, and that is inherited.
-    let program = program(name);
     let mut env = std::process::Command::new("env");
-    env.arg("--default-signal=INT").arg(program.get_program()).args(program.get_args());
-    env.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    env.arg("--default-signal=INT");
+    let mut env = before(env, &program(name));
     let mut child = env.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = lines.find_map(|line| Some(line.unwrap().split_once("workers: ")?.1.to_owned())).unwrap();

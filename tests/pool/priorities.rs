@@ -4,7 +4,7 @@ use super::common::journal::Journal;
 use super::common::links::{on_each_link, on_processes_and_threads};
 use multiproc::{Event, Pool, RawValue, Semaphore};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -21,16 +21,17 @@ fn next(order: &RawValue<u32>, _: u32) -> u32 {
 #[test]
 fn higher_calls_go_first_whoever_came_first_and_however_they_are_made() {
     on_processes_and_threads(1, 120, |pool| {
-        let mut overtaken = 0;
-        for _ in 0..10 {
+        let mut rounds = 0;
+        while rounds < 5 {
             let (both, order) = ((Semaphore::new(0), Event::new()), RawValue::new(0u32));
             let held = pool.with(&both).task(hold, ()).submit().unwrap();
             both.0.acquire().unwrap();
+            let start = Instant::now();
             let call = |priority| pool.with(&order).tasks(next, 0..20).chunksize(1).priority(priority);
             let low = call(-128).submit().unwrap();
             let (middle, other) = (call(0).submit().unwrap(), call(0).submit().unwrap());
             let (high, highest) = std::thread::scope(|scope| {
-                // A call that blocks, of which only one task may be there before it is its turn.
+                // A call that blocks. Its thread has to be there when it is its turn, so others may go before it.
                 let high = scope.spawn(|| call(60).run().unwrap());
                 let highest = call(127).submit().unwrap();
                 while pool.stats().jobs.iter().filter(|job| job.tasks == 0).count() < 6 {
@@ -43,14 +44,17 @@ fn higher_calls_go_first_whoever_came_first_and_however_they_are_made() {
             let mut middle = middle.get().unwrap();
             middle.extend(other.get().unwrap());
             held.get().unwrap();
+            assert_eq!(high.len(), 20);
+            // What has waited for long goes before higher ones: such a round says nothing.
+            if start.elapsed() > Duration::from_secs(1) {
+                continue;
+            }
+            rounds += 1;
             let latest = |numbers: &[u32]| *numbers.iter().max().unwrap();
             let earliest = |numbers: &[u32]| *numbers.iter().min().unwrap();
             assert_eq!(latest(&highest), 19, "{highest:?}");
-            // A thread may be kept from handing in its next item, and does not stop the others for long then.
-            overtaken += middle.iter().filter(|number| **number < latest(&high)).count();
-            assert!(latest(&middle) < earliest(&low) || latest(&high) > earliest(&low), "{middle:?} {low:?}");
+            assert!(latest(&middle) < earliest(&low), "{middle:?} {low:?}");
         }
-        assert!(overtaken < 100, "{overtaken} of 400");
     });
 }
 

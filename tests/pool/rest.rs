@@ -4,20 +4,23 @@ use crate::common::evil;
 use crate::common::links::on_each_link;
 use crate::common::proc::eventually;
 use multiproc::Pool;
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(100);
 
-/// How often threads of the workers have gone to sleep.
-fn sleeps(pool: &Pool) -> u64 {
-    let of_thread = |status: String| {
-        let count =
-            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse::<u64>();
-        count.ok()
+/// How often each thread of the workers has gone to sleep.
+fn sleeps(pool: &Pool) -> BTreeMap<PathBuf, u64> {
+    let of_thread = |thread: PathBuf| {
+        // One that ends meanwhile has none.
+        let status = fs::read_to_string(thread.join("status")).ok()?;
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        Some((thread, count.trim().parse().unwrap()))
     };
     let threads = pool.worker_pids().into_iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).unwrap());
-    threads.map(|thread| of_thread(fs::read_to_string(thread.unwrap().path().join("status")).unwrap()).unwrap()).sum()
+    threads.filter_map(|thread| of_thread(thread.unwrap().path())).collect()
 }
 
 /// Waits until no worker has been awake for so long that one that looks around now and then would have been.

@@ -1,7 +1,9 @@
 //! A pool that others of this user look at, through its socket.
 
+use super::common::alone::{is_program, passes, program};
 use super::common::links::on_each_link;
 use super::common::proc::{self, eventually};
+use super::common::seccomp;
 use super::common::watchdog::watchdog;
 use multiproc::{Event, Pool, PoolBuilder, current_task};
 use serde_json::Value as Json;
@@ -9,15 +11,33 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
 
+const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
+
+/// Whether this process was started for the test `name` alone, with a runtime folder of its own. If not, runs it in such a
+/// process and checks that it passes there.
+fn alone(name: &str) -> bool {
+    if is_program(name) {
+        return true;
+    }
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Relaxed);
+    let folder = std::env::temp_dir().join(format!("multiproc-test-view-{}-{number}", proc::own_pid()));
+    std::fs::create_dir(&folder).unwrap();
+    let mut program = program(name);
+    program.env(RUNTIME_FOLDER, &folder);
+    passes(name, program);
+    std::fs::remove_dir_all(folder).unwrap();
+    false
+}
+
+/// Where the library has its sockets.
 fn folder() -> PathBuf {
-    // As the library does: the tests run as they are, and in one process.
-    let own = rustix::process::geteuid().as_raw();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-    runtime.map_or_else(|| PathBuf::from(format!("/tmp/multiproc-{own}")), |path| path.join("multiproc"))
+    PathBuf::from(std::env::var_os(RUNTIME_FOLDER).unwrap()).join("multiproc")
 }
 
 /// The sockets of a process.
@@ -72,18 +92,22 @@ fn wait_for(begun: &Event) {
 fn linger(begun: Event) {
     current_task().unwrap().progress(3, 7);
     begun.set();
-    deep_inside(60_000);
+    // Which nobody opens.
+    deep_inside(&Event::new());
 }
 
 #[inline(never)]
-fn deep_inside(ms: u64) {
-    std::thread::sleep(Duration::from_millis(ms));
+fn deep_inside(gate: &Event) {
+    gate.wait();
     // So that the call above is no last one, which leaves no frame.
-    std::hint::black_box(ms);
+    std::hint::black_box(gate);
 }
 
 #[test]
 fn who_looks_sees_what_the_pool_does() {
+    if !alone("view::who_looks_sees_what_the_pool_does") {
+        return;
+    }
     on_each_link(60, |builder| {
         let (pool, mut client, number) = build(builder(), "seen");
         pool.map_each(|x: u32| assert!(x != 3), 0..100);
@@ -122,15 +146,18 @@ fn who_looks_sees_what_the_pool_does() {
 #[cfg(feature = "backtrace")]
 #[test]
 fn the_stack_of_a_worker_is_shown_and_it_goes_on() {
+    if !alone("view::the_stack_of_a_worker_is_shown_and_it_goes_on") {
+        return;
+    }
     on_each_link(60, |builder| {
         let (pool, mut client, number) = build(builder(), "stack");
-        let begun = Event::new();
-        let work = |begun: Event, ms: u64| {
+        let (begun, go_on) = (Event::new(), Event::new());
+        let work = |begun: Event, go_on: Event| {
             begun.set();
-            deep_inside(ms);
+            deep_inside(&go_on);
             7
         };
-        let result = pool.apply_async(work, (begun.clone(), 3_000)).unwrap();
+        let result = pool.apply_async(work, (begun.clone(), go_on.clone())).unwrap();
         wait_for(&begun);
         let at = |client: &mut Client| {
             let shown = client.ask(&format!("show {number}"));
@@ -139,15 +166,13 @@ fn the_stack_of_a_worker_is_shown_and_it_goes_on() {
         };
         let place = at(&mut client).unwrap();
         let mut last = Json::Null;
-        // The task may have said so a moment before it sleeps.
-        assert!(
-            eventually(Duration::from_secs(2), || {
-                last = client.ask(&format!("stack {number} {place}"));
-                last["stack"].as_str().unwrap_or_default().contains("view::deep_inside")
-            }),
-            "{last}"
-        );
-        assert!(last["stack"].as_str().unwrap().contains("tests/pool/view.rs:"), "{last}");
+        // The task may have said so a moment before it waits.
+        let is_inside = eventually(SOON, || {
+            last = client.ask(&format!("stack {number} {place}"));
+            last["stack"].as_str().unwrap_or_default().contains("view::deep_inside")
+        });
+        assert!(is_inside && last["stack"].as_str().unwrap().contains("tests/pool/view.rs:"), "{last}");
+        go_on.set();
         assert_eq!(result.get().unwrap(), 7, "it has gone on");
         // One that is killed while it is looked at is an error, and no hang.
         let begun = Event::new();
@@ -166,6 +191,9 @@ fn the_stack_of_a_worker_is_shown_and_it_goes_on() {
 
 #[test]
 fn who_looks_can_end_a_task_and_resize_the_pool() {
+    if !alone("view::who_looks_can_end_a_task_and_resize_the_pool") {
+        return;
+    }
     on_each_link(60, |builder| {
         let (pool, mut client, number) = build(builder(), "commands");
         let begun = Event::new();
@@ -199,6 +227,9 @@ fn who_looks_can_end_a_task_and_resize_the_pool() {
 
 #[test]
 fn what_is_no_request_is_an_error_and_disturbs_nobody() {
+    if !alone("view::what_is_no_request_is_an_error_and_disturbs_nobody") {
+        return;
+    }
     let _watchdog = watchdog(60);
     let (pool, mut client, number) = build(Pool::builder(), "hostile");
     for wrong in [
@@ -262,8 +293,10 @@ fn what_is_no_request_is_an_error_and_disturbs_nobody() {
 
 #[test]
 fn a_socket_goes_with_the_last_pool_and_is_this_users_alone() {
+    if !alone("view::a_socket_goes_with_the_last_pool_and_is_this_users_alone") {
+        return;
+    }
     let _watchdog = watchdog(60);
-    // In a process of its own: other tests of this one have such pools, too.
     let live = |begun: Event, go_on: Event, kept: bool| {
         let pool = Pool::builder().processes(1).view().build().unwrap();
         let second = Pool::builder().processes(1).name("second").view().build().unwrap();
@@ -308,6 +341,9 @@ fn a_socket_goes_with_the_last_pool_and_is_this_users_alone() {
 
 #[test]
 fn there_is_no_thread_while_nobody_looks() {
+    if !alone("view::there_is_no_thread_while_nobody_looks") {
+        return;
+    }
     let _watchdog = watchdog(60);
     let look = |begun: Event, go_on: Event| {
         let _pool = Pool::builder().processes(1).view().build().unwrap();
@@ -330,4 +366,16 @@ fn there_is_no_thread_while_nobody_looks() {
     assert!(eventually(SOON, || threads() == 0));
     go_on.set();
     process.join().unwrap();
+}
+
+#[test]
+fn no_socket_is_left_by_a_pool_that_cannot_be_looked_at() {
+    if !alone("view::no_socket_is_left_by_a_pool_that_cannot_be_looked_at") {
+        return;
+    }
+    // Without it nobody waits for those who come.
+    seccomp::refuse(&[libc::SYS_epoll_create1], libc::EMFILE);
+    let error = Pool::builder().processes(1).view().build_threads().unwrap_err();
+    assert!(error.to_string().contains("epoll_create1"), "{error}");
+    assert_eq!(sockets_of(proc::own_pid()), <[PathBuf; 0]>::default());
 }

@@ -1,6 +1,6 @@
 //! Which process is a child: one that was started as a child never runs the program, whatever is wrong with it.
 
-use super::common::alone::{is_program, program};
+use super::common::alone::{before, is_program, program};
 use super::common::proc::own_pid;
 use super::common::seccomp;
 use super::common::watchdog::watchdog;
@@ -167,12 +167,8 @@ fn a_program_that_the_loader_was_told_to_run_has_no_children() {
         return println!("skipped: no loader is at work here");
     };
     let folder = Folder::new("loader");
-    let program = program(NAME);
-    let mut command = Command::new(loader);
     // What the loader would be started with again: its first argument is a program.
-    command.arg(program.get_program()).args(program.get_args()).env(MAINS, folder.mains());
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = command.output().unwrap();
+    let output = before(Command::new(loader), &program(NAME)).env(MAINS, folder.mains()).output().unwrap();
     assert!(output.status.success() && folder.runs() == 1, "{} runs\n{}", folder.runs(), text(&output));
 }
 

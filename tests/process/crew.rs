@@ -45,8 +45,8 @@ fn join_all_is_bounded() {
     let _watchdog = watchdog(60);
     let stopped = starting().spawn(work, (u64::MAX,)).unwrap();
     // A stopped process does not act on SIGTERM.
-    assert!(proc::send_signal(stopped.pid(), rustix::process::Signal::STOP));
     let pid = stopped.pid();
+    proc::stop(pid);
     let crew = [stopped, starting().spawn(|| -> u64 { std::process::exit(9) }, ()).unwrap()];
     assert_eq!(join_all(crew).unwrap_err().exit_code(), Some(9));
     assert!(!proc::is_alive(pid));

@@ -1,5 +1,6 @@
 //! How processes end: exit codes, signals, deadlines.
 
+use super::common::alone::{alone_by, is_program, program};
 use super::common::fork::go_on_in_both;
 use super::common::proc::{self, eventually};
 use super::common::starts::starting;
@@ -144,25 +145,19 @@ fn what_was_published_counts_even_if_the_process_dies_on_its_way_out() {
 
 #[test]
 fn results_arrive_although_the_program_ignores_its_children() {
-    const NAME: &str = "endings::results_arrive_although_the_program_ignores_its_children";
-    if super::common::alone::is_program(NAME) {
-        // The kernel reaps its children at once, and their status is lost. What they have said is not.
-        assert!(proc::ignores(rustix::process::Signal::CHILD));
-        let process = starting().spawn(|| 5, ()).unwrap();
-        process.wait();
-        assert!(!process.is_alive() && process.exitcode().is_none());
-        assert_eq!(process.join().unwrap(), 5);
-        let error = starting().spawn(|| -> () { std::process::abort() }, ()).unwrap().join().unwrap_err();
-        assert!(error.is_lost() && error.to_string().contains("how is unknown"), "{error}");
+    let _watchdog = watchdog(60);
+    let starter = ["env", "--ignore-signal=CHLD"];
+    if !alone_by(&starter, "endings::results_arrive_although_the_program_ignores_its_children") {
         return;
     }
-    let _watchdog = watchdog(60);
-    let program = super::common::alone::program(NAME);
-    let mut env = std::process::Command::new("env");
-    env.arg("--ignore-signal=CHLD").arg(program.get_program()).args(program.get_args());
-    env.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = env.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    // The kernel reaps its children at once, and their status is lost. What they have said is not.
+    assert!(proc::ignores(rustix::process::Signal::CHILD));
+    let process = starting().spawn(|| 5, ()).unwrap();
+    process.wait();
+    assert!(!process.is_alive() && process.exitcode().is_none());
+    assert_eq!(process.join().unwrap(), 5);
+    let error = starting().spawn(|| -> () { std::process::abort() }, ()).unwrap().join().unwrap_err();
+    assert!(error.is_lost() && error.to_string().contains("how is unknown"), "{error}");
 }
 
 #[test]
@@ -178,7 +173,7 @@ fn standard_input_is_empty() {
 
 /// Runs this test in a program of its own; what it wrote, and what it complained of.
 fn output_of(name: &str) -> (String, String) {
-    let output = super::common::alone::program(name).output().unwrap();
+    let output = program(name).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
 }
@@ -186,7 +181,7 @@ fn output_of(name: &str) -> (String, String) {
 #[test]
 fn the_output_of_a_process_is_written_however_it_ends() {
     const NAME: &str = "endings::the_output_of_a_process_is_written_however_it_ends";
-    if super::common::alone::is_program(NAME) {
+    if is_program(NAME) {
         let print = |text: String, exit: bool| {
             // Without a line feed it stays in the buffer.
             print!("{text}");
@@ -205,7 +200,7 @@ fn the_output_of_a_process_is_written_however_it_ends() {
 #[test]
 fn failures_are_reported_on_stderr() {
     const NAME: &str = "endings::failures_are_reported_on_stderr";
-    if super::common::alone::is_program(NAME) {
+    if is_program(NAME) {
         let fail = || Err::<(), _>(std::io::Error::other("x".parse::<i32>().unwrap_err()));
         starting().try_spawn(fail, ()).unwrap().wait();
         starting().name("panics").spawn(|| -> () { panic!("on purpose") }, ()).unwrap().wait();

@@ -1,6 +1,6 @@
 //! Limits and filters of system calls that the program is put under, before its first child or later.
 
-use super::common::alone::{alone, is_program, program};
+use super::common::alone::{alone, before, is_program, program};
 use super::common::proc::eventually;
 use super::common::seccomp;
 use super::common::watchdog::watchdog;
@@ -229,12 +229,9 @@ fn without(folder: &str, name: &str) -> bool {
     if is_program(name) {
         return true;
     }
-    let program = program(name);
     let mut command = std::process::Command::new("unshare");
     command.args(["-rm", "sh", "-c", &format!("mount -t tmpfs none {folder} && exec \"$0\" \"$@\"")]);
-    command.arg(program.get_program()).args(program.get_args());
-    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = command.output().unwrap();
+    let output = before(command, &program(name)).output().unwrap();
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     // Where there are no namespaces of users, nothing can be mounted.
     if !text[1].starts_with("unshare: ") {

@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -272,9 +272,7 @@ fn test_parent_sigkilled() {
     assert!(eventually(SOON, || descendants_of(parent).len() == 6));
     let all = descendants_of(parent);
     child.kill().unwrap();
-    let killed = Instant::now();
     assert!(eventually(SOON, || !all.iter().any(|pid| is_alive(*pid))));
-    assert!(killed.elapsed() < Duration::from_secs(5), "{:?}", killed.elapsed());
     child.wait().unwrap();
     let left = std::fs::read_dir("/dev/shm").unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
     assert_eq!(left.filter(|name| name.contains("multiproc")).count(), 0);

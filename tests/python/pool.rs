@@ -12,7 +12,7 @@
 
 use super::common::links::{on_each_link, on_processes_and_threads};
 use super::common::proc::eventually;
-use multiproc::{Pool, RawValue, RemoteError};
+use multiproc::{Event, Pool, RawValue, RemoteError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -203,12 +203,12 @@ fn test_map_handle_iterable_exception() {
 #[test]
 fn test_async() {
     on_processes_and_threads(2, 60, |pool| {
-        let start = Instant::now();
-        let result = pool.apply_async(slow_sqr, (7, 200)).unwrap();
-        let handed_in = start.elapsed();
+        let gate = Event::new();
+        let late_sqr = |x: u64, gate: Event| (gate.wait(), sqr(x)).1;
+        let result = pool.apply_async(late_sqr, (7, gate.clone())).unwrap();
+        assert!(!result.ready());
+        gate.set();
         assert_eq!(result.get().unwrap(), 49);
-        assert!(start.elapsed() >= Duration::from_millis(200));
-        assert!(handed_in < Duration::from_millis(200), "{handed_in:?}");
     });
 }
 
@@ -252,10 +252,8 @@ fn test_terminate() {
         };
         let result = pool.with(&started).tasks(hold, vec![NEVER_MS; 10_000]).submit().unwrap();
         assert!(eventually(SOON, || started.get() == 2));
-        let start = Instant::now();
         pool.terminate();
         pool.join().unwrap();
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
         let error = result.get().unwrap_err();
         assert!(error.is_terminated(), "{error}");
         assert!(started.get() == 2 && pool.worker_pids().is_empty());

@@ -1,10 +1,9 @@
 //! The heap under load and under fire: nothing is lost but what a kill may cost.
 
-use super::common::alone::{alone, is_program, program};
+use super::common::alone::{alone, alone_by};
 use super::common::proc::kill;
 use super::common::watchdog::watchdog;
 use multiproc::{Array, Lock, Pool, Value, shared_memory_report};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -40,17 +39,9 @@ fn a_hundred_thousand_handles_leave_nothing_behind() {
 
 #[test]
 fn exhausted_memory_is_an_error_and_passes() {
-    const NAME: &str = "faults::exhausted_memory_is_an_error_and_passes";
-    if !is_program(NAME) {
-        let mut shell = std::process::Command::new("sh");
-        // 4096 blocks of 512 bytes or 1 KiB, as the shell has it.
-        shell.args(["-c", "ulimit -f 4096; exec \"$0\" \"$@\""]);
-        let again = program(NAME);
-        shell.arg(again.get_program()).args(again.get_args());
-        shell.envs(again.get_envs().filter_map(|(key, value)| Some((key, value?))));
-        let output = shell.stdin(Stdio::null()).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
+    // 4096 blocks of 512 bytes or 1 KiB, as the shell has it.
+    let starter = ["sh", "-c", "ulimit -f 4096; exec \"$0\" \"$@\""];
+    if !alone_by(&starter, "faults::exhausted_memory_is_an_error_and_passes") {
         return;
     }
     let _watchdog = watchdog(60);

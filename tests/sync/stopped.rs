@@ -1,10 +1,9 @@
 //! Processes that are stopped, or have written over what they share, and then die: nobody waits for them without limit.
 
 use super::common::alone::alone;
-use super::common::proc::{eventually, kill};
+use super::common::proc::{eventually, kill, stop};
 use super::common::watchdog::watchdog;
 use multiproc::{Barrier, Pool, Process, RwLock, Semaphore, shared_memory_report};
-use rustix::process::{Pid, Signal, kill_process};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -31,7 +30,7 @@ fn while_stopped(rounds: usize, wait: fn(&Used)) {
         while used.0.get_value() == 1000 {
             std::thread::yield_now();
         }
-        kill_process(Pid::from_raw(user.pid()).unwrap(), Signal::STOP).unwrap();
+        stop(user.pid());
         let (tell, told) = channel();
         let waits = std::thread::spawn(move || {
             wait(&used);

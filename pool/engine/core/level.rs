@@ -175,3 +175,38 @@ impl Level {
         ends.into_iter().find(|(applies, end)| *applies && kept < *end + KEPT_FOR).map(|(_, end)| since + end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_kept_from_lower_calls_for_a_thread_for_a_while() {
+        let mut level = Level::new(1);
+        assert!(!level.goes_before(true), "nobody waits");
+        level.hungry = 1;
+        assert!(
+            level.goes_before(false) && level.kept_since.is_none(),
+            "nobody could have the room, so it is kept for nobody"
+        );
+        assert!(level.goes_before(true));
+        let kept_since = level.kept_since.unwrap();
+        assert!(level.kept_until(true) >= Some(kept_since));
+        level.kept_since = kept_since.checked_sub(KEPT_FROM_LOWER);
+        assert!(!level.goes_before(true), "the thread is busy with its input");
+        level.hungry = 0;
+        assert!(!level.goes_before(true));
+    }
+
+    #[test]
+    fn who_waits_becomes_more_urgent() {
+        let now = Instant::now();
+        let [mut low, mut high] = [Level::new(0), Level::new(5)];
+        [&mut low, &mut high].into_iter().for_each(|level| (level.hungry, level.since) = (1, now));
+        assert!(low.urgency(now) < high.urgency(now));
+        high.since = now + 6 * AGES_IN;
+        assert!(low.urgency(high.since) > high.urgency(high.since));
+        low.hungry = 0;
+        assert!(low.urgency(high.since) < high.urgency(high.since), "who does not wait does not age");
+    }
+}
