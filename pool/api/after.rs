@@ -57,7 +57,7 @@ impl<T: Payload + Send> ResultArgs for AsyncResult<T> {
     type Args = (T,);
 
     fn awaited(&self) -> Result<Vec<Awaited>> {
-        (self,).0.awaited().map(|job| vec![Awaited(Arc::clone(job))])
+        AsyncResult::awaited(self).map(|job| vec![Awaited(Arc::clone(job))])
     }
     fn into_arguments(self) -> Result<Arguments, TaskError> {
         Ok(Arguments(vec![self.into_argument()?]))

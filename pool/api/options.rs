@@ -273,35 +273,21 @@ impl Options {
         }
         let WorkerEnv { affinity, variables, each, output } = self.env;
         let env = Environment::new(variables, each)?;
-        let Options {
-            cluster,
-            processes,
-            name,
-            link,
-            routines,
-            pins,
-            recycle,
-            limits,
-            grace,
-            start_method,
-            on_threads,
-            ..
-        } = self;
         let elsewhere = Elsewhere {
-            cluster,
-            processes,
-            name,
-            link,
-            routines,
-            pins,
-            recycle,
-            limits,
-            grace,
+            cluster: self.cluster,
+            processes: self.processes,
+            name: self.name,
+            link: self.link,
+            routines: self.routines,
+            pins: self.pins,
+            recycle: self.recycle,
+            limits: self.limits,
+            grace: self.grace,
             affinity,
             env,
             output,
-            start_method,
-            on_threads,
+            start_method: self.start_method,
+            on_threads: self.on_threads,
         };
         let (fleet, bell, processes) = elsewhere.muster()?;
         check_count(processes)?;

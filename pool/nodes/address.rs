@@ -37,7 +37,8 @@ impl Address {
         if url == "stdio:" {
             return Some(Address::Stdio);
         }
-        let (places, options) = url.strip_prefix("tcp:")?.split_once('?').unwrap_or((url.strip_prefix("tcp:")?, ""));
+        let rest = url.strip_prefix("tcp:")?;
+        let (places, options) = rest.split_once('?').unwrap_or((rest, ""));
         let places: Vec<String> = places.split(',').map(str::to_owned).collect();
         if !places.iter().all(|place| is_place(place)) {
             return None;
@@ -68,26 +69,15 @@ impl fmt::Display for Address {
         let Address::Tcp(Tcp { places, pin, ticket, is_plain, asks_stdin }) = self else {
             return f.write_str("stdio:");
         };
-        write!(f, "tcp:{}", places.join(","))?;
-        let mut sign = '?';
-        let mut option = |text: fmt::Arguments<'_>| {
-            let written = write!(f, "{sign}{text}");
-            sign = '&';
-            written
-        };
-        if let Some(pin) = pin {
-            option(format_args!("pin={}", Hex(pin)))?;
-        }
-        if let Some(ticket) = ticket {
-            option(format_args!("ticket={}", Hex(ticket)))?;
-        }
-        if *is_plain {
-            option(format_args!("encrypt=no"))?;
-        }
-        if *asks_stdin {
-            option(format_args!("secret=stdin"))?;
-        }
-        Ok(())
+        let options = [
+            pin.as_ref().map(|pin| format!("pin={}", Hex(pin))),
+            ticket.as_ref().map(|ticket| format!("ticket={}", Hex(ticket))),
+            is_plain.then(|| "encrypt=no".to_owned()),
+            asks_stdin.then(|| "secret=stdin".to_owned()),
+        ];
+        let options: Vec<String> = options.into_iter().flatten().collect();
+        let sign = if options.is_empty() { "" } else { "?" };
+        write!(f, "tcp:{}{sign}{}", places.join(","), options.join("&"))
     }
 }
 

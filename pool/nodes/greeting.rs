@@ -41,14 +41,6 @@ pub(super) enum Greeted {
     Here(Greeting, Inbox),
 }
 
-/// What some bytes are.
-#[derive(Debug)]
-enum Found {
-    Nothing,
-    /// A greeting, and where it ends.
-    Greeting(Greeting, usize),
-}
-
 impl Greeter {
     /// Waits for one that comes by this socket. `cargo` is what may be asked for before.
     pub(super) fn new(socket: OwnedFd, cargo: Option<Arc<Cargo>>) -> Greeter {
@@ -96,8 +88,8 @@ impl Greeter {
                 }
             }
             match find(&self.heard) {
-                Ok(Found::Nothing) => {}
-                Ok(Found::Greeting(greeting, end)) => return self.welcome(greeting, end),
+                Ok(None) => {}
+                Ok(Some((greeting, end))) => return self.welcome(greeting, end),
                 Err(cause) => return Greeted::Failed(cause),
             }
         }
@@ -156,27 +148,27 @@ fn place_of(mark: &[u8], heard: &[u8]) -> Option<usize> {
     heard.windows(mark.len()).position(|it| it == mark)
 }
 
-/// Finds a greeting behind some chatter.
+/// Finds a greeting behind some chatter, and where it ends; `None` as long as it is not whole.
 ///
 /// # Errors
 ///
 /// There is none, and there will be none.
-fn find(heard: &[u8]) -> Result<Found, String> {
+fn find(heard: &[u8]) -> Result<Option<(Greeting, usize)>, String> {
     let Some(at) = place_of(&MARK, heard) else {
         if heard.len() > MOST_CHATTER {
             return Err(format!("it has printed more than {MOST_CHATTER} bytes of something else"));
         }
-        return Ok(Found::Nothing);
+        return Ok(None);
     };
     let behind = &heard[at + MARK.len()..];
-    let Some((len, rest)) = behind.split_first_chunk::<4>() else { return Ok(Found::Nothing) };
+    let Some((len, rest)) = behind.split_first_chunk::<4>() else { return Ok(None) };
     let len = u32::from_le_bytes(*len) as usize;
     if len > MOST_GREETING {
         return Err("its greeting is too long".to_owned());
     }
-    let Some(bytes) = rest.get(..len) else { return Ok(Found::Nothing) };
+    let Some(bytes) = rest.get(..len) else { return Ok(None) };
     let greeting = codec::from_bytes(bytes).map_err(|error| format!("its greeting is damaged: {}", error.0))?;
-    Ok(Found::Greeting(greeting, at + MARK.len() + 4 + len))
+    Ok(Some((greeting, at + MARK.len() + 4 + len)))
 }
 
 #[cfg(all(test, not(loom)))]
@@ -194,9 +186,9 @@ mod tests {
         let chatter = b"Welcome to node!\n\x93mproc\n".to_vec();
         let bytes = [&chatter[..], &greeting().written(), b"rest"].concat();
         for len in 0..bytes.len() - 4 {
-            assert!(matches!(find(&bytes[..len]), Ok(Found::Nothing)), "{len}");
+            assert!(matches!(find(&bytes[..len]), Ok(None)), "{len}");
         }
-        let Ok(Found::Greeting(found, end)) = find(&bytes) else { panic!("no greeting was found") };
+        let Ok(Some((found, end))) = find(&bytes) else { panic!("no greeting was found") };
         assert_eq!((found.host.as_str(), end), ("node", bytes.len() - 4));
         assert!(find(&vec![b'x'; MOST_CHATTER + 1]).is_err());
     }

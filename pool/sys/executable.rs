@@ -200,6 +200,12 @@ pub(crate) fn is_secure() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// The name of its file, without the folder; empty if it is not known any more.
+pub(crate) fn name() -> String {
+    let path = std::env::current_exe().ok();
+    path.as_ref().and_then(|path| path.file_name()).map(|it| it.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// What glibc passes to each entry of `.init_array`.
 pub(crate) type Constructor = extern "C" fn(i32, *const *const libc::c_char, *const *const libc::c_char);
 

@@ -3,10 +3,9 @@
 use super::{AsyncResult, Shared};
 use crate::codec::{self, CodecError, Payload};
 use crate::engine::call::job::{Delivery, Job};
-use crate::engine::callbacks;
 use crate::error::{Error, Result, TaskError};
 use crate::ipc::link::Payload as Bytes;
-use crate::sys::time::Deadline;
+use std::mem;
 use std::sync::Arc;
 
 /// Appends an argument to those before it.
@@ -37,16 +36,8 @@ impl<T: Payload + Send> AsyncResult<T> {
                 Ok(())
             }));
         }
-        if callbacks::is_this_thread() && self.shared.state.lock().by_callback {
-            // They may stand behind this in the line, and would never be called.
-            self.shared.call_back();
-        }
-        loop {
-            if let Some(result) = self.shared.take(Deadline::NEVER) {
-                let value = result?;
-                return Ok(Box::new(move |out| codec::encode(&value, out)));
-            }
-        }
+        let value = self.get()?;
+        Ok(Box::new(move |out| codec::encode(&value, out)))
     }
 }
 
@@ -63,10 +54,12 @@ impl<T: Payload + Send> Shared<T> {
         let is_whole = |payload: &Bytes| {
             payload.read(&mut Vec::new(), |reader| codec::skip::<T>(reader).is_ok() && reader.is_empty())
         };
-        let bytes = match &deliveries[..] {
-            [Delivery::Values { count: 1, payload, pins, .. }] if pins.is_empty() && is_whole(payload) => {
-                payload.to_vec().ok()
-            }
+        let bytes = match &mut deliveries[..] {
+            [Delivery::Values { count: 1, payload, pins, .. }] if pins.is_empty() && is_whole(payload) => match payload
+            {
+                Bytes::Own(bytes) => Some(mem::take(bytes)),
+                elsewhere => elsewhere.to_vec().ok(),
+            },
             _ => None,
         };
         match bytes {

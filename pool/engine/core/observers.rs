@@ -6,8 +6,9 @@ use crate::engine::core::ledger::TaskRange;
 use crate::engine::core::record::{Stretch, WorkerRecord};
 use crate::engine::core::stamp::Stamp;
 use crate::engine::watch::histogram::Histogram;
-use crate::engine::watch::report::{Ran, Report};
-use crate::engine::watch::trace::{Span, Trace};
+use crate::engine::watch::ran::Ran;
+use crate::engine::watch::report::Report;
+use crate::engine::watch::trace::Trace;
 use crate::engine::watch::worker_event::{WorkerEvent, WorkerHook};
 use crate::error::TaskError;
 use crate::sys::time::nanos;
@@ -139,10 +140,7 @@ impl Observers {
     #[cold]
     fn ran(&mut self, ran: &Ran) {
         self.report.iter_mut().for_each(|report| report.ran(ran));
-        if let (Some(trace), Some(pid)) = (&mut self.trace, ran.pid) {
-            let Ran { function: name, first, count, start, lasted, lost, .. } = *ran;
-            trace.tasks(&Span { pid, name, first, count, start, lasted, lost });
-        }
+        self.trace.iter_mut().for_each(|trace| trace.ran(ran));
     }
 
     /// `count` tasks have an outcome.

@@ -1,6 +1,7 @@
 //! The report of a pool, which is written when it is over.
 
 use crate::engine::core::state::Engine;
+use crate::engine::core::worker_slot::WorkerSlot;
 use crate::engine::watch::report::Totals;
 
 impl Engine {
@@ -11,7 +12,7 @@ impl Engine {
         let Some(report) = core.observers.take_report() else { return };
         let totals = *core.observers.totals();
         let (run_times, wait_times) = (core.observers.run_times().clone(), core.observers.wait_times().clone());
-        let restarts = core.workers.iter().map(|worker| worker.incarnation.saturating_sub(1)).sum();
+        let restarts = core.workers.iter().map(WorkerSlot::restarts).sum();
         drop(core);
         report.finish(&Totals {
             tasks: totals.tasks,

@@ -120,9 +120,6 @@ impl Engine {
             if self.runs_here && MutexGuard::unlocked(&mut core, || self.launcher.step()) {
                 continue;
             }
-            if self.runs_here {
-                core.workers.send_away_again();
-            }
             if deadline.passed() {
                 return Ok(false);
             }
@@ -223,16 +220,13 @@ impl Driver<'_> {
             if self.run_here() {
                 continue;
             }
-            match until.instant() {
-                // Cannot last: every child that was started becomes ready, ends, or is killed at its deadline, and each of
-                // these is news.
-                None => self.engine.workforce.wait(&mut self.core),
-                Some(_) if until.passed() => {
-                    let ready = self.core.workers.ready();
-                    return Err(Error::start(format!("{ready} of {enough} workers were ready in time")));
-                }
-                Some(at) => drop(self.engine.workforce.wait_until(&mut self.core, at)),
+            if until.passed() {
+                let ready = self.core.workers.ready();
+                return Err(Error::start(format!("{ready} of {enough} workers were ready in time")));
             }
+            // Cannot last even without a limit: every child that was started becomes ready, ends, or is killed at its deadline,
+            // and each of these is news.
+            until.wait(&self.engine.workforce, &mut self.core);
         }
     }
 }

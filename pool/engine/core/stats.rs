@@ -160,7 +160,7 @@ impl WorkerSlot {
             idle: since_ready.unwrap_or_default().saturating_sub(busy),
             startup: record.startup(),
             memory: self.host.as_ref().and_then(|_| self.memory()),
-            restarts: self.incarnation.saturating_sub(1),
+            restarts: self.restarts(),
             current: self.current(now),
         }
     }

@@ -341,7 +341,7 @@ impl Core {
                     self.observers.worker(|| WorkerEvent::Replaced { worker: at, pid, before });
                 }
                 let delay = worker.delay;
-                self.workers.start_succeeded(delay);
+                self.workers.note_delay(delay);
                 if at >= self.workers.target() {
                     self.dismiss(at, Dismissal::Surplus);
                     self.workers[at].flush();

@@ -3,7 +3,8 @@
 use crate::engine::call::job_stats::JobStats;
 use crate::engine::core::state::Engine;
 use crate::engine::core::stats::{PoolStats, RunningTask, WorkerStats};
-use crate::engine::watch::histogram::Histogram;
+use crate::engine::core::worker_slot::WorkerSlot;
+use crate::engine::watch::histogram::{self, Histogram};
 use crate::engine::watch::json::Object;
 use crate::engine::watch::view::{self, View, Watched};
 use crate::sys::look;
@@ -59,8 +60,7 @@ impl Engine {
     /// The process of the worker at a place.
     fn process_at(&self, place: u64) -> Result<i32, String> {
         let core = self.core.lock();
-        let worker = usize::try_from(place).ok().and_then(|place| core.workers.iter().nth(place));
-        let worker = worker.ok_or("there is no such worker")?;
+        let worker = core.workers.at(place).ok_or("there is no such worker")?;
         match (&worker.host, worker.pid) {
             (Some(host), _) => Err(format!("the worker is on {host}")),
             (None, Some(pid)) => Ok(pid),
@@ -79,9 +79,8 @@ impl Engine {
     /// Ends the task `index` that the process `pid` runs, by ending the worker.
     fn end_task(&self, place: u64, pid: u64, index: u64) -> Result<Object, String> {
         let core = self.core.lock();
-        let worker = usize::try_from(place).ok().and_then(|place| core.workers.iter().nth(place));
-        let is_meant = |pid_now: Option<i32>| pid_now.and_then(|pid| u64::try_from(pid).ok()) == Some(pid);
-        let worker = worker.filter(|worker| is_meant(worker.pid)).ok_or("that worker is not there any more")?;
+        let is_meant = |worker: &&WorkerSlot| worker.pid.is_some_and(|now| u64::try_from(now) == Ok(pid));
+        let worker = core.workers.at(place).filter(is_meant).ok_or("that worker is not there any more")?;
         let runs = worker.current(Instant::now()).is_some_and(|task| task.index == index);
         let (Some((seq, _)), true) = (worker.window.front(), runs) else {
             return Err("it does not run that task any more".to_owned());
@@ -116,7 +115,7 @@ fn done() -> Object {
 
 fn times(times: &Histogram) -> Object {
     let count = times.count();
-    let mean = (count > 0).then(|| times.total().div_f64(count as f64));
+    let mean = histogram::mean(times.total(), count);
     let object = Object::new().plain("count", count).maybe("mean", mean, Object::seconds);
     let parts = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0)];
     parts.into_iter().fold(object, |object, (name, part)| object.maybe(name, times.quantile(part), Object::seconds))

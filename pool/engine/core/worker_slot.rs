@@ -275,6 +275,11 @@ impl WorkerSlot {
         }
     }
 
+    /// How many workers there were in this slot before this one.
+    pub(super) fn restarts(&self) -> u64 {
+        self.incarnation.saturating_sub(1)
+    }
+
     /// Tells a worker that is no process to leave before it begins anything else.
     pub(super) fn send_away(&mut self) {
         for seq in self.window.all() {

@@ -102,6 +102,11 @@ impl Workforce {
         self.slots.iter_mut()
     }
 
+    /// The slot at a place that somebody else has named, if there is one.
+    pub(super) fn at(&self, place: u64) -> Option<&WorkerSlot> {
+        self.slots.get(usize::try_from(place).ok()?)
+    }
+
     /// How many slots there are.
     #[inline]
     pub(super) fn len(&self) -> usize {
@@ -153,7 +158,7 @@ impl Workforce {
     }
 
     /// A worker is ready, whose frames and answers are on their way for so long.
-    pub(super) fn start_succeeded(&mut self, delay: f64) {
+    pub(super) fn note_delay(&mut self, delay: f64) {
         self.delay = self.delay.max(delay);
     }
 

@@ -94,6 +94,11 @@ impl fmt::Debug for Histogram {
     }
 }
 
+/// Returns the mean of so many times that are so long together; `None` if there are none.
+pub(crate) fn mean(total: Duration, count: u64) -> Option<Duration> {
+    (count > 0).then(|| total.div_f64(count as f64))
+}
+
 /// The place of the bucket of a time.
 #[inline]
 fn bucket(nanos: u64) -> usize {

@@ -4,6 +4,7 @@ pub(crate) mod histogram;
 pub(crate) mod json;
 pub(crate) mod logs;
 pub(crate) mod output;
+pub(crate) mod ran;
 pub(crate) mod report;
 pub(crate) mod trace;
 pub(crate) mod view;

@@ -8,6 +8,7 @@ mod page;
 mod row;
 
 use crate::engine::watch::histogram::Histogram;
+use crate::engine::watch::ran::Ran;
 use crate::engine::watch::worker_event::WorkerEvent;
 use crate::error::TaskError;
 use crate::sys::descriptor::beyond_standard;
@@ -56,21 +57,6 @@ pub(crate) struct Report {
     other_failures: u64,
     ends: Vec<End>,
     other_ends: u64,
-}
-
-/// Tasks that a worker has run, for the page.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ran {
-    /// The place of the worker in the pool, and its process.
-    pub(crate) place: usize,
-    pub(crate) pid: Option<i32>,
-    pub(crate) function: &'static str,
-    pub(crate) first: u64,
-    pub(crate) count: u32,
-    pub(crate) start: Instant,
-    pub(crate) lasted: Duration,
-    /// The worker has died in the middle of it.
-    pub(crate) lost: bool,
 }
 
 /// What the pool has counted when the page is written.

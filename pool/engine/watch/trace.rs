@@ -4,6 +4,7 @@
 //! pool up, and what a worker does cannot damage the file, not even its death.
 
 use crate::engine::watch::json::Escaped;
+use crate::engine::watch::ran::Ran;
 use crate::sys::child::own_pid;
 use crate::sys::descriptor::beyond_standard;
 use crate::sys::fork::fork_generation;
@@ -26,31 +27,15 @@ pub(crate) struct Trace {
     writer: Option<JoinHandle<()>>,
     /// Events that came faster than they could be written.
     left_out: u64,
-    start: Instant,
     generation: u32,
-}
-
-/// Tasks that a worker has run one after the other, or the task that it ran when it died.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) pid: i32,
-    /// The function.
-    pub(crate) name: &'static str,
-    /// The number of the first task in its call.
-    pub(crate) first: u64,
-    pub(crate) count: u32,
-    pub(crate) start: Instant,
-    pub(crate) lasted: Duration,
-    /// The worker has died in the middle of it.
-    pub(crate) lost: bool,
 }
 
 #[derive(Debug)]
 enum Event {
     /// A worker has become ready.
-    Ready { pid: i32, place: usize, at: Duration },
-    /// It has run `count` tasks from `first`, or has died in the middle of that one.
-    Tasks { pid: i32, name: &'static str, first: u64, count: u32, lost: bool, at: Duration, lasted: Duration },
+    Ready { pid: i32, place: usize, at: Instant },
+    /// It has run tasks.
+    Ran { pid: i32, ran: Ran },
     /// Some events are missing.
     LeftOut(u64),
 }
@@ -64,33 +49,27 @@ impl Trace {
     pub(crate) fn create(path: &Path) -> io::Result<Trace> {
         let file = File::from(beyond_standard(File::create(path)?.into())?);
         let (events, inbox) = bounded(QUEUE);
+        let start = Instant::now();
         let shown = path.display().to_string();
         let writer = std::thread::Builder::new().name("multiproc-trace".to_owned()).stack_size(128 * 1024);
         let writer = thread::spawn(writer, move || {
-            if let Err(error) = write_all(BufWriter::new(file), &inbox) {
+            if let Err(error) = write_all(BufWriter::new(file), &inbox, start) {
                 eprintln!("multiproc: the trace {shown} is not complete: {error}");
             }
         })?;
-        Ok(Trace {
-            events: Some(events),
-            writer: Some(writer),
-            left_out: 0,
-            start: Instant::now(),
-            generation: fork_generation(),
-        })
+        Ok(Trace { events: Some(events), writer: Some(writer), left_out: 0, generation: fork_generation() })
     }
 
     /// A worker in the slot `at` has become ready.
     pub(crate) fn ready(&mut self, pid: i32, at: usize) {
-        let now = self.since_start(Instant::now());
-        self.tell(Event::Ready { pid, place: at, at: now });
+        self.tell(Event::Ready { pid, place: at, at: Instant::now() });
     }
 
-    /// A worker has run some tasks.
-    pub(crate) fn tasks(&mut self, span: &Span) {
-        let Span { pid, name, first, count, start, lasted, lost } = *span;
-        let at = self.since_start(start);
-        self.tell(Event::Tasks { pid, name, first, count, lost, at, lasted });
+    /// A worker has run tasks: one that is a process, since nothing else has a row.
+    pub(crate) fn ran(&mut self, ran: &Ran) {
+        if let Some(pid) = ran.pid {
+            self.tell(Event::Ran { pid, ran: *ran });
+        }
     }
 
     fn tell(&mut self, event: Event) {
@@ -98,10 +77,6 @@ impl Trace {
         if let Err(TrySendError::Full(_)) = events.try_send(event) {
             self.left_out += 1;
         }
-    }
-
-    fn since_start(&self, at: Instant) -> Duration {
-        at.saturating_duration_since(self.start)
     }
 }
 
@@ -122,8 +97,8 @@ impl Drop for Trace {
     }
 }
 
-/// Writes everything that comes, and closes the list behind it.
-fn write_all(mut out: impl Write, events: &Receiver<Event>) -> io::Result<()> {
+/// Writes everything that comes, and closes the list behind it; times count from `start`.
+fn write_all(mut out: impl Write, events: &Receiver<Event>, start: Instant) -> io::Result<()> {
     out.write_all(b"[")?;
     let mut separator = "\n";
     loop {
@@ -137,16 +112,17 @@ fn write_all(mut out: impl Write, events: &Receiver<Event>) -> io::Result<()> {
             }
         };
         out.write_all(separator.as_bytes())?;
-        write_event(&mut out, &event)?;
+        write_event(&mut out, &event, start)?;
         separator = ",\n";
     }
     out.write_all(b"\n]\n")?;
     out.flush()
 }
 
-fn write_event(out: &mut impl Write, event: &Event) -> io::Result<()> {
+fn write_event(out: &mut impl Write, event: &Event, start: Instant) -> io::Result<()> {
     let own = own_pid();
     let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    let since_start = |at: Instant| micros(at.saturating_duration_since(start));
     match event {
         Event::Ready { pid, place, at } => {
             let number = place + 1;
@@ -154,12 +130,12 @@ fn write_event(out: &mut impl Write, event: &Event) -> io::Result<()> {
                 out,
                 r#"{{"ph":"M","pid":{own},"tid":{pid},"name":"thread_name","args":{{"name":"worker {number}"}}}},"#
             )?;
-            let ts = micros(*at);
+            let ts = since_start(*at);
             write!(out, r#"{{"ph":"i","pid":{own},"tid":{pid},"ts":{ts:.3},"s":"t","name":"ready"}}"#)
         }
-        Event::Tasks { pid, name, first, count, lost, at, lasted } => {
-            let (ts, dur) = (micros(*at), micros(*lasted));
-            let (name, kind) = (Escaped(name), if *lost { "lost" } else { "tasks" });
+        Event::Ran { pid, ran: Ran { function, first, count, start, lasted, lost, .. } } => {
+            let (ts, dur) = (since_start(*start), micros(*lasted));
+            let (name, kind) = (Escaped(function), if *lost { "lost" } else { "tasks" });
             write!(
                 out,
                 r#"{{"ph":"X","pid":{own},"tid":{pid},"ts":{ts:.3},"dur":{dur:.3},"name":"{name}","cat":"{kind}","#
@@ -176,19 +152,21 @@ fn write_event(out: &mut impl Write, event: &Event) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn tasks(name: &'static str) -> Event {
-        let (at, lasted) = (Duration::from_micros(1500), Duration::from_nanos(2500));
-        Event::Tasks { pid: 7, name, first: 10, count: 3, lost: false, at, lasted }
+    fn tasks(function: &'static str, begin: Instant) -> Event {
+        let (start, lasted) = (begin + Duration::from_micros(1500), Duration::from_nanos(2500));
+        let ran = Ran { place: 0, pid: Some(7), function, first: 10, count: 3, start, lasted, lost: false };
+        Event::Ran { pid: 7, ran }
     }
 
     #[test]
     fn a_trace_is_json() {
         let (events, inbox) = bounded(10);
-        let all = [Event::Ready { pid: 7, place: 0, at: Duration::ZERO }, tasks("a::\"b\"\\\n"), Event::LeftOut(4)];
+        let start = Instant::now();
+        let all = [Event::Ready { pid: 7, place: 0, at: start }, tasks("a::\"b\"\\\n", start), Event::LeftOut(4)];
         all.into_iter().for_each(|event| events.send(event).unwrap());
         drop(events);
         let mut out = Vec::new();
-        write_all(&mut out, &inbox).unwrap();
+        write_all(&mut out, &inbox, start).unwrap();
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(read[2]["name"], "a::\"b\"\\\n");
         assert_eq!((read[2]["ts"].as_f64(), read[2]["dur"].as_f64()), (Some(1500.0), Some(2.5)));
@@ -200,16 +178,15 @@ mod tests {
         let (events, inbox) = bounded(1);
         drop::<Sender<Event>>(events);
         out.clear();
-        write_all(&mut out, &inbox).unwrap();
+        write_all(&mut out, &inbox, start).unwrap();
         assert!(serde_json::from_slice::<Vec<u8>>(&out).unwrap().is_empty());
     }
 
     #[test]
     fn what_comes_too_fast_is_counted() {
         let (events, inbox) = bounded(1);
-        let (start, generation) = (Instant::now(), fork_generation());
-        let mut trace = Trace { events: Some(events), writer: None, left_out: 0, start, generation };
-        (0..5).for_each(|_| trace.tell(tasks("f")));
+        let mut trace = Trace { events: Some(events), writer: None, left_out: 0, generation: fork_generation() };
+        (0..5).for_each(|_| trace.tell(tasks("f", Instant::now())));
         assert_eq!((trace.left_out, inbox.len()), (4, 1));
         assert!(inbox.recv().is_ok());
         drop(trace);

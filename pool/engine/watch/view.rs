@@ -6,6 +6,7 @@
 
 use crate::engine::watch::json::Object;
 use crate::sys::child::own_pid;
+use crate::sys::executable;
 use crate::sys::fork::fork_generation;
 use crate::sys::poll::{self, Interest};
 use crate::sys::random::random;
@@ -116,14 +117,16 @@ impl Drop for View {
 
 impl Door {
     fn make(generation: u32) -> io::Result<Door> {
+        // Before there is a file, which would stay behind if there were no reactor.
+        let reactor = reactor()?;
         let folder = runtime_folder::folder()?;
         sweep(&folder);
         let path = folder.join(format!("{}-{:x}.sock", own_pid(), random()));
         let (listener, _) = stream::listen(&Name::Path(path.clone()), MOST_CLIENTS as i32)?;
-        let door = Door { listener: Arc::new(listener), path, generation };
-        let listener = Arc::clone(&door.listener);
-        reactor()?.watch_arrivals(Arc::clone(&door.listener), move || admit(&listener));
-        Ok(door)
+        let listener = Arc::new(listener);
+        let arrivals = Arc::clone(&listener);
+        reactor.watch_arrivals(Arc::clone(&listener), move || admit(&arrivals));
+        Ok(Door { listener, path, generation })
     }
 }
 
@@ -254,10 +257,8 @@ fn answer(line: &str) -> String {
 }
 
 fn pools() -> Object {
-    let program = std::env::current_exe().ok();
-    let program = program.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
     let views = VIEWS.lock();
     let pool = |pool: &Pool| Object::new().plain("pool", pool.number).text("name", &pool.name);
     let object = Object::new().plain("protocol", 1).plain("pid", own_pid());
-    object.text("program", &program.unwrap_or_default()).list("pools", views.pools.iter().map(pool))
+    object.text("program", &executable::name()).list("pools", views.pools.iter().map(pool))
 }

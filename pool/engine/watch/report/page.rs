@@ -3,8 +3,9 @@
 use super::html::Text;
 use super::row::Span;
 use super::{Cause, Report, Slow, Totals, What};
-use crate::engine::watch::histogram::Histogram;
+use crate::engine::watch::histogram::{Histogram, mean};
 use crate::sys::child::own_pid;
+use crate::sys::executable;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,9 +36,6 @@ pub(super) fn write(out: &mut impl Write, report: &Report, totals: &Totals<'_>) 
 }
 
 fn head(out: &mut impl Write, report: &Report, totals: &Totals<'_>, lasted: Duration) -> io::Result<()> {
-    let program = std::env::current_exe().ok();
-    let program = program.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-    let program = program.unwrap_or_default();
     // Nothing is loaded and nothing runs, even if a text should get through as more than text.
     write!(
         out,
@@ -45,7 +43,7 @@ fn head(out: &mut impl Write, report: &Report, totals: &Totals<'_>, lasted: Dura
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{0}: a pool of multiproc</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{0}</h1>\n",
-        Text(&program)
+        Text(&executable::name())
     )?;
     writeln!(
         out,
@@ -291,10 +289,6 @@ fn ends(out: &mut impl Write, report: &Report) -> io::Result<()> {
         writeln!(out, "<li class=\"quiet\">and {} more</li>", report.other_ends)?;
     }
     out.write_all(b"</ul>\n")
-}
-
-fn mean(total: Duration, count: u64) -> Option<Duration> {
-    (count > 0).then(|| total.div_f64(count as f64))
 }
 
 fn shown(time: Option<Duration>) -> String {
