@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Arguments, RUNS, median};
+use common::{Arguments, RUNS, median, seconds};
 use multiproc::cluster::{Command, Listen};
 use multiproc::{Pool, PoolBuilder};
 use std::fs::OpenOptions;
@@ -50,12 +50,6 @@ fn nodes(way: &str, nodes: usize, workers: usize) -> PoolBuilder {
         "stdio" => Pool::builder().on(agent),
         way => Pool::builder().on(agent.listen("127.0.0.1:0").encrypt(way == "tls")),
     }
-}
-
-fn seconds(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64()
 }
 
 fn apply(pool: &Pool, percent: usize) -> f64 {

@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Arguments, median, runs};
+use common::{Arguments, median, runs, seconds};
 use multiproc::{LinkKind, Pool};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -30,12 +30,6 @@ fn busy(micros: u64) {
     while start.elapsed() < Duration::from_micros(micros) {
         black_box(());
     }
-}
-
-fn seconds(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64()
 }
 
 fn pool(link: LinkKind) -> Pool {

@@ -24,6 +24,13 @@ pub(crate) fn runs(mut one: impl FnMut() -> f64) -> f64 {
     median((0..RUNS).map(|_| one()).collect())
 }
 
+/// Seconds that `work` takes.
+pub(crate) fn seconds(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
+}
+
 /// Nanoseconds for one call of `once`, if a run makes so many `calls`.
 pub(crate) fn nanos(calls: u32, mut once: impl FnMut()) -> f64 {
     runs(|| {

@@ -5,21 +5,13 @@
 //! `test_get` with negative timeouts: a `Duration` is never negative.
 
 use super::common::watchdog::watchdog;
+use super::sync::takes;
 use multiproc::{JoinableQueue, Process, Queue, SimpleQueue, join_all};
 use serde::{Deserialize, Serialize, Serializer};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_millis(120);
 const SOON: Duration = Duration::from_secs(30);
-
-/// Checks that `code` takes at least `least`, and far less than a minute.
-fn takes<R>(least: Duration, code: impl FnOnce() -> R) -> R {
-    let start = Instant::now();
-    let result = code();
-    let taken = start.elapsed();
-    assert!(taken >= least && taken < least + Duration::from_secs(10), "{taken:?} instead of {least:?}");
-    result
-}
 
 #[test]
 fn test_put() {

@@ -14,7 +14,7 @@ fn millis(millis: u64) -> Duration {
 }
 
 /// Checks that `code` takes at least `least`, and far less than a minute.
-fn takes<R>(least: Duration, code: impl FnOnce() -> R) -> R {
+pub(super) fn takes<R>(least: Duration, code: impl FnOnce() -> R) -> R {
     let start = Instant::now();
     let result = code();
     let taken = start.elapsed();
