@@ -1,8 +1,8 @@
 //! What is shown, and what keys do.
 
-use crate::wire::{Client, Snapshot, programs};
+use crate::wire::{Client, Snapshot, Stack, programs};
 use ratatui::crossterm::event::KeyCode;
-use serde_json::Value;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
@@ -65,8 +65,7 @@ impl App {
             Err(error) => self.message = error.to_string(),
         }
         let Some(place) = self.places.get(self.chosen).cloned() else {
-            (self.client, self.shown) = (None, Snapshot::default());
-            self.before.clear();
+            self.client = None;
             return;
         };
         match self.ask::<Snapshot>(&format!("show {}", place.pool)) {
@@ -75,14 +74,24 @@ impl App {
         }
     }
 
-    fn set_places(&mut self, places: Vec<Place>) {
+    pub(crate) fn set_places(&mut self, places: Vec<Place>) {
         let chosen = self.places.get(self.chosen);
-        self.chosen = chosen.and_then(|chosen| places.iter().position(|it| it == chosen)).unwrap_or(0);
+        let found = chosen.and_then(|chosen| places.iter().position(|it| it == chosen));
         self.places = places;
+        self.chosen = found.unwrap_or(0);
+        if found.is_none() {
+            self.forget();
+        }
+    }
+
+    /// Forgets what was seen of a pool: from now on it is another one.
+    fn forget(&mut self) {
+        (self.worker, self.over, self.shown) = (0, Over::Nothing, Snapshot::default());
+        self.before.clear();
     }
 
     /// Asks the program of the chosen pool.
-    fn ask<T: serde::de::DeserializeOwned>(&mut self, request: &str) -> io::Result<T> {
+    fn ask<T: DeserializeOwned>(&mut self, request: &str) -> io::Result<T> {
         let place = self.places.get(self.chosen).ok_or_else(|| io::Error::other("there is no pool"))?;
         if self.client.as_ref().is_none_or(|(of, _)| of.path != place.path) {
             self.client = Some((place.clone(), Client::connect(&place.path)?));
@@ -146,16 +155,15 @@ impl App {
     fn choose(&mut self, further: usize) {
         if !self.places.is_empty() {
             self.chosen = (self.chosen + further) % self.places.len();
-            self.before.clear();
-            self.worker = 0;
+            self.forget();
             self.refresh(Instant::now());
         }
     }
 
     /// Asks for something of the chosen pool; what is behind the number of the pool is in `rest`.
-    fn command(&mut self, what: &str, rest: &str) -> Option<Value> {
+    fn command<T: DeserializeOwned>(&mut self, what: &str, rest: &str) -> Option<T> {
         let pool = self.places.get(self.chosen)?.pool;
-        match self.ask::<Value>(&format!("{what} {pool} {rest}")) {
+        match self.ask(&format!("{what} {pool} {rest}")) {
             Ok(answer) => Some(answer),
             Err(error) => {
                 self.message = error.to_string();
@@ -166,8 +174,7 @@ impl App {
 
     fn show_stack(&mut self) {
         let worker = self.worker;
-        if let Some(answer) = self.command("stack", &worker.to_string()) {
-            let text = answer["stack"].as_str().unwrap_or_default().to_owned();
+        if let Some(Stack { stack: text }) = self.command("stack", &worker.to_string()) {
             self.over = Over::Stack { worker, text, from: 0 };
         }
     }
@@ -185,14 +192,14 @@ impl App {
 
     fn end_task(&mut self) {
         if let Over::End { worker, pid, task, .. } = std::mem::take(&mut self.over)
-            && self.command("end", &format!("{worker} {pid} {task}")).is_some()
+            && self.command::<IgnoredAny>("end", &format!("{worker} {pid} {task}")).is_some()
         {
             self.message = format!("task {task} was ended, and its worker is replaced");
         }
     }
 
     fn resize(&mut self, count: u64) {
-        if self.command("resize", &count.to_string()).is_some() {
+        if self.command::<IgnoredAny>("resize", &count.to_string()).is_some() {
             self.message = format!("the pool has {count} workers from now on");
             self.shown.target = count;
         }

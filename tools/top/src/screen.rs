@@ -6,7 +6,10 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Clear, Paragraph, Row, Table, TableState, Wrap};
+use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Table, TableState, Wrap};
+
+/// The width of the column that takes what the others leave.
+const REST: u16 = u16::MAX;
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 
@@ -82,30 +85,38 @@ fn percentiles(name: &str, times: &Times) -> Line<'static> {
 }
 
 fn worker_table(app: &App) -> Table<'static> {
-    let head = ["#", "process", "state", "function", "task", "for", "done", "tasks", "busy", "memory", "replaced"];
     let rows = app
         .shown
         .workers
         .iter()
         .enumerate()
         .map(|(place, worker)| worker_row(place, worker, app.busy.get(place).copied().unwrap_or_default()));
-    let widths = [
-        Constraint::Length(4),
-        Constraint::Length(9),
-        Constraint::Length(8),
-        Constraint::Fill(1),
-        Constraint::Length(9),
-        Constraint::Length(8),
-        Constraint::Length(6),
-        Constraint::Length(9),
-        Constraint::Length(6),
-        Constraint::Length(8),
-        Constraint::Length(8),
+    let columns = [
+        ("#", 4),
+        ("process", 9),
+        ("state", 8),
+        ("function", REST),
+        ("task", 9),
+        ("for", 8),
+        ("done", 6),
+        ("tasks", 9),
+        ("busy", 6),
+        ("memory", 8),
+        ("replaced", 8),
     ];
-    Table::new(rows, widths)
-        .header(Row::new(head).style(QUIET.add_modifier(Modifier::BOLD)))
-        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
-        .block(Block::new().borders(ratatui::widgets::Borders::TOP).border_style(QUIET).title(" workers "))
+    table(" workers ", columns, rows).row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
+}
+
+/// A table under a title; each column with its name and width.
+fn table<const N: usize>(
+    title: &'static str,
+    columns: [(&'static str, u16); N],
+    rows: impl Iterator<Item = Row<'static>>,
+) -> Table<'static> {
+    let width = |width| if width == REST { Constraint::Fill(1) } else { Constraint::Length(width) };
+    Table::new(rows, columns.map(|(_, columns)| width(columns)))
+        .header(Row::new(columns.map(|(name, _)| name)).style(QUIET.add_modifier(Modifier::BOLD)))
+        .block(Block::new().borders(Borders::TOP).border_style(QUIET).title(title))
 }
 
 fn worker_row(place: usize, worker: &Worker, busy: f64) -> Row<'static> {
@@ -161,17 +172,8 @@ fn call_table(calls: &[Call]) -> Table<'static> {
         ];
         Row::new(cells).style(if call.ended { QUIET } else { Style::new() })
     };
-    let widths = [
-        Constraint::Fill(1),
-        Constraint::Length(10),
-        Constraint::Length(18),
-        Constraint::Length(6),
-        Constraint::Length(9),
-        Constraint::Length(9),
-    ];
-    Table::new(calls.iter().rev().take(8).map(row), widths)
-        .header(Row::new(["function", "", "tasks", "", "lasted", "longest"]).style(QUIET.add_modifier(Modifier::BOLD)))
-        .block(Block::new().borders(ratatui::widgets::Borders::TOP).border_style(QUIET).title(" calls "))
+    let columns = [("function", REST), ("", 10), ("tasks", 18), ("", 6), ("lasted", 9), ("longest", 9)];
+    table(" calls ", columns, calls.iter().rev().take(8).map(row))
 }
 
 fn footer(app: &App) -> Line<'static> {

@@ -89,6 +89,25 @@ fn rates_are_those_since_the_looks_before() {
 }
 
 #[test]
+fn nothing_is_left_of_a_pool_that_has_gone() {
+    let mut app = app();
+    let other = Place { pool: 1, ..app.places[0].clone() };
+    app.set_places(vec![other.clone(), app.places[0].clone()]);
+    app.press(KeyCode::Down);
+    app.press(KeyCode::Up);
+    app.press(KeyCode::Char('x'));
+    assert!(app.chosen == 1 && matches!(app.over, Over::End { .. }), "{app:?}");
+    app.set_places(vec![other]);
+    assert_eq!((app.chosen, app.worker, &app.over), (0, 0, &Over::Nothing));
+    assert!(!text_of(&app).contains("program::simulate"));
+    // The other one has run more in a longer time: nothing of that is news.
+    let mut next: Snapshot = serde_json::from_str(SNAPSHOT).unwrap();
+    (next.tasks, next.uptime) = (2000, 100.0);
+    app.take(next, Instant::now() + Duration::from_secs(1));
+    assert_eq!(app.per_second, 20.0);
+}
+
+#[test]
 fn there_may_be_no_pool_and_no_room() {
     assert!(text_of(&App::default()).contains("MULTIPROC_VIEW=1"));
     let app = app();

@@ -98,6 +98,12 @@ pub(crate) struct Warning {
     pub(crate) text: String,
 }
 
+/// What the threads of a worker are at.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Stack {
+    pub(crate) stack: String,
+}
+
 #[derive(Debug, Deserialize)]
 struct Refusal {
     error: String,
