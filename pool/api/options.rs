@@ -31,7 +31,7 @@ use crate::ipc::link::LinkKind;
 use crate::process::role::Host;
 use crate::process::template::StartMethod;
 use crate::sys::cpu::cpu_count;
-use crate::sys::fork::fork_generation;
+use crate::sys::fork::{fork_generation, watch_for_forks};
 use crate::sys::memory;
 use crate::sys::signal_watch::{self, SignalWatch};
 use crate::sys::time::Deadline;
@@ -220,6 +220,8 @@ impl Options {
         let report = report.map(|path| Report::create(&path, &name)).transpose()?;
         let watchers = Watchers { trace, report, hook: on_worker, waits: view || is_asked };
         let core = Core::new(processes, recycle, Observers::new(watchers));
+        // A pool on nodes may be the first to need it.
+        watch_for_forks();
         let engine = Arc::new(Engine {
             core: Mutex::new(core),
             bell,

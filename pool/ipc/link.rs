@@ -302,6 +302,21 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     /// Gives memory back that a burst has used, if nothing is under way.
     fn trim(&mut self) {}
 
+    /// The first task to be run of the frame that is sent next is begun for the `attempt`th time.
+    fn set_attempt(&mut self, attempt: u32) {
+        self.desk().into_iter().for_each(|desk| desk.set_attempt(self.sent(), attempt));
+    }
+
+    /// Tells the tasks of frames that were sent that nobody waits for them.
+    fn cancel(&self, frames: &[u64]) {
+        self.desk().into_iter().for_each(|desk| desk.cancel(frames));
+    }
+
+    /// Tells all tasks that nobody waits for them.
+    fn cancel_all(&self) {
+        self.desk().into_iter().for_each(Desk::cancel_all);
+    }
+
     /// What the pool and a running task tell each other, where there is memory for that.
     fn desk(&self) -> Option<&Desk> {
         None

@@ -281,7 +281,7 @@ impl Agent {
             Kind::Tasks | Kind::Header | Kind::Forget | Kind::Stop => {
                 let seq = number()?;
                 let mut frame = Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 };
-                let mut payload = Some(Arc::default());
+                let (mut payload, mut attempt) = (Some(Arc::default()), 1);
                 if kind != Kind::Stop {
                     frame.header = number()?;
                 }
@@ -290,6 +290,7 @@ impl Agent {
                         (frame.kind, frame.first) = (FrameKind::Tasks, number()?);
                         frame.count = numbers.next_u32().ok_or_else(damaged)?;
                         frame.skip = numbers.next_u32().filter(|skip| *skip <= frame.count).ok_or_else(damaged)?;
+                        attempt = numbers.next_u32().ok_or_else(damaged)?;
                         let at = body.bytes().len() - numbers.0.len();
                         payload = Some(Arc::new(body.into_rest(at)));
                     }
@@ -303,7 +304,7 @@ impl Agent {
                 // It has ended, which the pool will hear, and then it gives the frame to somebody else.
                 let Some(worker) = state.workers.get_mut(&slot) else { return Ok(()) };
                 worker.seen = seq + u64::from(kind != Kind::Stop);
-                worker.queue.push_back(Queued { frame, seq, payload });
+                worker.queue.push_back(Queued { frame, seq, payload, attempt });
             }
             Kind::Revoke => {
                 let seq = number()?;
@@ -319,13 +320,12 @@ impl Agent {
             Kind::EndIt => {
                 state.workers.get(&slot).and_then(|worker| worker.body.as_ref()).inspect(|body| _ = body.tell_to_end());
             }
-            Kind::KillIfRunning => {
-                let mut frames = Vec::new();
-                while let Some(seq) = numbers.next() {
-                    frames.push(seq);
-                }
-                if let Some(worker) = state.workers.get_mut(&slot) {
-                    worker.kill_if_running(&frames);
+            Kind::KillIfRunning | Kind::Cancel => {
+                let frames: Vec<u64> = std::iter::from_fn(|| numbers.next()).collect();
+                match state.workers.get_mut(&slot) {
+                    Some(worker) if kind == Kind::Cancel => worker.cancel(&frames),
+                    Some(worker) => worker.kill_if_running(&frames),
+                    None => {}
                 }
             }
             _ => return Err(format!("{kind:?} from a pool")),

@@ -25,6 +25,8 @@ pub(super) struct Queued {
     pub(super) seq: u64,
     /// `None` if it is a header whose context has not arrived yet.
     pub(super) payload: Option<Arc<Vec<u8>>>,
+    /// How often its first task was begun, with this time.
+    pub(super) attempt: u32,
 }
 
 /// A worker, and what it has.
@@ -54,9 +56,12 @@ impl Worker {
             window.release(&mut **link);
         }
         let mut any = false;
-        while let Some(Queued { frame, seq, payload }) = self.queue.front() {
+        while let Some(Queued { frame, seq, payload, attempt }) = self.queue.front() {
             // The context of a header may be on its way.
             let Some(payload) = payload.as_ref().filter(|_| self.window.len() < self.link.depth()) else { break };
+            if *attempt > 1 {
+                self.link.set_attempt(*attempt);
+            }
             match self.link.send(frame, payload, &[]) {
                 Ok(Some(number)) => {
                     let Frame { kind, count, skip, .. } = *frame;
@@ -224,6 +229,15 @@ impl Worker {
         if let (Some(Body::Process(child)), false) = (&self.body, numbers.is_empty()) {
             kill_if_running(child, &numbers, &*self.link);
         }
+    }
+
+    /// Tells tasks of these frames that nobody waits for them; all tasks, if none are named.
+    pub(super) fn cancel(&self, frames: &[u64]) {
+        if frames.is_empty() {
+            return self.link.cancel_all();
+        }
+        let numbers: Vec<u64> = frames.iter().filter_map(|seq| self.number(*seq)).collect();
+        self.link.cancel(&numbers);
     }
 
     pub(super) fn tell_watched(&self, slot: Slot, outbox: &mut Outbox) {

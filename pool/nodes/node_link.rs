@@ -48,13 +48,15 @@ pub(super) struct NodeLink {
     depth: usize,
     next: u64,
     flights: VecDeque<Flight>,
+    /// How often the first task of the next frame was begun, with that time.
+    attempt: u32,
 }
 
 impl NodeLink {
     /// The way to a worker that its agent links like this.
     pub(super) fn new(process: Arc<Process>, link: LinkKind) -> NodeLink {
         let depth = if link == LinkKind::Channel { 1 } else { SLOTS };
-        NodeLink { process, depth, next: 0, flights: VecDeque::new() }
+        NodeLink { process, depth, next: 0, flights: VecDeque::new(), attempt: 1 }
     }
 
     /// Whether something that the agent has said waits to be taken.
@@ -116,7 +118,7 @@ impl Link for NodeLink {
             return Err(Unsent::Broken);
         }
         let mut flight = Flight { seq, next: frame.skip, count: frame.count, payload: None, is_asked: false };
-        let header = frame.header;
+        let (header, attempt) = (frame.header, std::mem::replace(&mut self.attempt, 1));
         match frame.kind {
             FrameKind::Tasks => {
                 if state.flying > 0 && state.flying + payload.len() > MOST_FLYING {
@@ -125,7 +127,8 @@ impl Link for NodeLink {
                 }
                 state.flying += payload.len();
                 flight.payload = Some(payload.to_vec());
-                let numbers = [seq, header, frame.first, u64::from(frame.count), u64::from(frame.skip)];
+                let [count, skip, attempt] = [frame.count, frame.skip, attempt].map(u64::from);
+                let numbers = [seq, header, frame.first, count, skip, attempt];
                 state.outbox.put(Kind::Tasks, slot, &numbers, payload);
             }
             FrameKind::Header => {
@@ -206,6 +209,20 @@ impl Link for NodeLink {
             self.process.say(Kind::Revoke, &[seq]);
         }
         if self.process.gone.lock().is_some() { Revoked::Begun } else { Revoked::Asked }
+    }
+
+    fn set_attempt(&mut self, attempt: u32) {
+        self.attempt = attempt;
+    }
+
+    fn cancel(&self, frames: &[u64]) {
+        if !frames.is_empty() {
+            self.process.say(Kind::Cancel, frames);
+        }
+    }
+
+    fn cancel_all(&self) {
+        self.process.say(Kind::Cancel, &[]);
     }
 
     fn delay(&self) -> f64 {

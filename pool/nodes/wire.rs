@@ -33,7 +33,7 @@ pub(super) enum Kind {
     Setup,
     /// Start a worker.
     Start,
-    /// Numbers: frame, header, first task, count, skip; behind them the payload.
+    /// Numbers: frame, header, first task, count, skip, how often the first of the rest was begun; behind them the payload.
     Tasks,
     /// Number: header; behind it what the header says. Sent once for all workers of an agent.
     Context,
@@ -53,6 +53,8 @@ pub(super) enum Kind {
     EndIt,
     /// Numbers: frames. Kill the worker if it runs a task of one of them.
     KillIfRunning,
+    /// Numbers: frames, or none for all. Nobody waits for their tasks.
+    Cancel,
     /// Number: to be repeated.
     Beat,
     // From the agent.
@@ -81,7 +83,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 24] = [
+    const ALL: [Kind; 25] = [
         Kind::Setup,
         Kind::Start,
         Kind::Tasks,
@@ -94,6 +96,7 @@ impl Kind {
         Kind::Signal,
         Kind::EndIt,
         Kind::KillIfRunning,
+        Kind::Cancel,
         Kind::Beat,
         Kind::Started,
         Kind::Reply,
@@ -169,7 +172,7 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Adds a message: numbers, and behind them some bytes.
     pub(super) fn put(&mut self, kind: Kind, slot: Slot, numbers: &[u64], rest: &[u8]) {
-        // Five numbers have 50 bytes at most.
+        // A number has 10 bytes at most.
         if rest.len() + 10 * numbers.len() <= SEGMENT && !self.bulk.contains_key(&slot) {
             let start = self.begin(kind, slot);
             numbers.iter().for_each(|number| put_number(&mut self.ready, *number));

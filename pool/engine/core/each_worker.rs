@@ -33,7 +33,7 @@ impl Engine {
         claim: Claim,
     ) -> Result<(Arc<Job>, Vec<usize>), Error> {
         callbacks::start()?;
-        let (serialised, mut pins) = scope::collect(|| serialise_all(feed));
+        let (serialised, mut pins) = scope::collect_for(self.reach, || serialise_all(feed));
         let Serialised { mut submission, failed, .. } = serialised.map_err(Error::checkpoint)?;
         let piece = submission.cut(1, usize::MAX);
         let (bytes, attached) = piece.map_or((Vec::new(), None), |piece| (piece.bytes.to_vec(), piece.pins));

@@ -85,8 +85,8 @@ impl Engine {
         }
         for worker in core.workers.iter_mut().filter(|worker| worker.state != State::Vacant) {
             let before = std::mem::replace(&mut worker.state, State::Leaving);
-            if let Some(desk) = worker.desk() {
-                desk.cancel_all();
+            if let Some(link) = &worker.link {
+                link.cancel_all();
             }
             match &worker.body {
                 // What it is we know when it is heard of: a process is killed then.

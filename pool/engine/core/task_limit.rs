@@ -1,7 +1,7 @@
 //! The time limits of the task that a worker has.
 
 use crate::engine::call::job::Options;
-use crate::ipc::desk::Desk;
+use crate::ipc::link::Link;
 use crate::sys::time::Deadline;
 use std::time::Duration;
 
@@ -33,14 +33,14 @@ impl TaskLimit {
     }
 
     /// Tells the task to end if it is time for that. Returns when to look again; `None` if its worker is to be told now.
-    pub(super) fn enforce(&mut self, desk: Option<&Desk>) -> Option<Deadline> {
+    pub(super) fn enforce(&mut self, link: Option<&dyn Link>) -> Option<Deadline> {
         if self.next().passed() {
-            let longer = desk.and_then(|desk| desk.longer(self.seq, self.at));
+            let longer = link.and_then(|link| link.desk()?.longer(self.seq, self.at));
             longer.into_iter().for_each(|more| self.extend(more));
         }
         if self.tell_at.is_some_and(Deadline::passed) || self.stop_at.passed() {
             self.tell_at = None;
-            desk.into_iter().for_each(|desk| desk.cancel(&[self.seq]));
+            link.into_iter().for_each(|link| link.cancel(&[self.seq]));
         }
         if self.stop_at.passed() { None } else { Some(self.next()) }
     }

@@ -228,7 +228,7 @@ impl WorkerSlot {
         let tasks = Frame { kind: FrameKind::Tasks, header: job.header.id, first, count: end, skip };
         let attached = range.pins.as_ref().map_or_else(Vec::new, |pins| attached_in(pins));
         if let Some(attempt) = job.attempt(range.index(range.next)) {
-            link.desk().into_iter().for_each(|desk| desk.set_attempt(link.sent(), attempt));
+            link.set_attempt(attempt);
         }
         let Some(seq) = link.send(&tasks, bytes, &attached)? else { return Ok(None) };
         self.limit = TaskLimit::of(&job.options, seq, range.next);
@@ -322,7 +322,7 @@ impl WorkerSlot {
             return *kill_at;
         }
         let Some(limit) = &mut self.limit else { return Deadline::NEVER };
-        let next = limit.enforce(self.link.as_ref().and_then(|link| link.desk()));
+        let next = limit.enforce(self.link.as_deref());
         let (None, Some(body)) = (next, &self.body) else { return next.unwrap_or(Deadline::NEVER) };
         // If it is stopped and has not even begun the task, that goes elsewhere.
         let kill_at = if body.tell_to_end() { Deadline::NEVER } else { Deadline::after(grace) };
@@ -333,8 +333,8 @@ impl WorkerSlot {
 
     /// Tells the tasks of a job that are here to end early.
     pub(super) fn tell_to_end(&self, job: &Arc<Job>) {
-        if let Some(desk) = self.desk() {
-            desk.cancel(&self.window.of(job));
+        if let Some(link) = &self.link {
+            link.cancel(&self.window.of(job));
         }
     }
 
