@@ -8,6 +8,21 @@ use multiproc::{LinkKind, Pool, PoolBuilder, StartMethod, ThreadPool};
 /// `MULTIPROC_TEST_LINK=nodes` takes workers of two agents on this machine instead.
 const WAYS: [(&str, &str); 3] = [("ring", "spawn"), ("channel", "spawn"), ("ring", "template")];
 
+/// Why most of the tests do not hold on nodes that do not: `tests/cluster/` has what is refused there.
+pub(crate) const HANDLES: &str = "handles to shared memory and ends of ipc-channel do not travel";
+
+/// Whether workers are to be on nodes, where the test that asks cannot hold; says why.
+pub(crate) fn on_nodes(why: &str) -> bool {
+    if is_on_nodes() {
+        println!("skipped on nodes: {why}");
+    }
+    is_on_nodes()
+}
+
+fn is_on_nodes() -> bool {
+    std::env::var("MULTIPROC_TEST_LINK").as_deref() == Ok("nodes")
+}
+
 /// Those of the ways that the environment allows.
 fn ways(starts: &[&'static str]) -> Vec<(String, String)> {
     let wanted = |name: &str| std::env::var(name).ok();
@@ -35,7 +50,7 @@ fn start_of(name: &str) -> StartMethod {
 
 fn on_each_way(starts: &[&'static str], seconds: u64, test: impl Fn(&dyn Fn() -> PoolBuilder)) {
     #[cfg(feature = "cluster")]
-    if std::env::var("MULTIPROC_TEST_LINK").as_deref() == Ok("nodes") {
+    if is_on_nodes() {
         use multiproc::cluster::Command;
         let _watchdog = watchdog(seconds);
         println!("link: nodes");

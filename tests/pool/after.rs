@@ -1,6 +1,6 @@
 //! Calls whose arguments are the results of other calls.
 
-use super::common::links::{on_each_link, on_processes_and_threads};
+use super::common::links::{HANDLES, on_each_link, on_nodes, on_processes_and_threads};
 use super::common::proc::{eventually, kill, own_pid};
 use super::common::watchdog::watchdog;
 use multiproc::{AsyncResult, Event, Pool, RawArray, RawValue, Retry, Semaphore};
@@ -21,6 +21,9 @@ fn held(pool: &Pool, gate: &Event, value: u64) -> AsyncResult<u64> {
 
 #[test]
 fn results_of_all_kinds_become_arguments() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         for is_late in [true, false] {
             let gate = Event::new();
@@ -101,6 +104,9 @@ fn a_result_is_no_argument_in_its_own_callback() {
 
 #[test]
 fn handles_and_contexts_travel_along() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(2).state(|| 100u64, ()).build().unwrap();
         let other = builder().processes(1).build().unwrap();
@@ -114,6 +120,9 @@ fn handles_and_contexts_travel_along() {
 
 #[test]
 fn an_error_goes_through_and_says_whose_it_is() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(2).build().unwrap();
         let runs = RawValue::new(0u32);
@@ -154,6 +163,9 @@ fn an_error_goes_through_and_says_whose_it_is() {
 
 #[test]
 fn cancelling_and_dropping_reach_what_is_waited_for() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(1, 60, |pool| {
         let runs = RawValue::new(0u64);
         let count = |runs: RawValue<u64>| runs.fetch_add(1);
@@ -179,6 +191,9 @@ fn cancelling_and_dropping_reach_what_is_waited_for() {
 
 #[test]
 fn the_end_of_a_pool_ends_what_waits() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         // Closing lets all of it happen.
         let pool = builder().processes(2).build().unwrap();

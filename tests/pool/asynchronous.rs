@@ -1,6 +1,6 @@
 //! Several results at once, and results for tasks of a runtime.
 
-use super::common::links::{on_each_pool, on_processes_and_threads};
+use super::common::links::{HANDLES, on_each_pool, on_nodes, on_processes_and_threads};
 use super::common::proc::{kill, own_pid};
 use multiproc::{AsyncResult, Event, Pool, as_completed, wait_any, wait_any_timeout};
 use std::sync::mpsc::channel;
@@ -24,6 +24,9 @@ fn gated(pool: &Pool, count: u32) -> (Vec<Event>, Vec<AsyncResult<u32>>) {
 
 #[test]
 fn the_first_of_several() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(3, 60, |pool| {
         let none: [AsyncResult<u32>; 0] = [];
         assert_eq!((wait_any(&none), wait_any_timeout(&none, LONG)), (None, None));
@@ -43,6 +46,9 @@ fn the_first_of_several() {
 
 #[test]
 fn each_as_it_comes() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(3, 60, |pool| {
         let (gates, results) = gated(pool, 3);
         let mut completed = as_completed(results);
@@ -72,6 +78,9 @@ fn each_as_it_comes() {
 
 #[test]
 fn on_the_thread_where_callbacks_run() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(3, 60, |pool| {
         let (gates, mut results) = gated(pool, 3);
         let last = results.pop().unwrap();
@@ -94,6 +103,9 @@ fn on_the_thread_where_callbacks_run() {
 
 #[test]
 fn a_dead_worker_and_the_end_of_a_pool_are_ends_of_waits() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let (gates, mut results) = gated(pool, 1);
         results.push(pool.apply_async(|| -> u32 { kill(own_pid()).into() }, ()).unwrap());

@@ -1,6 +1,6 @@
 //! How many calls that nobody waits in may be under way.
 
-use super::common::links::on_each_link;
+use super::common::links::{HANDLES, on_each_link, on_nodes};
 use super::common::proc::{eventually, kill};
 use super::common::watchdog::watchdog;
 use super::errors::{Fickle, fickle};
@@ -50,6 +50,9 @@ fn as_many_calls_as_may_be_are_under_way_and_no_more() {
 
 #[test]
 fn a_call_without_room_waits_or_is_given_back_unread() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(1).max_pending(2).build().unwrap();
         let gate = Event::new();
@@ -79,6 +82,9 @@ fn a_call_without_room_waits_or_is_given_back_unread() {
 
 #[test]
 fn room_comes_back_however_a_call_ends() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(1).max_pending(1).build().unwrap();
         for _ in 0..10 {
@@ -112,6 +118,9 @@ fn room_comes_back_however_a_call_ends() {
 
 #[test]
 fn who_waits_when_the_pool_ends_is_told() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let ends: [fn(&Pool); 3] = [Pool::close, Pool::terminate, |pool| _ = pool.drain(SOON)];
         for end in ends {

@@ -2,7 +2,7 @@
 
 use super::common::alone::{alone, is_program, program};
 use super::common::journal::{Journal, Pen};
-use super::common::links::on_processes_and_threads;
+use super::common::links::{HANDLES, on_nodes, on_processes_and_threads};
 use super::common::proc::eventually;
 use super::common::watchdog::watchdog;
 use multiproc::{Error, Pool, RawValue, TaskError};
@@ -347,6 +347,9 @@ fn a_torn_end_is_cut_off() {
 
 #[test]
 fn what_ends_with_the_program_cannot_be_kept() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(1, 60, |pool| {
         let file = Place::new();
         let shared = RawValue::new(5u32);

@@ -1,6 +1,6 @@
 //! What a running task knows and says of itself.
 
-use super::common::links::{on_each_pool, on_processes_and_threads};
+use super::common::links::{HANDLES, on_each_pool, on_nodes, on_processes_and_threads};
 use super::common::proc::eventually;
 use super::common::watchdog::watchdog;
 use multiproc::{CurrentTask, Pool, Queue, ThreadPool, current_task};
@@ -73,6 +73,9 @@ fn a_hard_limit_follows_for_one_that_does_not_listen() {
 
 #[test]
 fn more_time_is_to_be_had() {
+    if on_nodes("a pool does not hear that a task on a node asks for more time") {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let limit = Duration::from_millis(100);
         let work = |steps: u64| {
@@ -102,6 +105,9 @@ fn more_time_is_to_be_had() {
 
 #[test]
 fn who_is_not_waited_for_any_more_is_told() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         let told = Queue::new();
         let ends = |x: u64| assert_eq!(told.get().unwrap(), 100 + x);
@@ -172,6 +178,9 @@ fn progress(pool: &Pool) -> Option<(u64, u64)> {
 
 #[test]
 fn how_far_it_is_can_be_seen_while_it_runs() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(1, 60, |pool| {
         let told = Queue::new();
         let work = |told: &Queue<u64>, x: u64| {

@@ -1,7 +1,7 @@
 //! The end of a service: what runs ends, the rest is given back.
 
 use super::common::alone::alone;
-use super::common::links::{on_each_link, on_each_pool, on_processes_and_threads};
+use super::common::links::{HANDLES, on_each_link, on_each_pool, on_nodes, on_processes_and_threads};
 use super::common::proc::{eventually, is_alive, kill, own_pid, send_signal};
 use super::common::signals::on_sigusr1;
 use super::common::watchdog::watchdog;
@@ -33,6 +33,9 @@ fn tally(results: &[Result<u32, TaskError>]) -> (usize, usize) {
 
 #[test]
 fn what_runs_ends_and_the_rest_is_given_back_by_every_kind_of_call() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(3, 60, |pool| {
         let both = (Semaphore::new(0), Event::new());
         let later = pool.with(&both).tasks(hold, 0..10).chunksize(1).submit().unwrap();
@@ -65,6 +68,9 @@ fn what_runs_ends_and_the_rest_is_given_back_by_every_kind_of_call() {
 
 #[test]
 fn a_call_that_was_under_way_keeps_what_it_has() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let both = (Semaphore::new(0), Event::new());
         std::thread::scope(|scope| {
@@ -99,6 +105,9 @@ fn a_call_that_was_under_way_keeps_what_it_has() {
 
 #[test]
 fn patience_has_an_end() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(2).grace(Duration::from_millis(50)).build().unwrap();
         let (inside, begin) = (Semaphore::new(0), Instant::now());
@@ -119,6 +128,9 @@ fn patience_has_an_end() {
 
 #[test]
 fn nothing_is_run_again_and_nobody_replaced() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         for round in 0..4 {
             let pool = builder().processes(2).build().unwrap();

@@ -1,6 +1,6 @@
 //! Calls that run once in every worker.
 
-use super::common::links::{on_each_link, on_processes_and_threads};
+use super::common::links::{HANDLES, on_each_link, on_nodes, on_processes_and_threads};
 use super::common::proc::{eventually, kill, own_pid, stop};
 use super::common::watchdog::watchdog;
 use super::errors::{Fickle, fickle};
@@ -24,6 +24,9 @@ fn acquire(inside: &Semaphore, times: usize) {
 
 #[test]
 fn every_worker_runs_it_once_the_busy_ones_after_their_task() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(3, 60, |pool| {
         let (inside, gate, runs) = (Semaphore::new(0), Event::new(), RawArray::<u32>::new(3));
         let busy: Vec<_> = (0..2).map(|_| pool.apply_async(hold, (inside.clone(), gate.clone())).unwrap()).collect();
@@ -82,6 +85,9 @@ fn an_error_is_that_of_its_worker_and_has_its_number() {
 
 #[test]
 fn a_worker_that_dies_before_it_is_followed_by_one_that_runs_it_and_one_that_dies_of_it_is_lost() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(2).build().unwrap();
         for round in 0..10 {
@@ -111,6 +117,9 @@ fn a_worker_that_dies_before_it_is_followed_by_one_that_runs_it_and_one_that_die
 
 #[test]
 fn a_place_that_goes_gives_its_call_back() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(3, 60, |pool| {
         let (inside, gate) = (Semaphore::new(0), Event::new());
         let busy: Vec<_> = (0..3).map(|_| pool.apply_async(hold, (inside.clone(), gate.clone())).unwrap()).collect();
@@ -170,6 +179,9 @@ fn it_goes_on_beside_calls_of_all_kinds_whoever_is_replaced() {
 
 #[test]
 fn a_pool_that_ends_ends_it() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(2).build().unwrap();
         let (inside, gate) = (Semaphore::new(0), Event::new());
@@ -220,6 +232,9 @@ fn an_argument_that_cannot_be_serialised_fails_everywhere() {
 
 #[test]
 fn all_get_the_same_sender_and_the_same_handle() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(3).build().unwrap();
         let (sender, receiver) = ipc::channel::<usize>().unwrap();

@@ -3,7 +3,7 @@
 use super::common::alone::alone;
 use super::common::fork::{go_on_in_both, in_fork};
 use super::common::journal::{Journal, Pen};
-use super::common::links::on_each_link;
+use super::common::links::{HANDLES, on_each_link, on_nodes};
 use multiproc::{Lock, Pool, Process, Value};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -65,6 +65,9 @@ fn a_fork_is_refused_and_the_pool_goes_on() {
 
 #[test]
 fn a_fork_does_not_release_what_the_original_holds() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     if !alone("forks::a_fork_does_not_release_what_the_original_holds") {
         return;
     }

@@ -1,6 +1,6 @@
 //! Values that tasks give while they run.
 
-use super::common::links::{on_each_pool, on_processes_and_threads};
+use super::common::links::{HANDLES, on_each_pool, on_nodes, on_processes_and_threads};
 use super::common::proc::eventually;
 use super::common::watchdog::watchdog;
 use multiproc::{Emit, Pool, RawValue, Result, TaskError, current_task};
@@ -17,6 +17,9 @@ fn values(results: impl Iterator<Item = std::result::Result<u64, TaskError>>) ->
 
 #[test]
 fn values_come_in_the_order_of_the_items() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         for buffer in [1, 3, 64] {
             let items = [3, 0, 200, 1, 0, 50, 7];
@@ -37,6 +40,9 @@ fn values_come_in_the_order_of_the_items() {
 
 #[test]
 fn values_come_as_they_arrive_and_those_of_a_task_in_order() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         let tell = |task: u64, emit: &Emit<(u64, u64)>| (0..100).try_for_each(|x| emit.send((task, x)));
         for buffer in [1, 10] {
@@ -66,6 +72,9 @@ fn values_come_as_they_arrive_and_those_of_a_task_in_order() {
 
 #[test]
 fn a_worker_that_dies_gives_what_it_has_given_and_then_an_error() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let die = |x: u64, emit: &Emit<u64>| {
             for value in 0..10 {
@@ -102,6 +111,9 @@ fn a_worker_that_dies_gives_what_it_has_given_and_then_an_error() {
 
 #[test]
 fn a_slow_consumer_holds_the_tasks_up() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let given = RawValue::new(0u64);
         let tell = |given: RawValue<u64>, emit: &Emit<u64>| {
@@ -121,6 +133,9 @@ fn a_slow_consumer_holds_the_tasks_up() {
 
 #[test]
 fn an_iterator_that_is_dropped_ends_the_tasks() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         let ended = RawValue::new(0u32);
         let tell = |(ended, listens): (RawValue<u32>, bool), emit: &Emit<u64>| {
@@ -169,6 +184,9 @@ fn time_limits_and_the_end_of_a_pool_are_errors() {
 
 #[test]
 fn a_pool_that_becomes_smaller_goes_on() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(4, 120, |pool| {
         let slow = |x: u64, emit: &Emit<u64>| {
             for value in 0..20 {

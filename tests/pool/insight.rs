@@ -1,6 +1,6 @@
 //! What can be seen of a pool: `stats`, progress, traces.
 
-use super::common::links::{on_each_link, on_each_pool};
+use super::common::links::{on_each_link, on_each_pool, on_nodes};
 use super::common::proc::{self, eventually};
 use multiproc::{Event, PoolStats, Progress};
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,9 @@ fn seconds(ms: u64) -> Duration {
 
 #[test]
 fn stats_tell_what_workers_have_done() {
+    if on_nodes("an agent tells the memory of its workers with its beats, not at once") {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let fresh = pool.stats();
         assert_eq!((fresh.tasks, fresh.failed, fresh.retried, fresh.restarts), (0, 0, 0, 0));
@@ -91,6 +94,9 @@ fn stats_tell_what_each_worker_is_at() {
 
 #[test]
 fn a_worker_is_at_the_task_of_its_frame_that_runs() {
+    if on_nodes("an agent does not say which task of a frame its worker is at") {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let results = pool.tasks(sleep, [1, 1, 60_000, 1]).chunksize(4).submit().unwrap();
         let index = || pool.stats().workers[0].current.as_ref().map(|task| task.index);

@@ -1,7 +1,7 @@
 //! Ends of ipc-channel in arguments, items, contexts and results.
 
 use super::common::alone::alone;
-use super::common::links::{on_each_link_spawned, on_each_pool};
+use super::common::links::{HANDLES, on_each_link_spawned, on_each_pool, on_nodes};
 use super::common::proc::{self, eventually};
 use super::common::watchdog::watchdog;
 use ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcReceiver, IpcSender, IpcSharedMemory};
@@ -38,6 +38,9 @@ fn is_over<T: for<'de> Deserialize<'de> + Serialize>(receiver: &IpcReceiver<T>) 
 
 #[test]
 fn a_task_answers_over_a_sender_that_it_was_given() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let (sender, receiver) = ipc::channel::<String>().unwrap();
         let answer = |sender: IpcSender<String>, text: String| sender.send(format!("{text}!")).unwrap();
@@ -62,6 +65,9 @@ fn a_task_answers_over_a_sender_that_it_was_given() {
 
 #[test]
 fn a_task_reads_from_a_receiver_while_it_runs() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let sum = pool
@@ -80,6 +86,9 @@ fn a_task_reads_from_a_receiver_while_it_runs() {
 
 #[test]
 fn whoever_waits_notices_that_a_task_has_dropped_its_end() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let (go_on, wait) = ipc::channel::<()>().unwrap();
@@ -99,6 +108,9 @@ fn whoever_waits_notices_that_a_task_has_dropped_its_end() {
 
 #[test]
 fn shared_memory_goes_in_and_out() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let memory = IpcSharedMemory::from_bytes(&[7; 100_000]);
         let double = |memory: IpcSharedMemory| {
@@ -114,6 +126,9 @@ fn shared_memory_goes_in_and_out() {
 
 #[test]
 fn ends_are_found_in_whatever_they_are_in() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         type Nest = (u8, Option<Vec<(String, IpcSender<u32>)>>, [Option<IpcSharedMemory>; 2]);
@@ -156,6 +171,9 @@ fn ends_are_found_in_whatever_they_are_in() {
 
 #[test]
 fn a_context_goes_to_every_worker() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let context = (sender, 10);
@@ -176,6 +194,9 @@ fn a_context_goes_to_every_worker() {
 
 #[test]
 fn an_initializer_has_them_too() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link_spawned(60, |builder| {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let hello = |sender: IpcSender<u32>| sender.send(std::process::id()).unwrap();
@@ -235,6 +256,9 @@ fn a_process_has_them_and_gives_them_back() {
 
 #[test]
 fn many_in_a_row_leave_no_descriptor_behind() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     if !alone("ipc_channel::many_in_a_row_leave_no_descriptor_behind") {
         return;
     }
@@ -273,6 +297,9 @@ fn many_in_a_row_leave_no_descriptor_behind() {
 
 #[test]
 fn a_worker_that_dies_with_an_end_costs_its_task_and_closes_the_end() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let (sender, receiver) = ipc::channel::<i32>().unwrap();
         let say_and_wait = |sender: IpcSender<i32>| {
@@ -292,6 +319,9 @@ fn a_worker_that_dies_with_an_end_costs_its_task_and_closes_the_end() {
 
 #[test]
 fn what_is_cancelled_closes_its_ends() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let (go_on, wait) = ipc::channel::<()>().unwrap();
         let busy = pool.apply_async(|wait: IpcReceiver<()>| wait.recv().unwrap(), (wait,)).unwrap();
@@ -309,6 +339,9 @@ fn what_is_cancelled_closes_its_ends() {
 
 #[test]
 fn a_task_that_is_run_again_has_its_ends_again() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let (more, numbers) = ipc::channel::<u32>().unwrap();
@@ -328,6 +361,9 @@ fn a_task_that_is_run_again_has_its_ends_again() {
 
 #[test]
 fn an_end_in_the_wrong_place_is_an_error_of_its_task() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let (sender, receiver) = ipc::channel::<u32>().unwrap();
         let careless = || Careless { sender: Some(sender.clone()) };

@@ -1,6 +1,6 @@
 //! Calls whose items have keys: the same key, the same worker.
 
-use super::common::links::{on_each_link, on_processes_and_threads};
+use super::common::links::{HANDLES, on_each_link, on_nodes, on_processes_and_threads};
 use super::common::proc::{eventually, kill};
 use super::common::watchdog::watchdog;
 use multiproc::{Event, Pool, PoolBuilder, RawValue, Semaphore, worker_number};
@@ -105,6 +105,9 @@ fn wait_if((key, held, gate): (u32, u32, Event)) -> u32 {
 
 #[test]
 fn a_worker_that_is_busy_holds_up_no_other_key() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         let keys = key_of_each(pool, 2);
         let gate = Event::new();
@@ -137,6 +140,9 @@ fn a_worker_that_is_busy_holds_up_no_other_key() {
 
 #[test]
 fn as_much_input_is_read_as_there_is_room_for() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         let key = key_of_each(pool, 2)[0];
         let gate = Event::new();
@@ -160,6 +166,9 @@ fn as_much_input_is_read_as_there_is_room_for() {
 
 #[test]
 fn who_takes_the_place_of_a_dead_worker_has_its_keys() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(2).build().unwrap();
         let keys = key_of_each(&pool, 2);
@@ -196,6 +205,9 @@ fn who_takes_the_place_of_a_dead_worker_has_its_keys() {
 
 #[test]
 fn a_resize_moves_no_more_keys_than_it_has_to_and_loses_no_task() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         let keys = || 0..200u32;
         let look = |pool: &Pool| places(keys(), pool.tasks(at, keys()).keyed(|key| *key).run().unwrap());
@@ -224,6 +236,9 @@ fn a_resize_moves_no_more_keys_than_it_has_to_and_loses_no_task() {
 
 #[test]
 fn what_ends_a_call_ends_its_tasks_that_wait_for_their_worker() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         let runs = RawValue::new(0u32);
         let (inside, gate) = (Semaphore::new(0), Event::new());
@@ -256,6 +271,9 @@ fn what_ends_a_call_ends_its_tasks_that_wait_for_their_worker() {
 
 #[test]
 fn other_options_hold_for_tasks_with_keys() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let pool = builder().processes(2).build().unwrap();
         let sleep = |ms: u64| {

@@ -1,7 +1,7 @@
 //! Values that do not fit a ring, and what is left of them.
 
 use crate::common::alone::alone;
-use crate::common::links::{on_each_link, on_each_pool};
+use crate::common::links::{on_each_link, on_each_pool, on_nodes};
 use crate::common::proc::{eventually, kill};
 use crate::common::seccomp::refuse;
 use crate::common::watchdog::watchdog;
@@ -115,6 +115,9 @@ fn in_use(pid: u32) -> u64 {
 
 #[test]
 fn the_memory_of_a_burst_is_given_back() {
+    if on_nodes("an agent keeps the memory of a burst") {
+        return;
+    }
     if !alone("large::the_memory_of_a_burst_is_given_back") {
         return;
     }

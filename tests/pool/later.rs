@@ -1,6 +1,6 @@
 //! Results that are asked for later: `apply_async`, `map_async`, callbacks, futures, cancelling.
 
-use super::common::links::{on_each_link, on_each_pool, on_ring_pool};
+use super::common::links::{HANDLES, on_each_link, on_each_pool, on_nodes, on_ring_pool};
 use super::common::proc::eventually;
 use super::common::signals::stop_self;
 use multiproc::{AsyncResult, Event, Pool, RawValue};
@@ -150,6 +150,9 @@ fn a_result_is_a_future_under_tokio() {
 
 #[test]
 fn what_has_not_begun_can_be_cancelled() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let started = RawValue::new(0u32);
         let hold = |started: RawValue<u32>| {
@@ -176,6 +179,9 @@ fn what_has_not_begun_can_be_cancelled() {
 
 #[test]
 fn a_detached_call_runs_on() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 60, |pool| {
         let count = RawValue::new(0u32);
         let add = |count: RawValue<u32>| count.fetch_add(1);
@@ -187,6 +193,9 @@ fn a_detached_call_runs_on() {
 
 #[test]
 fn a_running_task_can_be_killed_and_nobody_else() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let started = RawValue::new(0u32);
         let hang = |started: RawValue<u32>| {
@@ -402,6 +411,9 @@ fn a_result_with_a_callback_may_nest_as_deep_as_any() {
 
 #[test]
 fn what_is_killed_before_it_has_begun_is_not_run() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(1, 120, |pool| {
         for round in 0..200 {
             let gate = Event::new();

@@ -1,7 +1,7 @@
 //! How workers come, what they keep, and how they leave.
 
 use crate::common::alone::alone;
-use crate::common::links::on_each_link;
+use crate::common::links::{HANDLES, on_each_link, on_nodes};
 use crate::common::proc::{children_of, eventually, kill, own_pid};
 use multiproc::{Array, Pool, PoolBuilder, RawArray, RawValue, Value};
 use std::cell::Cell;
@@ -23,6 +23,9 @@ fn has_workers(pool: &Pool, count: usize) -> bool {
 
 #[test]
 fn a_finalizer_runs_whenever_a_worker_leaves_in_order() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let done = Array::<u32>::new(4);
         let count = |done: Array<u32>, text: String| {
@@ -57,6 +60,9 @@ fn a_finalizer_runs_whenever_a_worker_leaves_in_order() {
 
 #[test]
 fn a_worker_that_starts_while_its_pool_is_terminated_runs_no_finalizer() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let done = Value::<u32>::new(0);
         let count = |done: Value<u32>| done.update(|it| *it += 1).unwrap();
@@ -122,6 +128,9 @@ impl Drop for Counter {
 
 #[test]
 fn tasks_share_the_state_of_their_worker() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let (made, drops) = (RawValue::new(0u32), RawValue::new(0u32));
         let args = (100, made.clone(), drops.clone());
@@ -159,6 +168,9 @@ fn tasks_share_the_state_of_their_worker() {
 
 #[test]
 fn a_state_is_made_again_after_a_panic() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let (made, drops) = (RawValue::new(0u32), RawValue::new(0u32));
         let args = (0, made.clone(), drops.clone());
@@ -180,6 +192,9 @@ fn a_state_is_made_again_after_a_panic() {
 
 #[test]
 fn a_state_that_cannot_be_made_is_an_error_and_not_a_loop() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(60, |builder| {
         let error = builder().processes(2).state(|| panic!("no state"), ()).build().map(|_: Pool<()>| ()).unwrap_err();
         assert!(error.is_initializer(), "{error}");
@@ -224,6 +239,9 @@ fn a_state_that_cannot_be_made_is_an_error_and_not_a_loop() {
 
 #[test]
 fn a_pool_grows_and_shrinks_and_loses_nothing() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(120, |builder| {
         let pool = builder().processes(1).build().unwrap();
         assert!(pool.resize(0).unwrap_err().is_invalid_argument());
@@ -333,6 +351,9 @@ fn memory_has_a_hard_limit() {
 
 #[test]
 fn workers_with_nothing_to_do_leave_and_come_back() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_link(120, |builder| {
         let pool = builder().processes(4).idle_timeout(Duration::from_millis(30)).build().unwrap();
         for _ in 0..3 {
@@ -368,6 +389,9 @@ fn workers_with_nothing_to_do_leave_and_come_back() {
 /// Everything that makes workers come and go, at once, on top of tasks that panic and workers that are killed.
 #[test]
 fn whatever_makes_workers_leave_each_task_has_one_outcome() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     const TASKS: u32 = 1600;
     on_each_link(120, |builder| {
         let builder = builder().processes(3).max_tasks_per_child(50).max_memory_per_child(64 << 20);

@@ -1,6 +1,6 @@
 //! Time limits, retries, fail-fast, and the number of tasks for each worker.
 
-use super::common::links::{on_each_link, on_each_pool};
+use super::common::links::{HANDLES, on_each_link, on_each_pool, on_nodes};
 use super::common::proc::stop;
 use super::common::signals::{ignore_sigterm, stop_self};
 use multiproc::RawValue;
@@ -63,6 +63,9 @@ fn who_ignores_sigterm_is_killed() {
 
 #[test]
 fn a_failed_task_is_run_again() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let tries = RawValue::new(0u32);
         let flaky = |tries: RawValue<u32>, how: String| {
@@ -111,6 +114,9 @@ fn a_failed_task_is_run_again() {
 
 #[test]
 fn the_first_failure_may_end_the_call() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let ran = RawValue::new(0u32);
         let task = |ran: &RawValue<u32>, x: u32| {

@@ -3,7 +3,7 @@
 
 use super::common::alone::{alone, is_program, passes, program};
 use super::common::descriptors::{close_standard, hoard, open_standard};
-use super::common::links::on_each_link;
+use super::common::links::{HANDLES, on_each_link, on_nodes};
 use super::common::proc::{self, eventually, holdings};
 use super::common::signals;
 use multiproc::{LinkKind, Pool, TaskError};
@@ -143,6 +143,9 @@ fn threads() -> Vec<String> {
 
 #[test]
 fn what_the_daemon_of_a_task_keeps_open_costs_the_program_nothing() {
+    if on_nodes("what a daemon keeps open is that of its agent") {
+        return;
+    }
     if !alone("link::what_the_daemon_of_a_task_keeps_open_costs_the_program_nothing") {
         return;
     }
@@ -247,6 +250,9 @@ fn workers_that_write_nonsense_before_they_are_ready_break_their_pool() {
 
 #[test]
 fn a_pool_needs_no_temporary_folder() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     let name = "link::a_pool_needs_no_temporary_folder";
     if !is_program(name) {
         let mut program = program(name);
@@ -299,6 +305,9 @@ fn a_program_that_is_killed_leaves_no_name() {
 
 #[test]
 fn descriptors_that_the_program_has_closed_stay_closed() {
+    if on_nodes("workers inherit from agents, which have standard streams") {
+        return;
+    }
     if !alone("link::descriptors_that_the_program_has_closed_stay_closed") {
         return;
     }
@@ -368,6 +377,9 @@ fn workers_start_when_there_are_descriptors_again() {
 
 #[test]
 fn a_pool_breaks_when_there_are_no_descriptors_for_long() {
+    if on_nodes("agents have descriptors of their own") {
+        return;
+    }
     if !alone("link::a_pool_breaks_when_there_are_no_descriptors_for_long") {
         return;
     }

@@ -1,7 +1,7 @@
 //! Tasks that fail and are run again: which, how often, after which pause, and what is told of it.
 
 use super::common::journal::{Journal, Pen};
-use super::common::links::{on_each_pool, on_processes_and_threads};
+use super::common::links::{HANDLES, on_each_pool, on_nodes, on_processes_and_threads};
 use super::common::proc::{kill, own_pid};
 use multiproc::{Event, RawValue, Retry, TaskError};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -49,6 +49,9 @@ fn a_task_that_kills_each_worker_is_set_aside_and_lists_its_attempts() {
 
 #[test]
 fn only_failures_that_count_are_repeated() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let tries = [RawValue::new(0u32), RawValue::new(0u32)];
         let fail = |tries: RawValue<u32>, by_death: bool| {
@@ -108,6 +111,9 @@ fn a_predicate_may_wait_for_the_pool_and_may_panic() {
 
 #[test]
 fn a_callback_may_wait_for_a_call_that_asks() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(2, 60, |pool| {
         let fail = |tries: RawValue<u32>| assert!(tries.fetch_add(1) == 2, "not yet");
         let flaky = || pool.task(fail, (RawValue::new(0u32),)).retry(Retry::new(2).only(TaskError::is_panic));
@@ -183,6 +189,9 @@ fn write(path: &str, task: u32) {
 
 #[test]
 fn nothing_of_a_call_that_is_over_is_run_again() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_processes_and_threads(1, 60, |pool| {
         let runs = RawValue::new(0u32);
         let (asked, answer) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());

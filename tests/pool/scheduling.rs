@@ -1,7 +1,7 @@
 //! Who runs what, and who waits for whom.
 
 use super::common::journal::Journal;
-use super::common::links::{on_each_pool, on_ring_pool};
+use super::common::links::{HANDLES, on_each_pool, on_nodes, on_ring_pool};
 use super::common::proc::{eventually, send_signal, stop};
 use multiproc::Event;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -64,6 +64,9 @@ fn tasks_that_wait_for_each_other_never_wait_for_a_third() {
 /// Tasks of the same function that were short so far, and one that is not: the others do not wait behind it.
 #[test]
 fn a_long_task_among_short_ones_holds_nobody_up() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     on_each_pool(2, 60, |pool| {
         let work = |gate: &Event, n: u32| {
             if n == 500 {

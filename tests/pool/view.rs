@@ -1,7 +1,7 @@
 //! A pool that others of this user look at, through its socket.
 
 use super::common::alone::{is_program, passes, program};
-use super::common::links::on_each_link;
+use super::common::links::{HANDLES, on_each_link, on_nodes};
 use super::common::proc::{self, eventually};
 use super::common::seccomp;
 use super::common::watchdog::watchdog;
@@ -105,6 +105,9 @@ fn deep_inside(gate: &Event) {
 
 #[test]
 fn who_looks_sees_what_the_pool_does() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     if !alone("view::who_looks_sees_what_the_pool_does") {
         return;
     }
@@ -146,6 +149,9 @@ fn who_looks_sees_what_the_pool_does() {
 #[cfg(feature = "backtrace")]
 #[test]
 fn the_stack_of_a_worker_is_shown_and_it_goes_on() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     if !alone("view::the_stack_of_a_worker_is_shown_and_it_goes_on") {
         return;
     }
@@ -191,6 +197,9 @@ fn the_stack_of_a_worker_is_shown_and_it_goes_on() {
 
 #[test]
 fn who_looks_can_end_a_task_and_resize_the_pool() {
+    if on_nodes(HANDLES) {
+        return;
+    }
     if !alone("view::who_looks_can_end_a_task_and_resize_the_pool") {
         return;
     }
