@@ -53,9 +53,10 @@ impl Greeting {
             return Ok(());
         }
         Err(format!(
-            "it is another build of the program than the pool's, which has the build id {1}, and the agent's is {0}",
-            Hex(&self.build),
-            Hex(executable::build_anywhere())
+            "it is another build of the program than the pool's, which has the build id {}, and the agent's is {}: copy the \
+             pool's executable there, or have `Ssh` do it (`Ship::Copy`)",
+            Hex(executable::build_anywhere()),
+            Hex(&self.build)
         ))
     }
 }

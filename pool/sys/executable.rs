@@ -178,13 +178,41 @@ pub(crate) fn build() -> &'static [u8] {
 /// Like [`build`], also among files on different machines: without a build-id note it is the SHA-256 of the file.
 #[cfg(feature = "cluster")]
 pub(crate) fn build_anywhere() -> &'static [u8] {
-    use sha2::{Digest, Sha256};
     static BUILD: OnceLock<Vec<u8>> = OnceLock::new();
     BUILD.get_or_init(|| {
-        image().build_note.clone().unwrap_or_else(|| {
-            std::fs::read("/proc/self/exe").map_or_else(|_| Vec::new(), |bytes| Sha256::digest(bytes).to_vec())
-        })
+        image().build_note.clone().unwrap_or_else(|| digest().map_or_else(|_| Vec::new(), |(digest, _)| digest))
     })
+}
+
+/// The file that is running, also if another one has its name by now.
+///
+/// # Errors
+///
+/// It cannot be read.
+#[cfg(feature = "cluster")]
+pub(crate) fn file() -> std::io::Result<std::fs::File> {
+    std::fs::File::open("/proc/self/exe")
+}
+
+/// The SHA-256 of that file, and its length.
+///
+/// # Errors
+///
+/// It cannot be read.
+#[cfg(feature = "cluster")]
+pub(crate) fn digest() -> std::io::Result<(Vec<u8>, u64)> {
+    use std::os::unix::fs::FileExt;
+    let (file, mut len, mut piece) = (file()?, 0, vec![0; 256 * 1024]);
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    loop {
+        match file.read_at(&mut piece, len)? {
+            0 => return Ok((digest.finish().as_ref().to_vec(), len)),
+            read => {
+                digest.update(&piece[..read]);
+                len += read as u64;
+            }
+        }
+    }
 }
 
 /// The name of this machine.

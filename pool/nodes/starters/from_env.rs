@@ -1,7 +1,9 @@
 //! Nodes that the environment names.
 
 use crate::error::Error;
+use crate::nodes::secret::FILE_VARIABLE;
 use crate::nodes::starters::command::Command;
+use crate::nodes::starters::listen::Listen;
 use crate::nodes::starters::ssh::Ssh;
 use crate::nodes::starters::starter::Nodes;
 
@@ -12,6 +14,10 @@ use crate::nodes::starters::starter::Nodes;
 /// | `local` or `local:N` | `N` agents on this machine, 1 if not given |
 /// | `ssh:HOST,HOST` | those that [`Ssh`] makes of the hosts |
 /// | `command:TEXT` | the one that [`Command`] makes of the text |
+/// | `listen:ADDRESS` or `listen:ADDRESS,N` | up to `N` agents that come to this address, as to [`Listen`]; 1 if not given |
+///
+/// What agents are started by that come of themselves says [`Nodes::command`]. The secret is in the file that
+/// `MULTIPROC_SECRET_FILE` names, or in `MULTIPROC_SECRET`.
 ///
 /// ```
 /// use multiproc::{Pool, cluster};
@@ -38,6 +44,15 @@ fn named(text: &str) -> Option<Nodes> {
         ("local", count) => Command::new("{agent}").nodes(count.parse().ok()?).into(),
         ("ssh", hosts) if !hosts.is_empty() => Ssh::hosts(hosts.split(',').map(str::trim)).into(),
         ("command", text) if !text.is_empty() => Command::new(text).into(),
+        ("listen", text) if !text.is_empty() => {
+            let (address, nodes) = text.rsplit_once(',').unwrap_or((text, "1"));
+            let listen = Listen::at(address).nodes(nodes.parse().ok()?);
+            match std::env::var_os(FILE_VARIABLE) {
+                Some(path) => listen.secret_file(path),
+                None => listen,
+            }
+            .into()
+        }
         _ => return None,
     })
 }
@@ -55,7 +70,9 @@ mod tests {
         assert_eq!(starter("command:srun {agent}").unwrap().nodes(), 1);
         let ssh = starter("ssh:node1, me@node2:2222").unwrap();
         assert_eq!((ssh.host(0), ssh.host(1), ssh.host(2)), (Some("node1"), Some("me@node2:2222"), None));
-        for wrong in ["ssh", "ssh:", "local:x", "command:", "nodes", ":x"] {
+        assert_eq!(starter("listen:10.0.0.1:7777").unwrap().nodes(), 1);
+        assert_eq!(starter("listen:[::1]:7777,8").unwrap().nodes(), 8);
+        for wrong in ["ssh", "ssh:", "local:x", "command:", "listen:", "listen:a:1,x", "nodes", ":x"] {
             assert!(named(wrong).is_none(), "{wrong}");
         }
     }

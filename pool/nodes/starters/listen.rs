@@ -183,6 +183,10 @@ impl Starter for Listen {
         false
     }
 
+    fn command(&self) -> Result<Option<String>, Error> {
+        Listen::command(self).map(Some)
+    }
+
     fn start(&self, _at: usize, _call: &str) -> Result<(Started, OwnedFd), Error> {
         Err(Error::start("somebody else starts these agents"))
     }

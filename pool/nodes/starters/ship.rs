@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::nodes::starters::agent_command::{AgentCommand, word};
 use crate::process::enlist::Hex;
 use crate::sys::{executable, random};
-use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -16,9 +15,6 @@ use std::sync::{Arc, OnceLock};
 
 /// What the shell on the other machine says to have the bytes of the program.
 pub(in crate::nodes) const WANT: [u8; 12] = *b"\x93mproc-want\x1a";
-
-/// So many bytes are read at once.
-const PIECE: usize = 256 * 1024;
 
 /// How this program gets to a node, see [`Ssh::program`](crate::cluster::Ssh::program).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,27 +50,10 @@ impl Cargo {
         if executable::is_loaded_by_hand() {
             return Err(Error::start("a program that is an argument of the dynamic loader cannot be copied"));
         }
-        let read = || {
-            let file = executable_file()?;
-            let (mut digest, mut len, mut piece) = (Sha256::new(), 0, vec![0; PIECE]);
-            loop {
-                match file.read_at(&mut piece, len)? {
-                    0 => return Ok(Cargo { len, digest: digest.finalize().to_vec() }),
-                    read => {
-                        digest.update(&piece[..read]);
-                        len += read as u64;
-                    }
-                }
-            }
-        };
-        let cargo = read().map_err(|error: io::Error| Error::start(format!("this program cannot be read: {error}")))?;
-        Ok(Arc::clone(OWN.get_or_init(|| Arc::new(cargo))))
+        let digest = executable::digest();
+        let (digest, len) = digest.map_err(|error| Error::start(format!("this program cannot be read: {error}")))?;
+        Ok(Arc::clone(OWN.get_or_init(|| Arc::new(Cargo { len, digest }))))
     }
-}
-
-/// The file that is running, also if another one has its name by now.
-fn executable_file() -> io::Result<File> {
-    File::open("/proc/self/exe")
 }
 
 /// The bytes of the program on their way.
@@ -90,7 +69,7 @@ impl Delivery {
     ///
     /// The file cannot be opened.
     pub(in crate::nodes) fn new(cargo: &Cargo) -> io::Result<Delivery> {
-        Ok(Delivery { file: executable_file()?, len: cargo.len, at: 0 })
+        Ok(Delivery { file: executable::file()?, len: cargo.len, at: 0 })
     }
 
     /// The bytes that are to be sent next; none once all were sent.

@@ -57,6 +57,15 @@ pub(crate) trait Starter: Send + Sync + fmt::Debug {
         true
     }
 
+    /// What somebody else is to start on each node; `None` if it starts them itself.
+    ///
+    /// # Errors
+    ///
+    /// Nobody can be told.
+    fn command(&self) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     /// Starts one, which is called with `call`; what runs it, and the stream to it.
     ///
     /// # Errors
@@ -181,3 +190,15 @@ fn pass_on(from: ChildStderr, said: &Mutex<Said>) {
 /// The nodes on which a pool is to run, see [`PoolBuilder::on`](crate::PoolBuilder::on).
 #[derive(Debug)]
 pub struct Nodes(pub(crate) Option<Box<dyn Starter>>);
+
+impl Nodes {
+    /// Returns what somebody else is to start on each node, one line for `sh`, as [`Listen::command`](crate::cluster::Listen::command)
+    /// does; `None` if the pool starts its agents itself.
+    ///
+    /// # Errors
+    ///
+    /// See [`Listen::command`](crate::cluster::Listen::command).
+    pub fn command(&self) -> Result<Option<String>, Error> {
+        self.0.as_ref().map_or(Ok(None), |starter| starter.command())
+    }
+}
