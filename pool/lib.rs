@@ -8,7 +8,9 @@
 //! # Ok::<(), multiproc::Error>(())
 //! ```
 //!
-//! Begin with [`Pool`]: it starts worker processes, hands them tasks, and brings the results back in order. The rest:
+//! Begin with [`Pool`]: it starts worker processes, hands them tasks, and brings the results back in order. The [guide] goes on
+//! from there, the [cookbook](guide::cookbook) answers questions with code, [What this error means](guide::errors) explains
+//! messages, and [From Python](guide::from_python) has each name of Python's `multiprocessing`. The rest:
 //!
 //! | what | for |
 //! |---|---|
@@ -246,28 +248,75 @@ pub mod call {
     pub use crate::process::returns::{Completion, Fallible, Plain, Returns};
 }
 
-/// The documents of the repository, so that their examples are compiled and run.
-#[cfg(doctest)]
-mod _docs {
-    #[doc = include_str!("../README.md")]
-    mod readme {}
-    #[doc = include_str!("../docs/architecture.md")]
-    mod architecture {}
-    #[doc = include_str!("../docs/ordering.md")]
-    mod ordering {}
-    #[doc = include_str!("../docs/from_python.md")]
-    mod from_python {}
-    #[doc = include_str!("../docs/guide.md")]
-    mod guide {}
-    #[doc = include_str!("../docs/cookbook.md")]
-    mod cookbook {}
-    #[doc = include_str!("../docs/errors.md")]
-    mod errors {}
-    #[doc = include_str!("../docs/comparison.md")]
-    mod comparison {}
-    #[doc = include_str!("../docs/view.md")]
-    mod view {}
-    #[cfg(feature = "cluster")]
-    #[doc = include_str!("../docs/cluster.md")]
-    mod cluster {}
+/// Where the links of the documents lead to when they are pages of this one. They come first, so that they count: behind a
+/// document stand the files of the repository. Its pictures stay there.
+#[cfg(all(doc, not(doctest)))]
+macro_rules! links {
+    () => {
+        "\
+[Cookbook]: crate::guide::cookbook
+[From Python]: crate::guide::from_python
+[Guide]: crate::guide
+[Looking at a running pool]: crate::guide::view
+[Many machines]: crate::guide::cluster
+[Performance]: crate::guide::performance
+[Python's tests]: https://docs.rs/crate/multiproc/latest/source/tests/python/
+[What this error means]: crate::guide::errors
+[repair]: crate::guide::cookbook#how-do-i-repair-what-a-killed-process-has-left-half-done
+[peers]: data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=
+[report]: data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=
+[top]: data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=
+"
+    };
 }
+
+#[cfg(any(doc, doctest))]
+#[cfg_attr(not(doctest), doc = links!())]
+#[doc = include_str!("../docs/guide.md")]
+pub mod guide {
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/cookbook.md")]
+    pub mod cookbook {}
+
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/errors.md")]
+    pub mod errors {}
+
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/view.md")]
+    pub mod view {}
+
+    #[cfg(any(feature = "cluster", not(doctest)))]
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/cluster.md")]
+    pub mod cluster {}
+
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/from_python.md")]
+    pub mod from_python {}
+
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/comparison.md")]
+    pub mod comparison {}
+
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/performance.md")]
+    pub mod performance {}
+
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/reliability.md")]
+    pub mod reliability {}
+
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/architecture.md")]
+    pub mod architecture {}
+
+    #[cfg_attr(not(doctest), doc = links!())]
+    #[doc = include_str!("../docs/ordering.md")]
+    pub mod ordering {}
+}
+
+/// Its examples are compiled and run as those of all other documents.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -81,6 +81,34 @@ fn names_of_the_library() -> BTreeSet<String> {
     names
 }
 
+/// What links to the headings of a document are called.
+fn headings(document: &Path) -> impl Iterator<Item = String> {
+    let text = fs::read_to_string(document).unwrap_or_default();
+    let lines: Vec<String> = text.lines().filter(|line| line.starts_with('#')).map(str::to_lowercase).collect();
+    lines.into_iter().map(|line| {
+        let letters = line.trim_start_matches('#').trim().chars().filter(|it| is_name(*it) || [' ', '-'].contains(it));
+        letters.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+    })
+}
+
+#[test]
+fn documents_say_where_their_links_lead() {
+    // The same links have other ends on the pages of rustdoc, which would not miss one of a document.
+    let library = fs::read_to_string(root().join("pool/lib.rs")).unwrap();
+    let labels = library.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ")).map(|(label, _)| label);
+    let labels: Vec<&str> = labels.collect();
+    assert!(labels.contains(&"Cookbook"), "pool/lib.rs has no links: {labels:?}");
+    let mut complaints = Vec::new();
+    for page in sources(&["docs"], &["md"]).iter().filter(|page| page.path != "docs/SUMMARY.md") {
+        let text = page.text.replace('\n', " ");
+        let is_defined = |label: &str| page.lines().any(|(_, line)| line.starts_with(&format!("[{label}]: ")));
+        let is_used = |label: &str| text.matches(&format!("[{label}]")).count() > usize::from(is_defined(label));
+        let wrong = labels.iter().filter(|label| is_used(label) != is_defined(label));
+        complaints.extend(wrong.map(|label| format!("{}: use `[{label}]` and define it, or neither", page.path)));
+    }
+    expect_none(complaints);
+}
+
 #[test]
 fn documents_name_only_what_exists() {
     let names = names_of_the_library();
@@ -120,11 +148,19 @@ fn documents_name_only_what_exists() {
             if !is_document {
                 continue;
             }
-            // Links to files of the repository.
-            for (at, _) in line.match_indices("](") {
-                let target = line[at + 2..].split([')', '#', ' ']).next().unwrap_or_default();
-                let local = target.contains('/') || target.ends_with(".md");
-                if local && !target.contains("://") && !target.contains("::") && !exists(target, beside) {
+            // Links to files of the repository, in a line or behind the text, and to headings in them.
+            let inline = line.match_indices("](").map(|(at, _)| &line[at + 2..]);
+            let definition = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
+            for target in inline.chain(definition.map(|(_, target)| target)) {
+                let target = target.split([')', ' ']).next().unwrap_or_default();
+                let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+                let is_local = file.contains('/') || [".md", ".svg", ".png"].iter().any(|end| file.ends_with(end));
+                let path = if file.is_empty() { root().join(&source.path) } else { root().join(beside).join(file) };
+                let is_there = match heading {
+                    "" => !is_local || path.exists(),
+                    heading => headings(&path).any(|it| it == heading),
+                };
+                if !is_there && !target.contains("://") && !target.contains("::") {
                     complain(format!("the link to `{target}` leads nowhere"));
                 }
             }
