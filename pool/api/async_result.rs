@@ -1,13 +1,11 @@
 //! [`AsyncResult`]: the result of a call, to be asked for later.
 
+use crate::api::async_result::shared::{Shared, State};
 use crate::api::signal::Signal;
 use crate::engine::call::gather::Gather;
 use crate::engine::call::job::Job;
-use crate::engine::callbacks;
-use crate::engine::core::serve::Served;
 use crate::engine::core::state::Engine;
 use crate::error::{TaskError, TaskKind};
-use crate::process::panic;
 use crate::sys::time::Deadline;
 use crate::sys::{signal, thread};
 use parking_lot::{Condvar, Mutex};
@@ -15,12 +13,13 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::thread::Builder;
 use std::time::Duration;
 
 pub(super) mod argument;
+mod shared;
 
 /// The result of a call that goes on in the background: Python's `AsyncResult`.
 ///
@@ -57,36 +56,6 @@ pub struct AsyncResult<T> {
     detached: bool,
 }
 
-type Callback<T> = Box<dyn FnOnce(&Result<T, TaskError>) + Send>;
-
-struct Shared<T> {
-    engine: Arc<Engine>,
-    job: Arc<Job>,
-    total: u64,
-    state: Mutex<State<T>>,
-    /// The result is there, after callbacks.
-    ready: Condvar,
-}
-
-struct State<T> {
-    /// Absent while a thread uses it, and when the result is there.
-    gather: Option<Box<dyn Gather<T>>>,
-    result: Option<Result<T, TaskError>>,
-    taken: bool,
-    callbacks: Vec<Callback<T>>,
-    /// A callback was ever set: the thread that runs callbacks takes the result.
-    by_callback: bool,
-    waker: Option<Waker>,
-    /// The job will wake the waker.
-    will_wake: bool,
-    /// Who waits for this result among others, and which place it has there.
-    signals: Vec<(Weak<Signal>, usize)>,
-    /// The job will tell the signals.
-    will_tell: bool,
-    /// A thread of the library has the gatherer, so that results are written as they come.
-    saving: bool,
-}
-
 impl<T: Send + 'static> AsyncResult<T> {
     pub(crate) fn new(engine: Arc<Engine>, job: Arc<Job>, total: u64, gather: Box<dyn Gather<T>>) -> AsyncResult<T> {
         let state = State {
@@ -119,6 +88,13 @@ impl<T: Send + 'static> AsyncResult<T> {
     }
 
     /// Waits for the result, and returns it.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// let (left, right) = (pool.apply_async(u64::pow, (2, 10))?, pool.apply_async(u64::pow, (3, 3))?);
+    /// assert_eq!(left.get()? + right.get()?, 1051);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -162,6 +138,14 @@ impl<T: Send + 'static> AsyncResult<T> {
 
     /// Waits until the result is there, or was taken.
     ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let result = pool.apply_async(u64::pow, (2, 10))?;
+    /// result.wait();
+    /// assert!(result.ready());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics in a callback of this very result, since the result would wait for the callback.
@@ -171,6 +155,16 @@ impl<T: Send + 'static> AsyncResult<T> {
     }
 
     /// Waits until the result is there, for at most `timeout`. Returns whether it is there.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let result = pool.apply_async(|| std::thread::sleep(Duration::from_millis(50)), ())?;
+    /// assert!(!result.wait_timeout(Duration::from_millis(1)));
+    /// assert!(result.wait_timeout(Duration::from_secs(60)));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.shared.wait(Deadline::after(timeout))
     }
@@ -206,6 +200,14 @@ impl<T: Send + 'static> AsyncResult<T> {
     }
 
     /// Returns whether the call went well; `None` while it goes on, and after its result was taken.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let result = pool.apply_async(|x: i32| 12 / x, (0,))?;
+    /// result.wait();
+    /// assert_eq!(result.successful(), Some(false));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn successful(&self) -> Option<bool> {
         if !self.ready() {
             return None;
@@ -239,6 +241,15 @@ impl<T: Send + 'static> AsyncResult<T> {
     }
 
     /// Calls `f` with the error if the call fails; otherwise as [`AsyncResult::callback`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let result = pool.apply_async(|x: i32| 12 / x, (0,))?;
+    /// let result = result.error_callback(move |error| tell.send(error.is_panic()).unwrap());
+    /// assert!(told.recv().unwrap() && result.get().is_err());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn error_callback(self, f: impl FnOnce(&TaskError) + Send + 'static) -> AsyncResult<T> {
         self.shared.when_done(Box::new(|result| {
             if let Err(error) = result {
@@ -253,6 +264,17 @@ impl<T: Send + 'static> AsyncResult<T> {
     ///
     /// A task that is running goes on, and is told: [`CurrentTask::is_cancelled`](crate::CurrentTask::is_cancelled). If there
     /// were no others its value counts. [`AsyncResult::kill`] ends it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let sleep = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+    /// let (busy, waits) = (pool.apply_async(sleep, (50,))?, pool.apply_async(sleep, (60_000,))?);
+    /// assert!(waits.cancel());
+    /// assert!(waits.get().unwrap_err().is_cancelled() && busy.get().is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn cancel(&self) -> bool {
         let engine = &self.shared.engine;
         let mut core = engine.core.lock();
@@ -265,169 +287,34 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// their places.
     ///
     /// A task that was running is [`TaskError::is_cancelled`] then. Tasks of other calls are not affected.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let stuck = pool.apply_async(|| std::thread::sleep(Duration::from_secs(60)), ())?;
+    /// stuck.kill();
+    /// assert!(stuck.get().unwrap_err().is_cancelled());
+    /// assert_eq!(pool.apply(u64::pow, (2, 10))?, 1024); // By a new worker.
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn kill(&self) {
         self.shared.engine.kill(&self.shared.job);
     }
 
     /// Lets the call run on without a handle; callbacks are still called.
+    ///
+    /// ```
+    /// let (pool, queue) = (multiproc::Pool::new(1)?, multiproc::Queue::new());
+    /// pool.apply_async(|queue: multiproc::Queue<u32>| queue.put(7).unwrap(), (queue.clone(),))?.detach();
+    /// assert_eq!(queue.get()?, 7);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn detach(mut self) {
         self.detached = true;
         let state = self.shared.state.lock();
         if !state.by_callback && !state.saving {
             self.shared.job.discard();
-        }
-    }
-}
-
-impl<T: Send + 'static> Shared<T> {
-    /// Brings results home as they come, until there are no more, and leaves it to others to make one of them.
-    fn save(self: &Arc<Self>) {
-        let gather = self.state.lock().gather.take();
-        if let Some(mut gather) = gather {
-            // Ends when the call does, whatever ends it.
-            self.engine.serve(&self.job, None, gather.sink(), Deadline::NEVER);
-            self.state.lock().gather = Some(gather);
-        }
-        self.state.lock().saving = false;
-        self.ready.notify_all();
-    }
-
-    /// Brings the result home; whether it is there.
-    fn wait(self: &Arc<Self>, until: Deadline) -> bool {
-        let mut state = self.state.lock();
-        loop {
-            if state.result.is_some() || state.taken {
-                // There was a result: it is there, or somebody has taken it.
-                return true;
-            }
-            // Taken by the thread that runs callbacks, which may be this one, or by another one that waits.
-            let is_its = !state.by_callback || callbacks::is_this_thread();
-            let gather = if is_its { state.gather.take() } else { None };
-            let Some(mut gather) = gather else {
-                if until.passed() {
-                    return false;
-                }
-                until.wait(&self.ready, &mut state);
-                continue;
-            };
-            drop(state);
-            let served = self.engine.serve(&self.job, None, gather.sink(), until);
-            state = self.state.lock();
-            let halted = match served {
-                Served::Done => None,
-                Served::Halted(halt) => Some(halt),
-                Served::Enough | Served::TimedOut => {
-                    // For another thread that waits with this one.
-                    state.gather = Some(gather);
-                    self.ready.notify_all();
-                    return false;
-                }
-            };
-            let result = gather.finish(&self.job, self.total, halted);
-            if state.by_callback {
-                // One callback waits for a result that has others. Its thread would run them next, so they run now.
-                drop(state);
-                self.conclude(result);
-                state = self.state.lock();
-            } else {
-                state.result = Some(result);
-                self.ready.notify_all();
-            }
-        }
-    }
-
-    /// Whether this thread is about to run callbacks of this result, or runs one: it would wait for itself.
-    fn waits_for_this_thread(&self) -> bool {
-        let state = self.state.lock();
-        // Nobody else takes the gatherer of a result that has callbacks.
-        let begun = state.by_callback && state.gather.is_none() && state.result.is_none();
-        let begun = begun && !state.taken && !state.saving;
-        begun && callbacks::is_this_thread()
-    }
-
-    fn take(self: &Arc<Self>, until: Deadline) -> Option<Result<T, TaskError>> {
-        assert!(!self.state.lock().taken, "the result of this call was taken already");
-        if !self.wait(until) {
-            return None;
-        }
-        let mut state = self.state.lock();
-        state.taken = true;
-        state.result.take()
-    }
-
-    /// Has `callback` called with the result.
-    fn when_done(self: &Arc<Self>, callback: Callback<T>) {
-        let mut state = self.state.lock();
-        state.callbacks.push(callback);
-        if std::mem::replace(&mut state.by_callback, true) {
-            return;
-        }
-        drop(state);
-        let shared = Arc::clone(self);
-        if let Err(callback) = self.job.when_complete(Box::new(move || shared.call_back())) {
-            callbacks::send([callback]);
-        }
-    }
-
-    /// Takes the result of a call that has ended, and calls the callbacks; on the thread for that.
-    fn call_back(&self) {
-        let mut state = self.state.lock();
-        // The call has ended, so that thread is about to.
-        while state.saving {
-            self.ready.wait(&mut state);
-        }
-        let result = match (state.result.take(), state.gather.take()) {
-            (Some(result), _) => result,
-            (None, Some(mut gather)) if self.job.is_complete() => {
-                drop(state);
-                let halted = match self.engine.serve(&self.job, None, gather.sink(), Deadline::NEVER) {
-                    Served::Halted(halt) => Some(halt),
-                    _ => None,
-                };
-                let result = gather.finish(&self.job, self.total, halted);
-                state = self.state.lock();
-                result
-            }
-            // Its result was taken before the callback was set.
-            (None, gather) => {
-                state.gather = gather;
-                return;
-            }
-        };
-        drop(state);
-        self.conclude(result);
-    }
-
-    /// Calls the callbacks with the result, which counts as ready then.
-    fn conclude(&self, result: Result<T, TaskError>) {
-        let callbacks = std::mem::take(&mut self.state.lock().callbacks);
-        for callback in callbacks {
-            panic::contain(|| callback(&result));
-        }
-        let mut state = self.state.lock();
-        state.result = Some(result);
-        self.ready.notify_all();
-        let (waker, has_signals) = (state.waker.take(), !state.signals.is_empty());
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        if has_signals {
-            self.tell_signals();
-        }
-    }
-
-    fn tell_signals(&self) {
-        let signals = std::mem::take(&mut self.state.lock().signals);
-        for (signal, place) in signals {
-            signal.upgrade().iter().for_each(|signal| signal.tell(place));
-        }
-    }
-
-    fn wake(&self) {
-        let waker = self.state.lock().waker.take();
-        if let Some(waker) = waker {
-            waker.wake();
         }
     }
 }

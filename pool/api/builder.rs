@@ -41,6 +41,12 @@ impl Pool {
     }
 
     /// Returns a builder for a pool with more options.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::builder().processes(2).name("crunch").max_tasks_per_child(1000).build()?;
+    /// assert_eq!(pool.map(|x: u64| x + 1, 0..3)?, [1, 2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn builder() -> PoolBuilder {
         PoolBuilder::default()
     }

@@ -643,6 +643,14 @@ impl<S> Pool<S> {
 impl<S> Pool<S> {
     /// Returns how many workers the pool has, or is about to have: the number that it was made with, or that of the
     /// last [`Pool::resize`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(2)?;
+    /// assert_eq!(pool.processes(), 2);
+    /// pool.resize(3)?;
+    /// assert_eq!(pool.processes(), 3);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn processes(&self) -> usize {
         self.engine.describe().1
     }
@@ -750,11 +758,32 @@ impl<S> Pool<S> {
 
     /// Ends the pool at once: workers get SIGTERM and, after a grace period, SIGKILL. Calls under way end with
     /// [`Error::is_terminated`]. Does not wait; see [`Pool::join`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let open = pool.apply_async(|| std::thread::sleep(Duration::from_secs(60)), ())?;
+    /// pool.terminate();
+    /// pool.join()?;
+    /// assert!(open.get().unwrap_err().is_terminated());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn terminate(&self) {
         self.engine.terminate();
     }
 
     /// Waits until every worker has ended.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// assert!(pool.join().unwrap_err().is_still_running());
+    /// let result = pool.apply_async(u64::pow, (2, 10))?;
+    /// pool.close();
+    /// pool.join()?;
+    /// assert_eq!(result.get()?, 1024);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

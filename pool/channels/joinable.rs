@@ -97,6 +97,15 @@ impl<T: Payload> JoinableQueue<T> {
 
     /// Puts a task, as soon as there is room.
     ///
+    /// ```
+    /// let queue = multiproc::JoinableQueue::new();
+    /// queue.put(7)?;
+    /// assert!(!queue.join_timeout(std::time::Duration::ZERO)?);
+    /// drop(queue.get()?);
+    /// queue.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`Queue::put`](crate::Queue::put).
@@ -162,6 +171,17 @@ impl<T: Payload> JoinableQueue<T> {
     }
 
     /// Takes the next task, as soon as there is one. It is done when the guard is dropped.
+    ///
+    /// ```
+    /// let queue = multiproc::JoinableQueue::new();
+    /// queue.put_many([1, 2])?;
+    /// let task = queue.get()?;
+    /// assert_eq!(*task, 1);
+    /// drop(task); // It is done now.
+    /// assert_eq!(queue.get()?.done(), 2);
+    /// queue.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -88,6 +88,19 @@ pub struct Connection<T> {
 impl<T: Payload> Connection<T> {
     /// Sends a value, as soon as there is room.
     ///
+    /// ```
+    /// use multiproc::{Connection, Process, pipe};
+    ///
+    /// let (ours, theirs) = pipe::<String>();
+    /// let shout = |end: Connection<String>| end.send(end.recv().unwrap().to_uppercase()).unwrap();
+    /// let process = Process::spawn(shout, (theirs,))?;
+    /// ours.send("hello".to_owned())?;
+    /// assert_eq!(ours.recv()?, "HELLO");
+    /// process.join()?;
+    /// assert!(ours.recv().unwrap_err().is_disconnected()); // Nobody has the other end any more.
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`PutError`] gives the value back. [`PutError::is_disconnected`]: no process has the other end any more. See
@@ -187,6 +200,16 @@ impl<T: Payload> Connection<T> {
 
     /// Waits for at most `timeout` until a message is there, or nobody is left at the other end. Returns whether that
     /// is so. Takes nothing away.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let (one, other) = multiproc::pipe::<u32>();
+    /// assert!(!other.poll(Duration::ZERO)?);
+    /// one.send(7)?;
+    /// assert!(other.poll(Duration::from_secs(60))?);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

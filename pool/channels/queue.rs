@@ -76,6 +76,16 @@ impl<T: Payload> Queue<T> {
 
     /// Creates a queue for at most `items` items: a put into a full queue waits. Python's `Queue(maxsize)`.
     ///
+    /// ```
+    /// let queue = multiproc::Queue::bounded(1);
+    /// queue.put("first".to_owned())?;
+    /// assert!(queue.is_full());
+    /// let error = queue.try_put("second".to_owned()).unwrap_err();
+    /// assert!(error.is_full());
+    /// assert_eq!(error.into_inner(), "second");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics when [`Queue::try_bounded`] fails.
@@ -93,6 +103,15 @@ impl<T: Payload> Queue<T> {
     }
 
     /// Puts a value, as soon as there is room.
+    ///
+    /// ```
+    /// use multiproc::{Process, Queue};
+    ///
+    /// let queue = Queue::new();
+    /// Process::spawn(|queue: Queue<u32>| queue.put(7).unwrap(), (queue.clone(),))?.join()?;
+    /// assert_eq!(queue.len(), 1); // Nothing has to be flushed: it is there when `put` returns.
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -118,6 +137,16 @@ impl<T: Payload> Queue<T> {
     }
 
     /// Puts a value, and waits for room for at most `timeout`: Python's `put(.., timeout=..)`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let queue = multiproc::Queue::bounded(1);
+    /// queue.put(1)?;
+    /// let error = queue.put_timeout(2, Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_full() && error.into_inner() == 2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -172,6 +201,15 @@ impl<T: Payload> Queue<T> {
 
     /// Takes the next value, as soon as there is one.
     ///
+    /// ```
+    /// let queue = multiproc::Queue::new();
+    /// queue.put_many([1, 2])?;
+    /// queue.close()?;
+    /// assert_eq!((queue.get()?, queue.get()?), (1, 2));
+    /// assert!(queue.get().unwrap_err().is_closed());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`GetError::is_closed`]: the queue was closed and is empty. [`GetError::is_decode`]: the item is no value of the
@@ -187,6 +225,13 @@ impl<T: Payload> Queue<T> {
 
     /// Takes the next value; `None` if there is none at the moment: Python's `get_nowait()`.
     ///
+    /// ```
+    /// let queue = multiproc::Queue::new();
+    /// queue.put(1)?;
+    /// assert_eq!((queue.try_get()?, queue.try_get()?), (Some(1), None));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`Queue::get`].
@@ -196,6 +241,14 @@ impl<T: Payload> Queue<T> {
     }
 
     /// Takes the next value, and waits for one for at most `timeout`; `None` if none came: Python's `get(timeout=..)`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let queue = multiproc::Queue::<u32>::new();
+    /// assert_eq!(queue.get_timeout(Duration::from_millis(1))?, None); // Python: queue.Empty
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

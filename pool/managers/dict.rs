@@ -75,6 +75,14 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
 
     /// Returns the value of a key, and first sets it if it has none: Python's `setdefault()`.
     ///
+    /// ```
+    /// let manager = multiproc::Manager::new()?;
+    /// let ages = manager.dict([("ann".to_owned(), 40)])?;
+    /// assert_eq!(ages.get_or_insert("ann".to_owned(), 1)?, 40);
+    /// assert_eq!(ages.get_or_insert("bob".to_owned(), 1)?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`Proxy::call`].
@@ -210,6 +218,13 @@ impl<K: Payload + Eq + Hash + Send, V: Payload + Send> DictProxy<K, V> {
     }
 
     /// Returns a copy of the whole map, as it was at one moment: Python's `dict(d)`, and `d.items()` in one go.
+    ///
+    /// ```
+    /// let manager = multiproc::Manager::new()?;
+    /// let ages = manager.dict([("ann".to_owned(), 40), ("bob".to_owned(), 41)])?;
+    /// assert_eq!(ages.to_map()?.values().sum::<i32>(), 81);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

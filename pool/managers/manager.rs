@@ -79,6 +79,12 @@ impl Manager {
     }
 
     /// Returns a builder for a manager with a name, an initializer, or another time to end in.
+    ///
+    /// ```
+    /// let manager = multiproc::Manager::builder().name("books").start()?;
+    /// assert_eq!(manager.value(1)?.get()?, 1);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn builder() -> ManagerBuilder {
         ManagerBuilder { name: None, initializer: None, grace: GRACE }
     }
@@ -102,6 +108,15 @@ impl Manager {
     ///
     /// Calls that have begun come to their end, no other begins, and all objects are dropped. If that takes longer than
     /// [`ManagerBuilder::grace`] the server is killed.
+    ///
+    /// ```
+    /// let manager = multiproc::Manager::new()?;
+    /// let value = manager.value(1)?;
+    /// assert!(manager.is_alive());
+    /// manager.shutdown();
+    /// assert!(value.get().unwrap_err().is_gone());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn shutdown(self) {
         drop(self);
     }

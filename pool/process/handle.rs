@@ -264,6 +264,17 @@ impl ProcessHandle {
     }
 
     /// Returns whether the process has not ended yet.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let process = multiproc::Process::spawn(|| std::thread::sleep(Duration::from_secs(60)), ())?;
+    /// assert!(process.is_alive());
+    /// process.kill();
+    /// process.wait();
+    /// assert!(!process.is_alive());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn is_alive(&self) -> bool {
         self.child().try_reap().is_none()
     }
@@ -310,6 +321,13 @@ impl ProcessHandle {
     }
 
     /// Waits until the process has ended.
+    ///
+    /// ```
+    /// let process = multiproc::Process::spawn(|| -> () { std::process::exit(3) }, ())?;
+    /// process.wait();
+    /// assert_eq!(process.exitcode(), Some(3));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn wait(&self) {
         self.child().wait(Deadline::NEVER);
     }
@@ -326,11 +344,30 @@ impl ProcessHandle {
     }
 
     /// Sends SIGTERM, which ends the process unless it has arranged otherwise. Its own children end with it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let process = multiproc::Process::spawn(|| std::thread::sleep(Duration::from_secs(60)), ())?;
+    /// process.terminate();
+    /// assert_eq!(process.join().unwrap_err().signal(), Some(15));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn terminate(&self) {
         self.child().signal(ChildSignal::Terminate);
     }
 
     /// Sends SIGKILL, which always ends the process. Its own children end with it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let process = multiproc::Process::spawn(|| std::thread::sleep(Duration::from_secs(60)), ())?;
+    /// process.kill();
+    /// process.wait();
+    /// assert_eq!(process.exitcode(), Some(-9));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn kill(&self) {
         self.child().signal(ChildSignal::Kill);
     }

@@ -135,6 +135,12 @@ impl<T: Pod + Send + Sync> Array<T> {
 
     /// Returns a copy of a range of elements: Python's `array[a:b]`.
     ///
+    /// ```
+    /// let array = multiproc::Array::from(&[1, 2, 3]);
+    /// assert_eq!(array.read(1..)?, [2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`Lock::lock`].
@@ -149,6 +155,13 @@ impl<T: Pod + Send + Sync> Array<T> {
 
     /// Replaces the elements from `at` on: Python's `array[a:b] = values`.
     ///
+    /// ```
+    /// let array = multiproc::Array::<i32>::new(4);
+    /// array.write(1, &[5, 6])?;
+    /// assert_eq!(array.read(..)?, [0, 5, 6, 0]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`Lock::lock`].
@@ -162,6 +175,13 @@ impl<T: Pod + Send + Sync> Array<T> {
     }
 
     /// Waits for the lock, and returns a guard: the elements in place, until it is dropped.
+    ///
+    /// ```
+    /// let array = multiproc::Array::from(&[3, 1, 2]);
+    /// array.lock()?.sort(); // It is a slice, under the lock.
+    /// assert_eq!(array.read(..)?, [1, 2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -114,6 +114,17 @@ impl<T: Element> Value<T> {
 
     /// Changes the value under the lock, and returns what `change` returns.
     ///
+    /// ```
+    /// use multiproc::{Pool, Value};
+    ///
+    /// let hits = Value::new(0u64);
+    /// let hit = |hits: &Value<u64>, _: u32| hits.update(|n| { *n += 1; *n }).unwrap();
+    /// let mut seen = Pool::new(2)?.with(&hits).tasks(hit, 0..3).run()?;
+    /// seen.sort();
+    /// assert_eq!((seen, hits.get()?), (vec![1, 2, 3], 3));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`Lock::lock`].
@@ -122,6 +133,15 @@ impl<T: Element> Value<T> {
     }
 
     /// Waits for the lock, and returns a guard: access to the value until it is dropped.
+    ///
+    /// ```
+    /// let value = multiproc::Value::new([1.0, 2.0]);
+    /// let mut held = value.lock()?;
+    /// held[0] += held[1];
+    /// drop(held);
+    /// assert_eq!(value.get()?, [3.0, 2.0]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -81,6 +81,16 @@ impl Event {
 
     /// Waits until the flag is up.
     ///
+    /// ```
+    /// use multiproc::{Event, Process};
+    ///
+    /// let event = Event::new();
+    /// let process = Process::spawn(|event: Event| event.wait(), (event.clone(),))?;
+    /// event.set();
+    /// process.join()?;
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Timeouts
     ///
     /// Waits until the flag is raised, even if no process is left that could raise it; see [`Event::wait_timeout`].

@@ -90,6 +90,19 @@ impl Lock {
 
     /// Waits for the lock and takes it until the guard is dropped: Python's `with lock:`.
     ///
+    /// ```
+    /// use multiproc::{Lock, Pool};
+    ///
+    /// let lock = Lock::new();
+    /// let holds = |lock: &Lock, _: u32| {
+    ///     let _held = lock.lock().unwrap(); // With `let _ =` it would be released at once.
+    ///     lock.locked()
+    /// };
+    /// assert_eq!(Pool::new(2)?.with(&lock).tasks(holds, 0..2).run()?, [true, true]);
+    /// assert!(!lock.locked());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`LockError::is_would_deadlock`] when this thread holds it already, [`LockError::is_owner_died`] when a holder
@@ -108,6 +121,15 @@ impl Lock {
     }
 
     /// Takes the lock if it is free; `None` when it is not.
+    ///
+    /// ```
+    /// let lock = multiproc::Lock::new();
+    /// let held = lock.try_lock()?;
+    /// assert!(held.is_some());
+    /// // Another thread, or process, does not get it meanwhile.
+    /// std::thread::scope(|scope| scope.spawn(|| assert!(lock.try_lock().unwrap().is_none())).join()).unwrap();
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -159,6 +181,13 @@ impl Lock {
 
     /// Runs `code` while it holds the lock.
     ///
+    /// ```
+    /// let lock = multiproc::Lock::new();
+    /// assert!(lock.with(|| lock.locked())?);
+    /// assert!(!lock.locked());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`Lock::lock`]; `code` was not run then.
@@ -169,6 +198,17 @@ impl Lock {
 
     /// Waits for the lock and takes it raw, until any thread of any process calls [`Lock::release`]: Python's
     /// `acquire()`.
+    ///
+    /// ```
+    /// use multiproc::{Lock, Process};
+    ///
+    /// let lock = Lock::new();
+    /// lock.acquire()?;
+    /// // Any process may release it.
+    /// Process::spawn(|lock: Lock| lock.release().unwrap(), (lock.clone(),))?.join()?;
+    /// assert!(!lock.locked());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -76,6 +76,15 @@ impl Semaphore {
 
     /// Waits for a permit and takes it until the guard is dropped: Python's `with semaphore:`.
     ///
+    /// ```
+    /// let semaphore = multiproc::Semaphore::new(2);
+    /// let permit = semaphore.permit()?;
+    /// assert_eq!(semaphore.get_value(), 1);
+    /// drop(permit);
+    /// assert_eq!(semaphore.get_value(), 2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`LockError::is_shared_memory`] in a process that was forked from one that uses the shared memory.
