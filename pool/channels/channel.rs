@@ -137,6 +137,15 @@ pub struct Sender<T> {
 impl<T: Payload> Sender<T> {
     /// Sends a value, as soon as there is room.
     ///
+    /// ```
+    /// let (sender, receiver) = multiproc::channel(10);
+    /// sender.send(7)?;
+    /// drop(receiver); // The last one.
+    /// let error = sender.send(8).unwrap_err();
+    /// assert!(error.is_disconnected() && error.into_inner() == 8);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`PutError`] gives the value back. [`PutError::is_disconnected`]: no process has a [`Receiver`] any more, and none is
@@ -234,6 +243,15 @@ impl<T> Sender<T> {
 impl<T: Payload> Receiver<T> {
     /// Receives the next value, as soon as there is one.
     ///
+    /// ```
+    /// let (sender, receiver) = multiproc::channel(10);
+    /// sender.send(7)?;
+    /// drop(sender); // The last one: what it has sent is still there.
+    /// assert_eq!(receiver.recv()?, 7);
+    /// assert!(receiver.recv().unwrap_err().is_disconnected());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`GetError::is_disconnected`]: no process has a [`Sender`] any more, and all that was sent was received.
@@ -302,6 +320,14 @@ impl<T: Payload> Receiver<T> {
     }
 
     /// Returns all values, until the last sender is gone.
+    ///
+    /// ```
+    /// let (sender, receiver) = multiproc::channel(10);
+    /// sender.send_many([1, 2, 3])?;
+    /// drop(sender);
+    /// assert_eq!(receiver.iter().sum::<Result<i32, _>>()?, 6);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn iter(&self) -> ReceiverIter<T> {
         ReceiverIter { receiver: Some(self.clone()) }
     }

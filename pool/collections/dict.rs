@@ -77,6 +77,13 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
 
     /// Returns a copy of the value of a key.
     ///
+    /// ```
+    /// let ages = multiproc::SharedDict::<String, u32>::new();
+    /// ages.insert("ann".to_owned(), 40)?;
+    /// assert_eq!((ages.get("ann")?, ages.get("bob")?), (Some(40), None));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// - [`CollectionError::is_would_deadlock`]: this is called inside of an [`update`](SharedDict::update) of the same map.
@@ -127,6 +134,13 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
     }
 
     /// Takes the value of a key out.
+    ///
+    /// ```
+    /// let ages = multiproc::SharedDict::<String, u32>::new();
+    /// ages.insert("ann".to_owned(), 40)?;
+    /// assert_eq!((ages.remove("ann")?, ages.remove("ann")?), (Some(40), None));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -122,6 +122,14 @@ impl<T: Payload> SharedList<T> {
 
     /// Appends an item.
     ///
+    /// ```
+    /// let list = multiproc::SharedList::<String>::new();
+    /// list.push("a".to_owned())?;
+    /// list.extend(["b", "c"].map(String::from))?;
+    /// assert_eq!((list.len()?, list.get(2)?), (3, Some("c".to_owned())));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`SharedDict::insert`](crate::SharedDict::insert).

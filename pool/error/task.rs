@@ -114,6 +114,13 @@ impl TaskError {
 
     /// Returns how the task has failed before: one error for each time it was run again ([`Call::retry`](crate::Call::retry)),
     /// the first run first. This error is that of the last run.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let results = pool.tasks(|x: u32| 12 / x, [0]).retries(2).each();
+    /// assert_eq!(results[0].as_ref().unwrap_err().earlier_attempts().len(), 2);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn earlier_attempts(&self) -> &[TaskError] {
         &self.inner.earlier
     }
@@ -156,11 +163,27 @@ impl TaskError {
 
     /// Returns whether the function of a fallible call returned an `Err`; [`source`](std::error::Error::source) is
     /// then a [`RemoteError`].
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let results = pool.tasks(|text: String| text.parse::<u8>(), ["1", "x"].map(String::from)).fallible().each();
+    /// assert!(results[0].is_ok() && results[1].as_ref().unwrap_err().is_error());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn is_error(&self) -> bool {
         matches!(self.inner.kind, TaskKind::Failure(Failure::Failed { .. }))
     }
 
     /// Returns whether the worker process died while it ran this task: killed, out of memory, `exit`, `abort`.
+    ///
+    /// ```
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let results = pool.map_each(|x: u32| if x == 1 { std::process::exit(3) } else { x }, 0..3);
+    /// let lost = results[1].as_ref().unwrap_err();
+    /// assert!(lost.is_worker_lost() && lost.exit_code() == Some(3));
+    /// assert!(results[0].is_ok() && results[2].is_ok());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn is_worker_lost(&self) -> bool {
         matches!(self.inner.kind, TaskKind::WorkerLost { .. } | TaskKind::NodeLost { .. })
     }
@@ -176,6 +199,16 @@ impl TaskError {
     }
 
     /// Returns whether the task did not end within its time limit; the pool has stopped and replaced its worker.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let pool = multiproc::Pool::new(1)?;
+    /// let sleep = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+    /// let results = pool.tasks(sleep, [1, 60_000]).timeout(Duration::from_millis(200)).each();
+    /// assert!(results[0].is_ok() && results[1].as_ref().unwrap_err().is_timeout());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn is_timeout(&self) -> bool {
         matches!(self.inner.kind, TaskKind::TimedOut { .. })
     }

@@ -126,6 +126,17 @@ impl<T: Pod + Send + Sync> RawValue<T> {
 
 impl<T: Integer> RawValue<T> {
     /// Adds `other` in one step, wrapping around, and returns the value before.
+    ///
+    /// ```
+    /// use multiproc::{Pool, RawValue};
+    ///
+    /// let next = RawValue::new(10u64);
+    /// let take = |next: &RawValue<u64>, _: u32| next.fetch_add(1);
+    /// let mut taken = Pool::new(2)?.with(&next).tasks(take, 0..3).run()?;
+    /// taken.sort();
+    /// assert_eq!((taken, next.get()), (vec![10, 11, 12], 13));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn fetch_add(&self, other: T) -> T {
         self.update(|value| value.plus(other))
     }

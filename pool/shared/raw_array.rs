@@ -126,6 +126,12 @@ impl<T: Pod + Send + Sync> RawArray<T> {
 
     /// Returns a copy of a range of elements.
     ///
+    /// ```
+    /// let array = multiproc::RawArray::from(&[1, 2, 3]);
+    /// assert_eq!(array.read(1..), [2, 3]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics when the range does not lie inside.
@@ -137,6 +143,13 @@ impl<T: Pod + Send + Sync> RawArray<T> {
     }
 
     /// Replaces the elements from `at` on.
+    ///
+    /// ```
+    /// let array = multiproc::RawArray::<i32>::new(4);
+    /// array.write(1, &[5, 6]);
+    /// assert_eq!(array.read(..), [0, 5, 6, 0]);
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Panics
     ///

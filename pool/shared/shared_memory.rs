@@ -137,6 +137,16 @@ impl SharedMemory {
 
     /// Opens the memory that has this name at the moment.
     ///
+    /// ```
+    /// use multiproc::SharedMemory;
+    ///
+    /// let memory = SharedMemory::create(None, 8)?;
+    /// memory.write(0, b"hello");
+    /// let same = SharedMemory::open(memory.name().unwrap())?;
+    /// assert_eq!(same.read(..5), b"hello");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::io_kind`]: `NotFound`; `PermissionDenied` if it is another user's; `InvalidData` if it is empty or no
@@ -260,6 +270,13 @@ impl SharedMemory {
     }
 
     /// Replaces the bytes from `at` on: Python's `memory.buf[at:at + len(bytes)] = bytes`.
+    ///
+    /// ```
+    /// let memory = multiproc::SharedMemory::anonymous(8)?;
+    /// memory.write(2, b"abc");
+    /// assert_eq!(memory.read(..6), b"\0\0abc\0");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Panics
     ///

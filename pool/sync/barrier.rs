@@ -145,6 +145,17 @@ impl Barrier {
     /// Waits until all parties have come. Returns how many parties of this round came before this one: 0 to
     /// `parties() - 1`, each number once.
     ///
+    /// ```
+    /// use multiproc::{Barrier, Pool};
+    ///
+    /// let barrier = Barrier::new(2);
+    /// let meet = |barrier: &Barrier, _: u32| barrier.wait().unwrap();
+    /// let mut places = Pool::new(2)?.with(&barrier).tasks(meet, 0..2).chunksize(1).run()?;
+    /// places.sort();
+    /// assert_eq!(places, [0, 1]); // Each party has a place of its own.
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`BrokenBarrierError`]: the barrier is broken, or breaks or is reset while this party waits.
@@ -183,6 +194,15 @@ impl Barrier {
     }
 
     /// Breaks the barrier: all parties that wait, and all that come, get [`BrokenBarrierError`].
+    ///
+    /// ```
+    /// let barrier = multiproc::Barrier::new(2);
+    /// barrier.abort()?;
+    /// assert!(barrier.broken() && barrier.wait().is_err());
+    /// barrier.reset()?;
+    /// assert!(!barrier.broken());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -71,6 +71,15 @@ impl RLock {
 
     /// Waits for the lock and takes it, or takes it once more, until the guard is dropped: Python's `with lock:`.
     ///
+    /// ```
+    /// let lock = multiproc::RLock::new();
+    /// let outer = lock.lock()?;
+    /// let inner = lock.lock()?; // The same thread may.
+    /// drop((outer, inner));
+    /// assert!(!lock.locked());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// - [`LockError::is_owner_died`]: a holder has died; the lock is not held then.

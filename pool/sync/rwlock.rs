@@ -74,6 +74,18 @@ impl RwLock {
 
     /// Waits for the lock and takes it for reading until the guard is dropped.
     ///
+    /// ```
+    /// let lock = multiproc::RwLock::new();
+    /// let read = lock.read()?;
+    /// // Others may read meanwhile, and nobody may write.
+    /// std::thread::scope(|scope| {
+    ///     scope.spawn(|| assert!(lock.try_read().unwrap().is_some() && lock.try_write().unwrap().is_none()));
+    /// });
+    /// drop(read);
+    /// assert!(lock.try_write()?.is_some());
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`LockError::is_would_deadlock`] when this thread writes, [`LockError::is_owner_died`] when a writer has died; the
