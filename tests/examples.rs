@@ -23,7 +23,7 @@ fn example(name: &str, arguments: &[&str]) -> Output {
     let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|it| it.modified());
     if changed(&path).map_or(true, |built| changed(&source).is_ok_and(|changed| changed > built)) {
         let release = if cfg!(debug_assertions) { &[][..] } else { &["--release"] };
-        let features = if name == "sandbox" { &["--features", "sandbox"][..] } else { &[] };
+        let features = if ["sandbox", "tracing"].contains(&name) { &["--features", name][..] } else { &[] };
         let mut build = Command::new(env!("CARGO"));
         let built = build.args(["build", "--quiet", "--example", name]).args(release).args(features).status();
         assert!(built.unwrap().success(), "{name} does not build");
@@ -123,6 +123,18 @@ fn sandbox() {
     assert!(out.contains("\ncompute: done\nread a file: "), "{out}");
     // Refused by the filter of system calls, which any kernel has.
     assert!(out.contains("\nconnect: permission denied\nstart a program: permission denied\n"), "{out}");
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn tracing() {
+    let out = printed_by("tracing", &[]);
+    let spans = |index: u32| format!("task{{function=\"tracing::load\" index={index} attempt=1 worker=\"loader-");
+    let line = |end: &str| out.lines().find(|line| line.ends_with(end)).unwrap_or_else(|| panic!("no {end}: {out}"));
+    let loaded = line("load{size=2000}: tracing::load: loaded sum=1999000");
+    assert!(loaded.contains(&spans(1)) && loaded.contains("request{id=7}:"), "{out}");
+    assert!(line("load{size=3000}: tracing: about to die").contains(&spans(2)), "{out}");
+    line("no result index=2 lost=true");
 }
 
 #[test]

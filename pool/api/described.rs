@@ -5,6 +5,7 @@ use crate::engine::call::checkpoint::Checkpoint;
 use crate::engine::call::job::Options;
 use crate::engine::call::traceparent::TraceSource;
 use crate::engine::core::state::Engine;
+use crate::engine::watch::records::CallSpan;
 use crate::engine::worker::work::Shape;
 use crate::error::{Error, Result};
 use crate::heap::scope::{self, Reach};
@@ -59,6 +60,10 @@ impl<'p> Described<'p> {
         }
         if let Some(TraceSource(source)) = self.engine.traceparent.as_ref().filter(|_| options.traceparent.is_none()) {
             options.traceparent = source().map(Into::into);
+        }
+        // Threads of this process have its subscriber themselves.
+        if self.engine.launcher.can_stop_tasks() {
+            options.span = CallSpan::current().map(Arc::new);
         }
         Ok((self.engine, context, options))
     }

@@ -4,8 +4,8 @@ use crate::api::affinity::CpuAffinity;
 use crate::codec;
 use crate::engine::core::workforce::RecyclePolicy;
 use crate::engine::launch::spawn::Environment;
-use crate::engine::watch::logs;
 use crate::engine::watch::output::Handler;
+use crate::engine::watch::records;
 use crate::engine::worker::main_loop::Limits;
 use crate::engine::worker::routines::Routines;
 use crate::error::{Error, Result};
@@ -91,7 +91,7 @@ impl Elsewhere {
             limits: self.limits,
             pinned: self.affinity.is_on(),
             captured: self.output.is_some(),
-            log: logs::level(),
+            records: records::wanted(),
             weighed: self.recycle.memory.is_some(),
             grace: self.grace,
             silence: lost_after * 6 / 10,

@@ -156,6 +156,16 @@ impl Control {
         self.send_marked(&marked(message), &fds)
     }
 
+    /// Sends a message that the other end can do without.
+    ///
+    /// # Errors
+    ///
+    /// The other end is gone, or has not made room in time.
+    #[cfg(any(feature = "log", feature = "tracing"))]
+    pub(crate) fn send_within<T: Serialize>(&self, message: &T, deadline: Deadline) -> io::Result<()> {
+        socket::send(self.socket.as_fd(), &marked(message), &[], deadline)
+    }
+
     fn send_marked(&self, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         socket::send(self.socket.as_fd(), message, fds, Deadline::after(ROOM_WITHIN))
     }

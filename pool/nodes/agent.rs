@@ -8,8 +8,8 @@ use crate::codec;
 use crate::engine::core::ledger::Window;
 use crate::engine::launch::launcher::{Launched, Launcher};
 use crate::engine::launch::spawn::{Environment, Spawn};
-use crate::engine::watch::logs;
 use crate::engine::watch::output::{Capture, Handler, OutputLine};
+use crate::engine::watch::records;
 use crate::error::Error;
 use crate::heap::scope::Pins;
 use crate::identity::Entry;
@@ -334,7 +334,7 @@ impl Agent {
     }
 
     fn set_up(self: &Arc<Self>, state: &mut State, setup: Setup) -> Result<(), String> {
-        let Setup { link, name, routines, limits, pinned, captured, log, weighed, grace, silence } = setup;
+        let Setup { link, name, routines, limits, pinned, captured, records, weighed, grace, silence } = setup;
         let host = Host::check().map_err(|error| error.to_string())?;
         let io = |error: io::Error| error.to_string();
         let cpus = if pinned { allowed_cpus().map_err(io)? } else { Vec::new() };
@@ -345,10 +345,10 @@ impl Agent {
             agent.pass_on(Kind::Line, line.worker(), &numbers, text, Deadline::NEVER);
         };
         let capture = captured.then(|| Capture::start(Handler::new(pass_line)));
-        if let Some(level) = log {
+        if let Some(wanted) = records {
             let agent = Arc::clone(self);
-            logs::relay(level, move |worker, record| {
-                agent.pass_on(Kind::Record, worker, &[], record, Deadline::after(Duration::ZERO))
+            records::relay(wanted, move |worker, envelope| {
+                agent.pass_on(Kind::Record, worker, &[], envelope, Deadline::after(Duration::ZERO))
             });
         }
         let bell_file = self.bell_file.clone().filter(|_| link == LinkKind::Ring);

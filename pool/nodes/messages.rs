@@ -1,7 +1,7 @@
 //! What is in those messages that are no hot path: plain data, in the codec of the library.
 
 use crate::codec;
-use crate::engine::watch::logs::Level;
+use crate::engine::watch::records::Wanted;
 use crate::engine::worker::main_loop::Limits;
 use crate::engine::worker::routines::Routines;
 use crate::error::Death;
@@ -85,8 +85,8 @@ pub(crate) struct Setup {
     pub(crate) pinned: bool,
     /// What they write is read.
     pub(crate) captured: bool,
-    /// The most verbose level of records by the crate `log` that the pool's process wants, if any.
-    pub(crate) log: Option<Level>,
+    /// What the pool's process wants to hear of what the code of workers says, if anything.
+    pub(crate) records: Option<Wanted>,
     /// The memory of a worker is looked at after each frame, and not only now and then.
     pub(crate) weighed: bool,
     /// How long its workers have to end when the agent is told to end by SIGTERM.

@@ -32,7 +32,7 @@ pub(super) struct Line {
 pub(super) enum Written {
     /// A line; whether it was to stderr.
     Line(bool, String),
-    /// A record by the crate `log`.
+    /// What its code has said by the crate `log` or `tracing`.
     Record(Vec<u8>),
 }
 

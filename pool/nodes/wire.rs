@@ -70,7 +70,7 @@ pub(super) enum Kind {
     Watched,
     /// Numbers: the place of a worker, whether it was written to stderr; behind them the line.
     Line,
-    /// Number: the place of a worker; behind it a record by the crate `log`.
+    /// Number: the place of a worker; behind it what its code has said by the crate `log` or `tracing`.
     Record,
     /// A worker has ended, and how.
     Exited,

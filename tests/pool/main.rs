@@ -43,6 +43,8 @@ mod streams;
 mod template;
 mod threads;
 mod trace_context;
+#[cfg(feature = "tracing")]
+mod tracing_events;
 mod view;
 mod worker_env;
 mod worker_events;

@@ -9,6 +9,7 @@ use crate::engine::call::retry::Retry;
 use crate::engine::call::submission::Submission;
 use crate::engine::call::traceparent;
 use crate::engine::callbacks::{self, Callback};
+use crate::engine::watch::records::CallSpan;
 use crate::engine::worker::work::Run;
 use crate::error::{Error, Failure, TaskError, TaskKind};
 use crate::heap::scope::Pins;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 /// What a worker must know to run the tasks of a job: which function, and its context.
 ///
-/// Calls of one function without context share one header; it then also collects what is known of the function's speed.
+/// Calls of one function without context and trace share one header.
 #[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) id: u64,
@@ -33,9 +34,11 @@ pub(crate) struct Header {
     pub(crate) context: Option<Arc<Packed>>,
     /// Which trace the call belongs to.
     pub(crate) traceparent: Option<Arc<str>>,
+    /// In which span the call was made.
+    pub(crate) span: Option<Arc<CallSpan>>,
     /// The estimated time of one task in nanoseconds, as the bits of an `f64`; 0 = unknown. Changed under the core's
-    /// lock only.
-    nanos: AtomicU64,
+    /// lock only. All calls of one function without context share it.
+    nanos: Arc<AtomicU64>,
 }
 
 impl Header {
@@ -44,14 +47,20 @@ impl Header {
         entry: &'static Entry<Run>,
         context: Option<Arc<Packed>>,
         traceparent: Option<Arc<str>>,
+        span: Option<Arc<CallSpan>>,
     ) -> Result<Header, Error> {
-        let (function, nanos) = (FnRef::of(entry)?, AtomicU64::new(0));
-        Ok(Header { id, function, name: entry.name(), context, traceparent, nanos })
+        let (function, nanos) = (FnRef::of(entry)?, Arc::default());
+        Ok(Header { id, function, name: entry.name(), context, traceparent, span, nanos })
+    }
+
+    /// With what is known of the function's speed from other calls.
+    pub(crate) fn as_fast_as(self, other: &Header) -> Header {
+        Header { nanos: Arc::clone(&other.nanos), ..self }
     }
 
     /// Whether it is that of one call, and is to be forgotten with it.
     pub(crate) fn is_of_one_call(&self) -> bool {
-        self.context.is_some() || self.traceparent.is_some()
+        self.context.is_some() || self.traceparent.is_some() || self.span.is_some()
     }
 
     #[inline]
@@ -88,6 +97,8 @@ pub(crate) struct Options {
     pub(crate) buffersize: Option<usize>,
     /// Which trace it belongs to.
     pub(crate) traceparent: Option<Arc<str>>,
+    /// In which span it was made.
+    pub(crate) span: Option<Arc<CallSpan>>,
     /// The file that results are kept in.
     pub(crate) checkpoint: Option<Arc<Checkpoint>>,
     /// Who is told how far it has come.

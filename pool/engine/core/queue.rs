@@ -64,7 +64,7 @@ impl Queue {
         options: Options,
         submission: Option<Submission>,
     ) -> Result<Arc<Job>, Error> {
-        let job = Arc::new(Job::new(self.header(entry, context, options.traceparent.clone())?, options, submission));
+        let job = Arc::new(Job::new(self.header(entry, context, &options)?, options, submission));
         job.place.store(self.jobs.len(), Relaxed);
         self.jobs.push(Arc::clone(&job));
         self.level_of(&job).jobs += 1;
@@ -76,18 +76,24 @@ impl Queue {
         &mut self,
         entry: &'static Entry<Run>,
         context: Option<Arc<Packed>>,
-        traceparent: Option<Arc<str>>,
+        options: &Options,
     ) -> Result<Arc<Header>, Error> {
         let key = std::ptr::from_ref(entry) as usize;
-        let shared = context.is_none() && traceparent.is_none();
-        if shared {
-            if let Some(header) = self.headers.get(&key) {
-                return Ok(Arc::clone(header));
-            }
+        let shared = self.headers.get(&key);
+        let Options { traceparent, span, .. } = options;
+        let is_shared = context.is_none() && traceparent.is_none() && span.is_none();
+        if let (true, Some(header)) = (is_shared, shared) {
+            return Ok(Arc::clone(header));
         }
-        let header = Arc::new(Header::new(self.next_header, entry, context, traceparent)?);
+        // What a function does with a context may take any time.
+        let like = shared.filter(|_| context.is_none()).cloned();
+        let header = Header::new(self.next_header, entry, context, traceparent.clone(), span.clone())?;
+        let header = Arc::new(match like {
+            Some(like) => header.as_fast_as(&like),
+            None => header,
+        });
         self.next_header += 1;
-        if shared {
+        if is_shared {
             self.headers.insert(key, Arc::clone(&header));
         }
         Ok(header)

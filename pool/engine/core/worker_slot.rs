@@ -207,6 +207,7 @@ impl WorkerSlot {
             let told = crate::engine::worker::main_loop::encode_header(
                 &header.function,
                 header.traceparent.as_deref(),
+                header.span.as_ref().and_then(|span| span.number()),
                 context,
             );
             let attached = header.context.as_ref().map_or_else(Vec::new, |it| attached_in(&it.pins));

@@ -2,8 +2,8 @@
 
 use crate::codec;
 use crate::engine::launch::launcher::{Launched, Launcher, Tell};
-use crate::engine::watch::logs;
 use crate::engine::watch::output::Capture;
+use crate::engine::watch::records;
 use crate::engine::worker::main_loop::{self, Limits, Setup};
 use crate::engine::worker::routines::Routines;
 #[cfg(feature = "sandbox")]
@@ -151,7 +151,7 @@ impl Spawn {
         };
         let name = format!("{}-{}", self.name, place + 1);
         let (captured, output) = self.capture.as_ref().map(|it| it.open(&name)).transpose()?.unzip();
-        let log = logs::open(&name, &mut fds)?;
+        let records = records::open(&name, &mut fds)?;
         let cpu = place.checked_rem(self.cpus.len()).map(|at| self.cpus[at]);
         let limits = Limits { cpu, ..self.limits };
         let setup = Setup {
@@ -160,7 +160,7 @@ impl Spawn {
             cpus: cpu::known_count(),
             routines: self.routines.clone(),
             limits,
-            log,
+            records,
             #[cfg(feature = "sandbox")]
             sandbox: self.sandbox.clone(),
         };

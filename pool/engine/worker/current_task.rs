@@ -1,5 +1,7 @@
 //! What a task may know and say of itself while it runs.
 
+#[cfg(feature = "tracing")]
+use crate::engine::watch::tracing::sender;
 use crate::ipc::desk::Desk;
 use crate::ipc::worker_end::WorkerEnd;
 use crate::sys::time::Deadline;
@@ -52,6 +54,13 @@ impl Drop for InTrace {
 #[cold]
 pub(super) fn within_trace(traceparent: &Arc<str>) -> InTrace {
     InTrace(TRACEPARENT.replace(Some(Arc::clone(traceparent))))
+}
+
+/// The task that is running on this thread, for what it has to say.
+#[cfg(feature = "tracing")]
+pub(super) fn running() -> Option<sender::Running> {
+    let task = current_task()?;
+    Some(sender::Running { key: (task.seq, task.at), index: task.index, attempt: task.attempt() })
 }
 
 /// Returns the task that is running on this thread: its number, whether anybody still waits for it, and what it may say of

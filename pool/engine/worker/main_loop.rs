@@ -2,7 +2,9 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::codec::{self, CodecError};
-use crate::engine::watch::logs::{self, Level};
+use crate::engine::watch::records::{self, Wanted};
+#[cfg(feature = "tracing")]
+use crate::engine::watch::tracing::sender::InFrame;
 use crate::engine::worker::current_task;
 use crate::engine::worker::kept_state::Keeper;
 use crate::engine::worker::number;
@@ -41,8 +43,8 @@ pub(crate) struct Setup {
     pub(crate) cpus: usize,
     pub(crate) routines: Routines,
     pub(crate) limits: Limits,
-    /// Its log records are wanted: the last descriptor is where they go.
-    pub(crate) log: Option<Level>,
+    /// What its code says is wanted: the last descriptor is where it goes.
+    pub(crate) records: Option<Wanted>,
     #[cfg(feature = "sandbox")]
     pub(crate) sandbox: Option<Sandbox>,
 }
@@ -83,23 +85,23 @@ pub(crate) fn entry() -> &'static Entry<Role> {
     &ENTRY
 }
 
-/// Writes a job header: the function, the trace that the call belongs to, and behind it the context as it is.
-pub(crate) fn encode_header(function: &FnRef, traceparent: Option<&str>, context: &[u8]) -> Vec<u8> {
-    let function = codec::to_bytes(&(function, traceparent));
+/// Writes a job header: the function, the trace and the span that the call belongs to, and behind them the context as it is.
+pub(crate) fn encode_header(function: &FnRef, traceparent: Option<&str>, span: Option<u64>, context: &[u8]) -> Vec<u8> {
+    let function = codec::to_bytes(&(function, traceparent, span));
     let mut bytes = codec::prefix(function.len()).to_vec();
     bytes.extend_from_slice(&function);
     bytes.extend_from_slice(context);
     bytes
 }
 
-/// What [`encode_header`] has written: function, trace, and behind how many bytes the context begins.
-type Told = (FnRef, Option<Arc<str>>, usize);
+/// What [`encode_header`] has written: function, trace, span, and behind how many bytes the context begins.
+type Told = (FnRef, Option<Arc<str>>, Option<u64>, usize);
 
 fn decode_header(header: &Payload) -> Result<Told, String> {
     header
         .read(&mut Vec::new(), |reader| {
-            let (function, traceparent): (FnRef, Option<String>) = codec::from_bytes(&reader.body_bytes()?)?;
-            Ok((function, traceparent.map(Into::into), reader.position()))
+            let (function, traceparent, span): (FnRef, Option<String>, _) = codec::from_bytes(&reader.body_bytes()?)?;
+            Ok((function, traceparent.map(Into::into), span, reader.position()))
         })
         .map_err(|CodecError(text)| text)
 }
@@ -109,26 +111,38 @@ struct Known {
     function: Result<&'static Entry<Run>, String>,
     context: Context,
     traceparent: Option<Arc<str>>,
+    /// The number of the span that the call belongs to.
+    #[cfg(feature = "tracing")]
+    span: Option<u64>,
 }
 
 impl Known {
     fn new(header: Payload, attached: Vec<Arc<AttachedFds>>) -> Known {
         // The room in the link is needed again.
         let known = header.into_own().map_err(|CodecError(text)| text).and_then(|header| {
-            let (function, traceparent, start) = decode_header(&header)?;
-            Ok((function, traceparent, Context::Bytes { header, start, attached }))
+            let (function, traceparent, _span, start) = decode_header(&header)?;
+            Ok(Known {
+                function: function.resolve(),
+                context: Context::Bytes { header, start, attached },
+                traceparent,
+                #[cfg(feature = "tracing")]
+                span: _span,
+            })
         });
-        match known {
-            Ok((function, traceparent, context)) => Known { function: function.resolve(), context, traceparent },
-            Err(text) => Known { function: Err(text.clone()), context: Context::Bad(text), traceparent: None },
-        }
+        known.unwrap_or_else(|text| Known {
+            function: Err(text.clone()),
+            context: Context::Bad(text),
+            traceparent: None,
+            #[cfg(feature = "tracing")]
+            span: None,
+        })
     }
 }
 
 /// A worker's life; the result is its exit code.
 fn live(childhood: ChildContext) -> i32 {
     let control = childhood.control.clone();
-    let (mut link, setup, log) = match open_link(childhood) {
+    let (mut link, setup, records) = match open_link(childhood) {
         Ok(open) => open,
         Err(error) => {
             let _ = control.send(&Reply::Refused(format!("its link: {error}")), &[]);
@@ -144,9 +158,9 @@ fn live(childhood: ChildContext) -> i32 {
         }
     };
     fault::watch_before_others();
-    // Not before the initializer, which may have installed a logger.
-    if let Some((level, socket)) = log {
-        logs::forward(level, socket);
+    // Not before the initializer, which may have installed a logger or a subscriber.
+    if let Some((wanted, socket)) = records {
+        records::forward(wanted, socket);
     }
     #[cfg(feature = "sandbox")]
     if let Some(Err(cause)) = setup.sandbox.as_ref().map(Sandbox::enter) {
@@ -161,14 +175,14 @@ fn live(childhood: ChildContext) -> i32 {
     0
 }
 
-/// Where log records go.
-type LogEnd = Option<(Level, OwnedFd)>;
+/// Where what the worker's code says goes.
+type RecordsEnd = Option<(Wanted, OwnedFd)>;
 
-fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, LogEnd)> {
+fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, RecordsEnd)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the setup is damaged");
     let mut setup: Setup = codec::from_bytes(&childhood.setup).map_err(|_| damaged())?;
     cpu::note_count(setup.cpus);
-    let log = setup.log.and_then(|level| Some((level, childhood.fds.pop()?)));
+    let records = setup.records.and_then(|wanted| Some((wanted, childhood.fds.pop()?)));
     let mut link = match (setup.link, &childhood.fds[..]) {
         (LinkKind::Ring, [bell, shared, tasks]) => {
             let bell = Bell::new(Arc::new(memory::map(bell.as_fd())?), setup.party as usize);
@@ -184,7 +198,7 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, LogEn
     // The pool itself is the first party of the bell.
     number::set_of_process(setup.party.saturating_sub(1) as usize);
     setup.routines.load(childhood.attached);
-    Ok((link, setup, log))
+    Ok((link, setup, records))
 }
 
 /// Takes and runs frames until there are no more.
@@ -260,9 +274,17 @@ impl Bench {
     ) -> io::Result<()> {
         let Bench { known, scratch, copy, .. } = self;
         let text = match known.get_mut(&frame.header) {
-            Some(Known { function: Ok(entry), context, traceparent }) => {
+            Some(Known {
+                function: Ok(entry),
+                context,
+                traceparent,
+                #[cfg(feature = "tracing")]
+                span,
+            }) => {
                 let entry = *entry;
                 let _trace = traceparent.as_ref().map(current_task::within_trace);
+                #[cfg(feature = "tracing")]
+                let _frame = InFrame::new(entry.name(), *span, current_task::running);
                 return payload.read(copy, |input| {
                     let mut call = Invocation { frame: *frame, input, link, context, keeper, scratch };
                     guarded(|| entry.call()(&mut call))

@@ -1,0 +1,328 @@
+//! What the code of workers says by the crates `log` and `tracing`, on its way to this process. With the features of these
+//! names; without them nothing is written and nothing read.
+//!
+//! Each worker has a socket for it. The reactor of this process reads it, and hands on what has come to the thread where
+//! callbacks run, since a logger or a subscriber is code of the user's. If that is too slow, it is dropped here, and counted;
+//! if this process does not even read, it is dropped by the worker. So nobody waits for a logger.
+
+use serde::{Deserialize, Serialize};
+
+#[cfg(not(feature = "tracing"))]
+pub(crate) use no_spans::CallSpan;
+#[cfg(all(feature = "cluster", not(any(feature = "log", feature = "tracing"))))]
+pub(crate) use off::{Heard, relay, wanted};
+#[cfg(not(any(feature = "log", feature = "tracing")))]
+pub(crate) use off::{forward, open};
+#[cfg(feature = "tracing")]
+pub(crate) use on::CallSpan;
+#[cfg(all(feature = "cluster", any(feature = "log", feature = "tracing")))]
+pub(crate) use on::{Heard, relay, wanted};
+#[cfg(any(feature = "log", feature = "tracing"))]
+pub(crate) use on::{forward, open};
+
+/// What a worker is to send: the most verbose level by each crate, as a number from 1 (error) to 5 (trace). Whoever is told so
+/// gets a socket for it as its last descriptor.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    log: Option<u8>,
+    tracing: Option<u8>,
+}
+
+#[cfg(not(feature = "tracing"))]
+mod no_spans {
+    /// The span in which a call was made: there is none.
+    #[derive(Debug)]
+    pub(crate) enum CallSpan {}
+
+    impl CallSpan {
+        pub(crate) fn current() -> Option<CallSpan> {
+            None
+        }
+
+        pub(crate) fn number(&self) -> Option<u64> {
+            match *self {}
+        }
+    }
+}
+
+#[cfg(not(any(feature = "log", feature = "tracing")))]
+mod off {
+    use super::Wanted;
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::sync::Arc;
+
+    pub(crate) fn open(_worker: &str, _fds: &mut Vec<Arc<OwnedFd>>) -> io::Result<Option<Wanted>> {
+        Ok(None)
+    }
+
+    pub(crate) fn forward(wanted: Wanted, _socket: OwnedFd) {
+        // Nobody has asked.
+        debug_assert!(wanted.log.or(wanted.tracing).is_none());
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn wanted() -> Option<Wanted> {
+        None
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(crate) fn relay(_wanted: Wanted, _send: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) {}
+
+    #[cfg(feature = "cluster")]
+    #[derive(Debug)]
+    pub(crate) struct Heard;
+
+    #[cfg(feature = "cluster")]
+    impl Heard {
+        pub(crate) fn new(_worker: &str) -> Heard {
+            Heard
+        }
+
+        pub(crate) fn take_bytes(&mut self, _envelope: &[u8]) {}
+    }
+}
+
+#[cfg(any(feature = "log", feature = "tracing"))]
+mod on {
+    use super::Wanted;
+    use crate::codec;
+    use crate::engine::callbacks;
+    #[cfg(feature = "log")]
+    use crate::engine::watch::logs;
+    use crate::engine::watch::outlet::{Envelope, Kind};
+    #[cfg(feature = "tracing")]
+    use crate::engine::watch::tracing::{self, spans};
+    use crate::ipc::control::Control;
+    use crate::sys::poll::Interest;
+    use crate::sys::reactor::{Reactor, reactor};
+    use crate::sys::socket;
+    use crate::sys::time::Deadline;
+    use parking_lot::Mutex;
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::sync::{Arc, Weak};
+
+    /// How many messages are read at once from one worker.
+    const AT_ONCE: usize = 64;
+
+    /// What takes away from here what workers say: in a process that has no logger and no subscriber of its own.
+    #[cfg(feature = "cluster")]
+    struct Relay {
+        wanted: Wanted,
+        send: Box<dyn Fn(&str, &[u8]) -> bool + Send + Sync>,
+        unsent: Mutex<Unsent>,
+    }
+
+    #[cfg(feature = "cluster")]
+    #[derive(Default)]
+    struct Unsent {
+        /// With the names of the workers.
+        needed: std::collections::VecDeque<(Arc<str>, Envelope)>,
+        lost: u64,
+    }
+
+    #[cfg(feature = "cluster")]
+    static RELAY: std::sync::OnceLock<Relay> = std::sync::OnceLock::new();
+
+    /// From now on `send` gets what workers say, with the names of the workers. It returns whether it could send it.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn relay(wanted: Wanted, send: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) {
+        let _ = RELAY.set(Relay { wanted, send: Box::new(send), unsent: Mutex::default() });
+    }
+
+    #[cfg(feature = "cluster")]
+    impl Relay {
+        fn take(&self, worker: &Arc<str>, mut envelope: Envelope) {
+            let mut unsent = self.unsent.lock();
+            while let Some((worker, envelope)) = unsent.needed.front() {
+                if !(self.send)(worker, &codec::to_bytes(envelope)) {
+                    break;
+                }
+                unsent.needed.pop_front();
+            }
+            envelope.lost = envelope.lost.saturating_add(unsent.lost);
+            if unsent.needed.is_empty() && (self.send)(worker, &codec::to_bytes(&envelope)) {
+                unsent.lost = 0;
+            } else if envelope.is_needed && unsent.needed.len() < crate::engine::watch::outlet::MOST_WAITING {
+                unsent.lost = 0;
+                unsent.needed.push_back((Arc::clone(worker), envelope));
+            } else {
+                unsent.lost = envelope.lost.saturating_add(1);
+            }
+        }
+    }
+
+    /// What this process wants to hear, if anything.
+    pub(crate) fn wanted() -> Option<Wanted> {
+        #[cfg(feature = "cluster")]
+        if let Some(relay) = RELAY.get() {
+            return Some(relay.wanted);
+        }
+        let (log, tracing) = (None, None);
+        #[cfg(feature = "log")]
+        let log = log.or_else(logs::level);
+        #[cfg(feature = "tracing")]
+        let tracing = tracing.or_else(tracing::level);
+        (log.is_some() || tracing.is_some()).then_some(Wanted { log, tracing })
+    }
+
+    /// What was heard from one worker, as far as what follows refers to it.
+    #[derive(Debug)]
+    pub(crate) struct Heard {
+        #[cfg(any(feature = "log", feature = "cluster"))]
+        worker: Arc<str>,
+        #[cfg(feature = "tracing")]
+        spans: spans::Heard,
+    }
+
+    impl Heard {
+        pub(crate) fn new(worker: &str) -> Heard {
+            let worker: Arc<str> = worker.into();
+            #[cfg(feature = "tracing")]
+            let spans = spans::Heard::new(Arc::clone(&worker));
+            Heard {
+                #[cfg(any(feature = "log", feature = "cluster"))]
+                worker,
+                #[cfg(feature = "tracing")]
+                spans,
+            }
+        }
+
+        fn take(&mut self, envelope: Envelope) {
+            #[cfg(feature = "cluster")]
+            if let Some(relay) = RELAY.get() {
+                return relay.take(&self.worker, envelope);
+            }
+            // What says nonsense is not heard.
+            match envelope.kind {
+                #[cfg(feature = "log")]
+                Kind::Log => {
+                    logs::QUEUE.lose(envelope.lost);
+                    codec::from_bytes(&envelope.bytes).into_iter().for_each(|record| logs::take(record, &self.worker));
+                }
+                #[cfg(feature = "tracing")]
+                Kind::Tracing => {
+                    tracing::QUEUE.lose(envelope.lost);
+                    codec::from_bytes(&envelope.bytes).into_iter().for_each(|told| self.spans.take(told));
+                }
+                #[cfg(not(all(feature = "log", feature = "tracing")))]
+                _ => {}
+            }
+        }
+
+        /// Takes what a relay has sent.
+        #[cfg(feature = "cluster")]
+        pub(crate) fn take_bytes(&mut self, envelope: &[u8]) {
+            codec::from_bytes(envelope).into_iter().for_each(|envelope| self.take(envelope));
+        }
+    }
+
+    #[cfg(all(feature = "tracing", feature = "cluster"))]
+    impl Drop for Heard {
+        /// The worker is gone: its spans are over, also where they were relayed to.
+        fn drop(&mut self) {
+            if let Some(relay) = RELAY.get() {
+                let bytes = codec::to_bytes(&tracing::Told::Begun { pid: 0 });
+                relay.take(&self.worker, Envelope { kind: Kind::Tracing, is_needed: true, lost: 0, bytes });
+            }
+        }
+    }
+
+    /// This process's end of the socket of one worker.
+    struct Inlet {
+        control: Control,
+        heard: Mutex<Heard>,
+    }
+
+    static INLETS: Mutex<Vec<Weak<Inlet>>> = Mutex::new(Vec::new());
+
+    impl Inlet {
+        /// Reads at most so many messages. Returns whether there can be more some time.
+        fn read(&self, most: usize) -> bool {
+            let mut heard = self.heard.lock();
+            for _ in 0..most {
+                match self.control.receive(false) {
+                    Ok(Some((envelope, _))) => heard.take(envelope),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                    // It is gone, or says nonsense.
+                    Ok(None) | Err(_) => return false,
+                }
+            }
+            true
+        }
+
+        /// Waits for the next message. Ends when the worker and all that have its descriptor are gone.
+        fn listen(self: Arc<Self>, reactor: &'static Reactor) {
+            let socket = Arc::clone(self.control.socket());
+            reactor.watch(socket, Interest::Readable, Deadline::NEVER, move |_| {
+                if self.read(AT_ONCE) {
+                    self.listen(reactor);
+                }
+            });
+        }
+    }
+
+    /// Listens to a new worker, and gives its descriptors the other end; not if this process wants to hear nothing.
+    pub(crate) fn open(worker: &str, fds: &mut Vec<Arc<OwnedFd>>) -> io::Result<Option<Wanted>> {
+        let Some(wanted) = wanted() else { return Ok(None) };
+        callbacks::start()?;
+        let (ours, theirs) = socket::pair()?;
+        fds.push(Arc::new(theirs));
+        let inlet = Inlet { control: Control::new(Arc::new(ours)), heard: Mutex::new(Heard::new(worker)) };
+        let inlet = Arc::new(inlet);
+        let mut inlets = INLETS.lock();
+        inlets.retain(|it| it.strong_count() > 0);
+        inlets.push(Arc::downgrade(&inlet));
+        drop(inlets);
+        inlet.listen(reactor()?);
+        Ok(Some(wanted))
+    }
+
+    /// The span in which a call was made, and its subscriber.
+    #[cfg(feature = "tracing")]
+    #[derive(Debug)]
+    pub(crate) struct CallSpan(Option<spans::OfCall>);
+
+    #[cfg(feature = "tracing")]
+    impl CallSpan {
+        /// That of a call that this thread makes now, if there is a subscriber.
+        pub(crate) fn current() -> Option<CallSpan> {
+            spans::OfCall::current().map(|call| CallSpan(Some(call)))
+        }
+
+        /// By which workers refer to it.
+        pub(crate) fn number(&self) -> Option<u64> {
+            self.0.as_ref().map(spans::OfCall::number)
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    impl Drop for CallSpan {
+        /// It is forgotten behind all that workers on this machine have said of it: that is in their sockets by now.
+        fn drop(&mut self) {
+            /// More than there is room for in a socket.
+            const ALL: usize = 4096;
+            let Some(call) = self.0.take() else { return };
+            let (Ok(reactor), Ok(())) = (reactor(), callbacks::start()) else { return };
+            reactor.post(move || {
+                let inlets: Vec<_> = INLETS.lock().iter().filter_map(Weak::upgrade).collect();
+                inlets.iter().for_each(|inlet| _ = inlet.read(ALL));
+                callbacks::send([Box::new(move || drop(call)) as callbacks::Callback]);
+            });
+        }
+    }
+
+    /// From now on sends what this worker says on `socket`, unless its code has installed what hears it.
+    pub(crate) fn forward(wanted: Wanted, socket: OwnedFd) {
+        let control = Control::new(Arc::new(socket));
+        #[cfg(feature = "log")]
+        if let Some(level) = wanted.log {
+            logs::forward(level, control.clone());
+        }
+        #[cfg(feature = "tracing")]
+        if let Some(level) = wanted.tracing {
+            tracing::sender::forward(level, control);
+        }
+    }
+}
