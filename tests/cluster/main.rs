@@ -8,6 +8,7 @@ mod calls;
 mod chaos;
 mod drain;
 mod faults;
+mod keyed;
 mod lab;
 mod namespaces;
 mod network;
