@@ -238,11 +238,12 @@ pub mod cluster {
     pub use crate::nodes::starters::{from_env::from_env, starter::Nodes};
 }
 
-/// The type parameters of [`Call`], [`One`] and [`With`]: what is called, and how. Nobody needs to name them, but for a
+/// The type parameters of [`Call`], [`One`], [`Generate`] and [`With`]: what is called, and how. Nobody needs to name them, but for a
 /// function that returns a call or a context.
 pub mod call {
     pub use crate::api::after::ResultArgs;
     pub use crate::engine::call::keyed::Keyed;
+    pub use crate::engine::worker::emit::Gives;
     pub use crate::engine::worker::work::{Accepts, Borrowed, Owned, Shape};
     pub use crate::process::context::{Bare, Both, Context, OnState, Shared};
     pub use crate::process::returns::{Completion, Fallible, Plain, Returns};

@@ -11,10 +11,12 @@ use crate::api::imap::Imap;
 use crate::channels::channel::{Receiver, channel};
 use crate::channels::wait::{Waitable, wait};
 use crate::codec::Payload;
-use crate::engine::worker::emit::{Emit, Emits, Said};
+#[cfg(doc)]
+use crate::engine::worker::emit::Emit;
+use crate::engine::worker::emit::{Emits, Gives, Said};
 use crate::error::{Failure, TaskError};
-use crate::portable::Portable;
-use crate::process::returns::{Completion, Fallible};
+use crate::process::context::{Bare, Kept};
+use crate::process::returns::Fallible;
 use std::any::type_name;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -33,18 +35,27 @@ const LOOK_EACH: Duration = Duration::from_millis(100);
 /// After how many values it looks how the pool gets on.
 const PUMP_EACH: u32 = 32;
 
-/// A call whose tasks give any number of values while they run, described by [`Pool::generate`](crate::Pool::generate). It does
-/// nothing until it is delivered: by [`Generate::iter`], a `for` loop, or [`Generate::unordered`].
+/// A call whose tasks give any number of values while they run, described by [`Pool::generate`](crate::Pool::generate) or
+/// [`With::generate`](crate::With::generate). It does nothing until it is delivered: by [`Generate::iter`], a `for` loop, or
+/// [`Generate::unordered`].
+///
+/// Of the options of a [`Call`] it has those that make sense here:
+///
+/// - A task that has failed is not run again, and there is no checkpoint: the values that it has given are with whoever
+///   iterates, and a second run would give them once more. To go on where a task has stopped, generate once more from an item
+///   that says where.
+/// - Each task travels alone, and as many are under way as there are workers and once more, so there is no chunk size.
+/// - An error does not end the call. Who wants that drops the iterator at the first one: `collect::<Result<Vec<_>, _>>()`.
 #[must_use = "a call does nothing until it is delivered: by `iter` or `unordered`"]
-pub struct Generate<'p, F, I, T, R> {
+pub struct Generate<'p, F, I, T, X = Bare> {
     described: Described<'p>,
     items: I,
     buffer: usize,
-    kind: PhantomData<fn(F, T, R)>,
+    kind: PhantomData<fn(F, T, X)>,
 }
 
-impl<'p, F, I, T, R> Generate<'p, F, I, T, R> {
-    pub(super) fn new(described: Described<'p>, items: I) -> Generate<'p, F, I, T, R> {
+impl<'p, F, I, T, X> Generate<'p, F, I, T, X> {
+    pub(super) fn new(described: Described<'p>, items: I) -> Generate<'p, F, I, T, X> {
         Generate { described, items, buffer: BUFFER, kind: PhantomData }
     }
 
@@ -65,14 +76,26 @@ impl<'p, F, I, T, R> Generate<'p, F, I, T, R> {
         self.described.options.soft_timeout = Some(limit);
         self
     }
+
+    /// Sets how urgent the call is among others of the pool; see [`Call::priority`].
+    pub fn priority(mut self, priority: i8) -> Self {
+        self.described.options.priority = priority;
+        self
+    }
+
+    /// Says which trace the call belongs to; see [`Call::traceparent`].
+    pub fn traceparent(mut self, header: &str) -> Self {
+        self.described.options.traceparent = Some(header.into());
+        self
+    }
 }
 
-impl<'p, F, I, T, R> Generate<'p, F, I, T, R>
+impl<'p, F, I, T, X> Generate<'p, F, I, T, X>
 where
-    F: Fn(I::Item, &Emit<T>) -> R + Portable,
+    F: Gives<I::Item, T, X>,
     I: Iterator<Item: Payload> + 'p,
     T: Payload,
-    R: Completion + 'static,
+    X: Kept,
 {
     /// Returns the values one by one: all of the first task, in the order in which it has given them, then all of the second
     /// one, and so on. Tasks behind the first one run meanwhile, until their values fill their buffers.
@@ -115,7 +138,7 @@ where
             input.borrow_mut().push_back(Source { number, receiver, stage: Stage::New, early: VecDeque::new() });
             (number, item, sender)
         });
-        let call: Call<'p, Emits<F, I::Item, T, R>, _, Fallible> = Call::new(described, items).fallible();
+        let call: Call<'p, Emits<F, I::Item, T, X>, _, Fallible> = Call::new(described, items).fallible();
         let tasks = call.chunksize(1).buffersize(ahead).unordered();
         let function = type_name::<F>();
         Generated {
@@ -132,12 +155,12 @@ where
     }
 }
 
-impl<'p, F, I, T, R> IntoIterator for Generate<'p, F, I, T, R>
+impl<'p, F, I, T, X> IntoIterator for Generate<'p, F, I, T, X>
 where
-    F: Fn(I::Item, &Emit<T>) -> R + Portable,
+    F: Gives<I::Item, T, X>,
     I: Iterator<Item: Payload> + 'p,
     T: Payload,
-    R: Completion + 'static,
+    X: Kept,
 {
     type Item = Result<T, TaskError>;
     type IntoIter = Generated<'p, T>;
@@ -147,7 +170,7 @@ where
     }
 }
 
-impl<F, I, T, R> fmt::Debug for Generate<'_, F, I, T, R> {
+impl<F, I, T, X> fmt::Debug for Generate<'_, F, I, T, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Generate").field("buffer", &self.buffer).finish_non_exhaustive()
     }

@@ -4,15 +4,18 @@ use crate::api::after::{After, ResultArgs};
 use crate::api::call::Call;
 use crate::api::described::{Described, Shipped};
 use crate::api::each_worker::EachWorker;
+use crate::api::generate::Generate;
 use crate::api::one::One;
 #[cfg(doc)]
 use crate::api::pool::Pool;
 use crate::codec::Payload;
 use crate::engine::core::state::Engine;
+use crate::engine::worker::emit::Emit;
 use crate::engine::worker::work::{Borrowed, Owned};
 use crate::portable::{Captures, Portable};
 use crate::process::args::{Args, Task};
 use crate::process::context::{Both, ByRef, Context, Shared};
+use crate::process::returns::Completion;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -174,6 +177,31 @@ impl<'p, S: 'static, X: Context> With<'p, S, X> {
         let () = Captures::<F>::NOTHING;
         let _ = f;
         Call::new(self.described(), items.into_iter())
+    }
+
+    /// Describes a call of `f` with the context, each item and an [`Emit`], by which the task gives any number of values while it
+    /// runs; otherwise as [`Pool::generate`].
+    ///
+    /// ```
+    /// use multiproc::{Emit, Pool};
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let words = ["one", "two"].map(String::from);
+    /// let letters = |words: &[String], at: usize, emit: &Emit<char>| words[at].chars().try_for_each(|it| emit.send(it));
+    /// let all = pool.with(&words[..]).generate(letters, [1, 0]).iter().collect::<Result<String, _>>()?;
+    /// assert_eq!(all, "twoone");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    pub fn generate<F, I, T, R>(&self, f: F, items: I) -> Generate<'p, F, I::IntoIter, T, X>
+    where
+        F: for<'x, 'e> Fn(X::Param<'x>, I::Item, &'e Emit<T>) -> R + Portable,
+        I: IntoIterator<Item: Payload>,
+        T: Payload,
+        R: Completion + 'static,
+    {
+        let () = Captures::<F>::NOTHING;
+        let _ = f;
+        Generate::new(self.described(), items.into_iter())
     }
 
     /// Describes a call of `f` with the context and a reference to each item; otherwise as [`Pool::ref_tasks`].

@@ -1,6 +1,6 @@
 //! Values that tasks give while they run.
 
-use super::common::links::{HANDLES, on_each_pool, on_nodes, on_processes_and_threads};
+use super::common::links::{HANDLES, on_each_link, on_each_pool, on_nodes, on_processes_and_threads};
 use super::common::proc::eventually;
 use super::common::watchdog::watchdog;
 use multiproc::{Emit, Pool, RawValue, Result, TaskError, current_task};
@@ -35,6 +35,41 @@ fn values_come_in_the_order_of_the_items() {
             all.push(word.unwrap());
         }
         assert_eq!(all, ["a", "b", "c"]);
+    });
+}
+
+#[test]
+fn functions_get_their_context() {
+    if on_nodes(HANDLES) {
+        return;
+    }
+    on_each_link(60, |builder| {
+        let pool = builder().processes(1).state(|| 100u64, ()).build().unwrap();
+        let table = vec![5u64, 7, 9];
+        let from_table =
+            |table: &Vec<u64>, to: usize, emit: &Emit<u64>| table[..to].iter().try_for_each(|value| emit.send(*value));
+        let with = pool.with(&table);
+        assert_eq!(values(with.generate(from_table, [2, 0, 3]).iter()), [5, 7, 5, 7, 9]);
+        // A context may have no size, and a function may return nothing.
+        let letters = |text: &str, at: usize, emit: &Emit<char>| emit.send(text.chars().nth(at).unwrap()).unwrap();
+        let all: String = pool.with("text").generate(letters, [3, 1]).iter().map(std::result::Result::unwrap).collect();
+        assert_eq!(all, "te");
+        // The state stays from task to task, and from call to call.
+        let count = |state: &mut u64, by: u64, emit: &Emit<u64>| -> Result<()> {
+            for _ in 0..2 {
+                *state += by;
+                emit.send(*state)?;
+            }
+            Ok(())
+        };
+        assert_eq!(values(pool.on_state().generate(count, [1, 10]).iter()), [101, 102, 112, 122]);
+        let both = |(table, state): (&Vec<u64>, &mut u64), at: usize, emit: &Emit<u64>| {
+            *state += table[at];
+            emit.send(*state)
+        };
+        let call = pool.with(&table).on_state().generate(both, [0, 2]).priority(3).buffer(1);
+        assert_eq!(values(call.iter()), [127, 136]);
+        assert_eq!(pool.on_state().tasks(|state, ()| *state, [()]).run().unwrap(), [136]);
     });
 }
 
