@@ -7,7 +7,7 @@ use crate::engine::callbacks::{self, Callback};
 use crate::engine::launch::launcher::{Launched, Launcher, News, Tell};
 use crate::engine::launch::spawn::Environment;
 use crate::engine::watch::output::{Handler, OutputLine};
-use crate::engine::watch::records::{self, Heard};
+use crate::engine::watch::records::{self, Relayed};
 use crate::error::Error;
 use crate::ipc::bell::Doze;
 use crate::ipc::link::LinkKind;
@@ -30,7 +30,7 @@ use crate::sys::stream;
 use crate::sys::thread;
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -77,8 +77,8 @@ pub(crate) struct Shared {
     /// Wakes a driver that sleeps on the streams.
     driver: Waker,
     driven: Arc<Driven>,
-    /// What the code of the workers has said, by their names.
-    heard: Mutex<HashMap<String, Heard>>,
+    /// What the code of the workers has said.
+    relayed: Relayed,
 }
 
 impl fmt::Debug for Fleet {
@@ -116,7 +116,7 @@ impl Fleet {
             keeper,
             driver: Waker::new()?,
             driven: Arc::default(),
-            heard: Mutex::default(),
+            relayed: Relayed::default(),
         });
         let builder = std::thread::Builder::new().name("multiproc-nodes".to_owned());
         let keeper = Arc::clone(&shared);
@@ -414,11 +414,7 @@ impl Shared {
         for (host, Line { place, what }) in lines {
             let worker = format!("{}-{}", self.orders.name, place.saturating_add(1));
             match (what, &self.orders.output) {
-                (Written::Record(envelope), _) => {
-                    let worker = format!("{worker} on {host}");
-                    let mut heard = self.heard.lock();
-                    heard.entry(worker).or_insert_with_key(|worker| Heard::new(worker)).take_bytes(&envelope);
-                }
+                (Written::Record(envelope), _) => self.relayed.take(format!("{worker} on {host}"), &envelope),
                 (Written::Line(is_stderr, text), Some(handler)) => {
                     let line = OutputLine::of_node(&worker, host, is_stderr, text);
                     let handler = handler.clone();

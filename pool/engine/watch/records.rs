@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 #[cfg(not(feature = "tracing"))]
 pub(crate) use no_spans::CallSpan;
 #[cfg(all(feature = "cluster", not(any(feature = "log", feature = "tracing"))))]
-pub(crate) use off::{Heard, relay, wanted};
+pub(crate) use off::{Relayed, relay, wanted};
 #[cfg(not(any(feature = "log", feature = "tracing")))]
 pub(crate) use off::{forward, open};
 #[cfg(feature = "tracing")]
 pub(crate) use on::CallSpan;
 #[cfg(all(feature = "cluster", any(feature = "log", feature = "tracing")))]
-pub(crate) use on::{Heard, relay, wanted};
+pub(crate) use on::{Relayed, relay, wanted};
 #[cfg(any(feature = "log", feature = "tracing"))]
 pub(crate) use on::{forward, open};
 
@@ -70,16 +70,12 @@ mod off {
     pub(crate) fn relay(_wanted: Wanted, _send: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) {}
 
     #[cfg(feature = "cluster")]
-    #[derive(Debug)]
-    pub(crate) struct Heard;
+    #[derive(Debug, Default)]
+    pub(crate) struct Relayed;
 
     #[cfg(feature = "cluster")]
-    impl Heard {
-        pub(crate) fn new(_worker: &str) -> Heard {
-            Heard
-        }
-
-        pub(crate) fn take_bytes(&mut self, _envelope: &[u8]) {}
+    impl Relayed {
+        pub(crate) fn take(&self, _worker: String, _envelope: &[u8]) {}
     }
 }
 
@@ -169,7 +165,7 @@ mod on {
 
     /// What was heard from one worker, as far as what follows refers to it.
     #[derive(Debug)]
-    pub(crate) struct Heard {
+    struct Heard {
         #[cfg(any(feature = "log", feature = "cluster"))]
         worker: Arc<str>,
         #[cfg(feature = "tracing")]
@@ -177,7 +173,7 @@ mod on {
     }
 
     impl Heard {
-        pub(crate) fn new(worker: &str) -> Heard {
+        fn new(worker: &str) -> Heard {
             let worker: Arc<str> = worker.into();
             #[cfg(feature = "tracing")]
             let spans = spans::Heard::new(Arc::clone(&worker));
@@ -210,11 +206,20 @@ mod on {
                 _ => {}
             }
         }
+    }
 
-        /// Takes what a relay has sent.
-        #[cfg(feature = "cluster")]
-        pub(crate) fn take_bytes(&mut self, envelope: &[u8]) {
-            codec::from_bytes(envelope).into_iter().for_each(|envelope| self.take(envelope));
+    /// What relays have sent, by the names of the workers.
+    #[cfg(feature = "cluster")]
+    #[derive(Debug, Default)]
+    pub(crate) struct Relayed(Mutex<std::collections::HashMap<String, Heard>>);
+
+    #[cfg(feature = "cluster")]
+    impl Relayed {
+        pub(crate) fn take(&self, worker: String, envelope: &[u8]) {
+            let mut heard = self.0.lock();
+            let heard = heard.entry(worker).or_insert_with_key(|worker| Heard::new(worker));
+            // What says nonsense is not heard.
+            codec::from_bytes(envelope).into_iter().for_each(|envelope| heard.take(envelope));
         }
     }
 
