@@ -47,7 +47,7 @@ pub use remote_call::RemoteCallError;
 pub(crate) use remote_call::RemoteCallKind;
 pub use submit::TrySubmitError;
 pub use task::TaskError;
-pub(crate) use task::{FAILED_ALLOCATION, TaskKind};
+pub(crate) use task::{Earlier, FAILED_ALLOCATION, TaskKind};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

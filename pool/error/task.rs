@@ -30,11 +30,35 @@ struct TaskInner {
     function: String,
     index: u64,
     worker: Option<i32>,
-    /// How the runs before this one have failed.
-    earlier: Vec<TaskError>,
+    earlier: Earlier,
     /// The machine of the worker, if that is another one.
     host: Option<String>,
 }
+
+/// How the runs of a task before its last one have failed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Earlier {
+    runs: u64,
+    /// Those of the first [`KEPT`] runs.
+    errors: Vec<TaskError>,
+}
+
+impl Earlier {
+    /// One more run has failed.
+    pub(crate) fn add(&mut self, error: TaskError) {
+        self.runs += 1;
+        if self.errors.len() < KEPT {
+            self.errors.push(error);
+        }
+    }
+
+    pub(crate) fn runs(&self) -> u64 {
+        self.runs
+    }
+}
+
+/// So many earlier runs have their errors kept: a task may be run again for ever, and the error of a crash has its stack.
+const KEPT: usize = 100;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum TaskKind {
@@ -76,13 +100,13 @@ impl From<Failure> for TaskKind {
 impl TaskError {
     #[cold]
     pub(crate) fn new(kind: TaskKind, function: &str, index: u64, worker: Option<i32>) -> TaskError {
-        let earlier = Vec::new();
+        let earlier = Earlier::default();
         let function = function.to_owned();
         TaskError { inner: Box::new(TaskInner { kind, function, index, worker, host: None, earlier }) }
     }
 
     /// The error of the last run of a task that was run before, and has failed each time.
-    pub(crate) fn after(mut self, earlier: Vec<TaskError>) -> TaskError {
+    pub(crate) fn after(mut self, earlier: Earlier) -> TaskError {
         self.inner.earlier = earlier;
         self
     }
@@ -113,7 +137,7 @@ impl TaskError {
     }
 
     /// Returns how the task has failed before: one error for each time it was run again ([`Call::retry`](crate::Call::retry)),
-    /// the first run first. This error is that of the last run.
+    /// the first run first, and at most 100. This error is that of the last run.
     ///
     /// ```
     /// let pool = multiproc::Pool::new(1)?;
@@ -122,7 +146,7 @@ impl TaskError {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn earlier_attempts(&self) -> &[TaskError] {
-        &self.inner.earlier
+        &self.inner.earlier.errors
     }
 
     /// Returns the name of the machine on which the worker ran the task, if that is another one than this, or was reached as
@@ -359,7 +383,7 @@ impl TaskError {
     }
 }
 
-/// So many earlier runs are shown; [`TaskError::earlier_attempts`] has them all.
+/// So many earlier runs are shown; [`TaskError::earlier_attempts`] has more.
 const SHOWN: usize = 8;
 
 impl fmt::Display for TaskError {
@@ -370,15 +394,15 @@ impl fmt::Display for TaskError {
             write!(f, "on {host} ")?;
         }
         self.inner.write_reason(f)?;
-        if earlier.is_empty() {
+        if earlier.runs == 0 {
             return Ok(());
         }
-        write!(f, "; it was set aside after {} attempts: before this one it ", earlier.len() + 1)?;
-        for (place, attempt) in earlier.iter().take(SHOWN).enumerate() {
+        write!(f, "; it was set aside after {} attempts: before this one it ", earlier.runs.saturating_add(1))?;
+        for (place, attempt) in earlier.errors.iter().take(SHOWN).enumerate() {
             f.write_str(if place > 0 { "; " } else { "" })?;
             attempt.inner.write_reason(f)?;
         }
-        f.write_str(if earlier.len() > SHOWN { "; and so on" } else { "" })
+        f.write_str(if earlier.runs > SHOWN as u64 { "; and so on" } else { "" })
     }
 }
 

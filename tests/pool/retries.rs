@@ -3,7 +3,8 @@
 use super::common::journal::{Journal, Pen};
 use super::common::links::{HANDLES, on_each_pool, on_nodes, on_processes_and_threads};
 use super::common::proc::{kill, own_pid};
-use multiproc::{Event, RawValue, Retry, TaskError};
+use multiproc::{Event, RawValue, Retry, TaskError, current_task};
+use std::error::Error as _;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -44,6 +45,21 @@ fn a_task_that_kills_each_worker_is_set_aside_and_lists_its_attempts() {
         let back: TaskError =
             serde_json::from_str(&serde_json::to_string(results[7].as_ref().unwrap_err()).unwrap()).unwrap();
         assert_eq!(back.earlier_attempts().len(), 3);
+    });
+}
+
+#[test]
+fn a_task_that_is_run_again_for_long_keeps_the_errors_of_its_first_runs_alone() {
+    on_each_pool(1, 60, |pool| {
+        let fail = |_: u32| Err::<(), _>(current_task().unwrap().attempt().to_string());
+        let results = pool.tasks(fail, [0]).fallible().retries(2_000).each();
+        let error = results[0].as_ref().unwrap_err();
+        // As many as were promised have run.
+        assert_eq!(error.source().unwrap().to_string(), "2001");
+        let earlier: Vec<String> = error.earlier_attempts().iter().map(|it| it.source().unwrap().to_string()).collect();
+        assert_eq!(earlier, (1..=100).map(|attempt| attempt.to_string()).collect::<Vec<_>>());
+        let text = error.to_string();
+        assert!(text.contains("set aside after 2001 attempts") && text.ends_with("; and so on"), "{text}");
     });
 }
 

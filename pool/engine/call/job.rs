@@ -11,7 +11,7 @@ use crate::engine::call::traceparent;
 use crate::engine::callbacks::{self, Callback};
 use crate::engine::watch::records::CallSpan;
 use crate::engine::worker::work::Run;
-use crate::error::{Error, Failure, TaskError, TaskKind};
+use crate::error::{Earlier, Error, Failure, TaskError, TaskKind};
 use crate::heap::scope::Pins;
 use crate::identity::{Entry, FnRef};
 use crate::ipc::link::Payload;
@@ -54,7 +54,7 @@ impl Header {
     }
 
     /// With what is known of the function's speed from other calls.
-    pub(crate) fn as_fast_as(self, other: &Header) -> Header {
+    pub(crate) fn with_speed_of(self, other: &Header) -> Header {
         Header { nanos: Arc::clone(&other.nanos), ..self }
     }
 
@@ -211,7 +211,7 @@ pub(crate) struct Job {
     pub(crate) place: AtomicUsize,
     pub(crate) in_line: AtomicBool,
     /// Of tasks that are run again: how each run before has failed. Changed under the core's lock only.
-    attempts: Mutex<BTreeMap<u64, Vec<TaskError>>>,
+    attempts: Mutex<BTreeMap<u64, Earlier>>,
     /// What it has done so far.
     pub(crate) clock: Clock,
     submitted: bool,
@@ -426,8 +426,8 @@ impl Job {
         let Some(retry) = self.options.retry.as_ref().filter(|_| pays && goes_on()) else {
             return Verdict::Settle;
         };
-        let before = self.attempts.lock().get(&index).map_or(0, Vec::len);
-        if before as u64 >= u64::from(retry.times()) {
+        let before = self.attempts.lock().get(&index).map_or(0, Earlier::runs);
+        if before >= u64::from(retry.times()) {
             Verdict::Settle
         } else if retry.asks() {
             Verdict::Ask
@@ -440,8 +440,8 @@ impl Job {
     pub(crate) fn note_attempt(&self, error: TaskError) -> Duration {
         let mut attempts = self.attempts.lock();
         let before = attempts.entry(error.index()).or_default();
-        let pause = self.options.retry.as_ref().map_or(Duration::ZERO, |retry| retry.pause(before.len()));
-        before.push(error);
+        let pause = self.options.retry.as_ref().map_or(Duration::ZERO, |retry| retry.pause(before.runs()));
+        before.add(error);
         pause
     }
 
@@ -454,7 +454,7 @@ impl Job {
     }
 
     /// How the runs of a task before its last one have failed. They are forgotten here: the task has its outcome.
-    pub(crate) fn take_attempts(&self, index: u64) -> Vec<TaskError> {
+    pub(crate) fn take_attempts(&self, index: u64) -> Earlier {
         self.attempts.lock().remove(&index).unwrap_or_default()
     }
 
@@ -466,8 +466,8 @@ impl Job {
     }
 
     fn later_attempt(&self, index: u64) -> Option<u32> {
-        let failed = self.attempts.lock().get(&index).map(Vec::len)?;
-        u32::try_from(failed + 1).ok()
+        let failed = self.attempts.lock().get(&index).map(Earlier::runs)?;
+        Some(u32::try_from(failed + 1).unwrap_or(u32::MAX))
     }
 
     pub(crate) fn error(&self, kind: TaskKind, index: u64, worker: Option<i32>) -> TaskError {

@@ -84,7 +84,7 @@ impl Retry {
     }
 
     /// The pause before a task is run again that was run again `before` times.
-    pub(crate) fn pause(&self, before: usize) -> Duration {
+    pub(crate) fn pause(&self, before: u64) -> Duration {
         let factor = u32::try_from(before).ok().and_then(|before| 1u32.checked_shl(before)).unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.longest)
     }
@@ -108,7 +108,7 @@ mod tests {
         let retry = Retry::new(9).backoff(Duration::from_millis(10)).max_backoff(Duration::from_millis(50));
         let pauses: Vec<u128> = (0..4).map(|before| retry.pause(before).as_millis()).collect();
         assert_eq!(pauses, [10, 20, 40, 50]);
-        assert_eq!(retry.pause(usize::MAX), Duration::from_millis(50));
+        assert_eq!(retry.pause(u64::MAX), Duration::from_millis(50));
         assert_eq!(Retry::new(1).pause(7), Duration::ZERO);
     }
 }

@@ -89,7 +89,7 @@ impl Queue {
         let like = shared.filter(|_| context.is_none()).cloned();
         let header = Header::new(self.next_header, entry, context, traceparent.clone(), span.clone())?;
         let header = Arc::new(match like {
-            Some(like) => header.as_fast_as(&like),
+            Some(like) => header.with_speed_of(&like),
             None => header,
         });
         self.next_header += 1;

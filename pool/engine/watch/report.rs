@@ -10,7 +10,7 @@ mod row;
 use crate::engine::watch::histogram::Histogram;
 use crate::engine::watch::ran::Ran;
 use crate::engine::watch::worker_event::WorkerEvent;
-use crate::error::TaskError;
+use crate::error::{Earlier, TaskError};
 use crate::sys::descriptor::beyond_standard;
 use crate::sys::fork::fork_generation;
 use row::{Row, Span};
@@ -210,7 +210,7 @@ impl Report {
             return;
         }
         let what = match error.is_worker_lost() {
-            true => What::Lost(error.clone().after(Vec::new())),
+            true => What::Lost(error.clone().after(Earlier::default())),
             false => What::Text { reason: brief(&error.reason()), backtrace: error.backtrace().map(|it| brief(&it)) },
         };
         let (at, index) = (self.start.elapsed(), error.index());

@@ -103,7 +103,7 @@ impl CurrentTask {
     }
 
     /// Returns how often the task was begun, this time included: more than 1 after a failure, with
-    /// [`Call::retries`](crate::Call::retries).
+    /// [`Call::retries`](crate::Call::retries). It counts up to 32,767.
     ///
     /// ```
     /// use multiproc::{Pool, current_task};
