@@ -31,6 +31,25 @@ fn example(name: &str, arguments: &[&str]) -> Output {
     Command::new(path).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
 }
 
+/// A place for a file or a folder of this run of the tests; what is there goes when this is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        Scratch(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id())))
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0).or_else(|_| std::fs::remove_dir_all(&self.0));
+    }
+}
+
 /// A port that nobody uses at the moment.
 fn free_port() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -162,9 +181,9 @@ fn word_count() {
     let out = printed_by("word_count", &[]);
     assert_eq!(out.lines().count(), 14, "{out}");
     assert!(out.lines().next().unwrap().ends_with("  the"), "{out}");
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("word_count.txt");
-    std::fs::write(&path, "b a b\nB, c!\n".repeat(100_000)).unwrap();
-    let out = printed_by("word_count", &["--workers", "3", path.to_str().unwrap()]);
+    let text = Scratch::new("word_count.txt");
+    std::fs::write(text.path(), "b a b\nB, c!\n".repeat(100_000)).unwrap();
+    let out = printed_by("word_count", &["--workers", "3", text.path()]);
     let first: Vec<&str> = out.lines().take(3).map(str::trim).collect();
     assert_eq!(first, ["300000  b", "100000  a", "100000  c"], "{out}");
     let output = example("word_count", &["/no such file"]);
@@ -238,10 +257,10 @@ fn pi_monte_carlo() {
 
 #[test]
 fn mandelbrot() {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("mandelbrot.pgm");
-    let out = printed_by("mandelbrot", &["--size", "200", "--workers", "3", "--out", path.to_str().unwrap()]);
+    let file = Scratch::new("mandelbrot.pgm");
+    let out = printed_by("mandelbrot", &["--size", "200", "--workers", "3", "--out", file.path()]);
     assert!(verdict(&out).starts_with("200 rows, the same image each time: "), "{out}");
-    let image = std::fs::read(&path).unwrap();
+    let image = std::fs::read(file.path()).unwrap();
     let pixels = image.strip_prefix(b"P5 200 200 255\n").unwrap();
     assert_eq!(pixels.len(), 200 * 200);
     // The middle of the set, and a corner far from it.
@@ -270,14 +289,13 @@ fn progress_bar() {
 fn dir_hash() {
     let out = printed_by("dir_hash", &[]);
     assert!(verdict(&out).ends_with(" files") && !out.contains("error"), "{out}");
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("dir_hash");
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(folder.join("a/b")).unwrap();
+    let folder = Scratch::new("dir_hash");
+    let path = folder.path();
+    std::fs::create_dir_all(folder.0.join("a/b")).unwrap();
     for number in 0..100 {
-        std::fs::write(folder.join(format!("a/b/{number}")), number.to_string().repeat(1000)).unwrap();
+        std::fs::write(folder.0.join(format!("a/b/{number}")), number.to_string().repeat(1000)).unwrap();
     }
-    std::os::unix::fs::symlink("nowhere", folder.join("a/broken")).unwrap();
-    let path = folder.to_str().unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.0.join("a/broken")).unwrap();
     let out = printed_by("dir_hash", &["--workers", "3", path]);
     assert!(verdict(&out).ends_with("  100 files"), "{out}");
     assert!(out.contains(&format!("error: {path}/a/broken: No such file or directory")), "{out}");
@@ -533,12 +551,11 @@ fn life() {
 
 #[test]
 fn watch() {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("watch.html");
-    let out = printed_by("watch", &["--tasks", "80", "--report", path.to_str().unwrap()]);
+    let report = Scratch::new("watch.html");
+    let out = printed_by("watch", &["--tasks", "80", "--report", report.path()]);
     // Two find nothing, and one takes its worker with it.
     assert!(out.starts_with("77 of 80 tasks have a result, 20 sums\n"), "{out}");
-    let page = std::fs::read_to_string(&path).unwrap();
-    std::fs::remove_file(path).unwrap();
+    let page = std::fs::read_to_string(report.path()).unwrap();
     assert!(page.contains("nothing to be found in item") && page.contains("<code>watch::summarise</code>"), "{page}");
 }
 

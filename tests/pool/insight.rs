@@ -291,7 +291,8 @@ fn crash_at(x: u64) -> u64 {
 #[test]
 fn a_trace_shows_all_tasks_and_is_whole_although_a_worker_crashed() {
     on_each_link(60, |builder| {
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("trace.json");
+        let name = format!("trace-{}.json", proc::own_pid());
+        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let pool = builder().processes(2).trace_to(&path).build().unwrap();
         let start = Instant::now();
         pool.tasks(crash_at, 0..100).chunksize(10).each();

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
 }
 
 fn read(path: &Path) -> String {
@@ -167,7 +167,7 @@ fn a_browser_shows_a_report() {
     let pool = Pool::builder().processes(3).report_to(&path).build().unwrap();
     pool.tasks(steps, 0..100).chunksize(1).each();
     drop(pool);
-    let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
+    let profile = self::path("browser");
     let picture = profile.join("report.png");
     let show = |what: &[&str]| {
         let mut command = Command::new(browser);

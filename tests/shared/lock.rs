@@ -69,22 +69,20 @@ fn another_process_may_release_it_raw() {
     assert!(lock.try_acquire().unwrap());
 }
 
+/// Takes the lock, says so, and keeps it until it is killed.
+fn hold(lock: Lock, at_it: RawValue<u32>) {
+    let _held = lock.lock().unwrap();
+    at_it.set(1);
+    std::thread::sleep(Duration::from_secs(1000));
+}
+
 /// Lets a worker take the lock, and kills it.
 fn die_with(lock: &Lock) -> Pool {
     let pool = Pool::new(1).unwrap();
     let at_it = RawValue::new(0u32);
     let pid = pool.worker_pids()[0];
     std::thread::scope(|scope| {
-        let dying = scope.spawn(|| {
-            pool.apply(
-                |lock: Lock, at_it: RawValue<u32>| {
-                    let _held = lock.lock().unwrap();
-                    at_it.set(1);
-                    std::thread::sleep(Duration::from_secs(1000));
-                },
-                (lock.clone(), at_it.clone()),
-            )
-        });
+        let dying = scope.spawn(|| pool.apply(hold, (lock.clone(), at_it.clone())));
         assert!(eventually(Duration::from_secs(30), || at_it.get() == 1));
         kill(pid);
         assert!(dying.join().unwrap().unwrap_err().task().unwrap().is_worker_lost());
@@ -122,16 +120,7 @@ fn who_waits_for_a_dead_holder_goes_on_within_100_ms() {
         let pool = Pool::new(1).unwrap();
         let pid = pool.worker_pids()[0];
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                pool.apply(
-                    |lock: Lock, at_it: RawValue<u32>| {
-                        let _held = lock.lock().unwrap();
-                        at_it.set(1);
-                        std::thread::sleep(Duration::from_secs(1000));
-                    },
-                    (lock.clone(), at_it.clone()),
-                )
-            });
+            scope.spawn(|| pool.apply(hold, (lock.clone(), at_it.clone())));
             assert!(eventually(Duration::from_secs(30), || at_it.get() == 1));
             let waiter = scope.spawn(|| {
                 assert!(lock.lock().unwrap_err().is_owner_died());
