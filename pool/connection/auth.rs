@@ -9,7 +9,7 @@
 //! whatever they have asked for. Here that takes a switch.
 
 use crate::error::{ConnectionError, Error};
-use crate::sys::stream;
+use crate::sys::random;
 use hmac::digest::common::BlockSizeUser;
 use hmac::{KeyInit, Mac, SimpleHmac};
 use std::fmt;
@@ -178,7 +178,7 @@ fn mac<D: hmac::digest::Digest + BlockSizeUser>(key: &[u8], message: &[u8]) -> S
 impl Secret {
     /// A challenge: the message to send, and what of it the answer is about.
     pub(super) fn challenge() -> io::Result<(Vec<u8>, Vec<u8>)> {
-        let challenge = [b"{sha256}", &stream::random::<RANDOM_LEN>()?[..]].concat();
+        let challenge = [b"{sha256}", &random::secret::<RANDOM_LEN>()?[..]].concat();
         Ok(([CHALLENGE, &challenge].concat(), challenge))
     }
 

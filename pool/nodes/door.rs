@@ -13,7 +13,7 @@ use crate::nodes::tls::PoolKey;
 use crate::sys::poll::{self, Interest, Waker};
 use crate::sys::stream::{self, Name};
 use crate::sys::time::Deadline;
-use crate::sys::{executable, thread};
+use crate::sys::{executable, random, thread};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
@@ -134,7 +134,7 @@ impl Door {
     ///
     /// The system gives no random numbers.
     pub(super) fn expect(&self, post: usize) -> Result<(Address, Vec<u8>), Error> {
-        let ticket: Ticket = stream::random()?;
+        let ticket: Ticket = random::secret()?;
         self.shared.guests.lock().tickets.insert(ticket, post);
         Ok((self.shared.doorway.address(Some(ticket)), self.shared.doorway.secret.line()))
     }

@@ -11,8 +11,8 @@ use crate::nodes::messages::Greeting;
 use crate::nodes::secret::{Proof, Secret, Side};
 use crate::nodes::tls::{PoolKey, Tls};
 use crate::sys::poll::{self, Interest};
-use crate::sys::stream;
 use crate::sys::time::Deadline;
+use crate::sys::{random, stream};
 use serde::{Deserialize, Serialize};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -118,7 +118,7 @@ impl Gate {
     ///
     /// The system gives no random numbers.
     pub(super) fn new(key: Option<&PoolKey>) -> Result<Gate, crate::error::Error> {
-        let (number, tls) = (stream::random()?, key.map(PoolKey::serve).transpose()?);
+        let (number, tls) = (random::secret()?, key.map(PoolKey::serve).transpose()?);
         let unsent = if tls.is_some() { Vec::new() } else { [&MARK[..], &number].concat() };
         Ok(Gate { tls, number, unsent, received: 0, heard: Vec::new() })
     }
@@ -251,7 +251,7 @@ pub(super) fn enter(
         caller.tls = Some(Tls::connect(to.pin).map_err(|error| Failure::Refused(error.to_string()))?);
         caller.shake_hands().map_err(broken)?
     };
-    let nonce = stream::random().map_err(broken)?;
+    let nonce = random::secret().map_err(broken)?;
     let body = codec::to_bytes(&Hello { nonce, ticket: to.ticket, greeting: greeting.clone() });
     caller.say(&message(&secret.prove(Side::Agent, &binding, &body), &body)).map_err(broken)?;
     let heard = caller.until(|heard| match split(heard) {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::process::enlist::Hex;
-use crate::sys::stream;
+use crate::sys::random;
 use ring::hmac;
 use std::fmt;
 use std::io::Read;
@@ -63,7 +63,7 @@ impl Secret {
     ///
     /// The system gives no random numbers.
     pub(super) fn random() -> Result<Secret, Error> {
-        Secret::new(Hex(&stream::random::<32>()?).to_string().as_bytes())
+        Secret::new(Hex(&random::secret::<32>()?).to_string().as_bytes())
     }
 
     /// Reads it from a file.

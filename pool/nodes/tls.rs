@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::nodes::address::Pin;
-use crate::sys::stream;
+use crate::sys::{random, stream};
 use ring::digest;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -71,7 +71,7 @@ impl PoolKey {
     ///
     /// The system gives no random numbers.
     pub(super) fn generate() -> Result<PoolKey, Error> {
-        let written = [&PKCS8[..], &stream::random::<32>()?].concat();
+        let written = [&PKCS8[..], &random::secret::<32>()?].concat();
         let key = rustls::crypto::ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(written)).map_err(failed)?;
         let public = key.public_key().ok_or_else(|| Error::start("TLS: the key has no public half"))?.to_vec();
         let pin = pin_of(&public);

@@ -197,19 +197,6 @@ pub(crate) fn shut_down(socket: BorrowedFd<'_>) {
     let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }
 
-/// Fills the array with random bytes that nobody can foretell. `getrandom(2)`.
-pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    // So few bytes come all at once, once the system has any.
-    let len = rustix::io::retry_on_intr(|| {
-        rustix::rand::getrandom(bytes.as_mut_slice(), rustix::rand::GetRandomFlags::empty())
-    });
-    match named("getrandom", len)? == N {
-        true => Ok(bytes),
-        false => Err(io::Error::other("getrandom: too few random bytes")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
