@@ -374,7 +374,11 @@ impl WorkerLink for RingWorker {
                 0 => FrameKind::Tasks,
                 1 => FrameKind::Header,
                 2 => FrameKind::Forget,
-                3 => FrameKind::Stop,
+                3 => {
+                    // It may be long until the pool hears of the end of this process.
+                    self.flush();
+                    FrameKind::Stop
+                }
                 _ => return Err(damaged("a frame of an unknown kind")),
             };
             let [header, first, count] = record.fields;

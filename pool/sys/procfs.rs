@@ -14,9 +14,21 @@ pub(crate) fn processes() -> Vec<i32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// Reads a file that the kernel makes as it is read, behind what is in `buffer`.
+///
+/// As a `Take`, since a `File` asks how long it is, which is two system calls for the answer that it is empty.
+fn read_behind(path: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.reserve(AT_ONCE);
+    File::open(path)?.take(u64::MAX).read_to_end(buffer).map(drop)
+}
+
+/// As a rule one look has all of such a file.
+const AT_ONCE: usize = 4096;
+
 /// The fields of `/proc/PID/stat` behind the name, of which the state is the third of all.
 fn with_stat<R>(pid: i32, read: impl FnOnce(&mut dyn Iterator<Item = &str>) -> Option<R>) -> Option<R> {
-    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let mut text = Vec::new();
+    read_behind(&format!("/proc/{pid}/stat"), &mut text).ok()?;
     // The name stands in parentheses, and may itself contain some, and bytes that are no text.
     let end = text.iter().rposition(|byte| *byte == b')')?;
     read(&mut std::str::from_utf8(text.get(end + 1..)?).ok()?.split_whitespace())
@@ -38,7 +50,7 @@ pub(crate) fn variable_of<'a>(pid: i32, name: &str, patience: Deadline, buffer: 
     let mut place_before = Place::Unset;
     loop {
         buffer.clear();
-        File::open(format!("/proc/{pid}/environ")).ok()?.read_to_end(buffer).ok()?;
+        read_behind(&format!("/proc/{pid}/environ"), buffer).ok()?;
         if !buffer.is_empty() || patience.passed() {
             break;
         }

@@ -5,14 +5,38 @@ use crate::ipc::bell::Bell;
 use crate::ipc::link::WorkerLink;
 use crate::ipc::ring_worker::RingWorker;
 use crate::sys::memory;
+use crate::sys::time::Deadline;
+use std::time::{Duration, Instant};
 
 fn both_ends() -> (RingLink, RingWorker) {
+    let (link, worker, _) = both_ends_and_bell();
+    (link, worker)
+}
+
+/// Also the pool's bell.
+fn both_ends_and_bell() -> (RingLink, RingWorker, Bell) {
     let (ours, control) = Control::pair();
     let link = create(ours, ResultLimit::default()).unwrap();
     let [shared, tasks] = link.files();
-    let bell = Bell::new(Arc::new(memory::create_mapped("test", Bell::LEN).unwrap().1), 1);
-    let worker = RingWorker::new([&shared, &tasks], control, bell, ResultLimit::default()).unwrap();
-    (link, worker)
+    let bell = Bell::new(Arc::new(memory::create_mapped("test", Bell::LEN).unwrap().1), 0);
+    let worker = RingWorker::new([&shared, &tasks], control, bell.of_party(1), ResultLimit::default()).unwrap();
+    (link, worker, bell)
+}
+
+/// What a worker does when it is told to stop (drop its state, run the finalizer, end) may take long.
+#[test]
+fn a_worker_that_is_told_to_stop_first_tells_of_its_last_answer() {
+    let (mut link, mut worker, bell) = both_ends_and_bell();
+    link.send(&Frame { kind: FrameKind::Tasks, header: 0, first: 0, count: 1, skip: 0 }, &[7], &[]).unwrap();
+    link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[], &[]).unwrap();
+    worker.next().unwrap();
+    worker.value(0, &[8], &[]).unwrap();
+    bell.prepare();
+    worker.finish(1, 1).unwrap();
+    assert_eq!(worker.next().unwrap().frame.kind, FrameKind::Stop);
+    let (start, patience) = (Instant::now(), Duration::from_secs(10));
+    bell.sleep(Deadline::after(patience));
+    assert!(start.elapsed() < patience, "the pool was not woken");
 }
 
 /// A worker that dies between two frames, when the answer of the first was taken: it has not begun the second.
