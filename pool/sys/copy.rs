@@ -8,6 +8,7 @@
 //! model of Rust has no rule for accesses of different sizes that overlap; every processor that this library builds for does the
 //! smaller ones as parts of the larger.
 
+use crate::sys::large_vec::with_room;
 use std::collections::TryReserveError;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,8 +127,7 @@ impl<'a> SharedBytes<'a> {
     /// There is no memory for it.
     pub(crate) fn to_vec<T: bytemuck::Pod>(self) -> Result<Vec<T>, TryReserveError> {
         let count = self.len.checked_div(size_of::<T>()).unwrap_or(0);
-        let mut out = Vec::<T>::new();
-        out.try_reserve_exact(count)?;
+        let mut out = with_room::<T>(count)?;
         // SAFETY: the source is `len` mapped bytes, of which these are no more; the target has just been made that large.
         unsafe { opaque(out.as_mut_ptr().cast(), self.start, count * size_of::<T>()) };
         // SAFETY: the capacity is `count`, and `count` values were written; any bytes are a valid `T` (`Pod`).

@@ -4,6 +4,7 @@
 //! takes to copy them. For bytes that are written once and read once the kernel's own copies are cheaper, `pwritev(2)` and
 //! `pread(2)`, and where memory is short they fail, while a touch ends the process by SIGBUS.
 
+use crate::sys::large_vec::with_room;
 use crate::sys::memory::size_limit;
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
@@ -74,8 +75,7 @@ impl<'a> FilePart<'a> {
     /// There is no memory for it; the system does not allow it.
     pub(crate) fn to_vec<T: bytemuck::Pod>(self) -> io::Result<Vec<T>> {
         let count = usize::try_from(self.len).unwrap_or(usize::MAX).checked_div(size_of::<T>()).unwrap_or(0);
-        let mut out = Vec::<T>::new();
-        out.try_reserve_exact(count).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut out = with_room::<T>(count).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let room = &mut out.spare_capacity_mut()[..count];
         // SAFETY: the same bytes, of which nothing is asked while they are uninitialised.
         let room: &mut [MaybeUninit<u8>] =
