@@ -102,11 +102,15 @@ mod on {
     /// How many messages are read at once from one worker.
     const AT_ONCE: usize = 64;
 
+    /// Sends what the worker of this name has said. Returns whether it could.
+    #[cfg(feature = "cluster")]
+    type SendRecord = dyn Fn(&str, &[u8]) -> bool + Send + Sync;
+
     /// What takes away from here what workers say: in a process that has no logger and no subscriber of its own.
     #[cfg(feature = "cluster")]
     struct Relay {
         wanted: Wanted,
-        send: Box<dyn Fn(&str, &[u8]) -> bool + Send + Sync>,
+        send: Box<SendRecord>,
         unsent: Mutex<Unsent>,
     }
 
