@@ -88,7 +88,8 @@ fn churn() {
             }
             kept = results.join().unwrap().into_iter().flatten().collect();
         });
-        if start.elapsed() > Duration::from_secs(2) {
+        // On a busy machine it takes longer until so many have died.
+        if start.elapsed() > Duration::from_secs(2) && kills > 20 {
             break;
         }
     }
