@@ -7,8 +7,7 @@ use multiproc::cluster::{Command, NodeEventKind};
 use multiproc::{Pool, PoolBuilder, TaskError};
 use rustix::process::Signal;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Short enough for a test, and long enough for a machine that does other things.
@@ -202,7 +201,7 @@ fn nothing_is_left_when_the_pool_is_gone() {
 }
 
 /// A relay between the pool and an agent that does what networks do: `mode` from byte `at` on, counted from the agent.
-const RELAY: &str = r"
+const RELAY: &str = r#"
 import os, subprocess, sys, threading, time
 mode, at, command = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 agent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -220,14 +219,14 @@ def to_agent():
     os._exit(0)
 threading.Thread(target=to_agent).start()
 seen = 0
-while data := os.read(agent.stdout.fileno(), 1 if mode == 'slow' and seen < at else 65536):
-    if mode == 'corrupt' and seen <= at < seen + len(data):
+while data := os.read(agent.stdout.fileno(), 1 if mode == "slow" and seen < at else 65536):
+    if mode == "corrupt" and seen <= at < seen + len(data):
         data = bytearray(data)
         data[at - seen] ^= 4
     seen += len(data)
-    if mode == 'cut' and seen > at:
+    if mode == "cut" and seen > at:
         os._exit(0)
-    if mode == 'silent' and seen > at:
+    if mode == "silent" and seen > at:
         silent.set()
     try:
         if not silent.is_set():
@@ -235,22 +234,15 @@ while data := os.read(agent.stdout.fileno(), 1 if mode == 'slow' and seen < at e
     except OSError:
         break
 os._exit(0)
-";
+"#;
 
 /// The command for agents behind a relay of this kind.
 fn relay(mode: &str, at: usize) -> Option<String> {
-    // Once, since other tests start it from there at the same time.
-    static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
     if std::process::Command::new("python3").arg("--version").output().is_err() {
         println!("skipped: there is no python3 for the relay");
         return None;
     }
-    let path = SCRIPT.get_or_init(|| {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("relay-{}.py", std::process::id()));
-        std::fs::write(&path, RELAY).unwrap();
-        path
-    });
-    Some(format!("python3 -u {} {mode} {at} {{agent}}", path.display()))
+    Some(format!("python3 -u -c '{RELAY}' {mode} {at} {{agent}}"))
 }
 
 /// Runs tasks over relays of this kind: no value may be wrong, and no task may be run twice.
