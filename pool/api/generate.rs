@@ -134,7 +134,7 @@ where
         let (input, number) = (Rc::clone(&sources), 0..);
         let items = items.zip(number).map(move |(item, number)| {
             // Beside the values there are two words: that the task begins, and that it ends.
-            let (sender, receiver) = channel(buffer + 2);
+            let (sender, receiver) = channel(buffer.saturating_add(2));
             input.borrow_mut().push_back(Source { number, receiver, stage: Stage::New, early: VecDeque::new() });
             (number, item, sender)
         });

@@ -74,6 +74,17 @@ fn functions_get_their_context() {
 }
 
 #[test]
+fn a_buffer_that_nothing_can_hold_is_refused_and_costs_the_pool_nothing() {
+    on_processes_and_threads(1, 60, |pool| {
+        let ask = || pool.generate(count, [1]).buffer(usize::MAX).iter().next().map(|_| ());
+        let refusal = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask)).unwrap_err();
+        let text = refusal.downcast_ref::<String>().unwrap();
+        assert!(text.contains("so large a queue does not fit into shared memory"), "{text}");
+        assert_eq!(values(pool.generate(count, [2]).iter()), [0, 1]);
+    });
+}
+
+#[test]
 fn values_come_as_they_arrive_and_those_of_a_task_in_order() {
     if on_nodes(HANDLES) {
         return;
