@@ -150,7 +150,7 @@ fn tracing() {
     let out = printed_by("tracing", &[]);
     let spans = |index: u32| format!("task{{function=\"tracing::load\" index={index} attempt=1 worker=\"loader-");
     let line = |end: &str| out.lines().find(|line| line.ends_with(end)).unwrap_or_else(|| panic!("no {end}: {out}"));
-    let loaded = line("load{size=2000}: tracing::load: loaded sum=1999000");
+    let loaded = line("load{size=2000}: tracing: loaded sum=1999000");
     assert!(loaded.contains(&spans(1)) && loaded.contains("request{id=7}:"), "{out}");
     assert!(line("load{size=3000}: tracing: about to die").contains(&spans(2)), "{out}");
     line("no result index=2 lost=true");
