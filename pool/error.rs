@@ -6,6 +6,7 @@ mod collection;
 #[cfg(feature = "remote")]
 mod connection;
 mod crash;
+mod earlier;
 mod exit;
 mod failure;
 mod io_kind;
@@ -30,6 +31,7 @@ pub(crate) use connection::ConnectionKind;
 #[cfg(feature = "backtrace")]
 pub(crate) use crash::Frame;
 pub(crate) use crash::{Cause, Crash, Death, Kill, Stack, Use};
+pub(crate) use earlier::Earlier;
 pub(crate) use exit::Exit;
 pub(crate) use failure::{Failure, Panic};
 use io_kind::IoKind;
@@ -47,7 +49,7 @@ pub use remote_call::RemoteCallError;
 pub(crate) use remote_call::RemoteCallKind;
 pub use submit::TrySubmitError;
 pub use task::TaskError;
-pub(crate) use task::{Earlier, FAILED_ALLOCATION, TaskKind};
+pub(crate) use task::{FAILED_ALLOCATION, TaskKind};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

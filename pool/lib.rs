@@ -238,8 +238,8 @@ pub mod cluster {
     pub use crate::nodes::starters::{from_env::from_env, starter::Nodes};
 }
 
-/// The type parameters of [`Call`], [`One`], [`Generate`] and [`With`]: what is called, and how. Nobody needs to name them, but for a
-/// function that returns a call or a context.
+/// The type parameters of [`Call`], [`One`], [`Generate`] and [`With`]: what is called, and how. Nobody needs to name them, but
+/// for a function that returns a call or a context.
 pub mod call {
     pub use crate::api::after::ResultArgs;
     pub use crate::engine::call::keyed::Keyed;

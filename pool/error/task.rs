@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::RemoteError;
-use super::{Death, Exit, Failure, Panic};
+use super::{Death, Earlier, Exit, Failure, Panic};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -34,31 +34,6 @@ struct TaskInner {
     /// The machine of the worker, if that is another one.
     host: Option<String>,
 }
-
-/// How the runs of a task before its last one have failed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Earlier {
-    runs: u64,
-    /// Those of the first [`KEPT`] runs.
-    errors: Vec<TaskError>,
-}
-
-impl Earlier {
-    /// One more run has failed.
-    pub(crate) fn add(&mut self, error: TaskError) {
-        self.runs += 1;
-        if self.errors.len() < KEPT {
-            self.errors.push(error);
-        }
-    }
-
-    pub(crate) fn runs(&self) -> u64 {
-        self.runs
-    }
-}
-
-/// So many earlier runs have their errors kept: a task may be run again for ever, and the error of a crash has its stack.
-const KEPT: usize = 100;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum TaskKind {
@@ -146,7 +121,7 @@ impl TaskError {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn earlier_attempts(&self) -> &[TaskError] {
-        &self.inner.earlier.errors
+        self.inner.earlier.errors()
     }
 
     /// Returns the name of the machine on which the worker ran the task, if that is another one than this, or was reached as
@@ -394,15 +369,15 @@ impl fmt::Display for TaskError {
             write!(f, "on {host} ")?;
         }
         self.inner.write_reason(f)?;
-        if earlier.runs == 0 {
+        if earlier.runs() == 0 {
             return Ok(());
         }
-        write!(f, "; it was set aside after {} attempts: before this one it ", earlier.runs.saturating_add(1))?;
-        for (place, attempt) in earlier.errors.iter().take(SHOWN).enumerate() {
+        write!(f, "; it was set aside after {} attempts: before this one it ", earlier.runs().saturating_add(1))?;
+        for (place, attempt) in earlier.errors().iter().take(SHOWN).enumerate() {
             f.write_str(if place > 0 { "; " } else { "" })?;
             attempt.inner.write_reason(f)?;
         }
-        f.write_str(if earlier.runs > SHOWN as u64 { "; and so on" } else { "" })
+        f.write_str(if earlier.runs() > SHOWN as u64 { "; and so on" } else { "" })
     }
 }
 

@@ -192,8 +192,8 @@ fn pass_on(from: ChildStderr, said: &Mutex<Said>) {
 pub struct Nodes(pub(crate) Option<Box<dyn Starter>>);
 
 impl Nodes {
-    /// Returns what somebody else is to start on each node, one line for `sh`, as [`Listen::command`](crate::cluster::Listen::command)
-    /// does; `None` if the pool starts its agents itself.
+    /// Returns what somebody else is to start on each node, one line for `sh`, as
+    /// [`Listen::command`](crate::cluster::Listen::command) does; `None` if the pool starts its agents itself.
     ///
     /// # Errors
     ///
