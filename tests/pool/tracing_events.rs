@@ -288,6 +288,19 @@ fn a_task_that_says_too_much_does_not_wait() {
 }
 
 #[test]
+fn what_was_said_is_heard_when_the_pool_is_over() {
+    with_collector(|collector| {
+        let _watchdog = watchdog(60);
+        // So that some of it waits when the call has its result.
+        collector.0.is_slow.store(true, Relaxed);
+        let pool = Pool::new(1).unwrap();
+        pool.apply(|| (0..100).for_each(|x| tracing::info!(x, "one of many")), ()).unwrap();
+        drop(pool);
+        assert_eq!(collector.heard("one of many").len(), 100);
+    });
+}
+
+#[test]
 fn what_belongs_to_no_task_names_its_worker() {
     let (_no_flood, _watchdog) = (no_flood(), watchdog(60));
     // Such an event is for the subscriber of the program.

@@ -9,6 +9,7 @@ use crate::engine::core::driver::Driver;
 use crate::engine::core::state::{Core, Engine, Phase};
 use crate::engine::core::worker_slot::{LOOK, State};
 use crate::engine::launch::body::Body;
+use crate::engine::watch::records;
 use crate::error::Error;
 use crate::sys::child::ChildSignal;
 use crate::sys::thread;
@@ -135,6 +136,7 @@ impl Engine {
         if let Some(capture) = &self.capture {
             capture.flush();
         }
+        records::flush();
         self.write_report();
         Ok(true)
     }

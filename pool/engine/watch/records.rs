@@ -12,13 +12,13 @@ pub(crate) use no_spans::CallSpan;
 #[cfg(all(feature = "cluster", not(any(feature = "log", feature = "tracing"))))]
 pub(crate) use off::{Relayed, relay, wanted};
 #[cfg(not(any(feature = "log", feature = "tracing")))]
-pub(crate) use off::{forward, open};
+pub(crate) use off::{flush, forward, open};
 #[cfg(feature = "tracing")]
 pub(crate) use on::CallSpan;
 #[cfg(all(feature = "cluster", any(feature = "log", feature = "tracing")))]
 pub(crate) use on::{Relayed, relay, wanted};
 #[cfg(any(feature = "log", feature = "tracing"))]
-pub(crate) use on::{forward, open};
+pub(crate) use on::{flush, forward, open};
 
 /// What a worker is to send: the most verbose level by each crate, as a number from 1 (error) to 5 (trace). Whoever is told so
 /// gets a socket for it as its last descriptor.
@@ -61,6 +61,8 @@ mod off {
         debug_assert!(wanted.log.or(wanted.tracing).is_none());
     }
 
+    pub(crate) fn flush() {}
+
     #[cfg(feature = "cluster")]
     pub(crate) fn wanted() -> Option<Wanted> {
         None
@@ -97,7 +99,8 @@ mod on {
     use parking_lot::Mutex;
     use std::io;
     use std::os::fd::OwnedFd;
-    use std::sync::{Arc, Weak};
+    use std::sync::{Arc, Weak, mpsc};
+    use std::time::Duration;
 
     /// How many messages are read at once from one worker.
     const AT_ONCE: usize = 64;
@@ -288,6 +291,31 @@ mod on {
         Ok(Some(wanted))
     }
 
+    /// Has it done where callbacks run, behind all that workers on this machine have said until now.
+    fn after_all_said(work: impl FnOnce() + Send + 'static) {
+        /// More than there is room for in a socket.
+        const ALL: usize = 4096;
+        // Without them there are no workers that have said anything.
+        let (Ok(reactor), Ok(())) = (reactor(), callbacks::start()) else { return };
+        reactor.post(move || {
+            let inlets: Vec<_> = INLETS.lock().iter().filter_map(Weak::upgrade).collect();
+            inlets.iter().for_each(|inlet| _ = inlet.read(ALL));
+            callbacks::send([Box::new(work) as callbacks::Callback]);
+        });
+    }
+
+    /// Waits until what workers on this machine have said is handed on, but not for long: a program may end next.
+    pub(crate) fn flush() {
+        /// For a logger or a subscriber that is slow.
+        const PATIENCE: Duration = Duration::from_secs(1);
+        if INLETS.lock().is_empty() || callbacks::is_this_thread() {
+            return;
+        }
+        let (tell, told) = mpsc::channel();
+        after_all_said(move || _ = tell.send(()));
+        let _ = told.recv_timeout(PATIENCE);
+    }
+
     /// The span in which a call was made, and its subscriber.
     #[cfg(feature = "tracing")]
     #[derive(Debug)]
@@ -310,15 +338,9 @@ mod on {
     impl Drop for CallSpan {
         /// It is forgotten behind all that workers on this machine have said of it: that is in their sockets by now.
         fn drop(&mut self) {
-            /// More than there is room for in a socket.
-            const ALL: usize = 4096;
-            let Some(call) = self.0.take() else { return };
-            let (Ok(reactor), Ok(())) = (reactor(), callbacks::start()) else { return };
-            reactor.post(move || {
-                let inlets: Vec<_> = INLETS.lock().iter().filter_map(Weak::upgrade).collect();
-                inlets.iter().for_each(|inlet| _ = inlet.read(ALL));
-                callbacks::send([Box::new(move || drop(call)) as callbacks::Callback]);
-            });
+            if let Some(call) = self.0.take() {
+                after_all_said(move || drop(call));
+            }
         }
     }
 
