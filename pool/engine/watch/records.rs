@@ -73,7 +73,7 @@ mod off {
 
     #[cfg(feature = "cluster")]
     #[derive(Debug, Default)]
-    pub(crate) struct Relayed;
+    pub(crate) struct Relayed {}
 
     #[cfg(feature = "cluster")]
     impl Relayed {
