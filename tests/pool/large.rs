@@ -163,7 +163,7 @@ fn what_cannot_be_sent_is_the_error_of_its_task() {
         // Also if nobody waits for it, and nothing else is under way.
         let (tell, told) = std::sync::mpsc::channel();
         let result = pool.apply_async(len, (vec![7; RING + 1],)).unwrap();
-        drop(result.error_callback(move |error| tell.send(error.is_encode()).unwrap()));
+        result.error_callback(move |error| tell.send(error.is_encode()).unwrap()).detach();
         assert_eq!(told.recv_timeout(SOON), Ok(true));
         let each = pool.map_each(len, [vec![7; 1], vec![7; RING + 1], vec![7; 2]]);
         assert!(matches!(each[0], Ok(1)) && each[1].as_ref().unwrap_err().is_encode() && matches!(each[2], Ok(2)));
