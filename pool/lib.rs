@@ -243,7 +243,6 @@ pub mod cluster {
 pub mod call {
     pub use crate::api::after::ResultArgs;
     pub use crate::engine::call::keyed::Keyed;
-    pub use crate::engine::worker::emit::Gives;
     pub use crate::engine::worker::work::{Accepts, Borrowed, Owned, Shape};
     pub use crate::process::context::{Bare, Both, Context, OnState, Shared};
     pub use crate::process::returns::{Completion, Fallible, Plain, Returns};
@@ -271,7 +270,7 @@ macro_rules! links {
     };
 }
 
-#[cfg(any(doc, doctest))]
+#[cfg(doc)]
 #[cfg_attr(not(doctest), doc = links!())]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {

@@ -11,12 +11,11 @@ use crate::api::imap::Imap;
 use crate::channels::channel::{Receiver, channel};
 use crate::channels::wait::{Waitable, wait};
 use crate::codec::Payload;
-#[cfg(doc)]
-use crate::engine::worker::emit::Emit;
-use crate::engine::worker::emit::{Emits, Gives, Said};
+use crate::engine::worker::emit::{Emit, Emits, Said};
 use crate::error::{Failure, TaskError};
+use crate::process::args::Task;
 use crate::process::context::{Bare, Kept};
-use crate::process::returns::Fallible;
+use crate::process::returns::{Completion, Fallible};
 use std::any::type_name;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -47,15 +46,15 @@ const PUMP_EACH: u32 = 32;
 /// - Each task travels alone, and as many are under way as there are workers and once more, so there is no chunk size.
 /// - An error does not end the call. Who wants that drops the iterator at the first one: `collect::<Result<Vec<_>, _>>()`.
 #[must_use = "a call does nothing until it is delivered: by `iter` or `unordered`"]
-pub struct Generate<'p, F, I, T, X = Bare> {
+pub struct Generate<'p, F, I, T, R, X = Bare> {
     described: Described<'p>,
     items: I,
     buffer: usize,
-    kind: PhantomData<fn(F, T, X)>,
+    kind: PhantomData<fn(F, T, R, X)>,
 }
 
-impl<'p, F, I, T, X> Generate<'p, F, I, T, X> {
-    pub(super) fn new(described: Described<'p>, items: I) -> Generate<'p, F, I, T, X> {
+impl<'p, F, I, T, R, X> Generate<'p, F, I, T, R, X> {
+    pub(super) fn new(described: Described<'p>, items: I) -> Generate<'p, F, I, T, R, X> {
         Generate { described, items, buffer: BUFFER, kind: PhantomData }
     }
 
@@ -90,11 +89,12 @@ impl<'p, F, I, T, X> Generate<'p, F, I, T, X> {
     }
 }
 
-impl<'p, F, I, T, X> Generate<'p, F, I, T, X>
+impl<'p, F, I, T, R, X> Generate<'p, F, I, T, R, X>
 where
-    F: Gives<I::Item, T, X>,
+    F: for<'e> Task<(I::Item, &'e Emit<T>), X, Output = R>,
     I: Iterator<Item: Payload> + 'p,
     T: Payload,
+    R: Completion + 'static,
     X: Kept,
 {
     /// Returns the values one by one: all of the first task, in the order in which it has given them, then all of the second
@@ -138,7 +138,7 @@ where
             input.borrow_mut().push_back(Source { number, receiver, stage: Stage::New, early: VecDeque::new() });
             (number, item, sender)
         });
-        let call: Call<'p, Emits<F, I::Item, T, X>, _, Fallible> = Call::new(described, items).fallible();
+        let call: Call<'p, Emits<F, I::Item, T, R, X>, _, Fallible> = Call::new(described, items).fallible();
         let tasks = call.chunksize(1).buffersize(ahead).unordered();
         let function = type_name::<F>();
         Generated {
@@ -155,11 +155,12 @@ where
     }
 }
 
-impl<'p, F, I, T, X> IntoIterator for Generate<'p, F, I, T, X>
+impl<'p, F, I, T, R, X> IntoIterator for Generate<'p, F, I, T, R, X>
 where
-    F: Gives<I::Item, T, X>,
+    F: for<'e> Task<(I::Item, &'e Emit<T>), X, Output = R>,
     I: Iterator<Item: Payload> + 'p,
     T: Payload,
+    R: Completion + 'static,
     X: Kept,
 {
     type Item = Result<T, TaskError>;
@@ -170,7 +171,7 @@ where
     }
 }
 
-impl<F, I, T, X> fmt::Debug for Generate<'_, F, I, T, X> {
+impl<F, I, T, R, X> fmt::Debug for Generate<'_, F, I, T, R, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Generate").field("buffer", &self.buffer).finish_non_exhaustive()
     }

@@ -398,7 +398,7 @@ impl<S> Pool<S> {
     /// # If a worker dies
     ///
     /// The values that its task has given come first, then [`TaskError::is_worker_lost`], then those of the next task.
-    pub fn generate<F, I, T, R>(&self, f: F, items: I) -> Generate<'_, F, I::IntoIter, T>
+    pub fn generate<F, I, T, R>(&self, f: F, items: I) -> Generate<'_, F, I::IntoIter, T, R>
     where
         F: Fn(I::Item, &Emit<T>) -> R + Portable,
         I: IntoIterator<Item: Payload>,

@@ -192,7 +192,7 @@ impl<'p, S: 'static, X: Context> With<'p, S, X> {
     /// assert_eq!(all, "twoone");
     /// # Ok::<(), multiproc::Error>(())
     /// ```
-    pub fn generate<F, I, T, R>(&self, f: F, items: I) -> Generate<'p, F, I::IntoIter, T, X>
+    pub fn generate<F, I, T, R>(&self, f: F, items: I) -> Generate<'p, F, I::IntoIter, T, R, X>
     where
         F: for<'x, 'e> Fn(X::Param<'x>, I::Item, &'e Emit<T>) -> R + Portable,
         I: IntoIterator<Item: Payload>,

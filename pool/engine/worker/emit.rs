@@ -4,8 +4,8 @@ use crate::channels::channel::Sender;
 use crate::codec::{self, CodecError, Payload, Reader};
 use crate::engine::worker::work::{Accepts, Shape, sealed::Sealed};
 use crate::error::{RemoteError, Result};
-use crate::portable::Portable;
-use crate::process::context::{Bare, Context, Kept};
+use crate::process::args::Task;
+use crate::process::context::Kept;
 use crate::process::returns::Completion;
 use crate::sys::any::conjure;
 use serde::{Deserialize, Serialize};
@@ -75,59 +75,19 @@ impl<T: Payload> fmt::Debug for Emit<T> {
     }
 }
 
-/// A function that gives any number of `T`s while it runs, called with an item of type `I` and an [`Emit`], in a context `X`
-/// ([`Pool::with`](crate::Pool::with), [`Pool::on_state`](crate::Pool::on_state)) with that in front. Sealed.
-pub trait Gives<I, T: Payload, X: Kept = Bare>: Portable + of_function::Sealed<I, T, X> {
-    /// What it returns at the end.
-    type Output: Completion;
-
-    #[doc(hidden)]
-    fn call(self, held: &X::Held, state: &mut X::State, item: I, emit: &Emit<T>) -> Self::Output;
-}
-
-mod of_function {
-    pub trait Sealed<I, T, X> {}
-}
-
-impl<F, I, T: Payload, R> of_function::Sealed<I, T, Bare> for F where F: Fn(I, &Emit<T>) -> R {}
-
-impl<F, I, T: Payload, R: Completion> Gives<I, T> for F
-where
-    F: Fn(I, &Emit<T>) -> R + Portable,
-{
-    type Output = R;
-    fn call(self, (): &(), (): &mut (), item: I, emit: &Emit<T>) -> R {
-        self(item, emit)
-    }
-}
-
-impl<F, I, T: Payload, X: Context, R> of_function::Sealed<I, T, X> for F where
-    F: for<'x, 'e> Fn(X::Param<'x>, I, &'e Emit<T>) -> R
-{
-}
-
-impl<F, I, T: Payload, X: Context, R: Completion> Gives<I, T, X> for F
-where
-    F: for<'x, 'e> Fn(X::Param<'x>, I, &'e Emit<T>) -> R + Portable,
-{
-    type Output = R;
-    fn call(self, held: &X::Held, state: &mut X::State, item: I, emit: &Emit<T>) -> R {
-        self(X::param(held, state), item, emit)
-    }
-}
-
 /// `F` is called with an item and an [`Emit`], in the context `X`, and gives any number of values. What comes back at the end
 /// is the number of the task.
 #[derive(Debug)]
-pub(crate) struct Emits<F, I, T, X>(PhantomData<fn(F, I, T, X)>);
+pub(crate) struct Emits<F, I, T, R, X>(PhantomData<(F, I, T, R, X)>);
 
-impl<F: 'static, I: 'static, T: 'static, X: 'static> Sealed for Emits<F, I, T, X> {}
+impl<F: 'static, I: 'static, T: 'static, R: 'static, X: 'static> Sealed for Emits<F, I, T, R, X> {}
 
-impl<F, I, T, X> Shape for Emits<F, I, T, X>
+impl<F, I, T, R, X> Shape for Emits<F, I, T, R, X>
 where
-    F: Gives<I, T, X>,
+    F: for<'e> Task<(I, &'e Emit<T>), X, Output = R>,
     I: Payload,
     T: Payload,
+    R: Completion + 'static,
     X: Kept,
 {
     type Kept = X;
@@ -144,15 +104,16 @@ where
         codec::skip::<Self::Input>(reader)
     }
     fn call(held: &X::Held, state: &mut X::State, (number, item, sender): Self::Input) -> Self::Output {
-        conjure::<F>().call(held, state, item, &Emit::begin(sender)).complete().map(|()| number)
+        conjure::<F>().call(held, state, (item, &Emit::begin(sender))).complete().map(|()| number)
     }
 }
 
-impl<F, I, T, X> Accepts<(u64, I, Sender<Said<T>>)> for Emits<F, I, T, X>
+impl<F, I, T, R, X> Accepts<(u64, I, Sender<Said<T>>)> for Emits<F, I, T, R, X>
 where
-    F: Gives<I, T, X>,
+    F: for<'e> Task<(I, &'e Emit<T>), X, Output = R>,
     I: Payload,
     T: Payload,
+    R: Completion + 'static,
     X: Kept,
 {
     fn encode(item: &Self::Input, out: &mut Vec<u8>) -> std::result::Result<(), CodecError> {
