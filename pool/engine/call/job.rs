@@ -25,7 +25,7 @@ use std::time::Duration;
 
 /// What a worker must know to run the tasks of a job: which function, and its context.
 ///
-/// Calls of one function without context and trace share one header.
+/// Calls of one function without context, trace and subscriber share one header.
 #[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) id: u64,
@@ -42,20 +42,23 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(crate) fn new(
+    /// That of all calls of a function that have neither context nor trace.
+    pub(crate) fn new(id: u64, entry: &'static Entry<Run>) -> Result<Header, Error> {
+        let (function, nanos) = (FnRef::of(entry)?, Arc::default());
+        Ok(Header { id, function, name: entry.name(), context: None, traceparent: None, span: None, nanos })
+    }
+
+    /// That of one call of the same function.
+    pub(crate) fn of_one_call(
+        &self,
         id: u64,
-        entry: &'static Entry<Run>,
         context: Option<Arc<Packed>>,
         traceparent: Option<Arc<str>>,
         span: Option<Arc<CallSpan>>,
-    ) -> Result<Header, Error> {
-        let (function, nanos) = (FnRef::of(entry)?, Arc::default());
-        Ok(Header { id, function, name: entry.name(), context, traceparent, span, nanos })
-    }
-
-    /// With what is known of the function's speed from other calls.
-    pub(crate) fn with_speed_of(self, other: &Header) -> Header {
-        Header { nanos: Arc::clone(&other.nanos), ..self }
+    ) -> Header {
+        // What a function does with a context may take any time.
+        let nanos = if context.is_none() { Arc::clone(&self.nanos) } else { Arc::default() };
+        Header { id, function: self.function.clone(), name: self.name, context, traceparent, span, nanos }
     }
 
     /// Whether it is that of one call, and is to be forgotten with it.
@@ -241,7 +244,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         let given = (self.options.retry.take(), self.options.progress.take(), self.reporter.take());
         if self.submitted && (given.0.is_some() || given.1.is_some()) {
-            callbacks::send([Box::new(move || drop(given)) as Callback]);
+            callbacks::post(move || drop(given));
         }
     }
 }
@@ -393,7 +396,7 @@ impl Job {
     #[cfg(feature = "stream")]
     pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.lock().take() {
-            callbacks::send([Box::new(move || waker.wake()) as Callback]);
+            callbacks::post(move || waker.wake());
         }
     }
 

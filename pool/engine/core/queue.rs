@@ -35,7 +35,7 @@ pub(crate) struct Queue {
     /// Calls that are under way, in no order: each is here once, at its `place`, from when it is entered until it is
     /// retired.
     jobs: Vec<Arc<Job>>,
-    /// Headers of calls without context, by the address of the function's descriptor.
+    /// Headers of calls without context and trace, by the address of the function's descriptor.
     headers: BTreeMap<usize, Arc<Header>>,
     /// The number of the next header. None is used twice, so that workers cannot take one for another.
     next_header: u64,
@@ -79,24 +79,22 @@ impl Queue {
         options: &Options,
     ) -> Result<Arc<Header>, Error> {
         let key = std::ptr::from_ref(entry) as usize;
-        let shared = self.headers.get(&key);
+        let shared = match self.headers.get(&key) {
+            Some(header) => Arc::clone(header),
+            None => {
+                let header = Arc::new(Header::new(self.next_header, entry)?);
+                self.next_header += 1;
+                self.headers.insert(key, Arc::clone(&header));
+                header
+            }
+        };
         let Options { traceparent, span, .. } = options;
-        let is_shared = context.is_none() && traceparent.is_none() && span.is_none();
-        if let (true, Some(header)) = (is_shared, shared) {
-            return Ok(Arc::clone(header));
+        if context.is_none() && traceparent.is_none() && span.is_none() {
+            return Ok(shared);
         }
-        // What a function does with a context may take any time.
-        let like = shared.filter(|_| context.is_none()).cloned();
-        let header = Header::new(self.next_header, entry, context, traceparent.clone(), span.clone())?;
-        let header = Arc::new(match like {
-            Some(like) => header.with_speed_of(&like),
-            None => header,
-        });
+        let header = shared.of_one_call(self.next_header, context, traceparent.clone(), span.clone());
         self.next_header += 1;
-        if is_shared {
-            self.headers.insert(key, Arc::clone(&header));
-        }
-        Ok(header)
+        Ok(Arc::new(header))
     }
 
     /// Forgets a call, and drops its tasks. Returns whether it was under way.
@@ -386,5 +384,31 @@ impl Queue {
         }
         let kept = self.levels.iter().filter_map(|level| level.kept_until(self.is_ranked())).min();
         kept.map_or(Deadline::NEVER, Deadline::at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::core::testing::ENTRY;
+
+    fn traced() -> Options {
+        Options {
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_function_serves_all_its_calls_without_context() {
+        let mut queue = Queue::new();
+        let [one, two] = [(); 2].map(|()| queue.header(&ENTRY, None, &traced()).unwrap());
+        one.set_nanos(7.0);
+        let plain = queue.header(&ENTRY, None, &Options::default()).unwrap();
+        let context = queue.header(&ENTRY, Some(Arc::default()), &traced()).unwrap();
+        assert_eq!([two.nanos(), plain.nanos(), context.nanos()], [Some(7.0), Some(7.0), None]);
+        assert_eq!([&one, &two, &plain, &context].map(|it| it.is_of_one_call()), [true, true, false, true]);
+        let ids = std::collections::BTreeSet::from([one.id, two.id, plain.id, context.id]);
+        assert_eq!(ids.len(), 4);
     }
 }
