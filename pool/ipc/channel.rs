@@ -260,7 +260,8 @@ impl Link for ChannelLink {
         self.control.send_attached(seq, attached)?;
         let mut traffic = self.wire.traffic.lock();
         message::append(&mut traffic.outgoing, &(seq, frame, attached.len()), payload);
-        self.wire.push(&mut traffic)?;
+        // It may be on its way, or go with the next one.
+        self.wire.push(&mut traffic).map_err(|_| Unsent::Broken)?;
         drop(traffic);
         if frame.kind == FrameKind::Tasks {
             self.payloads.insert(seq, payload.to_vec());

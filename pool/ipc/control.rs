@@ -207,9 +207,15 @@ impl Control {
     }
 
     /// Sends attached descriptors beside the frame or answer `number`, one message each.
+    ///
+    /// # Errors
+    ///
+    /// It cannot. If that is a shortage, nothing was sent.
     pub(crate) fn send_attached(&self, number: u64, attached: &[Arc<AttachedFds>]) -> io::Result<()> {
         let message = marked(&Beside { number, what: Thing::AttachedFds });
-        attached.iter().try_for_each(|it| it.with_fds(|fds| self.send_marked(&message, fds)))
+        attached.iter().enumerate().try_for_each(|(at, it)| {
+            it.with_fds(|fds| self.send_marked(&message, fds)).map_err(|error| behind_others(at, error))
+        })
     }
 
     /// Receives the next thing that was sent beside `number`.
@@ -252,10 +258,20 @@ impl Control {
     }
 }
 
+/// Why a message was not sent that goes with others, of which `sent` are on their way: then it cannot be tried again.
+fn behind_others(sent: usize, error: io::Error) -> io::Error {
+    if sent == 0 {
+        error
+    } else {
+        io::Error::new(io::ErrorKind::BrokenPipe, format!("in the middle of others: {error}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ipc::file_bytes::FileBytes;
+    use crate::sys::usage;
 
     #[test]
     fn large_bytes_arrive_whole() {
@@ -267,6 +283,12 @@ mod tests {
         }
         assert_eq!(b.receive_bytes(1, None).unwrap().to_vec().unwrap(), bytes);
         assert_eq!(b.receive_bytes(2, None).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_shortage_in_the_middle_is_no_shortage() {
+        let shortage = || io::Error::from_raw_os_error(libc::ENOBUFS);
+        assert_eq!([0, 1].map(|sent| usage::is_shortage(&behind_others(sent, shortage()))), [true, false]);
     }
 
     #[test]

@@ -250,7 +250,9 @@ impl WorkerSlot {
         let Some(link) = self.link.as_mut().filter(|_| !self.forget.is_empty()) else { return };
         match send_forgets(&mut **link, &mut self.forget, &mut self.window) {
             Ok(_) => self.unflushed = true,
-            Err(_) => self.abandon(),
+            // It is told before its next tasks.
+            Err(Unsent::Refused(_)) => {}
+            Err(Unsent::Broken) => self.abandon(),
         }
         self.flush();
     }
@@ -261,7 +263,11 @@ impl WorkerSlot {
         if self.window.len() == 0 {
             self.window.release(&mut **link);
         }
-        let sent = link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[], &[])?;
+        let sent = match link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &[], &[]) {
+            // Its tasks are not to blame: tried again when they end.
+            Err(Unsent::Refused(_)) if self.window.len() > 0 => None,
+            sent => sent?,
+        };
         self.unflushed |= sent.is_some();
         if sent.is_some() && self.window.len() == 0 {
             self.nothing_left();
@@ -426,13 +432,11 @@ impl WorkerSlot {
 
 /// Whether there was room for all of it.
 fn send_forgets(link: &mut dyn Link, forget: &mut Vec<u64>, window: &mut Window) -> Result<bool, Unsent> {
-    while let Some(id) = forget.pop() {
+    while let Some(&id) = forget.last() {
         let frame = Frame { kind: FrameKind::Forget, header: id, first: 0, count: 0, skip: 0 };
-        let Some(seq) = link.send(&frame, &[], &[])? else {
-            forget.push(id);
-            return Ok(false);
-        };
+        let Some(seq) = link.send(&frame, &[], &[])? else { return Ok(false) };
         window.push(InFlight { seq, range: None });
+        forget.pop();
     }
     Ok(true)
 }
