@@ -62,7 +62,7 @@ impl<'p> Described<'p> {
             options.traceparent = source().map(Into::into);
         }
         // Threads of this process have its subscriber themselves.
-        if self.engine.launcher.can_stop_tasks() {
+        if self.engine.launcher.starts_processes() {
             options.span = CallSpan::current().map(Arc::new);
         }
         Ok((self.engine, context, options))

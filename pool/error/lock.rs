@@ -117,7 +117,7 @@ impl fmt::Display for LockError {
             LockKind::HeldByGuard => {
                 "the lock is held through a guard, and only dropping that releases it; if its holder has died, \
                  `lock_poisoned()` takes it"
-            },
+            }
             LockKind::NotOwner => "the lock is held by another thread, which alone can release it",
             LockKind::NotInside => {
                 "this thread does not hold the lock of the condition: take it before `wait()` and `notify()`"

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 /// What is called with the result.
-pub(super) type Callback<T> = Box<dyn FnOnce(&Result<T, TaskError>) + Send>;
+type Callback<T> = Box<dyn FnOnce(&Result<T, TaskError>) + Send>;
 
 /// Of one call; with the handle, and with whoever tells when the call has ended.
 pub(super) struct Shared<T> {
@@ -137,7 +137,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// Takes the result of a call that has ended, and calls the callbacks; on the thread for that.
-    pub(super) fn call_back(&self) {
+    fn call_back(&self) {
         let mut state = self.state.lock();
         // The call has ended, so that thread is about to.
         while state.saving {
@@ -166,7 +166,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// Calls the callbacks with the result, which counts as ready then.
-    pub(super) fn conclude(&self, result: Result<T, TaskError>) {
+    fn conclude(&self, result: Result<T, TaskError>) {
         let callbacks = std::mem::take(&mut self.state.lock().callbacks);
         for callback in callbacks {
             panic::contain(|| callback(&result));

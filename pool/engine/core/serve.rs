@@ -284,7 +284,7 @@ impl Engine {
             // A program runs under a debugger as it is.
             options.timeout = None;
         }
-        if options.timeout.is_some() && !self.launcher.can_stop_tasks() {
+        if options.timeout.is_some() && !self.launcher.starts_processes() {
             return Err(Error::invalid_argument("a thread cannot be stopped: a time limit needs a pool of processes"));
         }
         if options.retry.as_ref().is_some_and(Retry::asks) {

@@ -169,7 +169,7 @@ impl Launcher for Inline {
         Ok(Some(Launched { link: Box::new(link), output: None }))
     }
 
-    fn can_stop_tasks(&self) -> bool {
+    fn starts_processes(&self) -> bool {
         false
     }
 

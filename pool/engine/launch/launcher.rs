@@ -50,8 +50,8 @@ pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
         None
     }
 
-    /// Whether a worker can be ended while it runs a task.
-    fn can_stop_tasks(&self) -> bool {
+    /// Whether workers are processes: what is no thread of this one can be ended while it runs a task.
+    fn starts_processes(&self) -> bool {
         true
     }
 

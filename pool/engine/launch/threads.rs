@@ -57,7 +57,7 @@ impl Launcher for Threads {
         Ok(Some(Launched { link: Box::new(link), output: None }))
     }
 
-    fn can_stop_tasks(&self) -> bool {
+    fn starts_processes(&self) -> bool {
         false
     }
 }
