@@ -50,6 +50,11 @@ pub(crate) fn start() -> io::Result<()> {
     Ok(())
 }
 
+/// Hands one thing over that is to be done there; see [`send`].
+pub(crate) fn post(work: impl FnOnce() + Send + 'static) {
+    send([Box::new(work) as Callback]);
+}
+
 /// Hands callbacks over; [`start`] was called before.
 pub(crate) fn send(callbacks: impl IntoIterator<Item = Callback>) {
     let thread = THREAD.lock();

@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_shortage_in_the_middle_is_no_shortage() {
-        let shortage = || io::Error::from_raw_os_error(libc::ENOBUFS);
+        let shortage = || io::Error::from(io::ErrorKind::FileTooLarge);
         assert_eq!([0, 1].map(|sent| usage::is_shortage(&behind_others(sent, shortage()))), [true, false]);
     }
 

@@ -414,11 +414,12 @@ impl Shared {
         for (host, Line { place, what }) in lines {
             let worker = format!("{}-{}", self.orders.name, place.saturating_add(1));
             match (what, &self.orders.output) {
-                (Written::Record(envelope), _) => self.relayed.take(format!("{worker} on {host}"), &envelope),
+                (Written::Record(envelope), _) => {
+                    self.relayed.take(place, &format!("{worker} on {host}"), &envelope);
+                }
                 (Written::Line(is_stderr, text), Some(handler)) => {
-                    let line = OutputLine::of_node(&worker, host, is_stderr, text);
-                    let handler = handler.clone();
-                    callbacks::send([Box::new(move || handler.handle(&line)) as Callback]);
+                    let (line, handler) = (OutputLine::of_node(&worker, host, is_stderr, text), handler.clone());
+                    callbacks::post(move || handler.handle(&line));
                 }
                 // Nobody has asked for it.
                 (Written::Line(..), None) => {}

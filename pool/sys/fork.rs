@@ -74,13 +74,18 @@ impl Original {
         Original(fork_generation())
     }
 
+    /// Whether this is that process. Only the C library's forks are noticed, not a raw `clone(2)`.
+    #[inline]
+    pub(crate) fn is_here(self) -> bool {
+        fork_generation() == self.0
+    }
+
     /// Ends a fork of that process, at once and without exit handlers; does nothing in the process itself.
     ///
-    /// To be called where user code has returned: it may have forked, and have returned in both processes. Only the C
-    /// library's forks are noticed, not a raw `clone(2)`.
+    /// To be called where user code has returned: it may have forked, and have returned in both processes.
     #[inline]
     pub(crate) fn end_forks(self) {
-        if fork_generation() != self.0 {
+        if !self.is_here() {
             signal::exit_now(0);
         }
     }

@@ -1,5 +1,7 @@
 //! Events and spans of workers, by the crate `tracing`: `cargo test --features tracing --test pool tracing_events`.
 
+use super::common::alone::alone;
+use super::common::fork::in_fork;
 use super::common::links::on_each_link;
 use super::common::proc::{eventually, kill};
 use super::common::watchdog::watchdog;
@@ -252,12 +254,55 @@ fn a_worker_that_is_killed_has_sent_what_it_has_said() {
         let _watchdog = watchdog(60);
         let pool = Pool::new(1).unwrap();
         let say = || {
-            (0..500).for_each(|x| tracing::info!(x, "before the end"));
+            // As many as there is room for, whether or not anybody reads meanwhile.
+            (0..50).for_each(|x| tracing::info!(x, "before the end"));
             assert!(kill(std::process::id() as i32));
         };
         let error = pool.apply(say, ()).unwrap_err();
         assert!(error.task().unwrap().is_worker_lost(), "{error}");
-        collector.waits_for("before the end", 500);
+        collector.waits_for("before the end", 50);
+    });
+}
+
+#[test]
+fn a_fork_of_a_worker_is_not_heard() {
+    with_collector(|collector| {
+        let _watchdog = watchdog(60);
+        let pool = Pool::new(1).unwrap();
+        let forks = || {
+            let span = tracing::info_span!("around", size = tracing::field::Empty);
+            let _entered = span.clone().entered();
+            let said = in_fork(false, || {
+                tracing::info_span!("of the fork").in_scope(|| tracing::info!("from the fork"));
+                span.record("size", 7);
+                drop(span);
+                0
+            });
+            tracing::info!("from the worker");
+            said
+        };
+        assert_eq!(pool.apply(forks, ()).unwrap(), 0);
+        collector.waits_for("from the worker", 1);
+        let around = collector.around(&collector.heard("from the worker")[0]);
+        assert_eq!(around.iter().map(|span| span.name).collect::<Vec<_>>(), ["around", "task"]);
+        assert_eq!(around[0].fields.get("size"), "");
+        assert!(collector.heard("from the fork").is_empty());
+    });
+}
+
+#[test]
+fn a_fork_that_drops_a_pool_tells_no_subscriber() {
+    with_collector(|collector| {
+        let _watchdog = watchdog(60);
+        let pool = Pool::new(1).unwrap();
+        let request = tracing::info_span!("request");
+        let waits = request.in_scope(|| pool.apply_async(std::thread::sleep, (Duration::from_secs(60),)).unwrap());
+        drop(request);
+        let dropped = in_fork(false, || {
+            drop((waits, pool));
+            i32::from(collector.open().len() != 1)
+        });
+        assert_eq!(dropped, 0);
     });
 }
 
@@ -288,7 +333,36 @@ fn a_task_that_says_too_much_does_not_wait() {
 }
 
 #[test]
+fn a_span_that_is_lost_changes_no_other() {
+    if !alone("tracing_events::a_span_that_is_lost_changes_no_other") {
+        return;
+    }
+    with_collector(|collector| {
+        let _watchdog = watchdog(120);
+        collector.0.is_slow.store(true, Relaxed);
+        let pool = Pool::new(2).unwrap();
+        let flood = |_: u32| {
+            for _ in 0..10_000 {
+                let span = tracing::info_span!("part", size = tracing::field::Empty);
+                span.in_scope(|| tracing::info!("said"));
+                span.record("size", 7);
+            }
+        };
+        pool.tasks(flood, 0..2).run().unwrap();
+        collector.0.is_slow.store(false, Relaxed);
+        assert!(eventually(SOON, || collector.open().is_empty()), "{:?}", collector.open().len());
+        let spans = collector.0.spans.lock().unwrap();
+        let functions: Vec<_> = spans.values().filter_map(|span| span.fields.0.get("function")).collect();
+        assert!(functions.len() == 2 && functions.iter().all(|it| it.contains("a_span_that_is_lost")), "{functions:?}");
+    });
+}
+
+#[test]
 fn what_was_said_is_heard_when_the_pool_is_over() {
+    // Others keep the thread busy where callbacks run, for which a pool does not wait long.
+    if !alone("tracing_events::what_was_said_is_heard_when_the_pool_is_over") {
+        return;
+    }
     with_collector(|collector| {
         let _watchdog = watchdog(60);
         // So that some of it waits when the call has its result.
@@ -302,7 +376,10 @@ fn what_was_said_is_heard_when_the_pool_is_over() {
 
 #[test]
 fn what_belongs_to_no_task_names_its_worker() {
-    let (_no_flood, _watchdog) = (no_flood(), watchdog(60));
+    if !alone("tracing_events::what_belongs_to_no_task_names_its_worker") {
+        return;
+    }
+    let _watchdog = watchdog(60);
     // Such an event is for the subscriber of the program.
     static GLOBAL: std::sync::LazyLock<Collector> = std::sync::LazyLock::new(Collector::default);
     tracing::dispatcher::set_global_default(Dispatch::new(GLOBAL.clone())).unwrap();

@@ -77,7 +77,7 @@ impl Engine {
                     break;
                 }
             };
-            callbacks::send([Box::new(run) as callbacks::Callback]);
+            callbacks::post(run);
         }
     }
 }

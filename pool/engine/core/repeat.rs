@@ -64,7 +64,7 @@ impl Driver<'_> {
     pub(super) fn ask(&mut self, job: &Arc<Job>, frame: QueuedFrame, error: TaskError) {
         self.core.queue.ask(frame, error);
         let (engine, job) = (Arc::clone(self.engine), Arc::clone(job));
-        callbacks::send([Box::new(move || engine.decide(&job)) as callbacks::Callback]);
+        callbacks::post(move || engine.decide(&job));
     }
 
     /// Asks the program which tasks of a call that have failed are run again, without the lock. Returns whether there were any.

@@ -6,7 +6,7 @@ use crate::engine::call::chunk;
 use crate::engine::call::job::{Delivery, Halt, Job};
 use crate::engine::call::progress::Reporter;
 use crate::engine::call::results::Sink;
-use crate::engine::callbacks::{self, Callback};
+use crate::engine::callbacks;
 use crate::engine::core::driver::{Driver, Own};
 use crate::engine::core::ledger::{QueuedFrame, TaskRange};
 use crate::engine::core::stamp::Stamp;
@@ -355,7 +355,7 @@ fn note_progress(job: &Arc<Job>, reporter: &Reporter, count: u64) {
     reporter.settled(count);
     if job.is_submitted() && reporter.queue() {
         let later = Arc::clone(job);
-        callbacks::send([Box::new(move || later.reporter.iter().for_each(Reporter::tell_queued)) as Callback]);
+        callbacks::post(move || later.reporter.iter().for_each(Reporter::tell_queued));
     }
 }
 

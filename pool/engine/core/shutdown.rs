@@ -136,7 +136,7 @@ impl Engine {
         if let Some(capture) = &self.capture {
             capture.flush();
         }
-        records::flush();
+        records::flush(deadline);
         self.write_report();
         Ok(true)
     }

@@ -40,13 +40,19 @@ fn level_of(level: Level) -> Option<log::Level> {
 
 /// Has a record handed on to the logger.
 pub(super) fn take(record: Record, worker: &Arc<str>) {
+    let Some(room) = QUEUE.room() else { return };
     let worker = Arc::clone(worker);
-    QUEUE.hand_on(move || {
-        if let Some(text) = QUEUE.take_lost() {
-            log::warn!("{text}");
-        }
+    room.hand_on(move || {
+        tell_lost();
         hand_on(&record, &worker);
     });
+}
+
+/// Tells the logger how many records were lost since it was last told.
+pub(super) fn tell_lost() {
+    if let Some(text) = QUEUE.take_lost() {
+        log::warn!("{text}");
+    }
 }
 
 fn hand_on(record: &Record, worker: &str) {

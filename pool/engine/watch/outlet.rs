@@ -1,8 +1,9 @@
 //! What `log` and `tracing` have in common: how a worker sends, and how what has come waits for a logger or a subscriber.
 
 use crate::codec;
-use crate::engine::callbacks::{self, Callback};
+use crate::engine::callbacks;
 use crate::ipc::control::Control;
+use crate::sys::fork::Original;
 use crate::sys::time::Deadline;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -58,19 +59,14 @@ impl Queue {
         Queue { waiting: AtomicUsize::new(0), lost: AtomicU64::new(0) }
     }
 
-    /// Has it done where callbacks run. Returns whether there was room; otherwise it counts as lost.
-    pub(super) fn hand_on(&'static self, work: impl FnOnce() + Send + 'static) -> bool {
-        if self.waiting.fetch_add(1, Relaxed) >= MOST_WAITING {
-            self.waiting.fetch_sub(1, Relaxed);
-            self.lose(1);
-            return false;
+    /// Room for one more thing to be handed on. If there is none, the thing counts as lost.
+    pub(super) fn room(&'static self) -> Option<Room> {
+        let room = Room(self);
+        if self.waiting.fetch_add(1, Relaxed) < MOST_WAITING {
+            return Some(room);
         }
-        let callback: Callback = Box::new(move || {
-            self.waiting.fetch_sub(1, Relaxed);
-            work();
-        });
-        callbacks::send([callback]);
-        true
+        self.lose(1);
+        None
     }
 
     pub(super) fn lose(&self, count: u64) {
@@ -86,10 +82,32 @@ impl Queue {
     }
 }
 
+/// Of something that waits for a logger or a subscriber.
+#[derive(Debug)]
+pub(super) struct Room(&'static Queue);
+
+impl Room {
+    /// Has it done where callbacks run.
+    pub(super) fn hand_on(self, work: impl FnOnce() + Send + 'static) {
+        callbacks::post(move || {
+            drop(self);
+            work();
+        });
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
 /// The end of a worker. What it cannot send in time is lost, and counted.
 pub(super) struct Outlet {
     kind: Kind,
     control: Control,
+    /// A fork of the worker says nothing: nobody could tell it from the worker.
+    original: Original,
     flow: Mutex<Flow>,
 }
 
@@ -102,7 +120,7 @@ struct Flow {
 
 impl Outlet {
     pub(super) fn new(kind: Kind, control: Control) -> Outlet {
-        Outlet { kind, control, flow: Mutex::default() }
+        Outlet { kind, control, original: Original::here(), flow: Mutex::default() }
     }
 
     /// Something cannot be sent, since what it needs could not.
@@ -113,6 +131,9 @@ impl Outlet {
 
     /// Sends something. Returns whether it could; if not, it counts as lost unless it `is_needed`.
     pub(super) fn send<T: Serialize>(&self, told: &T, is_needed: bool) -> bool {
+        if !self.original.is_here() {
+            return false;
+        }
         let bytes = codec::to_bytes(told);
         let mut flow = self.flow.lock();
         let within = if flow.is_stuck { Duration::ZERO } else { PATIENCE };

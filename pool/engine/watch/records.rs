@@ -7,8 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "tracing")]
+pub(crate) use crate::engine::watch::tracing::sender::{InFrame, Running};
 #[cfg(not(feature = "tracing"))]
-pub(crate) use no_spans::CallSpan;
+pub(crate) use no_spans::{CallSpan, InFrame, Running};
 #[cfg(all(feature = "cluster", not(any(feature = "log", feature = "tracing"))))]
 pub(crate) use off::{Relayed, relay, wanted};
 #[cfg(not(any(feature = "log", feature = "tracing")))]
@@ -43,11 +45,30 @@ mod no_spans {
             match *self {}
         }
     }
+
+    /// The task that runs on this thread: nobody asks which.
+    pub(crate) struct Running;
+
+    impl Running {
+        pub(crate) fn new(_key: (u64, u32), _index: u64, _attempt: u32) -> Running {
+            Running
+        }
+    }
+
+    /// What this thread says is said by the tasks of a frame: it is not heard.
+    pub(crate) enum InFrame {}
+
+    impl InFrame {
+        pub(crate) fn new(_function: &str, _call: Option<u64>, _running: fn() -> Option<Running>) -> Option<InFrame> {
+            None
+        }
+    }
 }
 
 #[cfg(not(any(feature = "log", feature = "tracing")))]
 mod off {
     use super::Wanted;
+    use crate::sys::time::Deadline;
     use std::io;
     use std::os::fd::OwnedFd;
     use std::sync::Arc;
@@ -61,7 +82,7 @@ mod off {
         debug_assert!(wanted.log.or(wanted.tracing).is_none());
     }
 
-    pub(crate) fn flush() {}
+    pub(crate) fn flush(_deadline: Deadline) {}
 
     #[cfg(feature = "cluster")]
     pub(crate) fn wanted() -> Option<Wanted> {
@@ -77,7 +98,7 @@ mod off {
 
     #[cfg(feature = "cluster")]
     impl Relayed {
-        pub(crate) fn take(&self, _worker: String, _envelope: &[u8]) {}
+        pub(crate) fn take(&self, _place: usize, _worker: &str, _envelope: &[u8]) {}
     }
 }
 
@@ -90,15 +111,19 @@ mod on {
     use crate::engine::watch::logs;
     use crate::engine::watch::outlet::{Envelope, Kind};
     #[cfg(feature = "tracing")]
-    use crate::engine::watch::tracing::{self, spans};
+    use crate::engine::watch::tracing::{self, spans, spans::Spans};
     use crate::ipc::control::Control;
+    #[cfg(feature = "tracing")]
+    use crate::sys::fork::Original;
     use crate::sys::poll::Interest;
     use crate::sys::reactor::{Reactor, reactor};
     use crate::sys::socket;
     use crate::sys::time::Deadline;
-    use parking_lot::Mutex;
+    use crate::sys::usage;
+    use parking_lot::{Mutex, MutexGuard};
     use std::io;
     use std::os::fd::OwnedFd;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::sync::{Arc, Weak, mpsc};
     use std::time::Duration;
 
@@ -176,14 +201,14 @@ mod on {
         #[cfg(any(feature = "log", feature = "cluster"))]
         worker: Arc<str>,
         #[cfg(feature = "tracing")]
-        spans: spans::Heard,
+        spans: Spans,
     }
 
     impl Heard {
         fn new(worker: &str) -> Heard {
             let worker: Arc<str> = worker.into();
             #[cfg(feature = "tracing")]
-            let spans = spans::Heard::new(Arc::clone(&worker));
+            let spans = Spans::new(Arc::clone(&worker));
             Heard {
                 #[cfg(any(feature = "log", feature = "cluster"))]
                 worker,
@@ -215,16 +240,20 @@ mod on {
         }
     }
 
-    /// What relays have sent, by the names of the workers.
+    /// What relays have sent, by the places of the workers.
     #[cfg(feature = "cluster")]
     #[derive(Debug, Default)]
-    pub(crate) struct Relayed(Mutex<std::collections::HashMap<String, Heard>>);
+    pub(crate) struct Relayed(Mutex<std::collections::HashMap<usize, Heard>>);
 
     #[cfg(feature = "cluster")]
     impl Relayed {
-        pub(crate) fn take(&self, worker: String, envelope: &[u8]) {
+        pub(crate) fn take(&self, place: usize, worker: &str, envelope: &[u8]) {
             let mut heard = self.0.lock();
-            let heard = heard.entry(worker).or_insert_with_key(|worker| Heard::new(worker));
+            let heard = heard.entry(place).or_insert_with(|| Heard::new(worker));
+            if *heard.worker != *worker {
+                // The place has gone to another node.
+                *heard = Heard::new(worker);
+            }
             // What says nonsense is not heard.
             codec::from_bytes(envelope).into_iter().for_each(|envelope| heard.take(envelope));
         }
@@ -244,21 +273,35 @@ mod on {
     /// This process's end of the socket of one worker.
     struct Inlet {
         control: Control,
-        heard: Mutex<Heard>,
+        /// `None` when there is no more to be heard.
+        heard: Mutex<Option<Heard>>,
     }
 
-    static INLETS: Mutex<Vec<Weak<Inlet>>> = Mutex::new(Vec::new());
+    /// Whether there was ever a worker on this machine that may have said something.
+    static HAS_HEARD: AtomicBool = AtomicBool::new(false);
+
+    /// Those of workers on this machine from which there may be more to read.
+    fn inlets() -> MutexGuard<'static, Vec<Weak<Inlet>>> {
+        static INLETS: Mutex<Vec<Weak<Inlet>>> = Mutex::new(Vec::new());
+        let mut inlets = INLETS.lock();
+        inlets.retain(|it| it.strong_count() > 0);
+        inlets
+    }
 
     impl Inlet {
         /// Reads at most so many messages. Returns whether there can be more some time.
         fn read(&self, most: usize) -> bool {
-            let mut heard = self.heard.lock();
+            let mut place = self.heard.lock();
+            let Some(heard) = &mut *place else { return false };
             for _ in 0..most {
                 match self.control.receive(false) {
                     Ok(Some((envelope, _))) => heard.take(envelope),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock || usage::is_shortage(&error) => break,
                     // It is gone, or says nonsense.
-                    Ok(None) | Err(_) => return false,
+                    Ok(None) | Err(_) => {
+                        *place = None;
+                        return false;
+                    }
                 }
             }
             true
@@ -281,51 +324,63 @@ mod on {
         callbacks::start()?;
         let (ours, theirs) = socket::pair()?;
         fds.push(Arc::new(theirs));
-        let inlet = Inlet { control: Control::new(Arc::new(ours)), heard: Mutex::new(Heard::new(worker)) };
+        let inlet = Inlet { control: Control::new(Arc::new(ours)), heard: Mutex::new(Some(Heard::new(worker))) };
         let inlet = Arc::new(inlet);
-        let mut inlets = INLETS.lock();
-        inlets.retain(|it| it.strong_count() > 0);
-        inlets.push(Arc::downgrade(&inlet));
-        drop(inlets);
+        HAS_HEARD.store(true, Relaxed);
+        inlets().push(Arc::downgrade(&inlet));
         inlet.listen(reactor()?);
         Ok(Some(wanted))
     }
 
-    /// Has it done where callbacks run, behind all that workers on this machine have said until now.
+    /// Has it done where callbacks run, behind all that workers on this machine have said until now. If it cannot be done there
+    /// it is not done, and what it holds is not let go: this may be a thread that must not run code of the user's.
     fn after_all_said(work: impl FnOnce() + Send + 'static) {
         /// More than there is room for in a socket.
         const ALL: usize = 4096;
-        // Without them there are no workers that have said anything.
-        let (Ok(reactor), Ok(())) = (reactor(), callbacks::start()) else { return };
-        reactor.post(move || {
-            let inlets: Vec<_> = INLETS.lock().iter().filter_map(Weak::upgrade).collect();
-            inlets.iter().for_each(|inlet| _ = inlet.read(ALL));
-            callbacks::send([Box::new(work) as callbacks::Callback]);
-        });
+        let has_inlets = !inlets().is_empty();
+        match callbacks::start().and_then(|()| if has_inlets { reactor().map(Some) } else { Ok(None) }) {
+            Ok(None) => callbacks::post(work),
+            Ok(Some(reactor)) => reactor.post(move || {
+                let inlets: Vec<_> = inlets().iter().filter_map(Weak::upgrade).collect();
+                inlets.iter().for_each(|inlet| _ = inlet.read(ALL));
+                callbacks::post(work);
+            }),
+            Err(_) => std::mem::forget(work),
+        }
     }
 
     /// Waits until what workers on this machine have said is handed on, but not for long: a program may end next.
-    pub(crate) fn flush() {
+    pub(crate) fn flush(deadline: Deadline) {
         /// For a logger or a subscriber that is slow.
         const PATIENCE: Duration = Duration::from_secs(1);
-        if INLETS.lock().is_empty() || callbacks::is_this_thread() {
+        // What a worker that is gone has said may wait where callbacks run.
+        if !HAS_HEARD.load(Relaxed) || callbacks::is_this_thread() {
             return;
         }
         let (tell, told) = mpsc::channel();
-        after_all_said(move || _ = tell.send(()));
-        let _ = told.recv_timeout(PATIENCE);
+        #[cfg(feature = "tracing")]
+        let say_lost = spans::say_lost();
+        after_all_said(move || {
+            #[cfg(feature = "log")]
+            logs::tell_lost();
+            #[cfg(feature = "tracing")]
+            say_lost();
+            let _ = tell.send(());
+        });
+        let patience = deadline.earlier(Deadline::after(PATIENCE)).remaining();
+        let _ = told.recv_timeout(patience.unwrap_or(PATIENCE));
     }
 
     /// The span in which a call was made, and its subscriber.
     #[cfg(feature = "tracing")]
     #[derive(Debug)]
-    pub(crate) struct CallSpan(Option<spans::OfCall>);
+    pub(crate) struct CallSpan(Option<spans::OfCall>, Original);
 
     #[cfg(feature = "tracing")]
     impl CallSpan {
         /// That of a call that this thread makes now, if there is a subscriber.
         pub(crate) fn current() -> Option<CallSpan> {
-            spans::OfCall::current().map(|call| CallSpan(Some(call)))
+            spans::OfCall::current().map(|call| CallSpan(Some(call), Original::here()))
         }
 
         /// By which workers refer to it.
@@ -336,10 +391,12 @@ mod on {
 
     #[cfg(feature = "tracing")]
     impl Drop for CallSpan {
-        /// It is forgotten behind all that workers on this machine have said of it: that is in their sockets by now.
+        /// It is forgotten behind all that workers on this machine have said of it: that is in their sockets by now. A fork has
+        /// no thread for that, and its copy of a subscriber is not told.
         fn drop(&mut self) {
-            if let Some(call) = self.0.take() {
-                after_all_said(move || drop(call));
+            match self.0.take() {
+                Some(call) if self.1.is_here() => after_all_said(move || drop(call)),
+                call => std::mem::forget(call),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What happens to the workers of a pool, and who is told.
 
-use crate::engine::callbacks::{self, Callback};
+use crate::engine::callbacks;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +130,7 @@ impl WorkerHook {
     /// Has it told, on the thread where callbacks run.
     pub(crate) fn tell(&self, event: WorkerEvent) {
         let WorkerHook(hook) = self.clone();
-        callbacks::send([Box::new(move || hook(&event)) as Callback]);
+        callbacks::post(move || hook(&event));
     }
 }
 

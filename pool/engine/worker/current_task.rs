@@ -1,7 +1,6 @@
 //! What a task may know and say of itself while it runs.
 
-#[cfg(feature = "tracing")]
-use crate::engine::watch::tracing::sender;
+use crate::engine::watch::records::Running;
 use crate::ipc::desk::Desk;
 use crate::ipc::worker_end::WorkerEnd;
 use crate::sys::time::Deadline;
@@ -57,10 +56,9 @@ pub(super) fn within_trace(traceparent: &Arc<str>) -> InTrace {
 }
 
 /// The task that is running on this thread, for what it has to say.
-#[cfg(feature = "tracing")]
-pub(super) fn running() -> Option<sender::Running> {
+pub(super) fn running() -> Option<Running> {
     let task = current_task()?;
-    Some(sender::Running { key: (task.seq, task.at), index: task.index, attempt: task.attempt() })
+    Some(Running::new((task.seq, task.at), task.index, task.attempt()))
 }
 
 /// Returns the task that is running on this thread: its number, whether anybody still waits for it, and what it may say of

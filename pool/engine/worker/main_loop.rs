@@ -2,9 +2,7 @@
 
 use crate::attached_fds::AttachedFds;
 use crate::codec::{self, CodecError};
-use crate::engine::watch::records::{self, Wanted};
-#[cfg(feature = "tracing")]
-use crate::engine::watch::tracing::sender::InFrame;
+use crate::engine::watch::records::{self, InFrame, Wanted};
 use crate::engine::worker::current_task;
 use crate::engine::worker::kept_state::Keeper;
 use crate::engine::worker::number;
@@ -112,7 +110,6 @@ struct Known {
     context: Context,
     traceparent: Option<Arc<str>>,
     /// The number of the span that the call belongs to.
-    #[cfg(feature = "tracing")]
     span: Option<u64>,
 }
 
@@ -120,20 +117,18 @@ impl Known {
     fn new(header: Payload, attached: Vec<Arc<AttachedFds>>) -> Known {
         // The room in the link is needed again.
         let known = header.into_own().map_err(|CodecError(text)| text).and_then(|header| {
-            let (function, traceparent, _span, start) = decode_header(&header)?;
+            let (function, traceparent, span, start) = decode_header(&header)?;
             Ok(Known {
                 function: function.resolve(),
                 context: Context::Bytes { header, start, attached },
                 traceparent,
-                #[cfg(feature = "tracing")]
-                span: _span,
+                span,
             })
         });
         known.unwrap_or_else(|text| Known {
             function: Err(text.clone()),
             context: Context::Bad(text),
             traceparent: None,
-            #[cfg(feature = "tracing")]
             span: None,
         })
     }
@@ -274,16 +269,9 @@ impl Bench {
     ) -> io::Result<()> {
         let Bench { known, scratch, copy, .. } = self;
         let text = match known.get_mut(&frame.header) {
-            Some(Known {
-                function: Ok(entry),
-                context,
-                traceparent,
-                #[cfg(feature = "tracing")]
-                span,
-            }) => {
+            Some(Known { function: Ok(entry), context, traceparent, span }) => {
                 let entry = *entry;
                 let _trace = traceparent.as_ref().map(current_task::within_trace);
-                #[cfg(feature = "tracing")]
                 let _frame = InFrame::new(entry.name(), *span, current_task::running);
                 return payload.read(copy, |input| {
                     let mut call = Invocation { frame: *frame, input, link, context, keeper, scratch };

@@ -2,7 +2,7 @@
 
 use crate::codec;
 use crate::engine::watch::tracing::sites::Site;
-use crate::engine::watch::tracing::spans::Heard;
+use crate::engine::watch::tracing::spans::Spans;
 use crate::engine::watch::tracing::values::Values;
 use crate::engine::watch::tracing::{Parent, Task, Told};
 use crate::ipc::control::Control;
@@ -57,8 +57,8 @@ fn told(random: &mut Random) -> Told {
 #[test]
 fn whatever_a_worker_says() {
     let meta = Site { level: 3, ..Site::own("some", &["a", "b", "c"]) }.make().unwrap();
-    let start = || (Control::pair(), Heard::new("worker".into()));
-    fuzz(start, |((ours, theirs), heard), random| {
+    let start = || (Control::pair(), Spans::new("worker".into()));
+    fuzz(start, |((ours, theirs), spans), random| {
         let mut bytes = codec::to_bytes(&told(random));
         random.spoil(&mut bytes);
         theirs.send_as_message(&bytes, &[]);
@@ -67,7 +67,7 @@ fn whatever_a_worker_says() {
         if let Told::Event { values, .. } | Told::Span { values, .. } | Told::Values { values, .. } = &told {
             within(most, &bytes, || values.show(meta, |values| values.record(&mut Reads(0))));
         }
-        within(most, &bytes, || heard.take(told));
+        within(most, &bytes, || spans.take(told));
     });
 }
 

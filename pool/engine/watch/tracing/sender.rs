@@ -5,7 +5,8 @@ use crate::engine::watch::tracing::sites::{LEVELS, Site};
 use crate::engine::watch::tracing::values::Values;
 use crate::engine::watch::tracing::{Parent, Task, Told};
 use crate::ipc::control::Control;
-use parking_lot::Mutex;
+use crate::sys::fork::Original;
+use parking_lot::{Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -38,10 +39,16 @@ struct Frame {
 
 /// The task that runs on this thread.
 pub(crate) struct Running {
-    /// What tells it from all others of this thread.
-    pub(crate) key: (u64, u32),
-    pub(crate) index: u64,
-    pub(crate) attempt: u32,
+    key: (u64, u32),
+    index: u64,
+    attempt: u32,
+}
+
+impl Running {
+    /// The task that `key` tells from all others of this thread.
+    pub(crate) fn new(key: (u64, u32), index: u64, attempt: u32) -> Running {
+        Running { key, index, attempt }
+    }
 }
 
 /// What this thread says is said by the tasks of a frame, until this is dropped.
@@ -99,9 +106,15 @@ struct Sender {
     most: LevelFilter,
     next: AtomicU64,
     state: Mutex<State>,
+    original: Original,
 }
 
 impl Sender {
+    /// What is known; nothing in a fork of the worker, where another thread may have held the lock for ever.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        self.original.is_here().then(|| self.state.lock())
+    }
+
     /// Sends what must come before anything else. Returns whether it could.
     fn prepare(&self, state: &mut State) -> bool {
         state.has_begun = state.has_begun || self.outlet.send(&Told::Begun { pid: std::process::id() }, true);
@@ -139,7 +152,7 @@ impl Sender {
         let Frame { function, call, .. } = frame;
         let Running { key, index, attempt } = running;
         let task = Told::Task(Task { span, call, function: function.to_owned(), index, attempt });
-        let mut state = self.state.lock();
+        let mut state = self.state()?;
         let was_sent = self.prepare(&mut state) && self.outlet.send(&task, true);
         let shown = if was_sent { Parent::Span(span) } else { Parent::Worker };
         state.open.insert(span, Open { meta: task_meta(), handles: 1, shown });
@@ -172,7 +185,7 @@ impl Sender {
 
     /// A handle to a span is gone. Returns whether it was the last one.
     fn release(&self, span: u64) -> bool {
-        let mut state = self.state.lock();
+        let Some(mut state) = self.state() else { return false };
         let Some(open) = state.open.get_mut(&span) else { return false };
         open.handles -= 1;
         if open.handles > 0 {
@@ -204,7 +217,7 @@ impl Subscriber for &'static Sender {
         let values = Values::of(|visitor| attributes.record(visitor));
         let around = self.parent(attributes.parent(), is_root);
         let span = self.next.fetch_add(1, Relaxed);
-        let mut state = self.state.lock();
+        let Some(mut state) = self.state() else { return Id::from_u64(span) };
         let parent = Sender::shown(&state, around, is_root);
         let site = self.site(&mut state, meta);
         let was_sent = self.prepare(&mut state)
@@ -215,7 +228,7 @@ impl Subscriber for &'static Sender {
 
     fn record(&self, id: &Id, values: &Record<'_>) {
         let (span, values) = (id.into_u64(), Values::of(|visitor| values.record(visitor)));
-        let state = self.state.lock();
+        let Some(state) = self.state() else { return };
         if state.open.get(&span).is_some_and(|open| open.shown == Parent::Span(span)) {
             self.outlet.send(&Told::Values { span, values }, false);
         }
@@ -223,7 +236,7 @@ impl Subscriber for &'static Sender {
 
     fn record_follows_from(&self, id: &Id, before: &Id) {
         let (span, before) = (id.into_u64(), before.into_u64());
-        let state = self.state.lock();
+        let Some(state) = self.state() else { return };
         if [span, before].iter().all(|it| state.open.get(it).is_some_and(|open| open.shown == Parent::Span(*it))) {
             self.outlet.send(&Told::Follows { span, before }, false);
         }
@@ -234,7 +247,7 @@ impl Subscriber for &'static Sender {
         // The user's code, which may have something to say itself.
         let values = Values::of(|visitor| event.record(visitor));
         let around = self.parent(event.parent(), is_root);
-        let mut state = self.state.lock();
+        let Some(mut state) = self.state() else { return };
         let parent = Sender::shown(&state, around, is_root);
         match self.site(&mut state, event.metadata()) {
             Some(site) if self.prepare(&mut state) => {
@@ -257,7 +270,7 @@ impl Subscriber for &'static Sender {
     }
 
     fn clone_span(&self, id: &Id) -> Id {
-        if let Some(open) = self.state.lock().open.get_mut(&id.into_u64()) {
+        if let Some(open) = self.state().as_mut().and_then(|state| state.open.get_mut(&id.into_u64())) {
             open.handles += 1;
         }
         id.clone()
@@ -268,7 +281,7 @@ impl Subscriber for &'static Sender {
     }
 
     fn current_span(&self) -> Current {
-        let current = self.current().and_then(|span| Some((span, self.state.lock().open.get(&span)?.meta)));
+        let current = self.current().and_then(|span| Some((span, self.state()?.open.get(&span)?.meta)));
         current.map_or_else(Current::none, |(span, meta)| Current::new(Id::from_u64(span), meta))
     }
 }
@@ -301,7 +314,8 @@ fn task_meta() -> &'static Metadata<'static> {
 pub(crate) fn forward(level: Level, control: Control) {
     let Some(&level) = usize::from(level).checked_sub(1).and_then(|at| LEVELS.get(at)) else { return };
     let (outlet, most) = (Outlet::new(Kind::Tracing, control), LevelFilter::from_level(level));
-    let sender = Sender { outlet, most, next: AtomicU64::new(1), state: Mutex::default() };
+    let (next, original) = (AtomicU64::new(1), Original::here());
+    let sender = Sender { outlet, most, next, state: Mutex::default(), original };
     let sender: &'static Sender = Box::leak(Box::new(sender));
     if dispatcher::set_global_default(Dispatch::new(sender)).is_ok() {
         let _ = SENDER.set(sender);

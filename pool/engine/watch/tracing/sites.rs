@@ -24,7 +24,7 @@ const LONGEST_NAME: usize = 1024;
 
 /// So many bytes may all callsites have that are made here: they stay for ever, as `tracing` wants it. That is room for some
 /// 20,000 of them.
-const MOST_BYTES: usize = 16 << 20;
+pub(super) const MOST_BYTES: usize = 16 << 20;
 
 /// What there is to say of a callsite.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl Site {
         Site { is_span: true, level: 3, name, target, module, fields, ..Site::default() }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let texts = [Some(&self.name), Some(&self.target), self.module.as_ref(), self.file.as_ref()];
         let texts = texts.into_iter().flatten().chain(&self.fields);
         texts.map(|text| text.len() + size_of::<&str>()).sum::<usize>() + size_of::<(Site, Made)>()

@@ -7,7 +7,7 @@ use std::fmt;
 use tracing_core::Metadata;
 use tracing_core::field::{self, Field, ValueSet, Visit};
 
-/// So many fields may an event or a span have, which is what `tracing` allows.
+/// So many fields of an event or a span travel; more are left out.
 pub(super) const MOST_FIELDS: usize = 32;
 
 /// So many bytes of all texts of an event or a span travel; the rest is cut off. Well below what a message may have.
