@@ -2,15 +2,15 @@
 //!
 //!     cargo test --test examples
 
+mod common;
 #[path = "common/twins.rs"]
 mod twins;
-#[path = "common/watchdog.rs"]
-mod watchdog;
 
+use common::scratch::Scratch;
+use common::watchdog::watchdog;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use twins::TWINS;
-use watchdog::watchdog;
 
 /// Runs an example. `cargo test` has built it beside this test; a test picked by name builds it itself, also when it is older
 /// than its source.
@@ -23,31 +23,12 @@ fn example(name: &str, arguments: &[&str]) -> Output {
     let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|it| it.modified());
     if changed(&path).map_or(true, |built| changed(&source).is_ok_and(|changed| changed > built)) {
         let release = if cfg!(debug_assertions) { &[][..] } else { &["--release"] };
-        let features = if ["sandbox", "tracing"].contains(&name) { &["--features", name][..] } else { &[] };
+        let features = if ["cluster", "sandbox", "tracing"].contains(&name) { &["--features", name][..] } else { &[] };
         let mut build = Command::new(env!("CARGO"));
         let built = build.args(["build", "--quiet", "--example", name]).args(release).args(features).status();
         assert!(built.unwrap().success(), "{name} does not build");
     }
     Command::new(path).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
-}
-
-/// A place for a file or a folder of this run of the tests; what is there goes when this is dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        Scratch(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id())))
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0).or_else(|_| std::fs::remove_dir_all(&self.0));
-    }
 }
 
 /// A port that nobody uses at the moment.
@@ -182,8 +163,8 @@ fn word_count() {
     assert_eq!(out.lines().count(), 14, "{out}");
     assert!(out.lines().next().unwrap().ends_with("  the"), "{out}");
     let text = Scratch::new("word_count.txt");
-    std::fs::write(text.path(), "b a b\nB, c!\n".repeat(100_000)).unwrap();
-    let out = printed_by("word_count", &["--workers", "3", text.path()]);
+    std::fs::write(&text, "b a b\nB, c!\n".repeat(100_000)).unwrap();
+    let out = printed_by("word_count", &["--workers", "3", text.text()]);
     let first: Vec<&str> = out.lines().take(3).map(str::trim).collect();
     assert_eq!(first, ["300000  b", "100000  a", "100000  c"], "{out}");
     let output = example("word_count", &["/no such file"]);
@@ -258,9 +239,9 @@ fn pi_monte_carlo() {
 #[test]
 fn mandelbrot() {
     let file = Scratch::new("mandelbrot.pgm");
-    let out = printed_by("mandelbrot", &["--size", "200", "--workers", "3", "--out", file.path()]);
+    let out = printed_by("mandelbrot", &["--size", "200", "--workers", "3", "--out", file.text()]);
     assert!(verdict(&out).starts_with("200 rows, the same image each time: "), "{out}");
-    let image = std::fs::read(file.path()).unwrap();
+    let image = std::fs::read(&file).unwrap();
     let pixels = image.strip_prefix(b"P5 200 200 255\n").unwrap();
     assert_eq!(pixels.len(), 200 * 200);
     // The middle of the set, and a corner far from it.
@@ -290,12 +271,12 @@ fn dir_hash() {
     let out = printed_by("dir_hash", &[]);
     assert!(verdict(&out).ends_with(" files") && !out.contains("error"), "{out}");
     let folder = Scratch::new("dir_hash");
-    let path = folder.path();
-    std::fs::create_dir_all(folder.0.join("a/b")).unwrap();
+    let path = folder.text();
+    std::fs::create_dir_all(folder.join("a/b")).unwrap();
     for number in 0..100 {
-        std::fs::write(folder.0.join(format!("a/b/{number}")), number.to_string().repeat(1000)).unwrap();
+        std::fs::write(folder.join(format!("a/b/{number}")), number.to_string().repeat(1000)).unwrap();
     }
-    std::os::unix::fs::symlink("nowhere", folder.0.join("a/broken")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.join("a/broken")).unwrap();
     let out = printed_by("dir_hash", &["--workers", "3", path]);
     assert!(verdict(&out).ends_with("  100 files"), "{out}");
     assert!(out.contains(&format!("error: {path}/a/broken: No such file or directory")), "{out}");
@@ -552,10 +533,10 @@ fn life() {
 #[test]
 fn watch() {
     let report = Scratch::new("watch.html");
-    let out = printed_by("watch", &["--tasks", "80", "--report", report.path()]);
+    let out = printed_by("watch", &["--tasks", "80", "--report", report.text()]);
     // Two find nothing, and one takes its worker with it.
     assert!(out.starts_with("77 of 80 tasks have a result, 20 sums\n"), "{out}");
-    let page = std::fs::read_to_string(report.path()).unwrap();
+    let page = std::fs::read_to_string(&report).unwrap();
     assert!(page.contains("nothing to be found in item") && page.contains("<code>watch::summarise</code>"), "{page}");
 }
 

@@ -160,9 +160,10 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// use std::time::Duration;
     ///
     /// let pool = multiproc::Pool::new(1)?;
-    /// let result = pool.apply_async(|| std::thread::sleep(Duration::from_millis(50)), ())?;
-    /// assert!(!result.wait_timeout(Duration::from_millis(1)));
-    /// assert!(result.wait_timeout(Duration::from_secs(60)));
+    /// let slow = pool.apply_async(|| std::thread::sleep(Duration::from_secs(60)), ())?;
+    /// assert!(!slow.wait_timeout(Duration::from_millis(10)));
+    /// slow.kill();
+    /// assert!(slow.wait_timeout(Duration::from_secs(60)));
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
@@ -269,10 +270,11 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// use std::time::Duration;
     ///
     /// let pool = multiproc::Pool::new(1)?;
-    /// let sleep = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
-    /// let (busy, waits) = (pool.apply_async(sleep, (50,))?, pool.apply_async(sleep, (60_000,))?);
+    /// let sleep = || std::thread::sleep(Duration::from_secs(60));
+    /// let (busy, waits) = (pool.apply_async(sleep, ())?, pool.apply_async(sleep, ())?);
     /// assert!(waits.cancel());
-    /// assert!(waits.get().unwrap_err().is_cancelled() && busy.get().is_ok());
+    /// assert!(waits.get().unwrap_err().is_cancelled());
+    /// assert!(!busy.ready());
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn cancel(&self) -> bool {

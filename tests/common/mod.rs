@@ -11,6 +11,7 @@ pub(crate) mod journal;
 pub(crate) mod links;
 pub(crate) mod proc;
 pub(crate) mod python;
+pub(crate) mod scratch;
 pub(crate) mod seccomp;
 pub(crate) mod signals;
 #[cfg(feature = "cluster")]

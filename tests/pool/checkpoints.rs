@@ -4,31 +4,14 @@ use super::common::alone::{alone, is_program, program};
 use super::common::journal::{Journal, Pen};
 use super::common::links::{HANDLES, on_nodes, on_processes_and_threads};
 use super::common::proc::eventually;
+use super::common::scratch::Scratch;
 use super::common::watchdog::watchdog;
 use multiproc::{Error, Pool, RawValue, TaskError};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
-
-/// A path for a file, which is deleted when this is dropped.
-struct Place(PathBuf);
-
-impl Place {
-    fn new() -> Place {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("checkpoint-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
-        Place(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
 
 /// What tasks and programs write into the journal.
 const RUN: u32 = 1;
@@ -76,10 +59,10 @@ fn a_program_that_is_killed_fifty_times_runs_no_recorded_task_again() {
         return run_to_the_end(&file, &journal, delivery.parse().unwrap());
     }
     let _watchdog = watchdog(300);
-    let (file, journal) = (Place::new(), Journal::new());
+    let (file, journal) = (Scratch::new("checkpoint"), Journal::new());
     let start = |delivery: u32| {
         let mut command = program(NAME);
-        command.env("MULTIPROC_TEST_FILE", &file.0).env("MULTIPROC_TEST_JOURNAL", journal.path());
+        command.env("MULTIPROC_TEST_FILE", &*file).env("MULTIPROC_TEST_JOURNAL", journal.path());
         command.env("MULTIPROC_TEST_DELIVERY", delivery.to_string()).stdin(Stdio::null()).stdout(Stdio::null());
         command.spawn().unwrap()
     };
@@ -162,9 +145,9 @@ fn twice<R: multiproc::Payload + PartialEq + std::fmt::Debug + Send>(
 ) {
     const COUNT: u64 = 100;
     for delivery in ["run", "each", "iter", "buffered", "unordered", "submit"] {
-        let (file, flag) = (Place::new(), Place::new());
-        let flag_path = flag.0.to_str().unwrap().to_owned();
-        let call = || pool.star_tasks(task, (0..COUNT).map(|x| (flag_path.clone(), x))).checkpoint(&file.0);
+        let (file, flag) = (Scratch::new("checkpoint"), Scratch::new("checkpoint"));
+        let flag_path = flag.text().to_owned();
+        let call = || pool.star_tasks(task, (0..COUNT).map(|x| (flag_path.clone(), x))).checkpoint(&file);
         let deliver = || -> Result<Vec<R>, Error> {
             match delivery {
                 "run" => call().run(),
@@ -181,7 +164,7 @@ fn twice<R: multiproc::Payload + PartialEq + std::fmt::Debug + Send>(
             }
         };
         assert!(deliver().unwrap_err().task().unwrap().is_panic(), "{delivery}");
-        fs::write(&flag.0, "").unwrap();
+        fs::write(&flag, "").unwrap();
         let before = pool.stats().tasks;
         let values = deliver().unwrap();
         assert_eq!(pool.stats().tasks - before, (0..COUNT).filter(|x| x % 3 == 1).count() as u64, "{delivery}");
@@ -195,9 +178,9 @@ fn twice<R: multiproc::Payload + PartialEq + std::fmt::Debug + Send>(
         let before = pool.stats().tasks;
         deliver().unwrap();
         assert_eq!(pool.stats().tasks, before, "{delivery}");
-        let more = pool.star_tasks(task, (0..COUNT + 5).map(|x| (flag_path.clone(), x))).checkpoint(&file.0).run();
+        let more = pool.star_tasks(task, (0..COUNT + 5).map(|x| (flag_path.clone(), x))).checkpoint(&file).run();
         assert_eq!((more.unwrap().len() as u64, pool.stats().tasks - before), (COUNT + 5, 5));
-        let fewer = pool.star_tasks(task, (0..7).map(|x| (flag_path.clone(), x))).checkpoint(&file.0).run();
+        let fewer = pool.star_tasks(task, (0..7).map(|x| (flag_path.clone(), x))).checkpoint(&file).run();
         assert_eq!(fewer.unwrap().len(), 7);
     }
 }
@@ -219,7 +202,7 @@ fn what_has_failed_runs_again_and_nothing_else() {
 #[test]
 fn a_result_that_nobody_asks_for_is_written_as_it_comes() {
     on_processes_and_threads(2, 60, |pool| {
-        let (file, go) = (Place::new(), Place::new());
+        let (file, go) = (Scratch::new("checkpoint"), Scratch::new("checkpoint"));
         let wait = |go: String, x: u64| {
             // The last one ends when the others have long been written.
             while x == 9 && !Path::new(&go).exists() {
@@ -227,25 +210,25 @@ fn a_result_that_nobody_asks_for_is_written_as_it_comes() {
             }
             x
         };
-        let go_path = go.0.to_str().unwrap().to_owned();
-        let call = || pool.star_tasks(wait, (0..10).map(|x| (go_path.clone(), x))).chunksize(1).checkpoint(&file.0);
+        let go_path = go.text().to_owned();
+        let call = || pool.star_tasks(wait, (0..10).map(|x| (go_path.clone(), x))).chunksize(1).checkpoint(&file);
         let (tell, told) = std::sync::mpsc::channel();
         let later = call().submit().unwrap().callback(move |values| tell.send(values.clone()).unwrap());
-        let header = eventually(Duration::from_secs(20), || fs::metadata(&file.0).unwrap().len() >= 9 * 48);
+        let header = eventually(Duration::from_secs(20), || fs::metadata(&file).unwrap().len() >= 9 * 48);
         assert!(header && !later.ready());
-        fs::write(&go.0, "").unwrap();
+        fs::write(&go, "").unwrap();
         assert_eq!(told.recv_timeout(Duration::from_secs(20)).unwrap(), (0..10).collect::<Vec<_>>());
         assert_eq!(later.get().unwrap(), (0..10).collect::<Vec<_>>());
         // Detached, and cancelled, with nobody who waits.
-        fs::remove_file(&file.0).unwrap();
+        fs::remove_file(&file).unwrap();
         call().submit().unwrap().detach();
         let before = pool.stats().tasks;
         assert!(eventually(Duration::from_secs(20), || call().run().is_ok() && pool.stats().tasks - before <= 10));
-        fs::remove_file(&go.0).unwrap();
-        fs::remove_file(&file.0).unwrap();
+        fs::remove_file(&go).unwrap();
+        fs::remove_file(&file).unwrap();
         let later = call().submit().unwrap();
         drop(later);
-        fs::write(&go.0, "").unwrap();
+        fs::write(&go, "").unwrap();
         assert_eq!(call().run().unwrap().len(), 10);
     });
 }
@@ -275,26 +258,26 @@ fn refusal(pool: &Pool, file: &Path) -> String {
 fn a_file_that_is_not_of_this_call_is_refused_and_left_alone() {
     on_processes_and_threads(1, 60, |pool| {
         let refuse = |bytes: &[u8], why: &str| {
-            let file = Place::new();
-            fs::write(&file.0, bytes).unwrap();
-            let said = refusal(pool, &file.0);
+            let file = Scratch::new("checkpoint");
+            fs::write(&file, bytes).unwrap();
+            let said = refusal(pool, &file);
             assert!(said.contains(why), "{said}");
-            assert!(fs::read(&file.0).unwrap() == bytes, "{why}: the file was changed");
+            assert!(fs::read(&file).unwrap() == bytes, "{why}: the file was changed");
         };
         refuse(b"name,value\n1,2\n", "is no checkpoint");
         refuse(&b"a long letter to somebody else".repeat(100), "is no checkpoint");
 
-        let (file, other) = (Place::new(), Place::new());
-        pool.tasks(square, 0..10).checkpoint(&file.0).run().unwrap();
-        let good = fs::read(&file.0).unwrap();
-        pool.tasks(text, 0..10).checkpoint(&other.0).run().unwrap();
-        refuse(&fs::read(&other.0).unwrap(), "checkpoints::text`, and not of `");
-        fs::remove_file(&other.0).unwrap();
-        pool.with(&7u64).tasks(|_, x| square(x), 0..10).checkpoint(&other.0).run().unwrap();
-        let error = pool.with(&8u64).tasks(|_, x| square(x), 0..10).checkpoint(&other.0).run().unwrap_err();
+        let (file, other) = (Scratch::new("checkpoint"), Scratch::new("checkpoint"));
+        pool.tasks(square, 0..10).checkpoint(&file).run().unwrap();
+        let good = fs::read(&file).unwrap();
+        pool.tasks(text, 0..10).checkpoint(&other).run().unwrap();
+        refuse(&fs::read(&other).unwrap(), "checkpoints::text`, and not of `");
+        fs::remove_file(&other).unwrap();
+        pool.with(&7u64).tasks(|_, x| square(x), 0..10).checkpoint(&other).run().unwrap();
+        let error = pool.with(&8u64).tasks(|_, x| square(x), 0..10).checkpoint(&other).run().unwrap_err();
         // The closures are two functions of one name.
         assert!(error.is_checkpoint() && error.to_string().contains("with another context"), "{error}");
-        let error = pool.tasks(square, 5..9).checkpoint(&file.0).run().unwrap_err();
+        let error = pool.tasks(square, 5..9).checkpoint(&file).run().unwrap_err();
         assert!(error.to_string().contains("has the result of task 0 for another item"), "{error}");
 
         let spoiled = |at: usize, byte: u8| {
@@ -317,29 +300,29 @@ fn a_file_that_is_not_of_this_call_is_refused_and_left_alone() {
         assert!(refusal(pool, Path::new("/dev/full")).contains("is no regular file"));
 
         // In use: by a call that is not at its end.
-        let mut first = pool.tasks(square, 0..10).checkpoint(&file.0).iter();
+        let mut first = pool.tasks(square, 0..10).checkpoint(&file).iter();
         assert_eq!(first.next().unwrap().unwrap(), 0);
-        let error = pool.tasks(square, 0..10).checkpoint(&file.0).run().unwrap_err();
+        let error = pool.tasks(square, 0..10).checkpoint(&file).run().unwrap_err();
         assert!(error.to_string().contains("is in use by another call or program"), "{error}");
         drop(first);
-        assert_eq!(pool.tasks(square, 0..10).checkpoint(&file.0).run().unwrap().len(), 10);
+        assert_eq!(pool.tasks(square, 0..10).checkpoint(&file).run().unwrap().len(), 10);
     });
 }
 
 #[test]
 fn a_torn_end_is_cut_off() {
     on_processes_and_threads(1, 60, |pool| {
-        let file = Place::new();
-        let run = || pool.tasks(square, 0..10).chunksize(1).checkpoint(&file.0).run().unwrap();
+        let file = Scratch::new("checkpoint");
+        let run = || pool.tasks(square, 0..10).chunksize(1).checkpoint(&file).run().unwrap();
         let all = run();
-        let good = fs::read(&file.0).unwrap();
+        let good = fs::read(&file).unwrap();
         for len in (0..good.len()).step_by(7) {
-            fs::write(&file.0, &good[..len]).unwrap();
+            fs::write(&file, &good[..len]).unwrap();
             assert_eq!(run(), all, "cut at {len}");
-            assert_eq!(fs::metadata(&file.0).unwrap().len(), good.len() as u64, "cut at {len}");
+            assert_eq!(fs::metadata(&file).unwrap().len(), good.len() as u64, "cut at {len}");
             let mut zeros = good[..len].to_vec();
             zeros.resize(len + 1000, 0);
-            fs::write(&file.0, zeros).unwrap();
+            fs::write(&file, zeros).unwrap();
             assert_eq!(run(), all, "zeros from {len} on");
         }
     });
@@ -351,25 +334,25 @@ fn what_ends_with_the_program_cannot_be_kept() {
         return;
     }
     on_processes_and_threads(1, 60, |pool| {
-        let file = Place::new();
+        let file = Scratch::new("checkpoint");
         let shared = RawValue::new(5u32);
         let items = [shared.clone(), shared.clone()];
-        let error = pool.tasks(|it: RawValue<u32>| it.get(), items.clone()).checkpoint(&file.0).run().unwrap_err();
+        let error = pool.tasks(|it: RawValue<u32>| it.get(), items.clone()).checkpoint(&file).run().unwrap_err();
         assert!(error.is_checkpoint() && error.to_string().contains("the item of task 0 refers to"), "{error}");
-        let _ = fs::remove_file(&file.0);
+        let _ = fs::remove_file(&file);
         let give = |_: u32| RawValue::new(1u32);
-        let results = pool.tasks(give, 0..3).checkpoint(&file.0).each();
+        let results = pool.tasks(give, 0..3).checkpoint(&file).each();
         let error = results.into_iter().find_map(Result::err).unwrap();
         assert!(error.is_checkpoint() && error.to_string().contains("refers to shared memory"), "{error}");
-        let _ = fs::remove_file(&file.0);
+        let _ = fs::remove_file(&file);
         // A context may: it is not compared.
         let count = |all: &RawValue<u32>, x: u32| {
             all.fetch_add(1);
             x
         };
-        assert_eq!(pool.with(&shared).tasks(count, 0..3).checkpoint(&file.0).run().unwrap(), [0, 1, 2]);
+        assert_eq!(pool.with(&shared).tasks(count, 0..3).checkpoint(&file).run().unwrap(), [0, 1, 2]);
         let other = RawValue::new(0u32);
-        assert_eq!(pool.with(&other).tasks(count, 0..4).checkpoint(&file.0).run().unwrap(), [0, 1, 2, 3]);
+        assert_eq!(pool.with(&other).tasks(count, 0..4).checkpoint(&file).run().unwrap(), [0, 1, 2, 3]);
         assert_eq!((shared.get(), other.get()), (8, 1));
     });
 }
@@ -382,8 +365,8 @@ fn a_full_disk_ends_the_call_and_costs_no_result_before() {
     }
     let _watchdog = watchdog(60);
     let pool = Pool::new(2).unwrap();
-    let file = Place::new();
-    let run = || pool.tasks(text, 0..1000).chunksize(1).checkpoint(&file.0).run();
+    let file = Scratch::new("checkpoint");
+    let run = || pool.tasks(text, 0..1000).chunksize(1).checkpoint(&file).run();
     // The signal would end the program; without it the write fails.
     super::common::signals::ignore(&[rustix::process::Signal::XFSZ]);
     let limit = |bytes| setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
@@ -397,8 +380,8 @@ fn a_full_disk_ends_the_call_and_costs_no_result_before() {
     assert!((900..1000).contains(&again), "{again} tasks were run again");
 
     // Nobody has seen a result that was not kept.
-    let file = Place::new();
-    let call = || pool.tasks(text, 0..1000).chunksize(1).checkpoint(&file.0);
+    let file = Scratch::new("checkpoint");
+    let call = || pool.tasks(text, 0..1000).chunksize(1).checkpoint(&file);
     limit(Some(5000));
     let seen = call().each().iter().filter(|result| result.is_ok()).count() as u64;
     limit(None);
@@ -407,12 +390,12 @@ fn a_full_disk_ends_the_call_and_costs_no_result_before() {
     assert_eq!(pool.stats().tasks - before, 1000 - seen);
 
     // What was handed in whole is not run to its end, and gives the file back.
-    let file = Place::new();
+    let file = Scratch::new("checkpoint");
     let slow = |x: u64| {
         std::thread::sleep(Duration::from_millis(1));
         text(x)
     };
-    let call = || pool.tasks(slow, 0..100_000).chunksize(1).checkpoint(&file.0);
+    let call = || pool.tasks(slow, 0..100_000).chunksize(1).checkpoint(&file);
     limit(Some(5000));
     assert!(call().submit().unwrap().get().unwrap_err().is_checkpoint());
     limit(None);

@@ -2,6 +2,7 @@
 
 use super::common::links::{on_each_link, on_each_pool, on_nodes};
 use super::common::proc::{self, eventually};
+use super::common::scratch::Scratch;
 use multiproc::{Event, PoolStats, Progress};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -274,11 +275,9 @@ fn a_panic_in_a_progress_report_goes_to_the_caller() {
     });
 }
 
-/// The events of a trace, and the file is gone.
+/// The events of a trace.
 fn read_trace(path: &std::path::Path) -> Vec<serde_json::Value> {
-    let text = std::fs::read(path).unwrap();
-    std::fs::remove_file(path).unwrap();
-    serde_json::from_slice(&text).unwrap()
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 fn crash_at(x: u64) -> u64 {
@@ -291,8 +290,7 @@ fn crash_at(x: u64) -> u64 {
 #[test]
 fn a_trace_shows_all_tasks_and_is_whole_although_a_worker_crashed() {
     on_each_link(60, |builder| {
-        let name = format!("trace-{}.json", proc::own_pid());
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = Scratch::new("trace.json");
         let pool = builder().processes(2).trace_to(&path).build().unwrap();
         let start = Instant::now();
         pool.tasks(crash_at, 0..100).chunksize(10).each();

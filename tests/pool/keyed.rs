@@ -2,6 +2,7 @@
 
 use super::common::links::{HANDLES, on_each_link, on_nodes, on_processes_and_threads};
 use super::common::proc::{eventually, kill};
+use super::common::scratch::Scratch;
 use super::common::watchdog::watchdog;
 use multiproc::{Event, Pool, PoolBuilder, RawValue, Semaphore, worker_number};
 use std::cell::Cell;
@@ -300,12 +301,11 @@ fn other_options_hold_for_tasks_with_keys() {
         let each = numbers.keyed(|item| item.0).submit().unwrap().get();
         assert_eq!(each.unwrap_err().index(), 1);
 
-        let path = std::env::temp_dir().join(format!("multiproc-keyed-{}.checkpoint", std::process::id()));
+        let path = Scratch::new("keyed.checkpoint");
         let run = |n: u32| pool.tasks(at, 0..n).keyed(|key| *key).checkpoint(&path).run().unwrap();
         let (first, before) = (run(20), pool.stats().tasks);
         let second = run(30);
         assert_eq!((&second[..20], pool.stats().tasks - before), (&first[..], 10));
-        std::fs::remove_file(path).unwrap();
 
         let fast = pool.tasks(|x: u32| assert!(x != 3), 0..100_000).keyed(|x| *x).fail_fast(true).each();
         assert!(fast[3].as_ref().unwrap_err().is_panic() && fast[99_999].as_ref().unwrap_err().is_cancelled());

@@ -5,6 +5,7 @@ use super::common::alone::{alone, is_program, passes, program};
 use super::common::descriptors::{close_standard, hoard, open_standard};
 use super::common::links::{HANDLES, on_each_link, on_nodes};
 use super::common::proc::{self, eventually, holdings};
+use super::common::scratch::Scratch;
 use super::common::signals;
 use multiproc::{LinkKind, Pool, TaskError};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags};
@@ -232,12 +233,10 @@ fn scribble_and_go_on(path: String) {
 #[test]
 fn workers_that_write_nonsense_before_they_are_ready_break_their_pool() {
     let _watchdog = super::common::watchdog::watchdog(60);
-    let path = std::env::temp_dir().join(format!("multiproc-test-nonsense-{}", proc::own_pid()));
-    let path = path.to_str().unwrap().to_owned();
+    let path = Scratch::new("nonsense");
+    let said = || (path.text().to_owned(),);
     let builder = || Pool::builder().processes(1).link(LinkKind::Channel);
-    for builder in
-        [builder().initializer(scribble, (path.clone(),)), builder().initializer(scribble_and_go_on, (path.clone(),))]
-    {
+    for builder in [builder().initializer(scribble, said()), builder().initializer(scribble_and_go_on, said())] {
         let pool = builder.build().unwrap();
         File::create(&path).unwrap();
         // The second call may find its worker ready, and is handed from it to the next one.
@@ -288,10 +287,10 @@ fn a_program_that_is_killed_leaves_no_name() {
         return make_pools();
     }
     let _watchdog = super::common::watchdog::watchdog(60);
-    let folder = std::env::temp_dir().join(format!("multiproc-test-names-{}", proc::own_pid()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = Scratch::new("names");
+    std::fs::create_dir(&folder).unwrap();
     for pools in 1..6 {
-        let mut child = program(name).env("TMPDIR", &folder).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = program(name).env("TMPDIR", &*folder).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.filter(|line| line.as_ref().unwrap().contains("made a pool")).take(pools).count(), pools);
         // While the next one is being made.
@@ -300,7 +299,6 @@ fn a_program_that_is_killed_leaves_no_name() {
         let names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
         assert!(names.is_empty(), "{names:?}");
     }
-    std::fs::remove_dir(&folder).unwrap();
 }
 
 #[test]
@@ -313,7 +311,7 @@ fn descriptors_that_the_program_has_closed_stay_closed() {
     }
     on_each_link(60, |builder| {
         let closed = close_standard();
-        let trace = std::env::temp_dir().join(format!("multiproc-test-closed-{}", proc::own_pid()));
+        let trace = Scratch::new("closed.json");
         let pool = builder().processes(2).on_output(|_| ()).trace_to(&trace).build().unwrap();
         let with_pool = open_standard();
         let vectors = pool.map(large, [5, 300_000, 80 << 20]).unwrap();
@@ -325,7 +323,6 @@ fn descriptors_that_the_program_has_closed_stay_closed() {
         let in_the_end = open_standard();
         drop(pool);
         drop(closed);
-        std::fs::remove_file(trace).unwrap();
         assert_eq!((with_pool, in_the_end), (vec![], vec![]));
         assert_eq!(vectors.iter().map(Vec::len).collect::<Vec<_>>(), [5, 300_000, 80 << 20]);
         assert!(lost.task().unwrap().is_worker_lost() && values == [false; 10] && lock.unwrap(), "{lost}");

@@ -3,6 +3,7 @@
 use super::common::alone::{is_program, passes, program};
 use super::common::links::{HANDLES, on_each_link, on_nodes};
 use super::common::proc::{self, eventually};
+use super::common::scratch::Scratch;
 use super::common::seccomp;
 use super::common::watchdog::watchdog;
 use multiproc::{Event, Pool, PoolBuilder, current_task};
@@ -11,7 +12,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -20,18 +20,15 @@ const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
 
 /// Whether this process was started for the test `name` alone, with a runtime folder of its own. If not, runs it in such a
 /// process and checks that it passes there.
-fn alone(name: &str) -> bool {
+fn alone_with_runtime_folder(name: &str) -> bool {
     if is_program(name) {
         return true;
     }
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Relaxed);
-    let folder = std::env::temp_dir().join(format!("multiproc-test-view-{}-{number}", proc::own_pid()));
+    let folder = Scratch::short("view");
     std::fs::create_dir(&folder).unwrap();
     let mut program = program(name);
-    program.env(RUNTIME_FOLDER, &folder);
+    program.env(RUNTIME_FOLDER, &*folder);
     passes(name, program);
-    std::fs::remove_dir_all(folder).unwrap();
     false
 }
 
@@ -108,7 +105,7 @@ fn who_looks_sees_what_the_pool_does() {
     if on_nodes(HANDLES) {
         return;
     }
-    if !alone("view::who_looks_sees_what_the_pool_does") {
+    if !alone_with_runtime_folder("view::who_looks_sees_what_the_pool_does") {
         return;
     }
     on_each_link(60, |builder| {
@@ -152,7 +149,7 @@ fn the_stack_of_a_worker_is_shown_and_it_goes_on() {
     if on_nodes(HANDLES) {
         return;
     }
-    if !alone("view::the_stack_of_a_worker_is_shown_and_it_goes_on") {
+    if !alone_with_runtime_folder("view::the_stack_of_a_worker_is_shown_and_it_goes_on") {
         return;
     }
     on_each_link(60, |builder| {
@@ -200,7 +197,7 @@ fn who_looks_can_end_a_task_and_resize_the_pool() {
     if on_nodes(HANDLES) {
         return;
     }
-    if !alone("view::who_looks_can_end_a_task_and_resize_the_pool") {
+    if !alone_with_runtime_folder("view::who_looks_can_end_a_task_and_resize_the_pool") {
         return;
     }
     on_each_link(60, |builder| {
@@ -236,7 +233,7 @@ fn who_looks_can_end_a_task_and_resize_the_pool() {
 
 #[test]
 fn what_is_no_request_is_an_error_and_disturbs_nobody() {
-    if !alone("view::what_is_no_request_is_an_error_and_disturbs_nobody") {
+    if !alone_with_runtime_folder("view::what_is_no_request_is_an_error_and_disturbs_nobody") {
         return;
     }
     let _watchdog = watchdog(60);
@@ -302,7 +299,7 @@ fn what_is_no_request_is_an_error_and_disturbs_nobody() {
 
 #[test]
 fn a_socket_goes_with_the_last_pool_and_is_this_users_alone() {
-    if !alone("view::a_socket_goes_with_the_last_pool_and_is_this_users_alone") {
+    if !alone_with_runtime_folder("view::a_socket_goes_with_the_last_pool_and_is_this_users_alone") {
         return;
     }
     let _watchdog = watchdog(60);
@@ -350,7 +347,7 @@ fn a_socket_goes_with_the_last_pool_and_is_this_users_alone() {
 
 #[test]
 fn there_is_no_thread_while_nobody_looks() {
-    if !alone("view::there_is_no_thread_while_nobody_looks") {
+    if !alone_with_runtime_folder("view::there_is_no_thread_while_nobody_looks") {
         return;
     }
     let _watchdog = watchdog(60);
@@ -379,9 +376,10 @@ fn there_is_no_thread_while_nobody_looks() {
 
 #[test]
 fn no_socket_is_left_by_a_pool_that_cannot_be_looked_at() {
-    if !alone("view::no_socket_is_left_by_a_pool_that_cannot_be_looked_at") {
+    if !alone_with_runtime_folder("view::no_socket_is_left_by_a_pool_that_cannot_be_looked_at") {
         return;
     }
+    let _watchdog = watchdog(60);
     // Without it nobody waits for those who come.
     seccomp::refuse(&[libc::SYS_epoll_create1], libc::EMFILE);
     let error = Pool::builder().processes(1).view().build_threads().unwrap_err();
