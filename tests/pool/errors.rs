@@ -216,6 +216,14 @@ fn a_second_argument_that_does_not_serialise_takes_the_first_with_it() {
             let rows = [(2u64, "refuse to leave"), (3, "b"), (4, "c")].map(|(n, text)| (n, fickle(text), n as u8));
             let error = pool.star_tasks(checked, rows).chunksize(chunksize).run().unwrap_err();
             assert!(error.task().unwrap().is_encode() && error.task().unwrap().index() == 0, "{error}");
+            // Nothing of the one that is refused is read as a part of the next one.
+            let rows = || [(1u64, "a"), (2, "refuse to leave"), (3, "b"), (4, "c")].map(|(n, text)| (n, fickle(text)));
+            let call = || pool.star_tasks(|n: u64, text: Fickle| (n, text.0), rows()).chunksize(chunksize);
+            let streamed: Vec<_> = call().iter().collect();
+            for results in [call().each(), streamed] {
+                let good: Vec<_> = results.into_iter().flatten().collect();
+                assert_eq!(good, [(1, "a".to_owned()), (3, "b".to_owned()), (4, "c".to_owned())]);
+            }
         }
     });
 }

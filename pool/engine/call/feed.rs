@@ -154,8 +154,10 @@ impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Feed 
         let mut count = 0;
         while count < most && out.len() - start < bytes && !scope::has_fds() {
             let Some(item) = self.items.next() else { return Filled::anywhere(count, Behind::End) };
+            let before = out.len();
             if let Err(error) = (self.encode)(&item, out) {
                 // Of its arguments that could be serialised.
+                out.truncate(before);
                 scope::take_attached();
                 return Filled::anywhere(count, Behind::Refused(error));
             }

@@ -188,7 +188,9 @@ mod tests {
 
     fn cuts(items: Vec<&'static str>, count: u32, bytes: usize) -> (Vec<(u64, u32, usize)>, u64, usize) {
         let encode = |item: &&str, out: &mut Vec<u8>| {
-            if *item == "no" { Err(CodecError("no".to_owned())) } else { codec::encode(*item, out) }
+            // What it has written before it refuses does not count.
+            codec::encode(*item, out)?;
+            if *item == "no" { Err(CodecError("no".to_owned())) } else { Ok(()) }
         };
         let mut submitted = serialise_all(&mut Items::new(items.into_iter(), encode, None)).unwrap();
         let mut cuts = Vec::new();
