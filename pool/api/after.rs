@@ -236,7 +236,7 @@ impl<D: ResultArgs> Pending<D> {
             let Arguments(arguments) = results.into_arguments()?;
             let encode =
                 |arguments: &Vec<Argument>, out: &mut Vec<u8>| arguments.iter().try_for_each(|write| write(out));
-            self.engine.supply(&self.job, &mut Items::new(std::iter::once(arguments), encode, None));
+            self.engine.supply(&self.job, &mut Items::new(std::iter::once(arguments), encode));
             Ok(())
         });
         let error = match outcome {

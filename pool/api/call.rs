@@ -400,7 +400,7 @@ where
     {
         let (engine, context, options) = self.described.parts::<K, V>()?;
         let mut results = Results::<V>::new();
-        let mut feed = Items::new(self.items, K::encode, K::KEY).resume(options.checkpoint.clone());
+        let mut feed = Items::of::<K>(self.items).resume(options.checkpoint.clone());
         let Outcome { total, halted, job } = engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)?;
         match halted {
             Some(halt) if !matches!(halt, Halt::Cancelled) => Err(halt.error()),
@@ -434,7 +434,7 @@ where
     {
         let mut results = Results::<V>::new();
         let run = self.described.parts::<K, V>().and_then(|(engine, context, options)| {
-            let mut feed = Items::new(self.items.by_ref(), K::encode, K::KEY).resume(options.checkpoint.clone());
+            let mut feed = Items::of::<K>(self.items.by_ref()).resume(options.checkpoint.clone());
             engine.run(entry::<K, J>(), context, options, &mut feed, &mut results)
         });
         match run {
@@ -534,7 +534,7 @@ where
         });
         match entered {
             Ok((engine, job)) => {
-                let feed = Items::new(self.items, K::encode, K::KEY).resume(job.options.checkpoint.clone());
+                let feed = Items::of::<K>(self.items).resume(job.options.checkpoint.clone());
                 Imap::new(Arc::clone(engine), job, Box::new(feed), ordered)
             }
             Err(error) => Imap::refused(refusal::<K>(&error, 0)),

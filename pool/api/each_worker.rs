@@ -172,7 +172,7 @@ where
     {
         let claim = self.call.described.engine().claim();
         let (engine, context, options) = self.call.described.parts::<K, V>()?;
-        let mut feed = Items::new(self.call.items, K::encode, K::KEY);
+        let mut feed = Items::of::<K>(self.call.items);
         let (job, numbers) = engine.submit_to_each(entry::<K, J>(), context, options, &mut feed, claim)?;
         let total = numbers.len() as u64;
         Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(Numbered(Results::<V>::new(), numbers))))

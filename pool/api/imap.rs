@@ -1,7 +1,7 @@
 //! [`Imap`]: results one by one, from tasks that are read as they are needed.
 
 use crate::codec::{self, CodecError, Payload, Reader};
-use crate::engine::call::feed::{Behind, Feed, Filled, Input};
+use crate::engine::call::feed::{Behind, Feed, Filled, Input, Limits};
 use crate::engine::call::home::Home;
 use crate::engine::call::job::{Halt, Job};
 use crate::engine::call::results::{Load, Sink};
@@ -209,12 +209,13 @@ struct Caught<'a> {
 }
 
 impl Feed for Caught<'_> {
-    fn fill(&mut self, out: &mut Vec<u8>, most: u32, bytes: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, limits: Limits) -> Filled {
         let (start, mut count) = (out.len(), 0);
-        while count < most && (count == 0 || out.len() - start < bytes) {
+        while count < limits.most && (count == 0 || out.len() - start < limits.bytes) {
             // One by one, so that a panic costs none of those before it.
             let before = out.len();
-            match catch_unwind(AssertUnwindSafe(|| self.feed.fill(out, 1, usize::MAX))) {
+            let one = Limits::one(limits.lends_behind(count));
+            match catch_unwind(AssertUnwindSafe(|| self.feed.fill(out, one))) {
                 // With a key it is a frame of its own.
                 Ok(Filled { count: 1, home: Home::ANYWHERE, behind: Behind::More }) => count += 1,
                 Ok(filled) => return Filled { count: count + filled.count, ..filled },
@@ -226,6 +227,22 @@ impl Feed for Caught<'_> {
             }
         }
         Filled::anywhere(count, Behind::More)
+    }
+
+    fn tail(&mut self) -> Option<&[u8]> {
+        let Caught { feed, payload } = self;
+        let tail = || {
+            let feed = feed;
+            feed.tail()
+        };
+        catch_unwind(AssertUnwindSafe(tail)).unwrap_or_else(|panic| {
+            *payload = Some(panic);
+            None
+        })
+    }
+
+    fn release(&mut self) {
+        self.feed.release();
     }
 
     fn left(&self) -> Option<u64> {

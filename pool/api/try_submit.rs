@@ -62,7 +62,7 @@ where
         J: Returns<K::Output, Value = V>,
     {
         let (engine, context, options) = self.described.parts::<K, V>()?;
-        let mut feed = Items::new(self.items, K::encode, K::KEY).resume(options.checkpoint.clone());
+        let mut feed = Items::of::<K>(self.items).resume(options.checkpoint.clone());
         let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed, claim)?;
         let result = AsyncResult::new(Arc::clone(engine), job, total, Box::new(All(Results::<V>::new())));
         result.save_as_it_comes()?;
@@ -105,7 +105,7 @@ where
         J: Returns<K::Output, Value = V>,
     {
         let (engine, context, options) = self.call.described.parts::<K, V>()?;
-        let mut feed = Items::new(self.call.items, K::encode, K::KEY);
+        let mut feed = Items::of::<K>(self.call.items);
         let (job, total) = engine.submit(entry::<K, J>(), context, options, &mut feed, claim)?;
         Ok(AsyncResult::new(Arc::clone(engine), job, total, Box::new(gather::One(Results::<V>::new()))))
     }

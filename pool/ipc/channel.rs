@@ -15,7 +15,7 @@ use crate::ipc::bell::Bell;
 use crate::ipc::control::Control;
 use crate::ipc::desk::{self, Desk};
 use crate::ipc::link::{
-    Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, Unsent, damaged, lost,
+    Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Parts, Payload, Progress, Unsent, damaged, lost,
 };
 use crate::ipc::message::{self, Arrived, Message, Reader};
 use crate::ipc::result_limit::ResultLimit;
@@ -255,7 +255,12 @@ impl Link for ChannelLink {
         1
     }
 
-    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
+    fn send(
+        &mut self,
+        frame: &Frame,
+        payload: Parts<'_>,
+        attached: &[Arc<AttachedFds>],
+    ) -> Result<Option<u64>, Unsent> {
         let seq = self.next_frame;
         self.control.send_attached(seq, attached)?;
         let mut traffic = self.wire.traffic.lock();

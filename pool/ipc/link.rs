@@ -52,6 +52,40 @@ pub(crate) enum FrameKind {
     Stop,
 }
 
+/// The payload of a frame that is sent, in two parts, one behind the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) head: &'a [u8],
+    /// The numbers of a long vector, where the caller has them, or nothing.
+    pub(crate) tail: &'a [u8],
+}
+
+impl<'a> From<&'a [u8]> for Parts<'a> {
+    #[inline]
+    fn from(head: &'a [u8]) -> Parts<'a> {
+        Parts { head, tail: &[] }
+    }
+}
+
+impl Parts<'_> {
+    pub(crate) const NONE: Parts<'static> = Parts { head: &[], tail: &[] };
+
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Both, copied.
+    pub(crate) fn to_vec(self) -> Vec<u8> {
+        [self.head, self.tail].concat()
+    }
+
+    /// Both, copied, for as many as want them.
+    pub(crate) fn to_arc(self) -> Arc<[u8]> {
+        if self.tail.is_empty() { self.head.into() } else { self.to_vec().into() }
+    }
+}
+
 /// A frame as a worker receives it.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -240,7 +274,8 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     /// # Errors
     ///
     /// See [`Unsent`].
-    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent>;
+    fn send(&mut self, frame: &Frame, payload: Parts<'_>, attached: &[Arc<AttachedFds>])
+    -> Result<Option<u64>, Unsent>;
 
     /// How many frames were sent.
     fn sent(&self) -> u64;

@@ -3,7 +3,7 @@
 //! In front stand a mark and both lengths. The reader keeps what has arrived, and takes memory for that alone.
 
 use crate::codec::{self, CodecError};
-use crate::ipc::link::damaged;
+use crate::ipc::link::{Parts, damaged};
 use crate::ipc::result_limit::ResultLimit;
 use crate::sys::stream;
 use serde::Serialize;
@@ -25,14 +25,15 @@ const MAX_HEAD: usize = 4096;
 const AT_ONCE: usize = 64 * 1024;
 
 /// Adds a message to bytes that are to be sent.
-pub(super) fn append<T: Serialize>(to: &mut Vec<u8>, head: &T, payload: &[u8]) {
+pub(super) fn append<T: Serialize>(to: &mut Vec<u8>, head: &T, payload: Parts<'_>) {
     let head = codec::to_bytes(head);
     to.reserve(PREFIX + head.len() + payload.len());
     to.extend_from_slice(&MARK);
     to.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_le_bytes());
     to.extend_from_slice(&(payload.len() as u64).to_le_bytes());
     to.extend_from_slice(&head);
-    to.extend_from_slice(payload);
+    to.extend_from_slice(payload.head);
+    to.extend_from_slice(payload.tail);
 }
 
 /// A message that has arrived.
@@ -183,7 +184,7 @@ mod tests {
     fn messages_come_out_however_their_bytes_arrive() {
         let sent: Vec<(u64, Vec<u8>)> = vec![(1, vec![]), (2, vec![7; 5]), (3, vec![9; 70_000]), (4, vec![])];
         let mut bytes = Vec::new();
-        sent.iter().for_each(|(head, payload)| append(&mut bytes, head, payload));
+        sent.iter().for_each(|(head, payload)| append(&mut bytes, head, payload[..].into()));
         for step in [1, 3, 16, 17, 4096, bytes.len()] {
             let (a, b) = stream::pair().unwrap();
             let mut reader = Reader::new(None);

@@ -8,7 +8,7 @@ use crate::ipc::desk::Desk;
 use crate::ipc::file_bytes::{Filled, ReadableFile};
 use crate::ipc::lane::{Found, Place, Record, SLOTS};
 use crate::ipc::link::{
-    Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Payload, Progress, Revoked, Unsent, damaged, lost,
+    Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Parts, Payload, Progress, Revoked, Unsent, damaged, lost,
 };
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, Files, RingMemory};
@@ -155,10 +155,10 @@ impl RingLink {
 impl RingLink {
     /// A file with this payload, in pages that are there already if possible. A header, to which the worker goes back with each
     /// of its tasks, gets a file that nobody has written for anything else.
-    fn fill(&mut self, kind: FrameKind, payload: &[u8]) -> io::Result<ReadableFile> {
+    fn fill(&mut self, kind: FrameKind, Parts { head, tail }: Parts<'_>) -> io::Result<ReadableFile> {
         let spare = if kind == FrameKind::Tasks { self.spare.pop() } else { None };
-        let Some(mut file) = spare else { return ReadableFile::new(&[payload]) };
-        file.bytes.fill(&[payload])?;
+        let Some(mut file) = spare else { return ReadableFile::new(&[head, tail]) };
+        file.bytes.fill(&[head, tail])?;
         Ok(file)
     }
 
@@ -185,16 +185,21 @@ impl Link for RingLink {
         SLOTS
     }
 
-    fn send(&mut self, frame: &Frame, payload: &[u8], attached: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
+    fn send(
+        &mut self,
+        frame: &Frame,
+        payload: Parts<'_>,
+        attached: &[Arc<AttachedFds>],
+    ) -> Result<Option<u64>, Unsent> {
         let seq = self.next_frame;
         let has_fds = !attached.is_empty();
         if seq - self.released >= SLOTS as u64 || has_fds && self.with_fds.len() >= MAX_WITH_FDS {
             // No slot is free, or too many frames with descriptors are under way.
             return Ok(None);
         }
-        let place = match Place::inline(payload) {
-            Some(place) => place,
-            None if payload.len() > self.arena.capacity() => {
+        let place = match Place::inline(payload.head) {
+            Some(place) if payload.tail.is_empty() => place,
+            _ if payload.len() > self.arena.capacity() => {
                 if self.elsewhere.len() >= MAX_ELSEWHERE {
                     // Too many payloads in files of their own are under way.
                     return Ok(None);
@@ -208,10 +213,11 @@ impl Link for RingLink {
                 self.elsewhere.insert(seq, (frame.kind, file));
                 Place::Elsewhere
             }
-            None => {
+            _ => {
                 // Without room in the data area the frame waits until older ones are released.
                 let Some(start) = self.arena.take(seq, payload.len()) else { return Ok(None) };
-                if !self.memory.task_data().write(start, payload) {
+                let area = self.memory.task_data();
+                if !(area.write(start, payload.head) && area.write(start + payload.head.len(), payload.tail)) {
                     return Err(Unsent::Broken);
                 }
                 Place::Data(start, payload.len())

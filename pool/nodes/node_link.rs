@@ -3,7 +3,7 @@
 use crate::attached_fds::AttachedFds;
 use crate::ipc::lane::SLOTS;
 use crate::ipc::link::{
-    Answer, AnswerKind, Frame, FrameKind, Link, LinkKind, Payload, Progress, Revoked, Unsent, damaged,
+    Answer, AnswerKind, Frame, FrameKind, Link, LinkKind, Parts, Payload, Progress, Revoked, Unsent, damaged,
 };
 use crate::nodes::node::{Process, State};
 use crate::nodes::tended::Said;
@@ -111,7 +111,7 @@ impl Link for NodeLink {
         self.depth
     }
 
-    fn send(&mut self, frame: &Frame, payload: &[u8], _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
+    fn send(&mut self, frame: &Frame, payload: Parts<'_>, _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
         let (node, slot, seq) = (&self.process.node, self.process.slot, self.next);
         let mut state = node.state.lock();
         if state.lost.is_some() || self.process.gone.lock().is_some() {
@@ -126,7 +126,7 @@ impl Link for NodeLink {
                     return Ok(None);
                 }
                 state.flying += payload.len();
-                flight.payload = Some(payload.to_vec());
+                let payload = flight.payload.insert(payload.to_vec());
                 let [count, skip, attempt] = [frame.count, frame.skip, attempt].map(u64::from);
                 let numbers = [seq, header, frame.first, count, skip, attempt];
                 state.outbox.put(Kind::Tasks, slot, &numbers, payload);
@@ -137,7 +137,7 @@ impl Link for NodeLink {
                 if !is_known {
                     // In the order of this worker, so that it comes before what asks for it. Others that ask for it
                     // meanwhile have to wait for it as well.
-                    state.outbox.put(Kind::Context, CONTEXTS, &[header], payload);
+                    state.outbox.put(Kind::Context, CONTEXTS, &[header], payload.head);
                 }
                 state.outbox.put(Kind::Header, slot, &[seq, header], &[]);
             }

@@ -11,6 +11,12 @@ mod sealed {
     pub trait Travels: Sized + 'static {
         #[doc(hidden)]
         fn encode(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
+        /// Returns the bytes of the last argument if that is a vector of plain numbers.
+        #[doc(hidden)]
+        fn tail(&self) -> Option<&[u8]>;
+        /// Appends all arguments but the last one.
+        #[doc(hidden)]
+        fn encode_head(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
         #[doc(hidden)]
         fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError>;
         #[doc(hidden)]
@@ -62,6 +68,28 @@ macro_rules! tuples {
             fn encode(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
                 let ($($name,)*) = self;
                 $(codec::encode($name, out)?;)*
+                Ok(())
+            }
+            #[inline]
+            #[allow(non_snake_case, unused_variables)]
+            fn tail(&self) -> Option<&[u8]> {
+                let ($($name,)*) = self;
+                let tail: Option<&[u8]> = None;
+                // The last one counts.
+                $(let tail = codec::bulk($name);)*
+                tail
+            }
+            #[allow(non_snake_case, unused_variables, unused_assignments, unused_mut)]
+            fn encode_head(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+                let ($($name,)*) = self;
+                let names: &[&str] = &[$(stringify!($name)),*];
+                let mut left = names.len();
+                $(
+                    left -= 1;
+                    if left > 0 {
+                        codec::encode($name, out)?;
+                    }
+                )*
                 Ok(())
             }
             #[inline]

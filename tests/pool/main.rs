@@ -45,6 +45,7 @@ mod threads;
 mod trace_context;
 #[cfg(feature = "tracing")]
 mod tracing_events;
+mod vectors;
 mod view;
 mod worker_env;
 mod worker_events;

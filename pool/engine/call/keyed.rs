@@ -28,4 +28,11 @@ impl<K: Accepts<T>, T> Accepts<Keyed<T>> for K {
     fn encode(item: &Keyed<T>, out: &mut Vec<u8>) -> Result<(), CodecError> {
         K::encode(&item.item, out)
     }
+    #[inline]
+    fn tail(item: &Keyed<T>) -> Option<&[u8]> {
+        K::tail(&item.item)
+    }
+    fn encode_head(item: &Keyed<T>, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        K::encode_head(&item.item, out)
+    }
 }

@@ -1,6 +1,6 @@
 //! The input of a call that nobody waits in: serialised when the call is made, cut into frames when there is room.
 
-use crate::engine::call::feed::{Behind, Feed, Filled};
+use crate::engine::call::feed::{Behind, Feed, Filled, Limits};
 use crate::engine::call::home::Home;
 use crate::heap::scope::{self, Pins};
 use std::collections::VecDeque;
@@ -70,7 +70,7 @@ pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Result<Serialised, String> {
     let mut submission = Submission::default();
     let (mut total, mut failed, mut known) = (0u64, Vec::new(), Vec::new());
     loop {
-        let Filled { count, home, behind } = feed.fill(&mut submission.bytes, 1, usize::MAX);
+        let Filled { count, home, behind } = feed.fill(&mut submission.bytes, Limits::one(false));
         if count > 0 {
             submission.note_end();
             if !home.is_anywhere() {
@@ -83,7 +83,7 @@ pub(crate) fn serialise_all(feed: &mut dyn Feed) -> Result<Serialised, String> {
         }
         let ended = behind.ends();
         let stands_in_no_frame = match behind {
-            Behind::More | Behind::End => false,
+            Behind::More | Behind::Tail(_) | Behind::End => false,
             Behind::Refused(error) => {
                 failed.push((total, error.0));
                 true
@@ -192,7 +192,7 @@ mod tests {
             codec::encode(*item, out)?;
             if *item == "no" { Err(CodecError("no".to_owned())) } else { Ok(()) }
         };
-        let mut submitted = serialise_all(&mut Items::new(items.into_iter(), encode, None)).unwrap();
+        let mut submitted = serialise_all(&mut Items::new(items.into_iter(), encode)).unwrap();
         let mut cuts = Vec::new();
         while let Some(cut) = submitted.submission.cut(count, bytes) {
             cuts.push((cut.first, cut.count, cut.bytes.len()));
@@ -229,7 +229,7 @@ mod tests {
             codec::encode(item, out)
         };
         let items = [0, 0, 1, 1, 0, 0u8].into_iter();
-        let (mut submitted, pins) = scope::collect(|| serialise_all(&mut Items::new(items, encode, None)).unwrap());
+        let (mut submitted, pins) = scope::collect(|| serialise_all(&mut Items::new(items, encode)).unwrap());
         assert!(pins.is_empty());
         let mut cuts = Vec::new();
         while let Some(cut) = submitted.submission.cut(10, 1000) {

@@ -1,13 +1,15 @@
 //! Which worker gets which frame: handing out, taking back, and what is left of a call that ends.
 
+use crate::engine::call::feed::Input;
 use crate::engine::call::job::Job;
 use crate::engine::core::ledger::{QueuedFrame, TaskRange};
 use crate::engine::core::state::{Core, Phase};
 use crate::engine::core::worker_slot::{Dismissal, State, TakenBack, WorkerSlot};
 use crate::engine::launch::body::Body;
 use crate::heap::scope::attached_in;
-use crate::ipc::link::Unsent;
+use crate::ipc::link::{Parts, Unsent};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// So many frames for each worker may wait in the lines of places before a call with keys hands out no more.
 const LINE: usize = 64;
@@ -36,23 +38,47 @@ impl Core {
 
     /// Hands a frame to a worker, or keeps it; in a pool that drains its tasks are cancelled.
     pub(super) fn submit(&mut self, range: TaskRange, bytes: &[u8]) {
-        self.submit_next(range, bytes, &mut Streak::default());
+        self.submit_next(range, bytes.into(), &mut Streak::default());
+    }
+
+    /// Hands over the frames that a thread has made of its call's tasks. Behind the bytes of the last one belongs `tail`.
+    #[inline]
+    pub(super) fn submit_all(&mut self, job: &Arc<Job>, input: &mut Input, tail: &[u8]) {
+        let (mut start, mut streak) = (0, Streak::default());
+        let mut frames = input.frames.drain(..);
+        while let Some(frame) = frames.next() {
+            job.add_outstanding(u64::from(frame.count));
+            let pins = (!frame.pins.is_empty()).then(|| Arc::new(frame.pins));
+            let range = TaskRange {
+                job: Some(Arc::clone(job)),
+                first: frame.first,
+                count: frame.count,
+                next: 0,
+                pins,
+                home: frame.home,
+                since: self.observers.stamp(Instant::now),
+            };
+            let head = &input.bytes[start..frame.end];
+            let tail = if frames.len() == 0 { tail } else { &[] };
+            self.submit_next(range, Parts { head, tail }, &mut streak);
+            start = frame.end;
+        }
     }
 
     /// As [`Core::submit`], for one of several frames of a call that are handed over one behind the other. What was found for
     /// one of them holds for those that follow, as far as `streak` says.
     #[inline]
-    pub(super) fn submit_next(&mut self, range: TaskRange, bytes: &[u8], streak: &mut Streak) {
-        self.note_size(bytes.len());
+    fn submit_next(&mut self, range: TaskRange, payload: Parts<'_>, streak: &mut Streak) {
+        self.note_size(payload.len());
         let kept = match streak.covers(&range) {
             // Nothing that waits goes before it, or it would not have begun.
-            true => self.dispatch(range, bytes, streak),
+            true => self.dispatch(range, payload, streak),
             false if self.is_draining() => return self.cancel_tasks(&range),
             false if self.goes_behind_others(&range) => Err(range),
-            false => self.dispatch(range, bytes, streak),
+            false => self.dispatch(range, payload, streak),
         };
         if let Err(range) = kept {
-            self.keep(QueuedFrame { range, bytes: bytes.into() }, false);
+            self.keep(QueuedFrame { range, bytes: payload.to_arc() }, false);
         }
     }
 
@@ -96,7 +122,7 @@ impl Core {
     }
 
     /// Hands a frame to the worker that should have it. Gives it back when none has room for it.
-    fn dispatch(&mut self, range: TaskRange, bytes: &[u8], streak: &mut Streak) -> Result<(), TaskRange> {
+    fn dispatch(&mut self, range: TaskRange, payload: Parts<'_>, streak: &mut Streak) -> Result<(), TaskRange> {
         loop {
             if !streak.covers(&range) {
                 // Nobody waits for its results any more: it is not run.
@@ -123,7 +149,7 @@ impl Core {
             // The tasks that this worker may not be given any more go to another one.
             let given = worker.left.map_or(range.left(), |left| range.left().min(left));
             let end = range.next + given;
-            match worker.send(&range, end, bytes) {
+            match worker.send(&range, end, payload) {
                 // The worker has room for a frame, and not for these bytes: they have to wait for it.
                 Ok(None) => {
                     streak.frames = 0;
@@ -138,7 +164,7 @@ impl Core {
                         self.bound(at, given);
                     }
                     if let Some(range) = rest {
-                        self.keep(QueuedFrame { range, bytes: bytes.into() }, true);
+                        self.keep(QueuedFrame { range, bytes: payload.to_arc() }, true);
                     }
                     // The frame has found its worker.
                     return Ok(());
@@ -194,7 +220,7 @@ impl Core {
         let mut handed = 0;
         while handed < most {
             let Some(QueuedFrame { range, bytes }) = self.queue.level(priority).backlog.pop_front() else { break };
-            if let Err(range) = self.dispatch(range, &bytes, &mut Streak::default()) {
+            if let Err(range) = self.dispatch(range, bytes[..].into(), &mut Streak::default()) {
                 self.queue.level(priority).backlog.push_front(QueuedFrame { range, bytes });
                 break;
             }
@@ -218,7 +244,7 @@ impl Core {
                 }
                 let Some(QueuedFrame { range, bytes }) = self.queue.pop_homed(place) else { break };
                 // There is room for a frame, and perhaps not for so many bytes.
-                if let Err(range) = self.dispatch(range, &bytes, &mut Streak::default()) {
+                if let Err(range) = self.dispatch(range, bytes[..].into(), &mut Streak::default()) {
                     self.queue.push_homed(place, QueuedFrame { range, bytes }, true);
                     break;
                 }
@@ -335,7 +361,7 @@ impl Core {
 /// So many frames in a row that one worker should get: for as long as nobody else has the core's lock, the next one is not looked
 /// for anew.
 #[derive(Debug, Default)]
-pub(super) struct Streak {
+struct Streak {
     at: usize,
     frames: usize,
     /// How many tasks each of them has.

@@ -4,7 +4,7 @@
 
 use crate::codec::{Packed, Reader};
 use crate::engine::call::chunk;
-use crate::engine::call::feed::{Feed, Input};
+use crate::engine::call::feed::{Feed, Input, Limits};
 use crate::engine::call::gate::Claim;
 use crate::engine::call::job::{Delivery, Halt, Job, Options};
 use crate::engine::call::progress::Reporter;
@@ -13,8 +13,6 @@ use crate::engine::call::retry::Retry;
 use crate::engine::call::submission::{Serialised, Submission, serialise_all};
 use crate::engine::callbacks;
 use crate::engine::core::driver::{Driver, Own};
-use crate::engine::core::ledger::TaskRange;
-use crate::engine::core::schedule::Streak;
 use crate::engine::core::state::Engine;
 use crate::engine::worker::work::Run;
 use crate::error::{Error, Failure, TaskError};
@@ -26,7 +24,6 @@ use parking_lot::MutexGuard;
 use std::sync::Arc;
 #[cfg(feature = "stream")]
 use std::task::Waker;
-use std::time::Instant;
 
 /// The most frames that are made ready before they are handed over.
 const BATCH: usize = 32;
@@ -377,29 +374,17 @@ impl Driver<'_> {
         if frames == 0 {
             return false;
         }
-        let most_bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
+        let bytes = if job.options.chunksize.is_some() { usize::MAX } else { chunk::FRAME_BYTES };
+        let limits = Limits { most: count, bytes, lends: true };
         let reach = self.engine.reach;
         if input.bytes.capacity() == 0 {
             input.bytes = std::mem::take(&mut self.core.input_room);
         }
-        self.unlocked(|| scope::collect_for(reach, || input.make(feed, frames, count, most_bytes)));
+        let lender = &mut *feed;
+        let (tail, _) = self.unlocked(|| scope::collect_for(reach, || input.make(lender, frames, limits)));
+        let is_lent = !tail.is_empty();
         input.ended |= drained && !input.frames.is_empty();
-        let (mut start, mut streak) = (0, Streak::default());
-        for frame in input.frames.drain(..) {
-            job.add_outstanding(u64::from(frame.count));
-            let pins = (!frame.pins.is_empty()).then(|| Arc::new(frame.pins));
-            let range = TaskRange {
-                job: Some(Arc::clone(job)),
-                first: frame.first,
-                count: frame.count,
-                next: 0,
-                pins,
-                home: frame.home,
-                since: self.core.observers.stamp(Instant::now),
-            };
-            self.core.submit_next(range, &input.bytes[start..frame.end], &mut streak);
-            start = frame.end;
-        }
+        self.core.submit_all(job, input, tail);
         if input.ended {
             self.core.keep_input_room(std::mem::take(&mut input.bytes));
         }
@@ -414,6 +399,10 @@ impl Driver<'_> {
         }
         if let Some(text) = input.foreign.take() {
             job.halt(Halt::Checkpoint(text));
+        }
+        if is_lent {
+            // Dropping the item may run the user's code, and takes its time.
+            self.unlocked(|| feed.release());
         }
         true
     }

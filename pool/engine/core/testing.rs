@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::heap::scope::Reach;
 use crate::identity::Entry;
 use crate::ipc::bell::Bell;
-use crate::ipc::link::{Answer, Frame, Link, Progress, Revoked, Unsent};
+use crate::ipc::link::{Answer, Frame, Link, Parts, Progress, Revoked, Unsent};
 use crate::sys::fork::fork_generation;
 use crate::sys::memory;
 use parking_lot::{Condvar, Mutex};
@@ -41,7 +41,7 @@ impl Link for Told {
         ASKED.set(ASKED.get() + 1);
         8
     }
-    fn send(&mut self, _: &Frame, _: &[u8], _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
+    fn send(&mut self, _: &Frame, _: Parts<'_>, _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
         self.sent += 1;
         Ok(Some(self.sent - 1))
     }

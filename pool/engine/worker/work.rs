@@ -51,6 +51,16 @@ type State<K> = <<K as Shape>::Kept as Kept>::State;
 pub trait Accepts<T>: Shape {
     #[doc(hidden)]
     fn encode(item: &T, out: &mut Vec<u8>) -> Result<(), CodecError>;
+    /// Returns the bytes of the last argument if that is a vector of plain numbers.
+    #[doc(hidden)]
+    fn tail(_item: &T) -> Option<&[u8]> {
+        None
+    }
+    /// Appends all arguments but the last one, of an item with a [`Accepts::tail`].
+    #[doc(hidden)]
+    fn encode_head(_item: &T, _out: &mut Vec<u8>) -> Result<(), CodecError> {
+        Ok(())
+    }
     /// Returns the hash of the key, for items that have one.
     #[doc(hidden)]
     const KEY: Option<fn(&T) -> u64> = None;
@@ -93,6 +103,13 @@ impl<F: Task<A, X>, A: Args, X: Kept> Accepts<A> for Owned<F, A, X> {
     fn encode(args: &A, out: &mut Vec<u8>) -> Result<(), CodecError> {
         args.encode(out)
     }
+    #[inline]
+    fn tail(args: &A) -> Option<&[u8]> {
+        args.tail()
+    }
+    fn encode_head(args: &A, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        args.encode_head(out)
+    }
 }
 
 /// The only argument.
@@ -100,6 +117,10 @@ impl<F: Task<(T,), X>, T: Payload, X: Kept> Accepts<T> for Owned<F, (T,), X> {
     #[inline]
     fn encode(item: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         codec::encode(item, out)
+    }
+    #[inline]
+    fn tail(item: &T) -> Option<&[u8]> {
+        codec::bulk(item)
     }
 }
 
@@ -145,6 +166,10 @@ where
     #[inline]
     fn encode(item: &D, out: &mut Vec<u8>) -> Result<(), CodecError> {
         codec::encode::<T>(item, out)
+    }
+    #[inline]
+    fn tail(item: &D) -> Option<&[u8]> {
+        codec::bulk::<T>(item)
     }
 }
 

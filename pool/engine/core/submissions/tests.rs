@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec;
-use crate::engine::call::feed::{Behind, Feed, Filled};
+use crate::engine::call::feed::{Behind, Feed, Filled, Limits};
 use crate::engine::call::job::Options;
 use crate::engine::call::submission::{Serialised, serialise_all};
 use crate::engine::core::state::Engine;
@@ -13,7 +13,7 @@ use crate::ipc::link::Progress;
 struct Numbers(u64);
 
 impl Feed for Numbers {
-    fn fill(&mut self, out: &mut Vec<u8>, _: u32, _: usize) -> Filled {
+    fn fill(&mut self, out: &mut Vec<u8>, _: Limits) -> Filled {
         let count = u32::from(self.0 > 0);
         if count > 0 {
             self.0 -= 1;
