@@ -66,6 +66,7 @@ fn a_report_tells_what_has_happened() {
         drop(pool);
         assert!(!path.exists(), "it is written once");
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+        assert!(page.contains("text-anchor=\"start\">0</text>"), "the time of the beginning has no unit: {page}");
         for figure in ["<b>101</b>", "<b class=\"bad\">3</b>", "<b class=\"bad\">1</b>"] {
             assert!(page.contains(figure), "{figure}: {page}");
         }
@@ -172,15 +173,22 @@ fn a_browser_shows_a_report() {
     let show = |what: &[&str]| {
         let mut command = Command::new(browser);
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,1600"]);
+        command.args(["--no-first-run", "--disable-background-networking", "--enable-logging=stderr"]);
         command.arg(format!("--user-data-dir={}", profile.display())).args(what);
         let shown = command.arg(format!("file://{}", path.display())).output().unwrap();
-        assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+        let log = String::from_utf8_lossy(&shown.stderr);
+        assert!(shown.status.success(), "{log}");
+        // There the browser says what it has refused to run or to load, and what has failed.
+        assert!(!log.contains("CONSOLE"), "{log}");
         shown.stdout
     };
     // What the browser has understood: no mark was left open, and no text has become one.
     let shown = String::from_utf8(show(&["--dump-dom"])).unwrap();
     for (mark, count) in [("<h1", 1), ("<h2", 6), ("</svg>", 3), ("<table", 3), ("<ul", 1)] {
         assert!(shown.matches(mark).count() >= count, "{mark}: {shown}");
+    }
+    for heading in ["Timeline", "Times", "Calls", "Slowest tasks", "Failures", "Workers that died"] {
+        assert!(shown.contains(&format!("<h2>{heading}</h2>")), "{heading}: {shown}");
     }
     assert!(shown.contains("&lt;b&gt;no 1") && shown.matches("worker 2").count() >= 1, "{shown}");
     let mut pictures = Vec::new();

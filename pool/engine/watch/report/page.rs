@@ -63,7 +63,7 @@ fn head(out: &mut impl Write, report: &Report, totals: &Totals<'_>, lasted: Dura
     tile(out, &totals.failed.to_string(), "failed", totals.failed > 0)?;
     tile(out, &totals.retried.to_string(), "run again", false)?;
     tile(out, &totals.restarts.to_string(), "workers replaced", totals.restarts > 0)?;
-    tile(out, &format!("{lasted:.1?}"), "from begin to end", false)?;
+    tile(out, &time(lasted), "from begin to end", false)?;
     tile(out, &format!("{per_second:.0}"), "tasks per second", false)?;
     tile(out, &format!("{share:.0} %"), "of the workers' time in tasks", false)?;
     out.write_all(b"</div>\n")
@@ -92,12 +92,12 @@ fn timeline(out: &mut impl Write, report: &Report, lasted: Duration) -> io::Resu
         let at = lasted * part / 4;
         let (place, anchor) = (x(at), ["start", "middle", "middle", "middle", "end"][part as usize]);
         writeln!(out, "<line class=\"axis\" x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"14\" y2=\"{height}\"/>")?;
-        writeln!(out, "<text x=\"{place:.1}\" y=\"10\" text-anchor=\"{anchor}\">{at:.1?}</text>")?;
+        writeln!(out, "<text x=\"{place:.1}\" y=\"10\" text-anchor=\"{anchor}\">{}</text>", time(at))?;
     }
     for (place, row) in report.rows.iter().enumerate() {
         let top = 18.0 + ROW * place as f64;
         writeln!(out, "<text x=\"0\" y=\"{:.1}\">worker {place}<title>", top + 12.0)?;
-        writeln!(out, "{} tasks in {:.1?}, by {} processes</title></text>", row.tasks, row.busy, row.workers)?;
+        writeln!(out, "{} tasks in {}, by {} processes</title></text>", row.tasks, time(row.busy), row.workers)?;
         for span in row.spans() {
             bar(out, report, span, x(span.start), x(span.end), top)?;
         }
@@ -106,7 +106,8 @@ fn timeline(out: &mut impl Write, report: &Report, lasted: Duration) -> io::Resu
             writeln!(
                 out,
                 "<line class=\"ready\" x1=\"{place:.1}\" x2=\"{place:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\">\
-                 <title>ready after {at:.1?}</title></line>"
+                 <title>ready after {}</title></line>",
+                time(*at)
             )?;
         }
     }
@@ -183,28 +184,32 @@ fn distribution(out: &mut impl Write, times: &Histogram, name: &str, class: &str
     // So many buckets share one text, which needs this width.
     let stride = (66.0 / step).ceil() as usize;
     writeln!(out, "<h3>{name} for how long</h3>")?;
-    writeln!(out, "<svg viewBox=\"0 0 {WIDTH} 92\" role=\"img\" aria-label=\"how long tasks {name}\">")?;
+    writeln!(
+        out,
+        "<div class=\"wide\"><svg viewBox=\"0 0 {WIDTH} 92\" role=\"img\" aria-label=\"how long tasks {name}\">"
+    )?;
     for (at, (end, count)) in buckets.iter().enumerate() {
         let (left, height) = (step * at as f64, 60.0 * *count as f64 / most as f64);
+        let end = time(*end);
         // One task among a million is to be seen as well.
         let height = if *count > 0 { height.max(1.5) } else { 0.0 };
         writeln!(
             out,
             "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\">\
-             <title>{count} tasks {name} for up to {end:.1?}</title></rect>",
+             <title>{count} tasks {name} for up to {end}</title></rect>",
             74.0 - height,
             step - 3.0
         )?;
         let middle = left + step / 2.0;
         if at % stride == 0 {
-            writeln!(out, "<text x=\"{middle:.1}\" y=\"88\" text-anchor=\"middle\">\u{2264} {end:.1?}</text>")?;
+            writeln!(out, "<text x=\"{middle:.1}\" y=\"88\" text-anchor=\"middle\">\u{2264} {end}</text>")?;
         }
         if *count > 0 {
             let above = 74.0 - height - 3.0;
             writeln!(out, "<text x=\"{middle:.1}\" y=\"{above:.1}\" text-anchor=\"middle\">{count}</text>")?;
         }
     }
-    out.write_all(b"</svg>\n")
+    out.write_all(b"</svg></div>\n")
 }
 
 fn calls(out: &mut impl Write, report: &Report) -> io::Result<()> {
@@ -216,15 +221,15 @@ fn calls(out: &mut impl Write, report: &Report) -> io::Result<()> {
         let failed = if account.failed > 0 { " class=\"bad\"" } else { "" };
         writeln!(
             out,
-            "<tr><td class=\"text\"><code>{}</code></td><td>{}</td><td>{}</td><td{failed}>{}</td><td>{:.1?}</td><td>{}</td>\
-             <td>{:.1?}</td></tr>",
+            "<tr><td class=\"text\"><code>{}</code></td><td>{}</td><td>{}</td><td{failed}>{}</td><td>{}</td><td>{}</td>\
+             <td>{}</td></tr>",
             Text(account.name),
             account.calls,
             account.tasks,
             account.failed,
-            account.busy,
+            time(account.busy),
             shown(mean(account.busy, account.tasks)),
-            account.longest
+            time(account.longest)
         )?;
     }
     out.write_all(b"</table></div>\n")
@@ -235,13 +240,13 @@ fn slowest(out: &mut impl Write, slowest: &[Slow]) -> io::Result<()> {
         b"<h2>Slowest tasks</h2>\n<div class=\"wide\"><table><tr><th>time</th><th class=\"text\">function</th><th>task</th>\
           <th>begun after</th><th>worker</th><th>process</th></tr>\n",
     )?;
-    for Slow { function, index, of, time, at, place, pid } in slowest {
-        let function = Text(function);
+    for Slow { function, index, of, time: lasted, at, place, pid } in slowest {
+        let (function, lasted, at) = (Text(function), time(*lasted), time(*at));
         let mean_of = if *of > 1 { format!(" (mean of {of})") } else { String::new() };
         let process = pid.map(|pid| pid.to_string()).unwrap_or_default();
         writeln!(
             out,
-            "<tr><td>{time:.1?}</td><td class=\"text\"><code>{function}</code></td><td>{index}{mean_of}</td><td>{at:.1?}</td>\
+            "<tr><td>{lasted}</td><td class=\"text\"><code>{function}</code></td><td>{index}{mean_of}</td><td>{at}</td>\
              <td>{place}</td><td>{process}</td></tr>"
         )?;
     }
@@ -257,8 +262,9 @@ fn failures(out: &mut impl Write, report: &Report) -> io::Result<()> {
         let times = if *count > 1 { format!("{count} times, first ") } else { String::new() };
         writeln!(
             out,
-            "<p><b class=\"bad\">{times}task {index}</b> of <code>{}</code>, after {at:.1?}:</p>",
-            Text(function)
+            "<p><b class=\"bad\">{times}task {index}</b> of <code>{}</code>, after {}:</p>",
+            Text(function),
+            time(*at)
         )?;
         let (reason, backtrace, output) = match what {
             What::Text { reason, backtrace } => (reason.clone(), backtrace.as_deref(), None),
@@ -283,7 +289,7 @@ fn ends(out: &mut impl Write, report: &Report) -> io::Result<()> {
     }
     out.write_all(b"<h2>Workers that died</h2>\n<ul>\n")?;
     for end in &report.ends {
-        writeln!(out, "<li>after {:.1?}: {}</li>", end.at, Text(&end.text))?;
+        writeln!(out, "<li>after {}: {}</li>", time(end.at), Text(&end.text))?;
     }
     if report.other_ends > 0 {
         writeln!(out, "<li class=\"quiet\">and {} more</li>", report.other_ends)?;
@@ -292,7 +298,12 @@ fn ends(out: &mut impl Write, report: &Report) -> io::Result<()> {
 }
 
 fn shown(time: Option<Duration>) -> String {
-    time.map_or_else(String::new, |time| format!("{time:.1?}"))
+    time.map_or_else(String::new, self::time)
+}
+
+/// A time of a few letters. Nothing has no unit.
+fn time(time: Duration) -> String {
+    if time.is_zero() { "0".to_owned() } else { format!("{time:.1?}") }
 }
 
 /// A point of time in UTC, by the Gregorian calendar.
