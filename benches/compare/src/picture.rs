@@ -6,7 +6,8 @@ use crate::report::number;
 use std::fmt::Write;
 
 const WIDTH: f64 = 1000.0;
-const ROW: f64 = 34.0;
+/// High enough that a name below a mark and one above the next do not touch.
+const ROW: f64 = 40.0;
 const TOP: f64 = 84.0;
 /// Where the axis begins and ends.
 const LEFT: f64 = 400.0;
@@ -107,7 +108,8 @@ pub(crate) fn svg(outcomes: &[Outcome]) -> String {
             let Some(below) = name_below else { continue };
             _ = writeln!(
                 text,
-                "<text x=\"{place:.1}\" y=\"{}\" text-anchor=\"middle\" font-size=\"10\" fill=\"{colour}\">{name}</text>",
+                "<text x=\"{place:.1}\" y=\"{}\" text-anchor=\"middle\" font-size=\"10\" fill=\"{colour}\" stroke=\"white\" stroke-width=\"3\" \
+                 paint-order=\"stroke\">{name}</text>",
                 y + below
             );
         }
