@@ -38,7 +38,7 @@ fn main() -> io::Result<()> {
             }
             Ok(())
         }
-        ["--svg", file] => std::fs::write(file, picture(110, 26)?),
+        ["--svg", file] => std::fs::write(file, picture(110, 18)?),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: multiproc-top [--list | --svg FILE]")),
     }
 }

@@ -2,14 +2,21 @@
 
 use crate::app::{App, Over};
 use crate::wire::{Call, Times, Worker};
+use Column::{Number, Rest, Text};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Table, TableState, Wrap};
 
-/// The width of the column that takes what the others leave.
-const REST: u16 = u16::MAX;
+/// How wide a column is, and at which side its text stands.
+#[derive(Clone, Copy)]
+enum Column {
+    Text(u16),
+    Number(u16),
+    /// Text in what the others leave.
+    Rest,
+}
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 
@@ -92,34 +99,44 @@ fn worker_table(app: &App) -> Table<'static> {
         .enumerate()
         .map(|(place, worker)| worker_row(place, worker, app.busy.get(place).copied().unwrap_or_default()));
     let columns = [
-        ("#", 4),
-        ("process", 9),
-        ("state", 8),
-        ("function", REST),
-        ("task", 9),
-        ("for", 8),
-        ("done", 6),
-        ("tasks", 9),
-        ("busy", 6),
-        ("memory", 8),
-        ("replaced", 8),
+        ("#", Number(3)),
+        ("process", Text(9)),
+        ("state", Text(8)),
+        ("function", Rest),
+        ("task", Number(8)),
+        ("for", Number(8)),
+        ("done", Number(5)),
+        ("tasks", Number(8)),
+        ("busy", Number(5)),
+        ("memory", Number(8)),
+        ("replaced", Number(8)),
     ];
     table(" workers ", columns, rows).row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
 }
 
-/// A table under a title; each column with its name and width.
+/// A table under a title; each column with its name.
 fn table<const N: usize>(
     title: &'static str,
-    columns: [(&'static str, u16); N],
-    rows: impl Iterator<Item = Row<'static>>,
+    columns: [(&'static str, Column); N],
+    rows: impl Iterator<Item = ([String; N], Style)>,
 ) -> Table<'static> {
-    let width = |width| if width == REST { Constraint::Fill(1) } else { Constraint::Length(width) };
-    Table::new(rows, columns.map(|(_, columns)| width(columns)))
-        .header(Row::new(columns.map(|(name, _)| name)).style(QUIET.add_modifier(Modifier::BOLD)))
+    let row = |cells: [String; N]| {
+        Row::new(cells.into_iter().zip(columns).map(|(cell, (_, column))| match column {
+            Number(_) => Line::from(cell).right_aligned(),
+            Text(_) | Rest => Line::from(cell),
+        }))
+    };
+    let width = |(_, column)| match column {
+        Text(width) | Number(width) => Constraint::Length(width),
+        Rest => Constraint::Fill(1),
+    };
+    Table::new(rows.map(|(cells, style)| row(cells).style(style)), columns.map(width))
+        .column_spacing(2)
+        .header(row(columns.map(|(name, _)| name.to_owned())).style(QUIET.add_modifier(Modifier::BOLD)))
         .block(Block::new().borders(Borders::TOP).border_style(QUIET).title(title))
 }
 
-fn worker_row(place: usize, worker: &Worker, busy: f64) -> Row<'static> {
+fn worker_row(place: usize, worker: &Worker, busy: f64) -> ([String; 11], Style) {
     let pid = worker.pid.map(|pid| pid.to_string()).unwrap_or_default();
     let pid = worker.host.as_ref().map_or(pid.clone(), |host| format!("{pid}@{}", plain(host)));
     let (function, task, since, done) = worker.at.as_ref().map_or_else(Default::default, |at| {
@@ -150,29 +167,31 @@ fn worker_row(place: usize, worker: &Worker, busy: f64) -> Row<'static> {
         "vacant" => QUIET,
         _ => Style::new(),
     };
-    Row::new(cells).style(style)
+    (cells, style)
 }
 
 /// The last calls, those under way first.
 fn call_table(calls: &[Call]) -> Table<'static> {
     let row = |call: &Call| {
-        let all = call.tasks + call.waiting;
-        let share = if call.ended || all == 0 {
-            String::new()
-        } else {
-            format!("{:.0} %", 100.0 * call.tasks as f64 / all as f64)
-        };
         let cells = [
             plain(&call.function),
             if call.ended { "ended" } else { "under way" }.to_owned(),
-            format!("{} of {all}", call.tasks),
-            share,
+            call.tasks.to_string(),
+            call.waiting.to_string(),
             time(Some(call.elapsed)),
             time(call.longest),
         ];
-        Row::new(cells).style(if call.ended { QUIET } else { Style::new() })
+        (cells, if call.ended { QUIET } else { Style::new() })
     };
-    let columns = [("function", REST), ("", 10), ("tasks", 18), ("", 6), ("lasted", 9), ("longest", 9)];
+    // How many tasks there will be nobody knows: a call takes items from its input as workers need them.
+    let columns = [
+        ("function", Rest),
+        ("", Text(10)),
+        ("tasks", Number(10)),
+        ("waiting", Number(10)),
+        ("lasted", Number(9)),
+        ("longest", Number(9)),
+    ];
     table(" calls ", columns, calls.iter().rev().take(8).map(row))
 }
 

@@ -59,8 +59,7 @@ fn the_view_shows_a_pool() {
         "1.0 M",
         "90 %",
         "vacant",
-        "60 of 100",
-        "60 %",
+        "60          40      5.0 s      2.5 s",
         "q quit",
     ] {
         assert!(shown.contains(text), "{text}:\n{shown}");
