@@ -93,6 +93,18 @@ tuples!(A1 A2 A3 A4 A5 A6);
 
 /// One call of a function with the results of other calls, described by [`Pool::task_after`]. It does nothing until it is
 /// delivered, by [`After::submit`] or [`After::run`]. Options stand before that, as those of a [`Call`] do.
+///
+/// ```
+/// use multiproc::{Pool, RawValue};
+/// use std::time::Duration;
+///
+/// let (pool, tries) = (Pool::new(2)?, RawValue::new(0u32));
+/// let parts = (pool.apply_async(u64::pow, (2, 3))?, pool.apply_async(|tries: RawValue<u32>| tries, (tries,))?);
+/// let add = |eight: u64, tries: RawValue<u32>| if tries.fetch_add(1) == 0 { Err("not yet") } else { Ok(eight + 1) };
+/// let nine = pool.task_after(add, parts).fallible().retries(1).timeout(Duration::from_secs(60)).run()?;
+/// assert_eq!(nine, 9);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[must_use = "a call does nothing until it is delivered: by `run` or `submit`"]
 pub struct After<'p, K: Shape, D, J = Plain> {
     call: Call<'p, K, Empty<K::Input>, J>,

@@ -215,6 +215,17 @@ impl<K, I, J> Call<'_, K, I, J> {
     }
 
     /// Runs a task that has failed again as the policy says, see [`Retry`].
+    ///
+    /// ```
+    /// use multiproc::{Pool, Retry};
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let policy = Retry::new(3).backoff(Duration::from_millis(1)).only(|error| error.is_worker_lost());
+    /// let error = pool.tasks(|x: u32| 12 / x, [0]).retry(policy).run().unwrap_err();
+    /// assert!(error.task().unwrap().earlier_attempts().is_empty(), "a bug is there in the next run as well");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
     pub fn retry(mut self, policy: Retry) -> Self {
         self.described.options.retry = (policy.times() > 0).then_some(policy);
         self

@@ -116,6 +116,18 @@ pub fn as_completed<T: Send + 'static>(results: impl IntoIterator<Item = AsyncRe
 
 /// An iterator over results in the order in which they become ready, from [`as_completed`]: each with its place among those
 /// that were given.
+///
+/// ```
+/// use multiproc::{Pool, as_completed};
+///
+/// let pool = Pool::new(2)?;
+/// let results = [2, 3].map(|x| pool.apply_async(u64::pow, (x, 2)).unwrap());
+/// let mut left = as_completed(results);
+/// let (place, square) = left.next().unwrap();
+/// assert_eq!(square?, [4, 9][place]);
+/// assert!(left.next().is_some() && left.next().is_none());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[must_use = "dropping it cancels the calls"]
 pub struct AsCompleted<T> {
     /// `None` for those that were taken.

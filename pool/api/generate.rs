@@ -45,6 +45,22 @@ const PUMP_EACH: u32 = 32;
 ///   that says where.
 /// - Each task travels alone, and as many are under way as there are workers and once more, so there is no chunk size.
 /// - An error does not end the call. Who wants that drops the iterator at the first one: `collect::<Result<Vec<_>, _>>()`.
+///
+/// ```
+/// use multiproc::{Emit, Pool};
+///
+/// fn count(to: u32, emit: &Emit<u32>) -> multiproc::Result<()> {
+///     (0..to).try_for_each(|n| emit.send(n))
+/// }
+///
+/// let pool = Pool::new(2)?;
+/// let mut numbers = Vec::new();
+/// for number in pool.generate(count, [2, 3]).buffer(100).priority(1) {
+///     numbers.push(number?);
+/// }
+/// assert_eq!(numbers, [0, 1, 0, 1, 2]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[must_use = "a call does nothing until it is delivered: by `iter` or `unordered`"]
 pub struct Generate<'p, F, I, T, R, X = Bare> {
     described: Described<'p>,
@@ -241,6 +257,23 @@ impl<T: Payload> Source<T> {
 ///
 /// Dropping it cancels: tasks that have not begun are not run, [`Emit::send`] of the others fails, and
 /// [`CurrentTask::is_cancelled`](crate::CurrentTask::is_cancelled) is true in them.
+///
+/// ```
+/// use multiproc::{Emit, Pool};
+///
+/// fn halves(n: u32, emit: &Emit<u32>) -> multiproc::Result<()> {
+///     emit.send(n / 2)?;
+///     assert!(n % 2 == 0, "{n} is odd");
+///     emit.send(n / 2)
+/// }
+///
+/// let pool = Pool::new(2)?;
+/// let mut values = pool.generate(halves, [5, 6]).iter();
+/// assert_eq!(values.next().unwrap()?, 2);
+/// assert!(values.next().unwrap().unwrap_err().is_panic());
+/// assert_eq!(values.collect::<Result<Vec<_>, _>>()?, [3, 3]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[must_use = "an iterator does nothing unless it is used"]
 pub struct Generated<'a, T: Payload> {
     /// How the tasks end. Reading it is what hands in more of them.

@@ -28,6 +28,15 @@ use std::time::Duration;
 ///
 /// Dropping it cancels: tasks that have not begun are not run.
 ///
+/// ```
+/// let pool = multiproc::Pool::new(2)?;
+/// let mut shares = pool.imap(|x: u32| 12 / x, [3, 0, 4].into_iter().cycle());
+/// assert_eq!(shares.next().unwrap()?, 4);
+/// assert!(shares.next().unwrap().unwrap_err().is_panic());
+/// assert_eq!(shares.next().unwrap()?, 3);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
 /// # Panics
 ///
 /// A panic in the input iterator comes out of `next`, after the results of all tasks before it.

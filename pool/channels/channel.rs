@@ -130,6 +130,15 @@ impl<T> Drop for End<T> {
 
 /// The end of a channel at which values are sent, see [`channel`]. A handle: clones, and what arrives in another process, are
 /// the same end.
+///
+/// ```
+/// let (sender, receiver) = multiproc::channel::<u32>(2);
+/// sender.send_many([1, 2])?;
+/// assert_eq!(sender.try_send(3).unwrap_err().into_inner(), 3); // It is full, and nothing is lost.
+/// drop(receiver);
+/// assert!(sender.send(3).unwrap_err().is_disconnected());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 pub struct Sender<T> {
     pub(super) end: End<T>,
 }

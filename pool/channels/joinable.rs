@@ -309,6 +309,19 @@ impl<T> JoinableQueue<T> {
 
 /// A task that was taken from a [`JoinableQueue`], done when this is dropped. It is the process's, so another thread may
 /// drop it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let queue = multiproc::JoinableQueue::new();
+/// queue.put_many([1, 2])?;
+/// let first = queue.get()?;
+/// assert_eq!((*first, queue.get()?.done()), (1, 2));
+/// assert!(!queue.join_timeout(Duration::from_millis(1))?, "the first one is open");
+/// drop(first);
+/// queue.join()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[must_use = "dropped at once, the task is done at once"]
 pub struct OpenTask<'a, T> {
     /// Only taken at the end.

@@ -75,6 +75,24 @@ pub fn pipe_oneway<T: Payload>() -> (Receiver<T>, Sender<T>) {
 ///
 /// A message is a value of the type, or bytes; both sides know which comes next, as in Python.
 ///
+/// ```
+/// use multiproc::{Connection, Process, pipe};
+/// use std::time::Duration;
+///
+/// let answer = |end: Connection<String>| {
+///     let question = end.recv().unwrap();
+///     end.send(question.to_uppercase()).unwrap();
+/// };
+/// let (ours, theirs) = pipe();
+/// assert_eq!(ours.try_recv()?, None);
+/// let process = Process::spawn(answer, (theirs,))?;
+/// ours.send("hello".to_owned())?;
+/// assert_eq!(ours.recv_timeout(Duration::from_secs(60))?.as_deref(), Some("HELLO"));
+/// process.join()?;
+/// assert!(ours.recv().unwrap_err().is_disconnected());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
+///
 /// # If a process dies
 ///
 /// If the process had the last handle to the other end, the receiver gets what it has sent, and then

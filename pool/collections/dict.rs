@@ -123,6 +123,19 @@ impl<K: Payload, V: Payload> SharedDict<K, V> {
 
     /// Sets the value of a key, and gives the one that it had.
     ///
+    /// ```
+    /// use multiproc::SharedDict;
+    ///
+    /// let ages = SharedDict::new();
+    /// assert_eq!(ages.insert("ann".to_owned(), 5)?, None);
+    /// assert_eq!(ages.insert("ann".to_owned(), 6)?, Some(5));
+    /// ages.extend([("bob".to_owned(), 7)])?;
+    /// assert!(ages.contains_key("bob")?);
+    /// let copy: std::collections::HashMap<String, i32> = ages.iter()?.collect(); // Python: dict(ages)
+    /// assert_eq!((copy["ann"], copy.len()), (6, 2));
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`SharedDict::get`]; and [`CollectionError::is_full`].

@@ -164,6 +164,16 @@ impl<T: Payload> SharedList<T> {
 
     /// Puts an item in front of the one at `at`; behind the last, if the list is not that long.
     ///
+    /// ```
+    /// let list = multiproc::SharedList::new();
+    /// list.extend([1, 3])?;
+    /// list.insert(1, 2)?;
+    /// assert_eq!(list.iter()?.collect::<Vec<_>>(), [1, 2, 3]);
+    /// assert_eq!((list.remove(0)?, list.pop()?, list.get(7)?), (Some(1), Some(3), None));
+    /// assert!(list.set(0, 5)? && !list.set(1, 6)?, "there is one item");
+    /// # Ok::<(), multiproc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`SharedDict::insert`](crate::SharedDict::insert).

@@ -6,6 +6,17 @@ use std::fmt;
 /// An error that user code returned in another process: its text and the texts of its causes.
 ///
 /// The error's own type stays behind in the worker; what crosses is plain data that always arrives.
+///
+/// ```
+/// use multiproc::Pool;
+/// use std::error::Error;
+///
+/// let read = |path: String| std::fs::read(path).map(|bytes| bytes.len());
+/// let error = Pool::new(1)?.try_map(read, ["/no such file".to_owned()]).unwrap_err();
+/// let task = error.task().unwrap(); // Which task it was, and below it the error of the function.
+/// assert!(task.is_error() && task.source().unwrap().to_string().contains("No such file"));
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
 pub struct RemoteError {

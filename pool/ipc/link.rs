@@ -15,6 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Which kind of link the workers of a pool get.
+///
+/// ```
+/// use multiproc::{LinkKind, Pool};
+///
+/// let pool = Pool::builder().processes(2).link(LinkKind::Channel).build()?;
+/// assert_eq!(pool.map(|x: u64| x + 1, [1, 2])?, [2, 3]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LinkKind {

@@ -55,6 +55,16 @@ pub(crate) fn path() -> &'static str {
 }
 
 /// What a process is told about itself; made by [`current_process`].
+///
+/// ```
+/// use multiproc::{Process, current_process};
+///
+/// let name = || (current_process().name().to_owned(), current_process().daemon());
+/// let process = Process::builder().name("indexer").daemon(true).spawn(name, ())?;
+/// assert_eq!(process.join()?, ("indexer".to_owned(), true));
+/// assert_eq!(current_process().pid(), std::process::id() as i32);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct CurrentProcess {
     name: String,
@@ -101,6 +111,15 @@ impl fmt::Debug for CurrentProcess {
 }
 
 /// The process that has started this one; made by [`parent_process`].
+///
+/// ```
+/// use multiproc::{Process, parent_process};
+///
+/// let parent = || parent_process().map(|parent| (parent.pid(), parent.is_alive()));
+/// assert_eq!(Process::spawn(parent, ())?.join()?, Some((std::process::id() as i32, true)));
+/// assert!(parent_process().is_none(), "this process was not started by this library");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct ParentProcess {
     name: &'static str,

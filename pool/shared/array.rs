@@ -295,6 +295,16 @@ impl<'de, T: Pod> Deserialize<'de> for Array<T> {
 }
 
 /// Access to the elements of an [`Array`], exclusively, until it is dropped.
+///
+/// ```
+/// let array = multiproc::Array::from(&[3, 1, 2]);
+/// let mut held = array.lock()?;
+/// held.sort(); // A slice, in place: nothing is copied.
+/// assert_eq!(held.iter().sum::<i32>(), 6);
+/// drop(held);
+/// assert_eq!(array.read(..)?, [1, 2, 3]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropped at once, it releases the lock at once"]
 pub struct ArrayGuard<'a, T> {

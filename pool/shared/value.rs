@@ -219,6 +219,16 @@ impl<'de, T: Element> Deserialize<'de> for Value<T> {
 /// Access to a [`Value`], exclusively, until it is dropped.
 ///
 /// It works on a copy: what was changed is written back when the guard is dropped, as a whole.
+///
+/// ```
+/// let value = multiproc::Value::new(1);
+/// let mut held = value.lock()?;
+/// *held += 1;
+/// assert!(value.get().unwrap_err().is_would_deadlock(), "this thread holds it");
+/// drop(held);
+/// assert_eq!(value.get()?, 2);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[must_use = "dropped at once, it releases the lock at once"]
 pub struct ValueGuard<'a, T: Element> {
     value: &'a Value<T>,

@@ -249,6 +249,26 @@ impl Drop for RwLockReadGuard<'_> {
 }
 
 /// Holds an [`RwLock`] for writing until it is dropped. It stays on its thread.
+///
+/// ```
+/// use multiproc::{Process, RawValue, RwLock};
+///
+/// let (lock, value) = (RwLock::new(), RawValue::new(0));
+/// let die = |lock: RwLock, value: RawValue<i32>| -> () {
+///     let _writing = lock.write().unwrap();
+///     value.set(1);
+///     std::process::abort()
+/// };
+/// Process::spawn(die, (lock.clone(), value.clone()))?.wait();
+/// assert!(lock.read().unwrap_err().is_owner_died());
+/// let writing = lock.write_poisoned()?;
+/// assert!(writing.is_poisoned());
+/// value.set(0); // Repair what it has left ..
+/// writing.clear_poison(); // .. and say so.
+/// drop(writing);
+/// lock.read()?;
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropped at once, it releases the lock at once: `let _held = lock.write()?`"]
 pub struct RwLockWriteGuard<'a> {

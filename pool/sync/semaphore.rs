@@ -202,6 +202,15 @@ impl<'de> Deserialize<'de> for Semaphore {
 
 /// Holds a permit of a [`Semaphore`] or [`BoundedSemaphore`](crate::BoundedSemaphore) until it is dropped. It is the
 /// process's, so another thread may drop it.
+///
+/// ```
+/// let semaphore = multiproc::Semaphore::new(1);
+/// let permit = semaphore.permit()?;
+/// assert!(semaphore.try_permit()?.is_none());
+/// drop(permit);
+/// assert!(semaphore.try_permit()?.is_some());
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropped at once, it gives the permit back at once: `let _permit = semaphore.permit()?`"]
 pub struct Permit<'a> {

@@ -14,6 +14,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a pool and its workers have done so far, from [`Pool::stats`](crate::Pool::stats).
+///
+/// ```
+/// let pool = multiproc::Pool::builder().processes(2).name("crunch").build()?;
+/// pool.map_each(|x: u32| 12 / x, 0..100);
+/// let stats = pool.stats();
+/// assert_eq!((stats.tasks, stats.failed, stats.restarts), (100, 1, 0));
+/// let call = &stats.jobs[0]; // The functions that were called, and how long they took.
+/// assert!(call.ended && call.tasks == 100 && call.busy >= call.slowest[0].time);
+/// let worker = &stats.workers[0]; // What each worker has done, and is at.
+/// assert!(worker.pid.is_some() && worker.current.is_none());
+/// assert!(stats.run_times.quantile(0.99) <= stats.run_times.quantile(1.0));
+/// println!("{stats}");
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PoolStats {

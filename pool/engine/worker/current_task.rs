@@ -85,6 +85,23 @@ pub fn current_task() -> Option<CurrentTask> {
 }
 
 /// A task that runs, from [`current_task`].
+///
+/// ```
+/// use multiproc::{Pool, current_task};
+///
+/// let work = |item: u64| {
+///     let task = current_task().expect("a task runs");
+///     for step in 0..10 {
+///         task.progress(step, 10); // For `Pool::stats` and `multiproc-top`.
+///         if task.is_cancelled() {
+///             break;
+///         }
+///     }
+///     (task.index(), task.attempt(), item)
+/// };
+/// assert_eq!(Pool::new(2)?.map(work, [30, 40])?, [(0, 1, 30), (1, 1, 40)]);
+/// # Ok::<(), multiproc::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct CurrentTask {
     desk: Desk,
