@@ -8,7 +8,7 @@ use multiproc::{LinkKind, Pool, PoolBuilder, StartMethod, ThreadPool};
 /// `MULTIPROC_TEST_LINK=nodes` takes workers of two agents on this machine instead.
 const WAYS: [(&str, &str); 3] = [("ring", "spawn"), ("channel", "spawn"), ("ring", "template")];
 
-/// Why most of the tests do not hold on nodes that do not: `tests/cluster/` has what is refused there.
+/// The usual reason why a test cannot have its workers on nodes; `tests/cluster/` looks at what is refused there.
 pub(crate) const HANDLES: &str = "handles to shared memory and ends of ipc-channel do not travel";
 
 /// Whether workers are to be on nodes, where the test that asks cannot hold; says why.
