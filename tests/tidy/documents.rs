@@ -154,6 +154,11 @@ fn documents_name_only_what_exists() {
             let definition = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
             for target in inline.chain(definition.map(|(_, target)| target)) {
                 let target = target.split([')', ' ']).next().unwrap_or_default();
+                if source.path.starts_with("docs/") && target.starts_with("../") {
+                    complain(format!(
+                        "the link to `{target}` leads out of the book that `mdbook build` makes of docs/"
+                    ));
+                }
                 let (file, heading) = target.split_once('#').unwrap_or((target, ""));
                 let is_local = file.contains('/') || [".md", ".svg", ".png"].iter().any(|end| file.ends_with(end));
                 let path = if file.is_empty() { root().join(&source.path) } else { root().join(beside).join(file) };
