@@ -205,7 +205,7 @@ pub(crate) struct Job {
     halted: OnceLock<Halt>,
     /// Nobody will ask for results.
     discard: AtomicBool,
-    /// Its pool drains: what has not begun will not, and no task is run again.
+    /// What has not begun will not, and no task is run again: its pool drains, or the program has cancelled it.
     drained: AtomicBool,
     /// Its thread has more input and found no room for it. Changed under the core's lock only.
     pub(crate) hungry: AtomicBool,
@@ -349,7 +349,7 @@ impl Job {
         self.inbox.lock().clear();
     }
 
-    /// Its pool drains.
+    /// Nothing of it begins any more.
     pub(crate) fn drain(&self) {
         self.drained.store(true, Relaxed);
     }

@@ -91,9 +91,9 @@ impl Core {
     }
 
     /// Keeps a frame until a worker has room for it, before the others or after them. If the only worker that may run it is
-    /// not there any more, or the pool drains, its tasks are cancelled.
+    /// not there any more, or nothing of its call begins any more, its tasks are cancelled.
     pub(super) fn keep(&mut self, queued: QueuedFrame, first: bool) {
-        if self.is_draining() {
+        if self.is_draining() || queued.range.job.as_ref().is_some_and(|job| job.is_drained()) {
             return self.cancel_tasks(&queued.range);
         }
         let home = queued.range.home;

@@ -342,7 +342,8 @@ impl Core {
         if waiting {
             self.give_up(job);
         } else {
-            // All its tasks run. What they return in the end counts.
+            // All its tasks run, as far as is known. What they return in the end counts.
+            job.drain();
             self.workers.iter().for_each(|worker| worker.tell_to_end(job));
         }
         waiting

@@ -6,7 +6,7 @@ use crate::engine::call::home::Home;
 use crate::engine::call::job::Options;
 use crate::engine::call::results::Results;
 use crate::engine::core::stamp::Stamp;
-use crate::engine::core::testing::{ENTRY, engine};
+use crate::engine::core::testing::{ENTRY, engine, link};
 use crate::engine::launch::launcher::News;
 use crate::error::Exit;
 use crate::ipc::link::Progress;
@@ -130,6 +130,42 @@ fn returned(answers: Vec<Answer>, asked: &[u64]) -> (Vec<u64>, Vec<u64>) {
     left.reverse();
     drop(driver);
     (waiting, left)
+}
+
+/// What a worker far away has begun its pool does not know: the oldest task that was sent there counts as begun.
+#[test]
+fn a_task_that_was_on_its_way_when_its_call_was_cancelled_runs_nowhere() {
+    let not_begun = answer(AnswerKind::Returned, 1, 0, 1, Vec::new());
+    for answers in [vec![not_begun], Vec::new()] {
+        let is_returned = !answers.is_empty();
+        let engine = engine(Vec::new(), Progress { seq: 1, started: 1, done: 0 });
+        let job = engine.enter(&ENTRY, None, Options::default(), None).unwrap();
+        let mut results = Results::<u64>::new();
+        let mut driver = Driver::new(&engine, Some(Own::new(&job, &mut results)));
+        job.add_outstanding(1);
+        let range = TaskRange {
+            job: Some(Arc::clone(&job)),
+            first: 0,
+            count: 1,
+            next: 0,
+            pins: None,
+            home: Home::ANYWHERE,
+            since: Stamp::NONE,
+        };
+        driver.core.submit(range, &[]);
+        assert!(!driver.core.cancel(&job), "its task counts as begun");
+        driver.core.workers[0].link = Some(link(answers, Progress { seq: 1, started: 0, done: 0 }, 2));
+        if is_returned {
+            driver.collect(0);
+        } else {
+            driver.core.seat.tell((0, 1, News::Exited(Exit::Signal(9).into(), HeldByChild::nothing())));
+            driver.drive_by();
+        }
+        assert_eq!((job.outstanding(), driver.core.queue.waiting().count()), (0, 0));
+        drop(driver);
+        let Delivery::Failure { error, .. } = job.take_deliveries().pop().unwrap() else { panic!("a value") };
+        assert!(error.is_cancelled(), "{error}");
+    }
 }
 
 #[test]
