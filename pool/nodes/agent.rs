@@ -5,7 +5,6 @@
 //! one ends the process when the pool was not heard of for too long.
 
 use crate::codec;
-use crate::engine::core::ledger::Window;
 use crate::engine::launch::launcher::{Launched, Launcher};
 use crate::engine::launch::spawn::{Environment, Spawn};
 use crate::engine::watch::output::{Capture, Handler, OutputLine};
@@ -14,20 +13,19 @@ use crate::error::Error;
 use crate::heap::scope::Pins;
 use crate::identity::Entry;
 use crate::ipc::bell::Bell;
-use crate::ipc::link::{Frame, FrameKind, LinkKind, slice};
+use crate::ipc::link::{LinkKind, slice};
 use crate::nodes::agent_state::{MOST_UNSENT, State};
-use crate::nodes::agent_worker::{Queued, Worker};
-use crate::nodes::messages::{Ended, Greeting, SIGNALS, Setup, Start};
+use crate::nodes::agent_worker::Worker;
+use crate::nodes::messages::{Ended, Greeting, Setup, Start};
 use crate::nodes::secret;
 use crate::nodes::stream::AgentStream;
-use crate::nodes::wire::{Inbox, Kind, Message, Numbers, Slot};
+use crate::nodes::wire::{Inbox, Kind, Message, Slot};
 use crate::process::enlist::{AgentRole, Enlisted, refuse};
 use crate::process::role::Host;
 use crate::sys::cpu::allowed_cpus;
 use crate::sys::time::Deadline;
 use crate::sys::{environment, memory, signal, signal_watch, thread};
 use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -247,90 +245,17 @@ impl Agent {
     /// It is none that a pool sends.
     fn hear(self: &Arc<Self>, state: &mut State, message: Message<'_>) -> Result<(), String> {
         let Message { kind, slot, body } = message;
-        let damaged = || format!("{kind:?}");
-        let mut numbers = Numbers(body.bytes());
-        let mut number = || numbers.next().ok_or_else(damaged);
         match kind {
-            Kind::Setup => {
-                let setup = codec::from_bytes(body.bytes()).map_err(|error| error.0)?;
-                self.set_up(state, setup)?;
-            }
+            Kind::Setup => self.set_up(state, codec::from_bytes(body.bytes()).map_err(|error| error.0)?),
             Kind::Start => {
                 let start = codec::from_bytes(body.bytes()).map_err(|error| error.0)?;
                 if let Err(error) = self.start(state, slot, start) {
                     state.outbox.put(Kind::Refused, slot, &[], &codec::to_bytes(&error));
                 }
+                Ok(())
             }
-            Kind::Beat => {
-                let beat = number()?;
-                state.outbox.put(Kind::Echo, 0, &[beat], &[]);
-                state.watch_workers();
-            }
-            Kind::Context => {
-                let header = number()?;
-                let at = body.bytes().len() - numbers.0.len();
-                let context = Arc::new(body.into_rest(at));
-                for queued in state.workers.values_mut().flat_map(|worker| &mut worker.queue) {
-                    if queued.frame.header == header {
-                        queued.payload.get_or_insert_with(|| Arc::clone(&context));
-                    }
-                }
-                state.contexts.insert(header, context);
-            }
-            Kind::Drop => drop(state.contexts.remove(&number()?)),
-            Kind::Tasks | Kind::Header | Kind::Forget | Kind::Stop => {
-                let seq = number()?;
-                let mut frame = Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 };
-                let (mut payload, mut attempt) = (Some(Arc::default()), 1);
-                if kind != Kind::Stop {
-                    frame.header = number()?;
-                }
-                match kind {
-                    Kind::Tasks => {
-                        (frame.kind, frame.first) = (FrameKind::Tasks, number()?);
-                        frame.count = numbers.next_u32().ok_or_else(damaged)?;
-                        frame.skip = numbers.next_u32().filter(|skip| *skip <= frame.count).ok_or_else(damaged)?;
-                        attempt = numbers.next_u32().ok_or_else(damaged)?;
-                        let at = body.bytes().len() - numbers.0.len();
-                        payload = Some(Arc::new(body.into_rest(at)));
-                    }
-                    Kind::Header => {
-                        frame.kind = FrameKind::Header;
-                        payload = state.contexts.get(&frame.header).cloned();
-                    }
-                    Kind::Forget => frame.kind = FrameKind::Forget,
-                    _ => {}
-                }
-                // It has ended, which the pool will hear, and then it gives the frame to somebody else.
-                let Some(worker) = state.workers.get_mut(&slot) else { return Ok(()) };
-                worker.seen = seq + u64::from(kind != Kind::Stop);
-                worker.queue.push_back(Queued { frame, seq, payload, attempt });
-            }
-            Kind::Revoke => {
-                let seq = number()?;
-                let returned = state.workers.get_mut(&slot).is_some_and(|worker| worker.take_back(seq));
-                if returned {
-                    state.outbox.put(Kind::Returned, slot, &[seq], &[]);
-                }
-            }
-            Kind::Signal => {
-                let signal = *SIGNALS.get(number()? as usize).ok_or_else(damaged)?;
-                state.workers.get(&slot).and_then(|worker| worker.body.as_ref()).inspect(|body| body.signal(signal));
-            }
-            Kind::EndIt => {
-                state.workers.get(&slot).and_then(|worker| worker.body.as_ref()).inspect(|body| _ = body.tell_to_end());
-            }
-            Kind::KillIfRunning | Kind::Cancel => {
-                let frames: Vec<u64> = std::iter::from_fn(|| numbers.next()).collect();
-                match state.workers.get_mut(&slot) {
-                    Some(worker) if kind == Kind::Cancel => worker.cancel(&frames),
-                    Some(worker) => worker.kill_if_running(&frames),
-                    None => {}
-                }
-            }
-            _ => return Err(format!("{kind:?} from a pool")),
+            _ => state.obey(Message { kind, slot, body }).ok_or_else(|| format!("{kind:?}")),
         }
-        Ok(())
     }
 
     fn set_up(self: &Arc<Self>, state: &mut State, setup: Setup) -> Result<(), String> {
@@ -415,17 +340,7 @@ impl Agent {
         let launched = spawn.launch(place, Box::new(tell));
         spawn.cpus = cpus;
         let Launched { link, output } = launched?.ok_or_else(|| Error::start("there is no room for a worker"))?;
-        let worker = Worker {
-            link,
-            window: Window::default(),
-            queue: VecDeque::new(),
-            seen: 0,
-            body: None,
-            output,
-            condemned: None,
-            weighed: Instant::now(),
-        };
-        state.workers.insert(slot, worker);
+        state.workers.insert(slot, Worker::new(link, output));
         Ok(())
     }
 }

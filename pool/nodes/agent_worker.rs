@@ -27,6 +27,8 @@ pub(super) struct Queued {
     pub(super) payload: Option<Arc<Vec<u8>>>,
     /// How often its first task was begun, with this time.
     pub(super) attempt: u32,
+    /// Its tasks are to be told that nobody waits for them.
+    pub(super) is_told: bool,
 }
 
 /// A worker, and what it has.
@@ -45,6 +47,26 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// A worker that was asked for.
+    pub(super) fn new(link: Box<dyn Link>, output: Option<Captured>) -> Worker {
+        Worker {
+            link,
+            window: Window::default(),
+            queue: VecDeque::new(),
+            seen: 0,
+            body: None,
+            output,
+            condemned: None,
+            weighed: Instant::now(),
+        }
+    }
+
+    /// Takes a frame that the pool has sent.
+    pub(super) fn enqueue(&mut self, queued: Queued) {
+        self.seen = queued.seq + u64::from(queued.frame.kind != FrameKind::Stop);
+        self.queue.push_back(queued);
+    }
+
     /// Hands frames over as far as there is room for them.
     pub(super) fn hand_on(&mut self) {
         if self.queue.is_empty() {
@@ -56,7 +78,7 @@ impl Worker {
             window.release(&mut **link);
         }
         let mut any = false;
-        while let Some(Queued { frame, seq, payload, attempt }) = self.queue.front() {
+        while let Some(Queued { frame, seq, payload, attempt, is_told }) = self.queue.front() {
             // The context of a header may be on its way.
             let Some(payload) = payload.as_ref().filter(|_| self.window.len() < self.link.depth()) else { break };
             if *attempt > 1 {
@@ -77,6 +99,9 @@ impl Worker {
                     let range = (kind == FrameKind::Tasks).then_some(range);
                     if kind != FrameKind::Stop {
                         self.window.push(InFlight { seq: number, range });
+                    }
+                    if *is_told {
+                        self.link.cancel(&[number]);
                     }
                     self.queue.pop_front();
                     any = true;
@@ -232,12 +257,20 @@ impl Worker {
     }
 
     /// Tells tasks of these frames that nobody waits for them; all tasks, if none are named.
-    pub(super) fn cancel(&self, frames: &[u64]) {
+    pub(super) fn cancel(&mut self, frames: &[u64]) {
         if frames.is_empty() {
             return self.link.cancel_all();
         }
         let numbers: Vec<u64> = frames.iter().filter_map(|seq| self.number(*seq)).collect();
         self.link.cancel(&numbers);
+        self.queue.iter_mut().filter(|queued| frames.contains(&queued.seq)).for_each(|queued| queued.is_told = true);
+    }
+
+    /// Gives the memory back that a burst has used, if nothing is under way.
+    pub(super) fn trim(&mut self) {
+        let Worker { link, window, .. } = self;
+        window.release(&mut **link);
+        link.trim();
     }
 
     pub(super) fn tell_watched(&self, slot: Slot, outbox: &mut Outbox) {

@@ -20,3 +20,6 @@ mod stream;
 mod tended;
 mod tls;
 mod wire;
+
+#[cfg(all(test, not(loom)))]
+mod fuzz;

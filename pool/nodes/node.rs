@@ -8,12 +8,12 @@ use crate::codec;
 use crate::engine::launch::body::{Body, Obituary, Remote};
 use crate::engine::launch::launcher::{News, Tell};
 use crate::error::{Error, Exit};
-use crate::ipc::link::{AnswerKind, Progress};
+use crate::ipc::link::Progress;
 use crate::nodes::event::NodeEventKind;
 use crate::nodes::messages::{Ended, SIGNALS};
 use crate::nodes::stream::Stream;
 use crate::nodes::tended::{Driven, Line, Said, Tended, Told};
-use crate::nodes::wire::{Inbox, Kind, Message, Numbers, Outbox, Slot};
+use crate::nodes::wire::{CONTEXTS, Inbox, Kind, Message, Numbers, Outbox, Slot};
 use crate::process::start::HeldByChild;
 use crate::sys::child::ChildSignal;
 use crate::sys::poll::Waker;
@@ -49,8 +49,8 @@ pub(super) struct State {
     inbox: Inbox,
     pub(super) outbox: Outbox,
     pub(super) workers: BTreeMap<Slot, Worker>,
-    /// Which workers know which headers; the agent knows those of all of them.
-    pub(super) contexts: HashMap<u64, HashSet<Slot>>,
+    /// The headers whose contexts the agent has.
+    pub(super) contexts: HashMap<u64, Known>,
     /// How many bytes of tasks are under way.
     pub(super) flying: usize,
     /// How many bytes of answers wait to be taken.
@@ -85,6 +85,14 @@ impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("State").field("workers", &self.workers.len()).field("lost", &self.lost).finish_non_exhaustive()
     }
+}
+
+/// Who knows a header.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) by: HashSet<Slot>,
+    /// How often it was sent to workers since its context was.
+    pub(super) sent: u64,
 }
 
 /// A worker of the node.
@@ -314,7 +322,7 @@ impl State {
     /// # Errors
     ///
     /// It is none that an agent sends.
-    fn hear(&mut self, message: Message<'_>) -> Result<(), &'static str> {
+    pub(super) fn hear(&mut self, message: Message<'_>) -> Result<(), &'static str> {
         let Message { kind, slot, body } = message;
         let mut numbers = Numbers(body.bytes());
         let mut number = || numbers.next().ok_or("a message that is too short");
@@ -342,20 +350,7 @@ impl State {
         let worker = self.workers.get_mut(&slot).ok_or("something of a worker that it does not have")?;
         let news = match kind {
             Kind::Answer | Kind::Returned => {
-                let kind = match kind {
-                    Kind::Returned => AnswerKind::Returned,
-                    _ if number()? == 0 => AnswerKind::Values,
-                    _ => AnswerKind::Failure,
-                };
-                let seq = number()?;
-                let mut said = Said { kind, seq, first: 0, count: 0, nanos: 0, payload: Vec::new() };
-                if kind != AnswerKind::Returned {
-                    let mut small = || numbers.next_u32().ok_or("a number that is too large");
-                    (said.first, said.count) = (small()?, small()?);
-                    said.nanos = numbers.next().ok_or("a message that is too short")?;
-                    let at = body.bytes().len() - numbers.0.len();
-                    said.payload = body.into_rest(at);
-                }
+                let said = Said::read(kind, body).ok_or("a damaged answer")?;
                 self.waiting += said.payload.len();
                 worker.answers.push_back(said);
                 return Ok(());
@@ -400,15 +395,20 @@ impl State {
     fn bury(&mut self, slot: Slot) {
         let Some(worker) = self.workers.remove(&slot) else { return };
         *worker.process.last.lock() = worker.answers;
-        let mut unused = Vec::new();
-        self.contexts.retain(|header, known| {
-            let is_used = !known.remove(&slot) || !known.is_empty();
-            if !is_used {
-                unused.push(*header);
-            }
-            is_used
-        });
-        unused.into_iter().for_each(|header| self.outbox.put(Kind::Drop, 0, &[header], &[]));
+        let knew = self.contexts.iter().filter(|(_, known)| known.by.contains(&slot));
+        for header in knew.map(|(header, _)| *header).collect::<Vec<u64>>() {
+            self.forget(slot, header);
+        }
+    }
+
+    /// A worker does not know this header any more.
+    pub(super) fn forget(&mut self, slot: Slot, header: u64) {
+        let Some(known) = self.contexts.get_mut(&header) else { return };
+        if known.by.remove(&slot) && known.by.is_empty() {
+            // Context and header may still be on their way: the one is not overtaken, the other is waited for.
+            self.outbox.put(Kind::Drop, CONTEXTS, &[header, known.sent], &[]);
+            self.contexts.remove(&header);
+        }
     }
 
     /// Gives the node up, and with it its workers.

@@ -7,7 +7,7 @@ use crate::ipc::link::{
 };
 use crate::nodes::node::{Process, State};
 use crate::nodes::tended::Said;
-use crate::nodes::wire::{Kind, Slot};
+use crate::nodes::wire::{CONTEXTS, Kind};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -18,9 +18,6 @@ const MOST_FLYING: usize = 64 << 20;
 
 /// After so short a time the stream is not read again. What arrives meanwhile is there still, and ends the driver's sleep.
 const READ_AGAIN: Duration = Duration::from_micros(2);
-
-/// Contexts are sent in an order of their own, as if they were for this worker. No agent has so many.
-const CONTEXTS: Slot = Slot::MAX;
 
 /// A frame that was sent and not released.
 #[derive(Debug)]
@@ -91,17 +88,17 @@ impl NodeLink {
 
     /// Takes what the agent has said of a frame next, and reads the stream if nobody has in this turn.
     fn next_said(&self) -> Option<Said> {
-        let Process { node, slot, last, .. } = &*self.process;
-        let mut state = node.state.lock();
-        let state = &mut *state;
-        if !self.look(state) {
-            return None;
-        }
-        let said = match state.workers.get_mut(slot) {
+        let state = &mut *self.process.node.state.lock();
+        if self.look(state) { self.take_said(state) } else { None }
+    }
+
+    /// Takes what the agent has said of a frame next, as far as that was read.
+    fn take_said(&self, state: &mut State) -> Option<Said> {
+        let said = match state.workers.get_mut(&self.process.slot) {
             Some(worker) if Arc::ptr_eq(&worker.process, &self.process) => worker.answers.pop_front(),
-            _ => last.lock().pop_front(),
+            _ => self.process.last.lock().pop_front(),
         };
-        state.waiting -= said.as_ref().map_or(0, |said| said.payload.len()).min(state.waiting);
+        state.waiting -= said.as_ref().map_or(0, |said| said.payload.len());
         said
     }
 }
@@ -132,22 +129,18 @@ impl Link for NodeLink {
                 state.outbox.put(Kind::Tasks, slot, &numbers, payload);
             }
             FrameKind::Header => {
-                let is_known = state.contexts.contains_key(&header);
-                state.contexts.entry(header).or_default().insert(slot);
-                if !is_known {
-                    // In the order of this worker, so that it comes before what asks for it. Others that ask for it
-                    // meanwhile have to wait for it as well.
+                let known = state.contexts.entry(header).or_default();
+                known.by.insert(slot);
+                known.sent += 1;
+                if known.sent == 1 {
+                    // What asks for it may come before it, and waits at the agent.
                     state.outbox.put(Kind::Context, CONTEXTS, &[header], payload.head);
                 }
                 state.outbox.put(Kind::Header, slot, &[seq, header], &[]);
             }
             FrameKind::Forget => {
                 state.outbox.put(Kind::Forget, slot, &[seq, header], &[]);
-                let known = state.contexts.get_mut(&header);
-                if known.is_some_and(|known| known.remove(&slot) && known.is_empty()) {
-                    state.contexts.remove(&header);
-                    state.outbox.put(Kind::Drop, CONTEXTS, &[header], &[]);
-                }
+                state.forget(slot, header);
             }
             FrameKind::Stop => state.outbox.put(Kind::Stop, slot, &[seq], &[]),
         }
@@ -211,6 +204,11 @@ impl Link for NodeLink {
         if self.process.gone.lock().is_some() { Revoked::Begun } else { Revoked::Asked }
     }
 
+    fn trim(&mut self) {
+        self.process.node.state.lock().outbox.trim();
+        self.process.say(Kind::Trim, &[]);
+    }
+
     fn set_attempt(&mut self, attempt: u32) {
         self.attempt = attempt;
     }
@@ -249,5 +247,8 @@ impl Link for NodeLink {
 impl Drop for NodeLink {
     fn drop(&mut self) {
         self.release_below(u64::MAX);
+        // Nobody takes the answers of a worker that was condemned.
+        let state = &mut *self.process.node.state.lock();
+        while self.take_said(state).is_some() {}
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::engine::launch::launcher::{News, Tell};
 use crate::ipc::link::AnswerKind;
-use crate::nodes::wire::{Kind, Numbers};
+use crate::nodes::wire::{Body, Kind, Numbers};
 use crate::sys::time::millis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -19,6 +19,25 @@ pub(super) struct Said {
     pub(super) count: u32,
     pub(super) nanos: u64,
     pub(super) payload: Vec<u8>,
+}
+
+impl Said {
+    /// Reads it from a message of one of the two kinds.
+    pub(super) fn read(kind: Kind, body: Body<'_>) -> Option<Said> {
+        let mut numbers = Numbers(body.bytes());
+        let kind = match kind {
+            Kind::Returned => AnswerKind::Returned,
+            _ if numbers.next()? == 0 => AnswerKind::Values,
+            _ => AnswerKind::Failure,
+        };
+        let seq = numbers.next()?;
+        if kind == AnswerKind::Returned {
+            return Some(Said { kind, seq, first: 0, count: 0, nanos: 0, payload: Vec::new() });
+        }
+        let (first, count, nanos) = (numbers.next_u32()?, numbers.next_u32()?, numbers.next()?);
+        let at = body.bytes().len() - numbers.0.len();
+        Some(Said { kind, seq, first, count, nanos, payload: body.into_rest(at) })
+    }
 }
 
 /// What the worker at a place of the pool has written.

@@ -24,6 +24,9 @@ const MORE: u8 = 1;
 /// The number of a worker at its agent.
 pub(super) type Slot = u16;
 
+/// What is said of contexts is sent in an order of its own, as if it were for this worker: no agent has so many.
+pub(super) const CONTEXTS: Slot = Slot::MAX;
+
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -41,7 +44,8 @@ pub(super) enum Kind {
     Header,
     /// Numbers: frame, header.
     Forget,
-    /// Number: header. No worker needs that context any more.
+    /// Numbers: header, how often it was sent to workers since its context was. Once it has come so often, its context is not
+    /// needed any more.
     Drop,
     /// Number: frame. There are no more frames.
     Stop,
@@ -55,6 +59,8 @@ pub(super) enum Kind {
     KillIfRunning,
     /// Numbers: frames, or none for all. Nobody waits for their tasks.
     Cancel,
+    /// Nothing is under way to the worker: the memory that a burst has used is given back.
+    Trim,
     /// Number: to be repeated.
     Beat,
     // From the agent.
@@ -83,7 +89,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 25] = [
+    pub(super) const ALL: [Kind; 26] = [
         Kind::Setup,
         Kind::Start,
         Kind::Tasks,
@@ -97,6 +103,7 @@ impl Kind {
         Kind::EndIt,
         Kind::KillIfRunning,
         Kind::Cancel,
+        Kind::Trim,
         Kind::Beat,
         Kind::Started,
         Kind::Reply,
@@ -207,6 +214,13 @@ impl Outbox {
     /// How many bytes are still to be sent.
     pub(super) fn len(&self) -> usize {
         self.ready.len() - self.sent + self.bulk_len
+    }
+
+    /// Gives the memory back that a burst has used, if all of it was sent.
+    pub(super) fn trim(&mut self) {
+        if self.sent == self.ready.len() && self.ready.capacity() > AT_ONCE {
+            (self.ready, self.sent) = (Vec::new(), 0);
+        }
     }
 
     /// What is to be sent next; empty if there is nothing.

@@ -38,6 +38,13 @@ fn a_task_knows_how_often_it_was_begun_and_whether_anybody_waits_for_it() {
     let until_told = |x: u64| (x, current_task().unwrap().cancelled_within(Duration::from_secs(1000)));
     let told = pool.tasks(until_told, 0..4u64).soft_timeout(Duration::from_millis(20)).run().unwrap();
     assert_eq!(told, [(0, true), (1, true), (2, true), (3, true)]);
+    // It is over while the context is still on its way.
+    let context = vec![7u8; 32 << 20];
+    let until_told = |context: &Vec<u8>, _: u64| {
+        context.len() == 32 << 20 && current_task().unwrap().cancelled_within(Duration::from_secs(1000))
+    };
+    let call = pool.with(&context).tasks(until_told, 0..2u64).soft_timeout(Duration::from_millis(1));
+    assert_eq!(call.run().unwrap(), [true; 2]);
     assert_eq!(pool.map(|_: u64| current_task().unwrap().is_cancelled(), 0..8).unwrap(), [false; 8]);
     // A call that is given up: its workers are free again. What the pool takes for begun may still be on its way.
     let journal = Journal::new();

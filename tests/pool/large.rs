@@ -1,8 +1,8 @@
 //! Values that do not fit a ring, and what is left of them.
 
 use crate::common::alone::alone;
-use crate::common::links::{on_each_link, on_each_pool, on_nodes};
-use crate::common::proc::{eventually, kill};
+use crate::common::links::{on_each_link, on_each_pool};
+use crate::common::proc::{descendants_of, eventually, kill, own_pid};
 use crate::common::seccomp::refuse;
 use crate::common::watchdog::watchdog;
 use multiproc::{Pool, Process};
@@ -115,9 +115,6 @@ fn in_use(pid: u32) -> u64 {
 
 #[test]
 fn the_memory_of_a_burst_is_given_back() {
-    if on_nodes("an agent keeps the memory of a burst") {
-        return;
-    }
     if !alone("large::the_memory_of_a_burst_is_given_back") {
         return;
     }
@@ -125,8 +122,11 @@ fn the_memory_of_a_burst_is_given_back() {
         let pool = builder().processes(2).build().unwrap();
         let text = |len: usize| "x".repeat(len);
         pool.map(text, [1, 2]).unwrap();
-        let processes =
-            || std::iter::once(std::process::id()).chain(pool.worker_pids().into_iter().map(|pid| pid as u32));
+        // The workers, and what has the other ends of their links: this process, or agents.
+        let processes = || {
+            let own = own_pid();
+            std::iter::once(own).chain(descendants_of(own)).map(|pid| pid as u32)
+        };
         let before: Vec<u64> = processes().collect::<Vec<_>>().into_iter().map(in_use).collect();
         for _ in 0..2 {
             pool.starmap(check, [(1, value(1, RING + 1)), (2, value(2, RING + 1))]).unwrap();
