@@ -1,14 +1,15 @@
 //! Agents that connect over the network: who gets in, who does not, and that nobody is disturbed.
 
 use crate::agents::{Agent, Events, Key, port_of};
-use crate::common::alone::write_program;
+use crate::common::alone::{is_program, program, write_program};
 use crate::common::proc::eventually;
 use crate::common::watchdog::watchdog;
 use multiproc::Pool;
-use multiproc::cluster::{Command, Listen, NodeEventKind};
-use std::io::{Read, Write};
+use multiproc::cluster::{self, Command, Listen, NodeEventKind};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -37,6 +38,42 @@ fn agents_that_somebody_starts_join_and_work() {
             workers.dedup();
             workers.len() == 2
         }));
+    }
+}
+
+/// What a user does whose program asks the environment where its workers are.
+#[test]
+fn a_program_that_is_told_to_listen_prints_the_line_that_joins_it() {
+    const NAME: &str = "network::a_program_that_is_told_to_listen_prints_the_line_that_joins_it";
+    if is_program(NAME) {
+        let on = cluster::from_env().unwrap();
+        println!("\nstart: {}", on.command().unwrap().unwrap());
+        let pool = Pool::builder().on(on).processes(2).at_least(2).build().unwrap();
+        return check(&pool);
+    }
+    let _watchdog = watchdog(180);
+    let key = Key::new();
+    let secret = std::fs::read_to_string(&key.0).unwrap();
+    let (file, variable) = (("MULTIPROC_SECRET_FILE", key.0.to_str().unwrap()), ("MULTIPROC_SECRET", secret.trim()));
+    for (name, value) in [file, variable] {
+        let mut program = program(NAME);
+        program.env("MULTIPROC_CLUSTER", "listen:127.0.0.1:0,2").env(name, value);
+        let mut program = program.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+        let line = lines.find_map(|line| Some(line.unwrap().strip_prefix("start: ")?.to_owned())).unwrap();
+        assert!(!line.contains(secret.trim()), "the secret is in {line}");
+        // Two terminals, in which nothing is set but the secret, where no file has it.
+        let terminals = [(); 2].map(|()| {
+            let mut shell = std::process::Command::new("sh");
+            shell.stdin(Stdio::piped()).envs((name == "MULTIPROC_SECRET").then_some((name, value)));
+            let mut shell = shell.spawn().unwrap();
+            writeln!(shell.stdin.as_mut().unwrap(), "{line}").unwrap();
+            shell
+        });
+        lines.for_each(drop);
+        assert!(program.wait().unwrap().success(), "{name}");
+        // Agents end with their pool, and so do the commands.
+        assert!(terminals.into_iter().all(|mut shell| shell.wait().is_ok()));
     }
 }
 
