@@ -11,6 +11,9 @@ const WAYS: [(&str, &str); 3] = [("ring", "spawn"), ("channel", "spawn"), ("ring
 /// The usual reason why a test cannot have its workers on nodes; `tests/cluster/` looks at what is refused there.
 pub(crate) const HANDLES: &str = "handles to shared memory and ends of ipc-channel do not travel";
 
+/// How many nodes there are, where workers are on nodes.
+pub(crate) const NODES: usize = 2;
+
 /// Whether workers are to be on nodes, where the test that asks cannot hold; says why.
 pub(crate) fn on_nodes(why: &str) -> bool {
     if is_on_nodes() {
@@ -19,7 +22,8 @@ pub(crate) fn on_nodes(why: &str) -> bool {
     is_on_nodes()
 }
 
-fn is_on_nodes() -> bool {
+/// Whether workers are to be on nodes.
+pub(crate) fn is_on_nodes() -> bool {
     std::env::var("MULTIPROC_TEST_LINK").as_deref() == Ok("nodes")
 }
 
@@ -55,7 +59,7 @@ fn on_each_way(starts: &[&'static str], seconds: u64, test: impl Fn(&dyn Fn() ->
         let _watchdog = watchdog(seconds);
         println!("link: nodes");
         // As many workers as any test wants, and all of them, since tests count on them.
-        let nodes = || Command::new("{agent}").nodes(2).workers(16);
+        let nodes = || Command::new("{agent}").nodes(NODES).workers(16);
         return test(&|| Pool::builder().on(nodes()).at_least(usize::MAX));
     }
     for (link, start) in ways(starts) {

@@ -181,6 +181,9 @@ mod stream {
 
     #[test]
     fn a_task_waits_and_is_woken_whatever_happens() {
+        if on_nodes(HANDLES) {
+            return;
+        }
         on_each_pool(2, 90, |pool| {
             let gate = Event::new();
             let wait = |go: Event, x: u32| {
@@ -226,6 +229,9 @@ mod stream {
 
     #[test]
     fn a_repetition_wakes_who_waits() {
+        if on_nodes(HANDLES) {
+            return;
+        }
         on_every_kind_of_pool(1, |pool| {
             let tries = multiproc::RawValue::new(0u32);
             let flaky = |tries: multiproc::RawValue<u32>| assert!(tries.fetch_add(1) == 2, "not yet");
@@ -262,6 +268,9 @@ mod stream {
 
     #[test]
     fn completed_results_are_a_stream() {
+        if on_nodes(HANDLES) {
+            return;
+        }
         on_processes_and_threads(3, 60, |pool| {
             let (gates, results) = gated(pool, 3);
             block_on(async {

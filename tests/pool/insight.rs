@@ -1,6 +1,6 @@
 //! What can be seen of a pool: `stats`, progress, traces.
 
-use super::common::links::{on_each_link, on_each_pool, on_nodes};
+use super::common::links::{HANDLES, on_each_link, on_each_pool, on_nodes};
 use super::common::proc::{self, eventually};
 use super::common::scratch::Scratch;
 use multiproc::{Event, PoolStats, Progress};
@@ -337,6 +337,9 @@ fn a_call_tells_its_slowest_tasks() {
         assert!(call.elapsed >= Duration::from_millis(700) && call.elapsed <= stats.uptime);
         assert!(call.to_string().contains("8 tasks in ") && call.to_string().contains("(task 3)"), "{call}");
 
+        if on_nodes(HANDLES) {
+            return;
+        }
         // One that is under way, and one of the background.
         let gate = Event::new();
         let later = pool.apply_async(|gate: Event| gate.wait(), (gate.clone(),)).unwrap();

@@ -1,8 +1,8 @@
 //! Nothing stays behind.
 
 use super::common::alone::{alone, before, is_program, program};
-use super::common::links::on_each_link;
-use super::common::proc::{self, children_of, eventually, holdings, own_pid};
+use super::common::links::{NODES, is_on_nodes, on_each_link};
+use super::common::proc::{self, children_of, descendants_of, eventually, holdings, own_pid};
 use super::common::watchdog::watchdog;
 use multiproc::Pool;
 use std::io::{BufRead, BufReader};
@@ -72,7 +72,12 @@ fn a_pool_that_is_resized_while_its_workers_die_leaves_no_process_behind() {
         });
         pool.close();
         pool.join().unwrap();
-        assert!(eventually(Duration::from_secs(10), || children_of(own_pid()).is_empty()), "a worker was forgotten");
+        // Agents end with the pool.
+        let agents = if is_on_nodes() { NODES } else { 0 };
+        let left = |agents| children_of(own_pid()).len() == agents && descendants_of(own_pid()).len() == agents;
+        assert!(eventually(Duration::from_secs(10), || left(agents)), "a worker was forgotten");
+        drop(pool);
+        assert!(eventually(Duration::from_secs(10), || left(0)), "an agent was forgotten");
     });
 }
 
