@@ -45,11 +45,20 @@ fn ways(starts: &[&'static str]) -> Vec<(String, String)> {
 }
 
 fn link_of(name: &str) -> LinkKind {
-    if name == "channel" { LinkKind::Channel } else { LinkKind::Ring }
+    match name {
+        "ring" => LinkKind::Ring,
+        "channel" => LinkKind::Channel,
+        "nodes" => panic!("MULTIPROC_TEST_LINK=nodes needs the feature `cluster`"),
+        other => panic!("MULTIPROC_TEST_LINK is ring, channel or nodes, not {other:?}"),
+    }
 }
 
 fn start_of(name: &str) -> StartMethod {
-    if name == "template" { StartMethod::Template } else { StartMethod::Spawn }
+    match name {
+        "spawn" => StartMethod::Spawn,
+        "template" => StartMethod::Template,
+        other => panic!("MULTIPROC_TEST_START is spawn or template, not {other:?}"),
+    }
 }
 
 fn on_each_way(starts: &[&'static str], seconds: u64, test: impl Fn(&dyn Fn() -> PoolBuilder)) {
