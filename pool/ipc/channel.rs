@@ -258,7 +258,7 @@ impl Link for ChannelLink {
     fn send(
         &mut self,
         frame: &Frame,
-        payload: Parts<'_>,
+        payload: &Parts<'_>,
         attached: &[Arc<AttachedFds>],
     ) -> Result<Option<u64>, Unsent> {
         let seq = self.next_frame;

@@ -90,7 +90,7 @@ impl ChannelWorker {
         let attached = std::mem::take(&mut self.attached);
         let said = Said { seq: self.seq, started, outcome: self.outcome.take(), finished, attached };
         let mut message = Vec::new();
-        message::append(&mut message, &said, std::mem::take(&mut self.payload)[..].into());
+        message::append(&mut message, &said, &std::mem::take(&mut self.payload)[..].into());
         let mut rest = &message[..];
         while !rest.is_empty() {
             // It waits for room, so there is some.

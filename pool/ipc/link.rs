@@ -282,8 +282,12 @@ pub(crate) trait Link: Send + std::fmt::Debug {
     /// # Errors
     ///
     /// See [`Unsent`].
-    fn send(&mut self, frame: &Frame, payload: Parts<'_>, attached: &[Arc<AttachedFds>])
-    -> Result<Option<u64>, Unsent>;
+    fn send(
+        &mut self,
+        frame: &Frame,
+        payload: &Parts<'_>,
+        attached: &[Arc<AttachedFds>],
+    ) -> Result<Option<u64>, Unsent>;
 
     /// How many frames were sent.
     fn sent(&self) -> u64;

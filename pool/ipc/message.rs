@@ -25,7 +25,7 @@ const MAX_HEAD: usize = 4096;
 const AT_ONCE: usize = 64 * 1024;
 
 /// Adds a message to bytes that are to be sent.
-pub(super) fn append<T: Serialize>(to: &mut Vec<u8>, head: &T, payload: Parts<'_>) {
+pub(super) fn append<T: Serialize>(to: &mut Vec<u8>, head: &T, payload: &Parts<'_>) {
     let head = codec::to_bytes(head);
     to.reserve(PREFIX + head.len() + payload.len());
     to.extend_from_slice(&MARK);
@@ -184,7 +184,7 @@ mod tests {
     fn messages_come_out_however_their_bytes_arrive() {
         let sent: Vec<(u64, Vec<u8>)> = vec![(1, vec![]), (2, vec![7; 5]), (3, vec![9; 70_000]), (4, vec![])];
         let mut bytes = Vec::new();
-        sent.iter().for_each(|(head, payload)| append(&mut bytes, head, payload[..].into()));
+        sent.iter().for_each(|(head, payload)| append(&mut bytes, head, &payload[..].into()));
         for step in [1, 3, 16, 17, 4096, bytes.len()] {
             let (a, b) = stream::pair().unwrap();
             let mut reader = Reader::new(None);

@@ -155,7 +155,7 @@ impl RingLink {
 impl RingLink {
     /// A file with this payload, in pages that are there already if possible. A header, to which the worker goes back with each
     /// of its tasks, gets a file that nobody has written for anything else.
-    fn fill(&mut self, kind: FrameKind, Parts { head, tail }: Parts<'_>) -> io::Result<ReadableFile> {
+    fn fill(&mut self, kind: FrameKind, &Parts { head, tail }: &Parts<'_>) -> io::Result<ReadableFile> {
         let spare = if kind == FrameKind::Tasks { self.spare.pop() } else { None };
         let Some(mut file) = spare else { return ReadableFile::new(&[head, tail]) };
         file.bytes.fill(&[head, tail])?;
@@ -188,7 +188,7 @@ impl Link for RingLink {
     fn send(
         &mut self,
         frame: &Frame,
-        payload: Parts<'_>,
+        payload: &Parts<'_>,
         attached: &[Arc<AttachedFds>],
     ) -> Result<Option<u64>, Unsent> {
         let seq = self.next_frame;

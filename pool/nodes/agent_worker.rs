@@ -84,7 +84,7 @@ impl Worker {
             if *attempt > 1 {
                 self.link.set_attempt(*attempt);
             }
-            match self.link.send(frame, payload[..].into(), &[]) {
+            match self.link.send(frame, &payload[..].into(), &[]) {
                 Ok(Some(number)) => {
                     let Frame { kind, count, skip, .. } = *frame;
                     let range = TaskRange {

@@ -108,7 +108,7 @@ impl Link for NodeLink {
         self.depth
     }
 
-    fn send(&mut self, frame: &Frame, payload: Parts<'_>, _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
+    fn send(&mut self, frame: &Frame, payload: &Parts<'_>, _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
         let (node, slot, seq) = (&self.process.node, self.process.slot, self.next);
         let mut state = node.state.lock();
         if state.lost.is_some() || self.process.gone.lock().is_some() {

@@ -38,7 +38,7 @@ impl Core {
 
     /// Hands a frame to a worker, or keeps it; in a pool that drains its tasks are cancelled.
     pub(super) fn submit(&mut self, range: TaskRange, bytes: &[u8]) {
-        self.submit_next(range, bytes.into(), &mut Streak::default());
+        self.submit_next(range, &bytes.into(), &mut Streak::default());
     }
 
     /// Hands over the frames that a thread has made of its call's tasks. Behind the bytes of the last one belongs `tail`.
@@ -60,7 +60,7 @@ impl Core {
             };
             let head = &input.bytes[start..frame.end];
             let tail = if frames.len() == 0 { tail } else { &[] };
-            self.submit_next(range, Parts { head, tail }, &mut streak);
+            self.submit_next(range, &Parts { head, tail }, &mut streak);
             start = frame.end;
         }
     }
@@ -68,7 +68,7 @@ impl Core {
     /// As [`Core::submit`], for one of several frames of a call that are handed over one behind the other. What was found for
     /// one of them holds for those that follow, as far as `streak` says.
     #[inline]
-    fn submit_next(&mut self, range: TaskRange, payload: Parts<'_>, streak: &mut Streak) {
+    fn submit_next(&mut self, range: TaskRange, payload: &Parts<'_>, streak: &mut Streak) {
         self.note_size(payload.len());
         let kept = match streak.covers(&range) {
             // Nothing that waits goes before it, or it would not have begun.
@@ -122,7 +122,7 @@ impl Core {
     }
 
     /// Hands a frame to the worker that should have it. Gives it back when none has room for it.
-    fn dispatch(&mut self, range: TaskRange, payload: Parts<'_>, streak: &mut Streak) -> Result<(), TaskRange> {
+    fn dispatch(&mut self, range: TaskRange, payload: &Parts<'_>, streak: &mut Streak) -> Result<(), TaskRange> {
         loop {
             if !streak.covers(&range) {
                 // Nobody waits for its results any more: it is not run.
@@ -220,7 +220,7 @@ impl Core {
         let mut handed = 0;
         while handed < most {
             let Some(QueuedFrame { range, bytes }) = self.queue.level(priority).backlog.pop_front() else { break };
-            if let Err(range) = self.dispatch(range, bytes[..].into(), &mut Streak::default()) {
+            if let Err(range) = self.dispatch(range, &bytes[..].into(), &mut Streak::default()) {
                 self.queue.level(priority).backlog.push_front(QueuedFrame { range, bytes });
                 break;
             }
@@ -244,7 +244,7 @@ impl Core {
                 }
                 let Some(QueuedFrame { range, bytes }) = self.queue.pop_homed(place) else { break };
                 // There is room for a frame, and perhaps not for so many bytes.
-                if let Err(range) = self.dispatch(range, bytes[..].into(), &mut Streak::default()) {
+                if let Err(range) = self.dispatch(range, &bytes[..].into(), &mut Streak::default()) {
                     self.queue.push_homed(place, QueuedFrame { range, bytes }, true);
                     break;
                 }

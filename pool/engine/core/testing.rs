@@ -41,7 +41,7 @@ impl Link for Told {
         ASKED.set(ASKED.get() + 1);
         8
     }
-    fn send(&mut self, _: &Frame, _: Parts<'_>, _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
+    fn send(&mut self, _: &Frame, _: &Parts<'_>, _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
         self.sent += 1;
         Ok(Some(self.sent - 1))
     }

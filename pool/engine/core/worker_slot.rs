@@ -211,7 +211,7 @@ impl WorkerSlot {
                 context,
             );
             let attached = header.context.as_ref().map_or_else(Vec::new, |it| attached_in(&it.pins));
-            let Some(seq) = link.send(&frame, told[..].into(), &attached)? else { return Ok(false) };
+            let Some(seq) = link.send(&frame, &told[..].into(), &attached)? else { return Ok(false) };
             self.window.push(InFlight { seq, range: None });
             self.known.insert(header.id);
             // Even if the tasks do not fit behind it: reading it is what makes room for them.
@@ -223,7 +223,7 @@ impl WorkerSlot {
     /// Sends one frame of the tasks below the place `end` of the range, for which the worker is prepared. Returns the number
     /// of the frame; `Ok(None)` when there is no room now.
     #[inline]
-    pub(super) fn send(&mut self, range: &TaskRange, end: u32, payload: Parts<'_>) -> Result<Option<u64>, Unsent> {
+    pub(super) fn send(&mut self, range: &TaskRange, end: u32, payload: &Parts<'_>) -> Result<Option<u64>, Unsent> {
         let (Some(link), Some(job)) = (&mut self.link, &range.job) else { return Ok(None) };
         let &TaskRange { first, next: skip, .. } = range;
         let tasks = Frame { kind: FrameKind::Tasks, header: job.header.id, first, count: end, skip };
@@ -264,7 +264,7 @@ impl WorkerSlot {
             self.window.release(&mut **link);
         }
         let stop = Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 };
-        let sent = match link.send(&stop, Parts::NONE, &[]) {
+        let sent = match link.send(&stop, &Parts::NONE, &[]) {
             // Its tasks are not to blame: tried again when they end.
             Err(Unsent::Refused(_)) if self.window.len() > 0 => None,
             sent => sent?,
@@ -435,7 +435,7 @@ impl WorkerSlot {
 fn send_forgets(link: &mut dyn Link, forget: &mut Vec<u64>, window: &mut Window) -> Result<bool, Unsent> {
     while let Some(&id) = forget.last() {
         let frame = Frame { kind: FrameKind::Forget, header: id, first: 0, count: 0, skip: 0 };
-        let Some(seq) = link.send(&frame, Parts::NONE, &[])? else { return Ok(false) };
+        let Some(seq) = link.send(&frame, &Parts::NONE, &[])? else { return Ok(false) };
         window.push(InFlight { seq, range: None });
         forget.pop();
     }

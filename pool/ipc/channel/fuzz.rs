@@ -29,7 +29,7 @@ impl Fixture {
     /// The pool sends a frame, which the worker reads.
     fn send(&mut self, random: &mut Random) {
         let frame = Frame { kind: FrameKind::Tasks, header: 1, first: 2, count: 3, skip: 0 };
-        self.link.send(&frame, random.bytes(30)[..].into(), &[]).unwrap();
+        self.link.send(&frame, &random.bytes(30)[..].into(), &[]).unwrap();
         let mut read = [0; 4096];
         while stream::receive(self.worker.as_fd(), &mut read).unwrap().is_some() {}
     }
@@ -47,7 +47,7 @@ impl Fixture {
             let finished = random.once_in(3).then(|| random.number());
             let said = Said { seq, started: at(random), outcome, finished, attached };
             let end = *random.pick(&[10, 100, 5000]);
-            message::append(&mut bytes, &said, random.bytes(end)[..].into());
+            message::append(&mut bytes, &said, &random.bytes(end)[..].into());
         }
         if random.once_in(3) {
             random.spoil(&mut bytes);

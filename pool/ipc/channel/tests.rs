@@ -25,7 +25,7 @@ fn what_arrives_between_two_messages_is_read() {
     };
     let frame = Frame { kind: FrameKind::Tasks, header: 0, first: 0, count: 3, skip: 0 };
     for round in 0..100 {
-        link.send(&frame, [1][..].into(), &[]).unwrap();
+        link.send(&frame, &[1][..].into(), &[]).unwrap();
         worker.next().unwrap();
         answers(&mut worker, 0..2);
         let mut taken = Vec::new();

@@ -31,7 +31,7 @@ impl Fixture {
         let end = *random.pick(&[10, 10, 30, 3000]);
         let payload = random.bytes(end);
         let frame = Frame { kind: FrameKind::Tasks, header: 1, first: 2, count: 3, skip: 0 };
-        if let Some(seq) = self.link.send(&frame, payload[..].into(), &[]).unwrap() {
+        if let Some(seq) = self.link.send(&frame, &payload[..].into(), &[]).unwrap() {
             self.sent.insert(seq, payload);
         }
     }

@@ -27,8 +27,8 @@ fn both_ends_and_bell() -> (RingLink, RingWorker, Bell) {
 #[test]
 fn a_worker_that_is_told_to_stop_first_tells_of_its_last_answer() {
     let (mut link, mut worker, bell) = both_ends_and_bell();
-    link.send(&Frame { kind: FrameKind::Tasks, header: 0, first: 0, count: 1, skip: 0 }, [7][..].into(), &[]).unwrap();
-    link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, Parts::NONE, &[]).unwrap();
+    link.send(&Frame { kind: FrameKind::Tasks, header: 0, first: 0, count: 1, skip: 0 }, &[7][..].into(), &[]).unwrap();
+    link.send(&Frame { kind: FrameKind::Stop, header: 0, first: 0, count: 0, skip: 0 }, &Parts::NONE, &[]).unwrap();
     worker.next().unwrap();
     worker.value(0, &[8], &[]).unwrap();
     bell.prepare();
@@ -45,7 +45,7 @@ fn a_worker_is_at_its_last_frame_until_it_says_more() {
     let (mut link, mut worker) = both_ends();
     let frame = Frame { kind: FrameKind::Tasks, header: 0, first: 0, count: 1, skip: 0 };
     for seq in 0..5 {
-        assert_eq!(link.send(&frame, [7][..].into(), &[]).unwrap(), Some(seq));
+        assert_eq!(link.send(&frame, &[7][..].into(), &[]).unwrap(), Some(seq));
     }
     for seq in 0..3 {
         assert_eq!(worker.next().unwrap().frame.count, 1);
@@ -66,7 +66,7 @@ fn the_pool_says_now_and_then_what_it_has_read_and_at_the_end_of_a_run() {
     let (mut link, mut worker) = both_ends();
     let frame = Frame { kind: FrameKind::Tasks, header: 0, first: 0, count: 1, skip: 0 };
     for seq in 0..MOST_UNTOLD + 2 {
-        link.send(&frame, [7][..].into(), &[]).unwrap();
+        link.send(&frame, &[7][..].into(), &[]).unwrap();
         worker.next().unwrap();
         worker.value(0, &[8], &[]).unwrap();
         worker.finish(1, 1).unwrap();
@@ -88,7 +88,7 @@ fn the_file_of_a_header_is_not_used_again() {
     let (mut link, mut worker) = both_ends();
     let frame = |kind| Frame { kind, header: 0, first: 0, count: 1, skip: 0 };
     let mut send = |kind, byte: u8| {
-        let seq = link.send(&frame(kind), vec![byte; DATA + 1][..].into(), &[]).unwrap().unwrap();
+        let seq = link.send(&frame(kind), &vec![byte; DATA + 1][..].into(), &[]).unwrap().unwrap();
         let came = worker.next().unwrap();
         worker.value(0, &[8], &[]).unwrap();
         worker.finish(1, 1).unwrap();

@@ -151,14 +151,14 @@ impl Pool {
         let sent = (|| {
             if !known.contains(header) {
                 let context = context_of(*header);
-                let Some(seq) = link.send(&frame_of(FrameKind::Header, *header), context[..].into(), &[])? else {
+                let Some(seq) = link.send(&frame_of(FrameKind::Header, *header), &context[..].into(), &[])? else {
                     return Ok(None);
                 };
                 window.push(InFlight { seq, range: None });
                 known.insert(*header);
             }
             let TaskRange { first, count, next: skip, .. } = *range;
-            link.send(&Frame { first, count, skip, ..frame_of(FrameKind::Tasks, *header) }, bytes[..].into(), &[])
+            link.send(&Frame { first, count, skip, ..frame_of(FrameKind::Tasks, *header) }, &bytes[..].into(), &[])
         })();
         match sent {
             Ok(Some(seq)) => window.push(InFlight { seq, range: Some(waiting.range) }),
@@ -301,7 +301,7 @@ impl Pool {
             8 => {
                 let place = &mut self.places[at];
                 if let Some(header) = place.known.pop_first() {
-                    let sent = place.link.send(&frame_of(FrameKind::Forget, header), Parts::NONE, &[]);
+                    let sent = place.link.send(&frame_of(FrameKind::Forget, header), &Parts::NONE, &[]);
                     if let Ok(Some(seq)) = sent {
                         place.window.push(InFlight { seq, range: None });
                     }
@@ -312,7 +312,7 @@ impl Pool {
             11 if random.once_in(4) => self.places[at].process.signal(ChildSignal::Kill),
             12 if random.once_in(3) => {
                 self.places[at].is_stopped = true;
-                let _ = self.places[at].link.send(&frame_of(FrameKind::Stop, 0), Parts::NONE, &[]);
+                let _ = self.places[at].link.send(&frame_of(FrameKind::Stop, 0), &Parts::NONE, &[]);
             }
             _ => self.start(),
         }

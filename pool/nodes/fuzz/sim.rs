@@ -172,7 +172,7 @@ impl Link for ToSim {
     fn depth(&self) -> usize {
         DEPTH
     }
-    fn send(&mut self, frame: &Frame, payload: Parts<'_>, _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
+    fn send(&mut self, frame: &Frame, payload: &Parts<'_>, _: &[Arc<AttachedFds>]) -> Result<Option<u64>, Unsent> {
         let mut sim = self.0.lock();
         if sim.random.once_in(9) {
             // A worker that is alive does not refuse for good.
