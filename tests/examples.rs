@@ -23,7 +23,9 @@ fn example(name: &str, arguments: &[&str]) -> Output {
     let changed = |path: &PathBuf| std::fs::metadata(path).and_then(|it| it.modified());
     if changed(&path).map_or(true, |built| changed(&source).is_ok_and(|changed| changed > built)) {
         let release = if cfg!(debug_assertions) { &[][..] } else { &["--release"] };
-        let features = if ["cluster", "sandbox", "tracing"].contains(&name) { &["--features", name][..] } else { &[] };
+        // Those of this test, so that the library is built already.
+        let all = cfg!(all(feature = "cluster", feature = "sandbox", feature = "tracing"));
+        let features = if all { &["--all-features"][..] } else { &[] };
         let mut build = Command::new(env!("CARGO"));
         let built = build.args(["build", "--quiet", "--example", name]).args(release).args(features).status();
         assert!(built.unwrap().success(), "{name} does not build");
