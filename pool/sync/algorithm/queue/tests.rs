@@ -199,9 +199,22 @@ fn at_every_step(
     reclaimed: bool,
     helps: fn(&Fixture, &Party<'static>),
 ) {
+    // A victim that comes late on a busy machine does not wait for what it is to wait for, and has fewer steps.
+    let steps = || kill_at_every_step(make, work, check, reclaimed, helps);
+    assert!((0..10).any(|_| steps() >= 5), "too few steps");
+}
+
+/// The same once; the number of steps.
+fn kill_at_every_step(
+    make: fn(&Party<'static>) -> Fixture,
+    work: Work,
+    check: fn(&[u64], &[u64], bool),
+    reclaimed: bool,
+    helps: fn(&Fixture, &Party<'static>),
+) -> u32 {
     let crowd: &'static Crowd = Box::leak(Box::new(Crowd::new()));
     let make = || (make(&crowd.party(2, 1)), Mutex::new(Vec::new()));
-    let steps = kill::at_every_step(make, |crowd, (queue, noted), victim| {
+    kill::at_every_step(make, |crowd, (queue, noted), victim| {
         let victim = victim.run(move |party| work(queue, party, noted));
         let survivor = crowd.party(3, 1);
         helps(queue, &survivor);
@@ -225,8 +238,7 @@ fn at_every_step(
         let taken = is_done.recv_timeout(Duration::from_secs(20)).expect("the survivor hangs or has panicked");
         check(&noted.lock().unwrap(), &taken, killed);
         killed
-    });
-    assert!(steps >= 5, "{steps}");
+    })
 }
 
 fn nothing(_: &Fixture, _: &Party<'static>) {}
