@@ -291,22 +291,6 @@ fn a_fork_of_a_worker_is_not_heard() {
 }
 
 #[test]
-fn a_fork_that_drops_a_pool_tells_no_subscriber() {
-    with_collector(|collector| {
-        let _watchdog = watchdog(60);
-        let pool = Pool::new(1).unwrap();
-        let request = tracing::info_span!("request");
-        let waits = request.in_scope(|| pool.apply_async(std::thread::sleep, (Duration::from_secs(60),)).unwrap());
-        drop(request);
-        let dropped = in_fork(false, || {
-            drop((waits, pool));
-            i32::from(collector.open().len() != 1)
-        });
-        assert_eq!(dropped, 0);
-    });
-}
-
-#[test]
 fn a_task_that_says_too_much_does_not_wait() {
     let _flood = FLOOD.write().unwrap_or_else(PoisonError::into_inner);
     let _watchdog = watchdog(120);
