@@ -123,6 +123,11 @@ impl Outlet {
         Outlet { kind, control, original: Original::here(), flow: Mutex::default() }
     }
 
+    /// Whether this is the worker, and no fork of it.
+    pub(super) fn is_here(&self) -> bool {
+        self.original.is_here()
+    }
+
     /// Something cannot be sent, since what it needs could not.
     #[cfg(feature = "tracing")]
     pub(super) fn lose(&self) {
@@ -131,7 +136,7 @@ impl Outlet {
 
     /// Sends something. Returns whether it could; if not, it counts as lost unless it `is_needed`.
     pub(super) fn send<T: Serialize>(&self, told: &T, is_needed: bool) -> bool {
-        if !self.original.is_here() {
+        if !self.is_here() {
             return false;
         }
         let bytes = codec::to_bytes(told);

@@ -5,7 +5,6 @@ use crate::engine::watch::tracing::sites::{LEVELS, Site};
 use crate::engine::watch::tracing::values::Values;
 use crate::engine::watch::tracing::{Parent, Task, Told};
 use crate::ipc::control::Control;
-use crate::sys::fork::Original;
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -106,13 +105,12 @@ struct Sender {
     most: LevelFilter,
     next: AtomicU64,
     state: Mutex<State>,
-    original: Original,
 }
 
 impl Sender {
     /// What is known; nothing in a fork of the worker, where another thread may have held the lock for ever.
     fn state(&self) -> Option<MutexGuard<'_, State>> {
-        self.original.is_here().then(|| self.state.lock())
+        self.outlet.is_here().then(|| self.state.lock())
     }
 
     /// Sends what must come before anything else. Returns whether it could.
@@ -314,8 +312,7 @@ fn task_meta() -> &'static Metadata<'static> {
 pub(crate) fn forward(level: Level, control: Control) {
     let Some(&level) = usize::from(level).checked_sub(1).and_then(|at| LEVELS.get(at)) else { return };
     let (outlet, most) = (Outlet::new(Kind::Tracing, control), LevelFilter::from_level(level));
-    let (next, original) = (AtomicU64::new(1), Original::here());
-    let sender = Sender { outlet, most, next, state: Mutex::default(), original };
+    let sender = Sender { outlet, most, next: AtomicU64::new(1), state: Mutex::default() };
     let sender: &'static Sender = Box::leak(Box::new(sender));
     if dispatcher::set_global_default(Dispatch::new(sender)).is_ok() {
         let _ = SENDER.set(sender);

@@ -199,46 +199,37 @@ fn at_every_step(
     reclaimed: bool,
     helps: fn(&Fixture, &Party<'static>),
 ) {
+    let steps = || {
+        let crowd: &'static Crowd = Box::leak(Box::new(Crowd::new()));
+        let make = || (make(&crowd.party(2, 1)), Mutex::new(Vec::new()));
+        kill::at_every_step(make, |crowd, (queue, noted), victim| {
+            let victim = victim.run(move |party| work(queue, party, noted));
+            let survivor = crowd.party(3, 1);
+            helps(queue, &survivor);
+            let killed = victim.wait();
+            // Killed over the count of a block: nobody knows whether it was counted, and it may be lost.
+            let Head { put, take, .. } = queue.queue().head;
+            let in_doubt = [put, take].into_iter().filter(|end| end.pending.load(SeqCst) & 3 == 1).count() as u32;
+            let (done, is_done) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                if reclaimed && killed {
+                    queue.queue().reclaim(&survivor, kill::VICTIM, |place| queue.memory.leave(place));
+                    crowd.revive(kill::VICTIM);
+                }
+                let mut taken = queue.try_take(&survivor, 100).unwrap();
+                queue.put(&survivor, small(99)).unwrap();
+                taken.push(queue.take(&survivor, soon()).unwrap());
+                assert_eq!(taken.pop(), Some(99), "{taken:?}");
+                assert!(queue.memory.held() <= in_doubt, "{} blocks are held by nobody", queue.memory.held());
+                let _ = done.send(taken);
+            });
+            let taken = is_done.recv_timeout(Duration::from_secs(20)).expect("the survivor hangs or has panicked");
+            check(&noted.lock().unwrap(), &taken, killed);
+            killed
+        })
+    };
     // A victim that comes late on a busy machine does not wait for what it is to wait for, and has fewer steps.
-    let steps = || kill_at_every_step(make, work, check, reclaimed, helps);
     assert!((0..10).any(|_| steps() >= 5), "too few steps");
-}
-
-/// The same once; the number of steps.
-fn kill_at_every_step(
-    make: fn(&Party<'static>) -> Fixture,
-    work: Work,
-    check: fn(&[u64], &[u64], bool),
-    reclaimed: bool,
-    helps: fn(&Fixture, &Party<'static>),
-) -> u32 {
-    let crowd: &'static Crowd = Box::leak(Box::new(Crowd::new()));
-    let make = || (make(&crowd.party(2, 1)), Mutex::new(Vec::new()));
-    kill::at_every_step(make, |crowd, (queue, noted), victim| {
-        let victim = victim.run(move |party| work(queue, party, noted));
-        let survivor = crowd.party(3, 1);
-        helps(queue, &survivor);
-        let killed = victim.wait();
-        // Killed over the count of a block: nobody knows whether it was counted, and it may be lost.
-        let Head { put, take, .. } = queue.queue().head;
-        let in_doubt = [put, take].into_iter().filter(|end| end.pending.load(SeqCst) & 3 == 1).count() as u32;
-        let (done, is_done) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            if reclaimed && killed {
-                queue.queue().reclaim(&survivor, kill::VICTIM, |place| queue.memory.leave(place));
-                crowd.revive(kill::VICTIM);
-            }
-            let mut taken = queue.try_take(&survivor, 100).unwrap();
-            queue.put(&survivor, small(99)).unwrap();
-            taken.push(queue.take(&survivor, soon()).unwrap());
-            assert_eq!(taken.pop(), Some(99), "{taken:?}");
-            assert!(queue.memory.held() <= in_doubt, "{} blocks are held by nobody", queue.memory.held());
-            let _ = done.send(taken);
-        });
-        let taken = is_done.recv_timeout(Duration::from_secs(20)).expect("the survivor hangs or has panicked");
-        check(&noted.lock().unwrap(), &taken, killed);
-        killed
-    })
 }
 
 fn nothing(_: &Fixture, _: &Party<'static>) {}
