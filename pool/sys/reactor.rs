@@ -10,14 +10,22 @@ use crate::sys::poll::{self, Interest, Waker};
 use crate::sys::thread;
 use crate::sys::time::Deadline;
 use parking_lot::{Condvar, Mutex};
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
-use std::thread::ThreadId;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type Work = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// Whether this thread is the reactor's.
+    static IS_REACTOR: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The number of the waker in the set, which no watch has.
+const WAKER: u64 = u64::MAX;
 
 /// A descriptor that is waited for.
 struct Watch {
@@ -49,6 +57,72 @@ impl Watch {
     }
 }
 
+/// What the reactor waits for. Nothing that is done at each turn goes through all of it: a pool of 1,000 workers has 2,000.
+#[derive(Default)]
+struct Watches {
+    /// By numbers that are given in the order in which the watches came.
+    all: BTreeMap<u64, Watch>,
+    next: u64,
+    /// Those that have a deadline, the earliest first.
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// Those that the system does not wait for.
+    alone: BTreeSet<u64>,
+}
+
+impl Watches {
+    /// Takes a watch in, and its descriptor into the system's set.
+    fn add(&mut self, epoll: &Epoll, mut watch: Watch) {
+        let number = self.next;
+        self.next += 1;
+        let added = match watch.then {
+            Then::Once(_) => epoll.add(watch.fd.as_fd(), number, watch.interest),
+            Then::Each(_) => epoll.add_arrivals(watch.fd.as_fd(), number),
+        };
+        watch.in_set = added.is_ok();
+        if !watch.in_set {
+            self.alone.insert(number);
+        }
+        self.deadlines.extend(watch.deadline.instant().map(|at| (at, number)));
+        self.all.insert(number, watch);
+    }
+
+    /// Takes a watch out, and its descriptor out of the system's set.
+    fn remove(&mut self, epoll: &Epoll, number: u64) -> Option<Watch> {
+        let watch = self.all.remove(&number)?;
+        if let Some(at) = watch.deadline.instant() {
+            self.deadlines.remove(&(at, number));
+        }
+        if watch.in_set {
+            epoll.remove(watch.fd.as_fd());
+        } else {
+            self.alone.remove(&number);
+        }
+        Some(watch)
+    }
+
+    /// The earliest deadline.
+    fn deadline(&self) -> Deadline {
+        self.deadlines.first().map_or(Deadline::NEVER, |(at, _)| Deadline::at(*at))
+    }
+
+    /// The numbers of those that are ready, as far as the system has not waited for them.
+    fn ready_alone(&self, has_waited: bool) -> Vec<u64> {
+        let is_ready = |number: &u64| self.all.get(number).is_some_and(Watch::is_ready);
+        match has_waited {
+            true => self.alone.iter().copied().filter(is_ready).collect(),
+            false => self.all.keys().copied().filter(is_ready).collect(),
+        }
+    }
+
+    /// The numbers of those whose deadline has passed.
+    fn late(&self) -> Vec<u64> {
+        if self.deadlines.is_empty() {
+            return Vec::new();
+        }
+        self.deadlines.range(..=(Instant::now(), u64::MAX)).map(|(_, number)| *number).collect()
+    }
+}
+
 /// How often a descriptor is looked at that the system does not wait for.
 const LOOK_EACH: Duration = Duration::from_millis(20);
 
@@ -73,7 +147,6 @@ pub(crate) struct Reactor {
     inbox: Mutex<Inbox>,
     waker: Waker,
     epoll: Epoll,
-    thread: OnceLock<ThreadId>,
     generation: u32,
 }
 
@@ -108,7 +181,6 @@ pub(crate) fn reactor() -> io::Result<&'static Reactor> {
                 inbox: Mutex::default(),
                 waker: Waker::new()?,
                 epoll: Epoll::new()?,
-                thread: OnceLock::new(),
                 generation: fork_generation(),
             };
             let reactor = REACTOR.get_or_init(|| fresh);
@@ -128,7 +200,7 @@ pub(crate) fn reactor() -> io::Result<&'static Reactor> {
 impl Reactor {
     /// Runs `work` on the reactor's thread and waits for its value.
     pub(crate) fn call<R: Send + 'static>(&self, work: impl FnOnce() -> R + Send + 'static) -> R {
-        if self.thread.get() == Some(&std::thread::current().id()) {
+        if IS_REACTOR.get() {
             return work();
         }
         let slot = Arc::new((Mutex::new(None), Condvar::new()));
@@ -151,7 +223,7 @@ impl Reactor {
     /// Runs `work` on the reactor's thread, some time soon.
     pub(crate) fn post(&self, work: impl FnOnce() + Send + 'static) {
         self.inbox.lock().work.push(Box::new(work));
-        self.waker.wake();
+        self.wake();
     }
 
     /// Calls `then` on the reactor's thread, once, when the descriptor is ready or the deadline has passed.
@@ -183,11 +255,18 @@ impl Reactor {
 
     fn add(&self, watch: Watch) {
         self.inbox.lock().watches.push(watch);
-        self.waker.wake();
+        self.wake();
+    }
+
+    /// Has the reactor's thread look into its inbox, which it does in any case before it waits.
+    fn wake(&self) {
+        if !IS_REACTOR.get() {
+            self.waker.wake();
+        }
     }
 
     fn run(&self) {
-        let _ = self.thread.set(std::thread::current().id());
+        IS_REACTOR.set(true);
         // A panic in our own machinery must not leave half a library behind: nobody would watch the children.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.turn_for_ever()));
         if outcome.is_err() {
@@ -197,20 +276,12 @@ impl Reactor {
     }
 
     fn turn_for_ever(&self) {
-        // In the order in which they came. The waker has a number that no watch has.
-        let mut watches: BTreeMap<u64, Watch> = BTreeMap::new();
-        let mut next = 0;
-        let is_set = self.epoll.add(self.waker.as_fd(), u64::MAX, Interest::Readable).is_ok();
+        let mut watches = Watches::default();
+        let is_set = self.epoll.add(self.waker.as_fd(), WAKER, Interest::Readable).is_ok();
         loop {
             let Inbox { work, watches: added } = std::mem::take(&mut *self.inbox.lock());
-            for mut watch in added {
-                let added = match watch.then {
-                    Then::Once(_) => self.epoll.add(watch.fd.as_fd(), next, watch.interest),
-                    Then::Each(_) => self.epoll.add_arrivals(watch.fd.as_fd(), next),
-                };
-                watch.in_set = added.is_ok();
-                watches.insert(next, watch);
-                next += 1;
+            for watch in added {
+                watches.add(&self.epoll, watch);
             }
             let idle = work.is_empty();
             for work in work {
@@ -219,34 +290,30 @@ impl Reactor {
             if !idle {
                 continue;
             }
-            let mut deadline = watches.values().fold(Deadline::NEVER, |all, watch| all.earlier(watch.deadline));
-            if !is_set || watches.values().any(|watch| !watch.in_set) {
+            let mut deadline = watches.deadline();
+            if !is_set || !watches.alone.is_empty() {
                 deadline = deadline.earlier(Deadline::after(LOOK_EACH));
-            } else if !watches.is_empty() {
+            } else if !watches.all.is_empty() {
                 deadline = deadline.earlier(Deadline::after(SLICE));
             }
             let mut ready = Vec::new();
-            let waited = self.epoll.wait(deadline, &mut ready).is_ok();
-            self.waker.clear();
+            let has_waited = self.epoll.wait(deadline, &mut ready).is_ok();
+            if !is_set || !has_waited || ready.contains(&WAKER) {
+                self.waker.clear();
+            }
             // What the system refuses to wait for is looked at, one by one.
-            let alone = watches.iter().filter(|(_, watch)| !waited || !watch.in_set);
-            ready.extend(alone.filter(|(_, watch)| watch.is_ready()).map(|(number, _)| *number));
-            let late = watches.iter().filter(|(_, watch)| watch.deadline.passed()).map(|(number, _)| *number);
-            let late: Vec<u64> = late.filter(|number| !ready.contains(number)).collect();
+            ready.extend(watches.ready_alone(has_waited));
+            let late: Vec<u64> = watches.late().into_iter().filter(|number| !ready.contains(number)).collect();
             let mut due: Vec<_> = ready.into_iter().map(|number| (number, Event::Ready)).collect();
             due.extend(late.into_iter().map(|number| (number, Event::TimedOut)));
             due.sort_unstable_by_key(|(number, _)| *number);
             for (number, event) in due {
-                if let Some(Watch { then: Then::Each(then), .. }) = watches.get(&number) {
+                if let Some(Watch { then: Then::Each(then), .. }) = watches.all.get(&number) {
                     if then() {
                         continue;
                     }
                 }
-                let Some(watch) = watches.remove(&number) else { continue };
-                if watch.in_set {
-                    self.epoll.remove(watch.fd.as_fd());
-                }
-                if let Then::Once(then) = watch.then {
+                if let Some(Watch { then: Then::Once(then), .. }) = watches.remove(&self.epoll, number) {
                     then(event);
                 }
             }

@@ -71,6 +71,8 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<(
         Ok(len) => vec![0; len.min(MAX_LEN)],
         // The other end has gone with bytes unread: an end like any other.
         Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+        // That happens often, and nobody reads a text.
+        Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
         Err(error) => return Err(refused("recvfrom", error)),
     };
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
