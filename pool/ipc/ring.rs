@@ -59,10 +59,15 @@ pub(crate) struct RingLink {
 /// that was written before has reached memory, and meanwhile the worker has this many slots fewer.
 const MOST_UNTOLD: u64 = SLOTS as u64 / 4;
 
-/// Makes the memory of a link and the pool's end of it.
-pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLink> {
-    let (files, memory) = ring_memory::create()?;
-    Ok(RingLink {
+/// Makes the memory of a link and the pool's end of it, with the descriptors for
+/// [`RingWorker::new`](crate::ipc::ring_worker::RingWorker::new).
+///
+/// # Errors
+///
+/// There is no memory, or no descriptor.
+pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<(RingLink, [Arc<OwnedFd>; 2])> {
+    let (files, memory, for_worker) = ring_memory::create()?;
+    let link = RingLink {
         desk: memory.desk(),
         memory,
         files,
@@ -79,15 +84,11 @@ pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<RingLin
         next_answer: 0,
         told: 0,
         takes_room: false,
-    })
+    };
+    Ok((link, for_worker))
 }
 
 impl RingLink {
-    /// The descriptors for [`RingWorker::new`](crate::ipc::ring_worker::RingWorker::new).
-    pub(crate) fn files(&self) -> [Arc<OwnedFd>; 2] {
-        self.files.for_worker()
-    }
-
     /// Tells the worker which answers were read, if it does not know.
     #[inline]
     fn tell_read(&mut self) {

@@ -31,33 +31,26 @@ const TASKS_LEN: usize = TASK_DATA + DATA;
 /// Memory that a burst has touched is given back above this size.
 const KEEP: usize = 256 * 1024;
 
-/// The files, as the pool has them.
+/// The files, as far as the pool needs their descriptors: each costs every start of a process of this one some 100 ns, since
+/// the kernel copies the table of descriptors for it and closes them one by one.
 #[derive(Debug)]
 pub(super) struct Files {
     shared: Arc<OwnedFd>,
-    tasks: OwnedFd,
-    /// The task file once more, for reading.
-    tasks_for_worker: Arc<OwnedFd>,
+    /// The task file, by its mapping.
+    tasks: Arc<Mapping>,
 }
 
 impl Files {
-    /// The descriptors for the worker: the shared file and the task file.
-    pub(super) fn for_worker(&self) -> [Arc<OwnedFd>; 2] {
-        [Arc::clone(&self.shared), Arc::clone(&self.tasks_for_worker)]
-    }
-
     /// Gives memory back of which nothing is in use: `used` bytes of the tasks' data have been, and nobody knows how many of
     /// the answers'. A hole where there are no pages costs next to nothing.
     pub(super) fn trim(&self, used: usize) {
-        let areas = [(&self.tasks, TASK_DATA, used), (&*self.shared, ANSWER_DATA, DATA)];
-        for (file, start, used) in areas.into_iter().filter(|area| area.2 > KEEP) {
-            // Without it the memory stays in use, which is no error.
-            let _ = memory::punch(file.as_fd(), (start + KEEP) as u64, (used - KEEP) as u64);
+        // Without it the memory stays in use, which is no error.
+        if used > KEEP {
+            let _ = self.tasks.punch(TASK_DATA + KEEP, used - KEEP);
         }
+        let _ = memory::punch(self.shared.as_fd(), (ANSWER_DATA + KEEP) as u64, (DATA - KEEP) as u64);
     }
-}
 
-impl Files {
     /// How many bytes from `start` on in the answers' data the worker can have written, if it may have written `len`: up to the
     /// first page that nobody has touched.
     pub(super) fn used(&self, start: usize, len: usize) -> usize {
@@ -80,13 +73,15 @@ pub(super) struct RingMemory {
     answers: View<Slots>,
 }
 
-/// Makes the files, and maps them for the pool.
-pub(super) fn create() -> io::Result<(Files, RingMemory)> {
+/// Makes the files, and maps them for the pool; with the descriptors for the worker, those of the shared file and of the task
+/// file, the latter for reading.
+pub(super) fn create() -> io::Result<(Files, RingMemory, [Arc<OwnedFd>; 2])> {
     let (shared, shared_memory) = memory::create_mapped("multiproc-link", SHARED_LEN)?;
     let (tasks, tasks_memory) = memory::create_mapped("multiproc-tasks", TASKS_LEN)?;
     let tasks_for_worker = Arc::new(memory::reopen_for_reading(tasks.as_fd())?);
-    let files = Files { shared: Arc::new(shared), tasks, tasks_for_worker };
-    Ok((files, RingMemory::new(shared_memory, tasks_memory)))
+    let (shared, memory) = (Arc::new(shared), RingMemory::new(shared_memory, tasks_memory));
+    let files = Files { shared: Arc::clone(&shared), tasks: Arc::clone(&memory.tasks) };
+    Ok((files, memory, [shared, tasks_for_worker]))
 }
 
 /// Maps the files for the worker.

@@ -39,6 +39,27 @@ impl Mapping {
         unsafe { SharedBytes::new(self.map.as_mut_ptr(), self.map.len()) }
     }
 
+    /// Gives the pages back to the system that lie wholly or in part in the range of `len` bytes from `at` on; they read as zero
+    /// afterwards. The page in which the range begins stays.
+    ///
+    /// `madvise(2)` with `MADV_REMOVE`: [`punch`] for who has no descriptor of the file any more.
+    ///
+    /// # Errors
+    ///
+    /// The range does not lie inside, or the system refuses.
+    pub(crate) fn punch(&self, at: usize, len: usize) -> io::Result<()> {
+        let end = at.checked_add(len).filter(|end| *end <= self.map.len()).ok_or(io::ErrorKind::InvalidInput)?;
+        let at = at.next_multiple_of(rustix::param::page_size());
+        if at >= end {
+            return Ok(());
+        }
+        // SAFETY: `at` lies inside the mapping, which begins with a page.
+        let start = unsafe { self.map.as_mut_ptr().add(at) };
+        // SAFETY: the range lies inside a mapping of a memory file, where the call does what a hole in the file does: its bytes
+        // become zero. They are shared, and read and written as `bytes` says, so that nobody takes them for constant.
+        Ok(unsafe { rustix::mm::madvise(start.cast(), end - at, rustix::mm::Advice::LinuxRemove) }?)
+    }
+
     /// A view of the memory at `at` as a structure of atomics.
     ///
     /// # Panics
@@ -156,7 +177,7 @@ pub(crate) fn create(name: &str, len: usize) -> io::Result<OwnedFd> {
         made => made,
     };
     let file = beyond_standard(named("memfd_create", file)?)?;
-    grow(file.as_fd(), len)?;
+    named("ftruncate", rustix::fs::ftruncate(&file, len as u64))?;
     named("fcntl(F_ADD_SEALS)", rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL))?;
     Ok(file)
 }
@@ -317,6 +338,24 @@ pub(crate) fn punch_behind(file: BorrowedFd<'_>, at: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::atomic::Ordering;
+
+    #[test]
+    fn a_hole_by_the_mapping_reads_as_zero_and_takes_no_memory() {
+        let page = rustix::param::page_size();
+        let (file, mapping) = create_mapped("test", 8 * page).unwrap();
+        assert!((0..8).all(|at| mapping.bytes().write(at * page, b"x")));
+        let written = || (0..8).map(|at| mapping.view::<AtomicU8>(at * page).load(Ordering::Relaxed) == b'x');
+        let blocks = || rustix::fs::fstat(&file).unwrap().st_blocks;
+        let before = blocks();
+        mapping.punch(page + 1, 3 * page).unwrap();
+        // Who reads a hole by a mapping fills it with zeros.
+        assert!(blocks() < before);
+        assert_eq!(written().collect::<Vec<_>>(), [true, true, false, false, false, true, true, true]);
+        mapping.punch(7 * page + 1, 5).unwrap();
+        assert!(written().next_back().unwrap());
+        assert!(mapping.punch(page, 8 * page).is_err() && mapping.punch(usize::MAX, 2).is_err());
+    }
 
     #[test]
     fn two_mappings_share_the_bytes() {

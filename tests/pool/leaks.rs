@@ -4,7 +4,7 @@ use super::common::alone::{alone, before, is_program, program};
 use super::common::links::{NODES, is_on_nodes, on_each_link};
 use super::common::proc::{self, children_of, descendants_of, eventually, holdings, own_pid};
 use super::common::watchdog::watchdog;
-use multiproc::Pool;
+use multiproc::{Pool, StartMethod};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +49,43 @@ fn a_pool_leaves_nothing_behind() {
         }
         assert!(builder().processes(2).initializer(|| -> () { panic!("no") }, ()).build().is_err());
         assert!(eventually(Duration::from_secs(10), || holdings() == before), "{:?}\n{before:?}", holdings());
+    });
+}
+
+/// The kernel copies the table of descriptors for each process that is started.
+#[test]
+fn a_worker_takes_four_descriptors_of_its_pool() {
+    if !alone("leaks::a_worker_takes_four_descriptors_of_its_pool") {
+        return;
+    }
+    let _watchdog = watchdog(120);
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    for method in [StartMethod::Spawn, StartMethod::Template] {
+        let mut pools = Vec::new();
+        // The first pool makes what a process has once.
+        let [_, few, many] = [1, 1, 41].map(|workers| {
+            let before = open();
+            pools.push(Pool::builder().processes(workers).start_method(method).build().unwrap());
+            open() - before
+        });
+        assert!(many - few <= 40 * 4, "{method:?}: {few} {many}");
+        pools.iter().for_each(|pool| assert!(pool.map(|x: u64| x, 0..100).is_ok()));
+    }
+}
+
+#[test]
+fn a_pool_of_which_no_worker_starts_leaves_nothing_behind_however_many_it_was_to_have() {
+    if !alone("leaks::a_pool_of_which_no_worker_starts_leaves_nothing_behind_however_many_it_was_to_have") {
+        return;
+    }
+    on_each_link(120, |builder| {
+        let first = holdings();
+        drop(builder().processes(1).build().unwrap());
+        assert!(eventually(Duration::from_secs(10), || holdings().has_no_children_since(&first)), "{:?}", holdings());
+        let before = holdings();
+        let error = builder().processes(150).initializer(|| -> () { std::process::exit(3) }, ()).build().unwrap_err();
+        assert!(error.is_start(), "{error}");
+        assert!(eventually(Duration::from_secs(20), || holdings() == before), "{:?}\n{before:?}", holdings());
     });
 }
 

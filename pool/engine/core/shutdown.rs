@@ -149,10 +149,7 @@ impl Engine {
     pub(crate) fn build(self: &Arc<Self>) -> Result<(), Error> {
         let mut driver = Driver::new(self, None);
         driver.core.seat.close();
-        for at in 0..driver.core.workers.len() {
-            self.fill(&mut driver.core, at);
-        }
-        let outcome = driver.wait_for_all();
+        let outcome = driver.start_all();
         driver.core.seat.open();
         let mut core = driver.core;
         match &outcome {
@@ -202,13 +199,14 @@ impl Core {
 }
 
 impl Driver<'_> {
-    /// Waits until every worker is ready, or as many as the launcher says.
+    /// Starts all workers, and waits until every one is ready, or as many as the launcher says.
     ///
     /// # Errors
     ///
     /// One could not start, or too few were ready in time.
-    fn wait_for_all(&mut self) -> Result<(), Error> {
+    fn start_all(&mut self) -> Result<(), Error> {
         let (enough, until) = self.engine.launcher.quorum().unwrap_or((usize::MAX, Deadline::NEVER));
+        let mut places = 0..self.core.workers.len();
         loop {
             while let Some(news) = self.core.seat.next_news() {
                 self.hear(news);
@@ -216,7 +214,18 @@ impl Driver<'_> {
             if let Some(error) = self.core.workers.start_failure() {
                 return Err(error.clone());
             }
-            if self.core.workers.all_ready() || self.core.workers.ready() >= enough {
+            let room = match places.len() {
+                0 => 0,
+                _ => self.engine.launcher.most_at_once().saturating_sub(self.core.workers.to_come()),
+            };
+            for at in places.by_ref().take(room) {
+                self.engine.fill(&mut self.core, at);
+            }
+            if self.core.seat.has_news() {
+                // Such as that one could not be started.
+                continue;
+            }
+            if self.core.workers.all_ready() || enough < usize::MAX && self.core.workers.ready() >= enough {
                 return Ok(());
             }
             if self.run_here() {

@@ -231,6 +231,11 @@ impl Workforce {
         self.slots.iter().all(|worker| worker.state == State::Ready)
     }
 
+    /// How many workers were asked for and do not exist yet.
+    pub(super) fn to_come(&self) -> usize {
+        self.slots.iter().filter(|worker| worker.state == State::Starting && worker.body.is_none()).count()
+    }
+
     /// How many workers are ready.
     pub(super) fn ready(&self) -> usize {
         self.slots.iter().filter(|worker| worker.state == State::Ready).count()

@@ -159,8 +159,7 @@ impl Launcher for Inline {
     fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error> {
         panic::note();
         let (control, socket) = control_pair()?;
-        let link = ring::create(control, self.limit)?;
-        let [shared, tasks] = link.files();
+        let (link, [shared, tasks]) = ring::create(control, self.limit)?;
         let control = Control::new(Arc::new(socket));
         let end = RingWorker::new([&shared, &tasks], control, self.bell.of_party(place + 1), self.limit)?;
         let number = NEXT.fetch_add(1, Relaxed);

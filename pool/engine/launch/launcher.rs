@@ -36,6 +36,11 @@ pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// How many workers a pool that is being built may have asked for that do not exist yet.
+    fn most_at_once(&self) -> usize {
+        usize::MAX
+    }
+
     /// No more workers are wanted: what it keeps for them beside the workers themselves ends.
     fn end(&self) {}
 

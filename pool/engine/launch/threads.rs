@@ -37,8 +37,7 @@ impl Launcher for Threads {
     fn launch(&self, place: usize, tell: Tell) -> Result<Option<Launched>, Error> {
         panic::note();
         let (control, socket) = control_pair()?;
-        let link = ring::create(control, self.limit)?;
-        let [shared, tasks] = link.files();
+        let (link, [shared, tasks]) = ring::create(control, self.limit)?;
         let end = RingWorker::new(
             [&shared, &tasks],
             Control::new(Arc::new(socket)),

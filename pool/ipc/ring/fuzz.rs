@@ -21,8 +21,8 @@ struct Fixture {
 impl Fixture {
     fn new() -> Fixture {
         let (ours, control) = Control::pair();
-        let link = create(ours, ResultLimit(Some(100_000))).unwrap();
-        let worker = memory::map(link.files()[0].as_fd()).unwrap();
+        let (link, [shared, _]) = create(ours, ResultLimit(Some(100_000))).unwrap();
+        let worker = memory::map(shared.as_fd()).unwrap();
         Fixture { link, worker, control, sent: BTreeMap::new() }
     }
 

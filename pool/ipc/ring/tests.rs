@@ -16,8 +16,7 @@ fn both_ends() -> (RingLink, RingWorker) {
 /// Also the pool's bell.
 fn both_ends_and_bell() -> (RingLink, RingWorker, Bell) {
     let (ours, control) = Control::pair();
-    let link = create(ours, ResultLimit::default()).unwrap();
-    let [shared, tasks] = link.files();
+    let (link, [shared, tasks]) = create(ours, ResultLimit::default()).unwrap();
     let bell = Bell::new(Arc::new(memory::create_mapped("test", Bell::LEN).unwrap().1), 0);
     let worker = RingWorker::new([&shared, &tasks], control, bell.of_party(1), ResultLimit::default()).unwrap();
     (link, worker, bell)
