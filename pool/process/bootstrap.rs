@@ -212,7 +212,7 @@ pub(super) struct Copied {
 ///
 /// What the template had for itself becomes the copy's own here. Other things are right as they are: process ids are asked for
 /// and not kept, all that belongs to a thread is made by the thread that runs user code, which begins now, and the template
-/// has started no thread of the library's.
+/// has no thread of the library's.
 pub(super) fn live_as_copy(copied: Copied) -> ! {
     let Copied { socket, output, nonce, parent } = copied;
     let control = Control::new(Arc::new(socket));

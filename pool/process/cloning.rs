@@ -33,6 +33,7 @@ pub(super) enum Answer {
 /// The life of a template that has done what its copies are to have done; the result is its exit code. Copies do not return.
 pub(crate) fn serve(control: Control) -> i32 {
     let parent = child::parent_pid();
+    thread::leave_one_behind(signal::stack_limit());
     let reply = match thread::others() {
         Ok(names) if names.is_empty() => Reply::Ready,
         Ok(names) => Reply::Threads(names),

@@ -13,6 +13,7 @@ use crate::process::descendants::Descendants;
 use crate::process::role::{Host, Mark, Role, VARIABLE};
 use crate::sync::reclaim;
 use crate::sys::child::{Child, ChildSignal, SpawnOptions};
+use crate::sys::out_of_memory::Before;
 use crate::sys::poll::Interest;
 use crate::sys::random::random;
 use crate::sys::reactor::{Event, Reactor, reactor};
@@ -242,8 +243,8 @@ impl Prepared {
     /// # Errors
     ///
     /// See [`Child::adopt`].
-    pub(super) fn adopt(&self, pidfd: OwnedFd) -> io::Result<Child> {
-        Child::adopt(pidfd, self.crash.clone())
+    pub(super) fn adopt(&self, pidfd: OwnedFd, kills: Before) -> io::Result<Child> {
+        Child::adopt(pidfd, self.crash.clone(), kills)
     }
 
     /// There will be no such child.

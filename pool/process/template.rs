@@ -9,6 +9,7 @@ use crate::ipc::control::{Control, Reply};
 use crate::process::cloning::{Answer, Request};
 use crate::process::start::{News, Prepared, READY_WITHIN, Start, Tell, Way};
 use crate::sys::child::{self, Child, ChildSignal};
+use crate::sys::out_of_memory::{self, Before};
 use crate::sys::poll::Interest;
 use crate::sys::reactor::{Event, Reactor, reactor};
 use crate::sys::time::Deadline;
@@ -99,8 +100,16 @@ impl Starting {
 struct Ready {
     child: Arc<Child>,
     control: Control,
-    /// Copies that were asked for, in that order, by their numbers.
-    asked: VecDeque<(u64, Prepared)>,
+    /// Copies that were asked for, in that order.
+    asked: VecDeque<Asked>,
+}
+
+/// A copy that was asked for.
+struct Asked {
+    nonce: u64,
+    prepared: Prepared,
+    /// The kernel's kills for want of memory when it was asked for.
+    kills: Before,
 }
 
 impl fmt::Debug for Template {
@@ -344,7 +353,7 @@ impl Shared {
         if !asked.is_empty() {
             lost(reactor, LOOKS);
         }
-        asked.into_iter().for_each(|(_, prepared)| prepared.fail(error.clone()));
+        asked.into_iter().for_each(|asked| asked.prepared.fail(error.clone()));
         self.fail_all(&error);
     }
 
@@ -359,12 +368,14 @@ impl Shared {
             self.kill();
             return prepared.fail(Error::start(format!("the template of the processes could not be asked: {error}")));
         }
+        // While the template is at it.
+        let kills = out_of_memory::before();
         let mut state = self.state.lock();
         let Stage::Ready(ready) = &mut state.stage else {
             drop(state);
             return prepared.fail(Error::start("the template of the processes has ended"));
         };
-        ready.asked.push_back((nonce, prepared));
+        ready.asked.push_back(Asked { nonce, prepared, kills });
         if ready.asked.len() == 1 {
             drop(state);
             self.listen(reactor, control);
@@ -404,6 +415,9 @@ impl Shared {
         loop {
             let mut state = self.state.lock();
             let Stage::Ready(ready) = &mut state.stage else { return };
+            if ready.asked.is_empty() {
+                return;
+            }
             let answer = match ready.control.receive::<Answer>(false) {
                 Ok(Some(answer)) => answer,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -419,15 +433,15 @@ impl Shared {
                 (Answer::Failed { nonce, cause }, _) => (nonce, None, Some(cause)),
             };
             // They come in the order in which they were asked for.
-            let is_next = ready.asked.front().is_some_and(|(nonce, _)| *nonce == of);
-            let Some((_, prepared)) = is_next.then(|| ready.asked.pop_front()).flatten() else {
+            let is_next = ready.asked.front().is_some_and(|asked| asked.nonce == of);
+            let Some(Asked { prepared, kills, .. }) = is_next.then(|| ready.asked.pop_front()).flatten() else {
                 ready.child.signal(ChildSignal::Kill);
                 return;
             };
             drop(state);
             let child = match (pidfd, cause) {
                 (Some(pidfd), _) => {
-                    prepared.adopt(pidfd).map_err(|error| format!("its template has sent no child: {error}"))
+                    prepared.adopt(pidfd, kills).map_err(|error| format!("its template has sent no child: {error}"))
                 }
                 (None, Some(cause)) => Err(cause),
                 (None, None) => Err("its template has sent nothing".to_owned()),

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -117,17 +118,19 @@ impl Child {
         }
     }
 
-    /// The child that another process has made for this one (`CLONE_PARENT`), by the pidfd that it has sent.
+    /// The child that another process has made for this one (`CLONE_PARENT`), by the pidfd that it has sent; with the kernel's
+    /// kills from before it can have had any memory.
     ///
     /// # Errors
     ///
     /// The descriptor is no pidfd, or not one of a child of this process that nobody has waited for.
-    pub(crate) fn adopt(pidfd: OwnedFd, crash: Option<Arc<OwnedFd>>) -> io::Result<Child> {
-        let kills = out_of_memory::before();
+    pub(crate) fn adopt(pidfd: OwnedFd, crash: Option<Arc<OwnedFd>>, kills: Before) -> io::Result<Child> {
         named("waitid", rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), ENDED | WaitIdOptions::NOWAIT))?;
         // The number is the kernel's word, and not the sender's.
-        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-        let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+        let mut info = [0; 512];
+        let len = File::open(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?.read(&mut info)?;
+        let mut lines = info[..len].split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        let pid = lines.find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
         let pid = pid.filter(|pid| *pid > 0).ok_or(io::ErrorKind::InvalidData)?;
         known().insert(pid);
         Ok(Child::new(pid, pidfd, crash, kills))

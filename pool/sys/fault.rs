@@ -121,6 +121,10 @@ pub(crate) fn watch_before_others() {
 fn install(handler: Handler, before: &[Arranged; FAULTS.len()]) {
     let own = [on_fault as *const () as usize, on_fault_before_others as *const () as usize];
     for (signal, before) in FAULTS.into_iter().zip(before) {
+        // In a copy of a process that has installed it.
+        if before.action.get().is_some() {
+            continue;
+        }
         let Ok(found) = arranged(signal) else { continue };
         // What is ignored stays so, also in programs that this one executes. A true fault is fatal even then.
         if found.sa_sigaction == libc::SIG_IGN || own.contains(&found.sa_sigaction) || before.action.set(found).is_err()
