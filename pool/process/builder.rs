@@ -367,7 +367,10 @@ impl StartWaiter {
                 }
             }
         }
-        self.changed.notify_one();
+        // That it exists is not enough, and a wake-up takes the CPU away from what comes next.
+        if state.outcome.is_some() {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits until it is ready, or has failed.
