@@ -9,7 +9,7 @@
 mod common;
 
 use common::{Arguments, median, runs, seconds};
-use multiproc::{LinkKind, Pool};
+use multiproc::{LinkKind, Pool, StartMethod};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ const ROWS: &[Row] = &[
     Row { name: "echo_8MiB", unit: "GiB/s", target: ">= 3.5", more: true, measure: echo_8_mib },
     Row { name: "sum_8MiB", unit: "GiB/s", target: ">= 4", more: true, measure: sum_8_mib },
     Row { name: "first_result", unit: "ms", target: "<= 1.5", more: false, measure: first_result },
+    Row { name: "replaced_worker", unit: "ms", target: "-", more: false, measure: replaced_worker },
+    Row { name: "replaced_copy", unit: "ms", target: "-", more: false, measure: replaced_copy },
     Row { name: "tasks_5ms", unit: "efficiency", target: ">= 0.97", more: true, measure: tasks_5_ms },
     Row { name: "tasks_20us", unit: "efficiency", target: ">= 0.9", more: true, measure: tasks_20_us },
     Row { name: "idle_worker_pss", unit: "MiB", target: "<= 0.5", more: false, measure: idle_worker },
@@ -127,6 +129,24 @@ fn first_result(link: LinkKind) -> f64 {
         drop(pool);
         elapsed
     })
+}
+
+/// A task of a pool of one worker, which takes one task each: the worker before it leaves, and another one starts.
+fn replacement(link: LinkKind, method: StartMethod) -> f64 {
+    let builder = Pool::builder().processes(1).link(link).max_tasks_per_child(1).start_method(method);
+    let pool = builder.build().expect("a pool of 1");
+    runs(|| {
+        let call = |x| seconds(|| assert_eq!(pool.apply(increment, (x,)).expect("apply"), x + 1)) * 1e3;
+        median((0..100).map(call).collect())
+    })
+}
+
+fn replaced_worker(link: LinkKind) -> f64 {
+    replacement(link, StartMethod::Spawn)
+}
+
+fn replaced_copy(link: LinkKind) -> f64 {
+    replacement(link, StartMethod::Template)
 }
 
 /// Work done per time, over that of two perfect workers.

@@ -9,7 +9,7 @@
 mod common;
 
 use common::{Arguments, median};
-use multiproc::Process;
+use multiproc::{Process, StartMethod};
 use std::process::Command;
 use std::time::Instant;
 
@@ -26,6 +26,8 @@ struct Row {
 const ROWS: &[Row] = &[
     Row { name: "start_and_join", target: "<= 0.9", measure: start_and_join, peer: Some("fork") },
     Row { name: "start", target: "-", measure: start, peer: None },
+    Row { name: "start_and_join_copy", target: "-", measure: start_and_join_copy, peer: Some("forkserver") },
+    Row { name: "start_copy", target: "<= 0.3", measure: start_copy, peer: None },
     Row { name: "exec_and_wait", target: "-", measure: exec_and_wait, peer: None },
 ];
 
@@ -39,24 +41,44 @@ fn increment(x: u64) -> u64 {
     x + 1
 }
 
+fn spawn(method: StartMethod) -> Process<u64> {
+    Process::builder().start_method(method).spawn(increment, (1,)).expect("spawn")
+}
+
 /// From the call of `spawn` to the result of `join`.
-fn start_and_join() -> f64 {
+fn whole_life(method: StartMethod) -> f64 {
     rounds(|| {
         let start = Instant::now();
-        assert_eq!(Process::spawn(increment, (1,)).expect("spawn").join().expect("join"), 2);
+        assert_eq!(spawn(method).join().expect("join"), 2);
         start.elapsed().as_secs_f64()
     })
 }
 
 /// From the call of `spawn` to its return: the process is ready.
-fn start() -> f64 {
+fn until_ready(method: StartMethod) -> f64 {
     rounds(|| {
         let start = Instant::now();
-        let process = Process::spawn(increment, (1,)).expect("spawn");
+        let process = spawn(method);
         let elapsed = start.elapsed().as_secs_f64();
         process.join().expect("join");
         elapsed
     })
+}
+
+fn start_and_join() -> f64 {
+    whole_life(StartMethod::Spawn)
+}
+
+fn start() -> f64 {
+    until_ready(StartMethod::Spawn)
+}
+
+fn start_and_join_copy() -> f64 {
+    whole_life(StartMethod::Template)
+}
+
+fn start_copy() -> f64 {
+    until_ready(StartMethod::Template)
 }
 
 /// The bound: this program, executed by std, which ends at once.
@@ -87,11 +109,11 @@ fn main() {
     if arguments.has("--nothing") {
         return;
     }
-    println!("{:<16} {:>10} {:<4} {:>8}   {:>12} {:>8}", "row", "multiproc", "unit", "target", "python", "ratio");
+    println!("{:<20} {:>10} {:<4} {:>8}   {:>12} {:>8}", "row", "multiproc", "unit", "target", "python", "ratio");
     for row in ROWS.iter().filter(|row| arguments.wants(row.name)) {
         let ours = (row.measure)();
         let peer = row.peer.and_then(|method| arguments.python(PYTHON, method));
         let (peer, ratio) = common::beside(peer, |peer| peer / ours);
-        println!("{:<16} {:>10.3} {:<4} {:>8}   {:>12} {:>8}", row.name, ours, "ms", row.target, peer, ratio);
+        println!("{:<20} {:>10.3} {:<4} {:>8}   {:>12} {:>8}", row.name, ours, "ms", row.target, peer, ratio);
     }
 }
