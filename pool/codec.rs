@@ -12,6 +12,7 @@
 use crate::attached_fds::{self, Packing};
 use crate::heap::scope::{self, Pins};
 use crate::sys::any::{into_same_type, same_type, same_type_mut};
+use crate::sys::large_vec::{self, Used};
 use reader::{Bytes, cut_short};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -127,6 +128,16 @@ pub(crate) fn bulk<T: ?Sized + 'static>(value: &T) -> Option<&[u8]> {
         }
         if let Some(slice) = same_type::<T, [N]>(value) {
             return Some(bytemuck::cast_slice(slice));
+        }
+    });
+    None
+}
+
+/// The memory of a large vector of plain numbers that is not needed any more, if `R` is the same type; see [`large_vec`].
+pub(crate) fn used<T: 'static, R: 'static>(mut value: T) -> Option<Used> {
+    for_each_number!(N => {
+        if is_same::<R, Vec<N>>() {
+            return same_type_mut::<T, Vec<N>>(&mut value).and_then(|vector| large_vec::used(std::mem::take(vector)));
         }
     });
     None

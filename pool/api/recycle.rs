@@ -52,6 +52,7 @@ impl<S> PoolBuilder<S> {
     /// ```
     pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
         self.options.recycle.memory = Some(bytes);
+        self.options.limits.lean = true;
         self
     }
 
@@ -88,6 +89,7 @@ impl<S> PoolBuilder<S> {
     /// ```
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.options.limits.memory = Some(bytes);
+        self.options.limits.lean = true;
         self.options.recycle.memory_limit = Some(bytes);
         self
     }

@@ -16,7 +16,7 @@ use crate::ipc::rest::{self, Rest, Watch};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, RingMemory};
 use crate::ipc::spin::Spinner;
-use crate::sys::usage;
+use crate::sys::{large_vec, usage};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -169,7 +169,7 @@ impl RingWorker {
                 self.bell.set_awake(true);
                 let slept = start.elapsed();
                 self.spinner.slept(slept);
-                if slept >= SLICE && rest.is_none() {
+                if slept >= SLICE / 8 && !large_vec::is_offered() && slept >= SLICE && rest.is_none() {
                     rest = Some(Rest::begin(self.watch));
                 }
             }

@@ -1,6 +1,7 @@
 //! The worker's end of whichever link it has, known by its type: what a worker does for every single task is then inlined
 //! into the loop that runs the task.
 
+use crate::codec;
 use crate::heap::scope::Pins;
 use crate::ipc::channel_worker::ChannelWorker;
 use crate::ipc::desk::Desk;
@@ -8,6 +9,7 @@ use crate::ipc::link::{Incoming, WorkerLink};
 use crate::ipc::rest::Watch;
 use crate::ipc::ring_worker::RingWorker;
 use crate::sys::fork::Original;
+use crate::sys::large_vec::Room;
 use std::io;
 
 /// The worker's end of a link. A task may fork, and return in both processes: the fork ends at its next use of the link,
@@ -15,6 +17,8 @@ use std::io;
 pub(crate) struct WorkerEnd {
     end: End,
     original: Original,
+    /// Where the memory of the last large result is kept; `None` if the worker keeps no such memory.
+    room: Option<Room>,
 }
 
 enum End {
@@ -24,7 +28,7 @@ enum End {
 
 impl WorkerEnd {
     pub(crate) fn ring(end: RingWorker) -> WorkerEnd {
-        WorkerEnd { end: End::Ring(end), original: Original::here() }
+        WorkerEnd { end: End::Ring(end), original: Original::here(), room: None }
     }
 
     /// From now on `watch` is told when the worker rests: this is the end of the process.
@@ -32,6 +36,20 @@ impl WorkerEnd {
         match &mut self.end {
             End::Ring(link) => link.set_watch(watch),
             End::Channel(link) => link.set_watch(watch),
+        }
+    }
+
+    /// From now on the memory of a large result is kept for the next large argument, and given back when the worker has nothing
+    /// to do for a while. Nobody does so behind a channel.
+    pub(crate) fn keep_memory(&mut self) {
+        self.room = matches!(self.end, End::Ring(_)).then(Room::default);
+    }
+
+    /// Lets go of a result that was given.
+    #[inline]
+    pub(crate) fn let_go<T: 'static>(&self, value: T) {
+        if let Some(room) = &self.room {
+            codec::used::<T, T>(value).into_iter().for_each(|memory| room.keep(memory));
         }
     }
 
@@ -53,7 +71,7 @@ impl WorkerEnd {
     }
 
     pub(crate) fn channel(end: ChannelWorker) -> WorkerEnd {
-        WorkerEnd { end: End::Channel(end), original: Original::here() }
+        WorkerEnd { end: End::Channel(end), original: Original::here(), room: None }
     }
 }
 

@@ -3,9 +3,12 @@
 use crate::codec::{self, CodecError, Payload, Reader};
 use crate::portable::Portable;
 use crate::process::context::{Bare, Context, Kept};
+use crate::sys::large_vec::Used;
 
 mod sealed {
-    use super::{CodecError, Reader};
+    use super::{CodecError, Reader, Used};
+    #[cfg(doc)]
+    use crate::codec;
 
     /// How a tuple of arguments travels: argument by argument, so that each takes the fastest form of its type.
     pub trait Travels: Sized + 'static {
@@ -17,6 +20,9 @@ mod sealed {
         /// Appends all arguments but the last one.
         #[doc(hidden)]
         fn encode_head(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
+        /// Returns the memory of the last argument if it may be used for a result of type `R`; see [`codec::used`].
+        #[doc(hidden)]
+        fn into_used<R: 'static>(self) -> Option<Used>;
         #[doc(hidden)]
         fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError>;
         #[doc(hidden)]
@@ -91,6 +97,13 @@ macro_rules! tuples {
                     }
                 )*
                 Ok(())
+            }
+            #[allow(non_snake_case, unused_variables)]
+            fn into_used<Out: 'static>(self) -> Option<Used> {
+                let ($($name,)*) = self;
+                let used: Option<Used> = None;
+                $(let used = codec::used::<$name, Out>($name);)*
+                used
             }
             #[inline]
             #[allow(unused_variables)]

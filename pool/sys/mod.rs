@@ -26,7 +26,7 @@ pub(crate) mod fork;
 pub(crate) mod futex;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod fuzz;
-mod large_vec;
+pub(crate) mod large_vec;
 pub(crate) mod life;
 pub(crate) mod look;
 pub(crate) mod memory;

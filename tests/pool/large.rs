@@ -201,3 +201,46 @@ fn large_values_where_files_cannot_be_written() {
     };
     assert!(Process::spawn(without, ()).unwrap().join().unwrap());
 }
+
+/// How many pages a process has touched for the first time.
+fn first_touches(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, behind_name) = stat.rsplit_once(')').unwrap();
+    behind_name.split_whitespace().nth(7).unwrap().parse().unwrap()
+}
+
+/// More than gets large pages.
+const IN_PAGES: usize = 144 * MIB;
+
+#[test]
+fn the_memory_of_an_argument_is_used_for_the_result() {
+    if !alone("large::the_memory_of_an_argument_is_used_for_the_result") {
+        return;
+    }
+    let _watchdog = watchdog(300);
+    let pool = Pool::new(1).unwrap();
+    let flip = |mut bytes: Vec<u8>| {
+        bytes[7] ^= 1;
+        bytes
+    };
+    let many = (IN_PAGES / 4096 / 2) as u64;
+    let bytes = value(1, IN_PAGES);
+    let before = first_touches(std::process::id());
+    let mut bytes = pool.apply(flip, (bytes,)).unwrap();
+    assert!(first_touches(std::process::id()) - before < many, "the result has come in fresh memory");
+    // The worker uses the memory of a result for the next argument, unless that takes too long.
+    let worker = pool.worker_pids()[0] as u32;
+    let is_used_again = || {
+        let before = first_touches(worker);
+        bytes = pool.apply(flip, (std::mem::take(&mut bytes),)).unwrap();
+        first_touches(worker) - before < many
+    };
+    assert!(eventually(SOON, is_used_again), "the argument has come in fresh memory");
+    // A result of another length, and one of another type, get their own.
+    let shorter = pool.apply(|bytes: Vec<u8>| bytes[MIB..].to_vec(), (bytes,)).unwrap();
+    assert_eq!((shorter.len(), shorter.capacity()), (IN_PAGES - MIB, IN_PAGES));
+    let half = pool.apply(|bytes: Vec<u8>| bytes[..bytes.len() / 2].to_vec(), (shorter,)).unwrap();
+    assert!(half.capacity() == half.len() && half.len() == (IN_PAGES - MIB) / 2);
+    let numbers = pool.apply(|bytes: Vec<u8>| vec![bytes[0]; 40 * MIB], (half,)).unwrap();
+    assert_eq!((numbers.len(), numbers.capacity()), (40 * MIB, 40 * MIB));
+}

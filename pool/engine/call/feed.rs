@@ -6,6 +6,7 @@ use crate::engine::call::chunk;
 use crate::engine::call::home::Home;
 use crate::engine::worker::work::Accepts;
 use crate::heap::scope::{self, Pins};
+use crate::sys::large_vec::{Room, Used};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ pub(crate) trait Feed {
         None
     }
 
-    /// Lets go of what [`Feed::tail`] has returned.
+    /// Lets go of what [`Feed::tail`] has returned. The feed may keep its memory, if it is large, for a result that this thread
+    /// reads.
     fn release(&mut self) {}
 
     /// How many more there are at most, if known.
@@ -113,6 +115,10 @@ pub(crate) trait Encode<T> {
     fn encode_head(&self, _item: &T, _out: &mut Vec<u8>) -> Result<(), CodecError> {
         Ok(())
     }
+
+    fn take_used(&self, _item: T) -> Option<Used> {
+        None
+    }
 }
 
 impl<T, F: Fn(&T, &mut Vec<u8>) -> Result<(), CodecError>> Encode<T> for F {
@@ -140,6 +146,10 @@ impl<T, K: Accepts<T>> Encode<T> for By<K> {
     fn encode_head(&self, item: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         K::encode_head(item, out)
     }
+
+    fn take_used(&self, item: T) -> Option<Used> {
+        K::into_used(item)
+    }
 }
 
 /// Tasks from an iterator.
@@ -147,10 +157,18 @@ impl<T, K: Accepts<T>> Encode<T> for By<K> {
 pub(crate) struct Items<I: Iterator, E> {
     items: I,
     encode: E,
-    /// The item that has the tail of the last task.
-    kept: Option<I::Item>,
+    /// The item that has the tail of the last task; `None` before the first such task.
+    lent: Option<Lent<I::Item>>,
     /// What few calls have.
     extra: Option<Extra<I::Item>>,
+}
+
+/// An item with a tail, and what is left of those before.
+#[derive(Debug)]
+struct Lent<T> {
+    item: Option<T>,
+    /// The memory of an item that was handed over, for the next result.
+    room: Option<Room>,
 }
 
 /// What few calls have.
@@ -166,14 +184,14 @@ impl<I: Iterator> Items<I, ()> {
     /// Tasks of a shape.
     pub(crate) fn of<K: Accepts<I::Item>>(items: I) -> Items<I, By<K>> {
         let extra = K::KEY.map(|key| Extra { key: Some(key), checkpoint: None });
-        Items { items, encode: By(PhantomData), kept: None, extra }
+        Items { items, encode: By(PhantomData), lent: None, extra }
     }
 }
 
 impl<I: Iterator, E: Fn(&I::Item, &mut Vec<u8>) -> Result<(), CodecError>> Items<I, E> {
     /// Tasks as a function writes them.
     pub(crate) fn new(items: I, encode: E) -> Items<I, E> {
-        Items { items, encode, kept: None, extra: None }
+        Items { items, encode, lent: None, extra: None }
     }
 }
 
@@ -193,7 +211,7 @@ impl<I: Iterator, E: Encode<I::Item>> Items<I, E> {
             out.truncate(start);
             scope::take_attached();
         } else if has_tail {
-            self.kept = Some(item);
+            self.lent.get_or_insert(Lent { item: None, room: None }).item = Some(item);
         }
         encoded.map(|()| has_tail)
     }
@@ -283,11 +301,14 @@ impl<I: Iterator, E: Encode<I::Item>> Feed for Items<I, E> {
     }
 
     fn tail(&mut self) -> Option<&[u8]> {
-        self.kept.as_ref().and_then(|item| self.encode.tail(item))
+        self.lent.as_ref()?.item.as_ref().and_then(|item| self.encode.tail(item))
     }
 
     fn release(&mut self) {
-        self.kept = None;
+        let Some(Lent { item, room }) = &mut self.lent else { return };
+        if let Some(memory) = item.take().and_then(|item| self.encode.take_used(item)) {
+            room.get_or_insert_default().keep(memory);
+        }
     }
 
     fn left(&self) -> Option<u64> {

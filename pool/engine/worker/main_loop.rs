@@ -58,11 +58,13 @@ pub(crate) struct Limits {
     pub(crate) result: ResultLimit,
     /// What its tasks have started ends with it.
     pub(crate) descendants: bool,
+    /// It keeps no memory for the next task, since somebody counts what it has.
+    pub(crate) lean: bool,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory: None, cpu: None, result: ResultLimit::default(), descendants: true }
+        Limits { memory: None, cpu: None, result: ResultLimit::default(), descendants: true, lean: false }
     }
 }
 
@@ -189,6 +191,9 @@ fn open_link(mut childhood: ChildContext) -> io::Result<(WorkerEnd, Setup, Recor
         (LinkKind::Ring, _) => return Err(damaged()),
     };
     link.set_watch(first_thread::watch());
+    if !setup.limits.lean {
+        link.keep_memory();
+    }
     setup.limits.apply()?;
     // The pool itself is the first party of the bell.
     number::set_of_process(setup.party.saturating_sub(1) as usize);

@@ -13,6 +13,7 @@ use crate::process::context::{Bare, ByRef, Kept};
 use crate::process::panic;
 use crate::process::returns::Returns;
 use crate::sys::any::conjure;
+use crate::sys::large_vec::Used;
 use std::any::{Any, type_name};
 use std::io;
 use std::marker::PhantomData;
@@ -60,6 +61,11 @@ pub trait Accepts<T>: Shape {
     #[doc(hidden)]
     fn encode_head(_item: &T, _out: &mut Vec<u8>) -> Result<(), CodecError> {
         Ok(())
+    }
+    /// Returns the memory of the last argument if it may be used for a result.
+    #[doc(hidden)]
+    fn into_used(_item: T) -> Option<Used> {
+        None
     }
     /// Returns the hash of the key, for items that have one.
     #[doc(hidden)]
@@ -110,6 +116,9 @@ impl<F: Task<A, X>, A: Args, X: Kept> Accepts<A> for Owned<F, A, X> {
     fn encode_head(args: &A, out: &mut Vec<u8>) -> Result<(), CodecError> {
         args.encode_head(out)
     }
+    fn into_used(args: A) -> Option<Used> {
+        args.into_used::<F::Output>()
+    }
 }
 
 /// The only argument.
@@ -121,6 +130,9 @@ impl<F: Task<(T,), X>, T: Payload, X: Kept> Accepts<T> for Owned<F, (T,), X> {
     #[inline]
     fn tail(item: &T) -> Option<&[u8]> {
         codec::bulk(item)
+    }
+    fn into_used(item: T) -> Option<Used> {
+        codec::used::<T, F::Output>(item)
     }
 }
 
@@ -307,7 +319,10 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
 #[inline]
 fn answer<T: Payload>(link: &mut WorkerEnd, at: u32, value: T, scratch: &mut Vec<u8>) -> io::Result<()> {
     if let Some(bytes) = codec::bulk(&value) {
-        return link.value(at, &codec::prefix(bytes.len()), bytes);
+        link.value(at, &codec::prefix(bytes.len()), bytes)?;
+        // Whoever gets a large vector of numbers often returns one.
+        link.let_go(value);
+        return Ok(());
     }
     if let Some((bytes, len)) = codec::fixed(&value) {
         return link.value(at, &bytes[..len], &[]);
