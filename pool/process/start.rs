@@ -21,7 +21,7 @@ use crate::sys::time::Deadline;
 use crate::sys::{crash, executable, socket};
 use parking_lot::Mutex;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,6 +202,9 @@ impl Start {
         let fds = heap.into_iter().chain(crash.clone()).chain(file.map(Arc::new)).chain(self.fds).collect();
         self.options.crash.clone_from(&crash);
         let Start { control, attached, descendants, socket, options, .. } = self;
+        if let Ok(reactor) = reactor() {
+            reactor.leave_open(socket.as_fd());
+        }
         let prepared = Prepared { hello, fds, attached, crash, descendants, control, held, sent: Ok(()), tell };
         Some((prepared, socket, options))
     }

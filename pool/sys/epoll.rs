@@ -50,6 +50,16 @@ impl Epoll {
         Ok(epoll::add(&self.0, stream, EventData::new_u64(number), EventFlags::IN | EventFlags::ET)?)
     }
 
+    /// Takes a socket into the set that this process is about to leave to another one, and stays there as long as that one has it
+    /// open. It is ready once, when its other end is gone (`EPOLLONESHOT`, and question 6 of `epoll(7)`).
+    ///
+    /// # Errors
+    ///
+    /// See [`Epoll::add`].
+    pub(crate) fn add_foreign(&self, socket: BorrowedFd<'_>, number: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, socket, EventData::new_u64(number), EventFlags::ONESHOT)?)
+    }
+
     /// Takes a descriptor out of the set. It must be open still: a copy of it in another process would keep it in the set.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) {
         // The only possible error is that it is not in the set.

@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,9 @@ thread_local! {
 
 /// The number of the waker in the set, which no watch has.
 const WAKER: u64 = u64::MAX;
+
+/// The number of all sockets that others have open, which no watch has either.
+const FOREIGN: u64 = u64::MAX - 1;
 
 /// A descriptor that is waited for.
 struct Watch {
@@ -67,6 +70,8 @@ struct Watches {
     deadlines: BTreeSet<(Instant, u64)>,
     /// Those that the system does not wait for.
     alone: BTreeSet<u64>,
+    /// How many wait for the end of a child.
+    children: usize,
 }
 
 impl Watches {
@@ -83,6 +88,7 @@ impl Watches {
             self.alone.insert(number);
         }
         self.deadlines.extend(watch.deadline.instant().map(|at| (at, number)));
+        self.children += usize::from(watch.interest == Interest::Exit);
         self.all.insert(number, watch);
     }
 
@@ -97,6 +103,7 @@ impl Watches {
         } else {
             self.alone.remove(&number);
         }
+        self.children -= usize::from(watch.interest == Interest::Exit);
         Some(watch)
     }
 
@@ -129,6 +136,9 @@ const LOOK_EACH: Duration = Duration::from_millis(20);
 /// How long it waits at most for what it watches. If the program closes all descriptors (`closefrom(3)`), this set is closed
 /// while the thread waits at it, and nothing that it watched would end the wait.
 const SLICE: Duration = Duration::from_secs(1);
+
+/// The same while there are children: one of their sockets ends the wait then, see [`Reactor::leave_open`].
+const LONG_SLICE: Duration = Duration::from_secs(60);
 
 /// What ended a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +263,13 @@ impl Reactor {
         }
     }
 
+    /// Waits also for what happens to the socket of a child, before this process closes its descriptor. The other end belongs to
+    /// this process. If the program closes all descriptors, the child's is still open, and that ends the wait.
+    pub(crate) fn leave_open(&self, socket: BorrowedFd<'_>) {
+        // Without it the wait ends later.
+        let _ = self.epoll.add_foreign(socket, FOREIGN);
+    }
+
     fn add(&self, watch: Watch) {
         self.inbox.lock().watches.push(watch);
         self.wake();
@@ -293,6 +310,8 @@ impl Reactor {
             let mut deadline = watches.deadline();
             if !is_set || !watches.alone.is_empty() {
                 deadline = deadline.earlier(Deadline::after(LOOK_EACH));
+            } else if watches.children > 0 {
+                deadline = deadline.earlier(Deadline::after(LONG_SLICE));
             } else if !watches.all.is_empty() {
                 deadline = deadline.earlier(Deadline::after(SLICE));
             }
