@@ -44,9 +44,12 @@ impl Driver<'_> {
             self.hear(news);
             busy = true;
         }
-        for at in 0..self.core.workers.len() {
+        let mut number = 0;
+        while let Some(at) = self.core.workers.active(number) {
             busy |= self.collect(at);
+            number += 1;
         }
+        self.core.workers.let_rest();
         let core = &mut *self.core;
         busy |= core.resume();
         busy |= core.schedule();

@@ -134,6 +134,7 @@ impl Core {
             Ok(false) => {}
             Err(_) => worker.abandon(),
         }
+        worker.flush();
     }
 
     /// Dismisses a worker that has grown too large.
@@ -179,7 +180,6 @@ impl Core {
             let since = if is_idle { *worker.idle_since.get_or_insert(now) } else { now };
             if is_idle && now - since >= patience {
                 self.dismiss(at, Dismissal::Idle);
-                self.workers[at].flush();
                 staying -= 1;
             } else {
                 next = next.earlier(Deadline::since(since, patience));

@@ -128,6 +128,7 @@ impl Core {
                 // Nobody waits for its results any more: it is not run.
                 let Some(job) = &range.job else { return Ok(()) };
                 let Some((at, frames)) = self.choose(&range) else { return Err(range) };
+                self.workers.activate(at);
                 match self.workers[at].prepare(&job.header) {
                     Ok(true) => *streak = Streak { at, frames, count: range.left() },
                     // It cannot even be told what to run.

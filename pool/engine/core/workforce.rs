@@ -37,6 +37,10 @@ pub(crate) struct Workforce {
     /// One slot for each worker that the pool has ever had at once; never fewer than `target`. A worker's number is its
     /// slot's place, so slots are never removed.
     slots: Vec<WorkerSlot>,
+    /// The places of all workers that have frames or were sent something that was not flushed, and perhaps some more; and for
+    /// each place whether it is one of them. So what is done again and again costs nothing for workers that rest.
+    active: Vec<usize>,
+    is_active: Vec<bool>,
     /// How many workers the pool is to have. Workers in slots from `target` on leave, and nobody follows them.
     target: usize,
     /// Places that have no worker since there is no room for one: on nodes that are lost, as a rule none.
@@ -80,6 +84,8 @@ impl Workforce {
         let try_again_at = Deadline::NEVER;
         Workforce {
             slots,
+            active: Vec::new(),
+            is_active: vec![false; workers],
             target: workers,
             without_room: Vec::new(),
             recycle,
@@ -124,7 +130,38 @@ impl Workforce {
         self.target = workers;
         while self.slots.len() < workers {
             self.slots.push(WorkerSlot::new(0, State::Vacant));
+            self.is_active.push(false);
         }
+    }
+
+    /// Something is about to be sent to the worker at a place.
+    #[inline]
+    pub(super) fn activate(&mut self, at: usize) {
+        if !std::mem::replace(&mut self.is_active[at], true) {
+            self.active.push(at);
+        }
+    }
+
+    /// The place of an active worker, counted from 0; `None` behind the last one. Those that are activated come last.
+    #[inline]
+    pub(super) fn active(&self, number: usize) -> Option<usize> {
+        self.active.get(number).copied()
+    }
+
+    /// Workers that have nothing any more rest. For who has the seat: nobody else may be counting them.
+    #[inline]
+    pub(super) fn let_rest(&mut self) {
+        let (slots, is_active) = (&self.slots, &mut self.is_active);
+        self.active.retain(|at| {
+            is_active[*at] = slots[*at].window.len() > 0 || slots[*at].unflushed;
+            is_active[*at]
+        });
+    }
+
+    /// The active workers.
+    #[inline]
+    fn at_work(&self) -> impl Iterator<Item = &WorkerSlot> {
+        self.active.iter().map(|at| &self.slots[*at])
     }
 
     /// Notes whether there is room for a worker at a place. Returns whether that is new.
@@ -244,19 +281,19 @@ impl Workforce {
     /// Whether any worker has frames.
     #[inline]
     pub(super) fn has_frames(&self) -> bool {
-        self.slots.iter().any(|worker| worker.window.len() > 0)
+        self.at_work().any(|worker| worker.window.len() > 0)
     }
 
     /// Whether frames wait behind others at a worker.
     #[inline]
     pub(super) fn is_stacked(&self) -> bool {
-        self.slots.iter().any(|worker| worker.window.len() > 1)
+        self.at_work().any(|worker| worker.window.len() > 1)
     }
 
     /// Whether an answer can be taken.
     #[inline]
     pub(super) fn has_answer(&self) -> bool {
-        self.slots.iter().any(|it| {
+        self.at_work().any(|it| {
             it.window.len() > 0 && it.condemned.is_none() && it.link.as_ref().is_some_and(|link| link.has_answer())
         })
     }
@@ -307,19 +344,22 @@ impl Workforce {
         if !self.has_idle() {
             return None;
         }
-        let loaded = self.slots.iter().enumerate().filter(|(_, it)| it.window.has_movable());
-        loaded.max_by_key(|(_, it)| it.window.len()).map(|(at, _)| at)
+        let loaded = self.active.iter().copied().filter(|at| self.slots[*at].window.has_movable());
+        loaded.max_by_key(|at| (self.slots[*at].window.len(), *at))
     }
 
     /// Whether all that is under way should be finished in a moment, so that others need not be called for what waits.
     pub(super) fn is_brisk(&self) -> bool {
-        let mut busy = self.slots.iter().filter(|worker| worker.window.len() > 0).peekable();
+        let mut busy = self.at_work().filter(|worker| worker.window.len() > 0).peekable();
         busy.peek().is_some() && busy.all(WorkerSlot::is_brisk)
     }
 
     /// Nobody has answered for a while: what was expected in a moment takes longer.
     pub(super) fn give_up_hope(&mut self) {
-        self.slots.iter_mut().filter(|worker| worker.window.len() > 0).for_each(|worker| worker.slow = true);
+        for at in &self.active {
+            let worker = &mut self.slots[*at];
+            worker.slow |= worker.window.len() > 0;
+        }
     }
 
     /// Ends workers that will never answer: that have lost sight of their frames, which only one can that wrote into its own
@@ -350,7 +390,7 @@ impl Workforce {
 
     #[inline]
     pub(super) fn flush(&mut self) {
-        self.slots.iter_mut().for_each(WorkerSlot::flush);
+        self.active.iter().for_each(|at| self.slots[*at].flush());
     }
 }
 
@@ -378,6 +418,7 @@ mod tests {
             };
             workforce[0].window.push(InFlight { seq, range: Some(range) });
         }
+        workforce.activate(0);
         assert_eq!(workforce.overloaded(), Some(0));
         workforce[1].stopped = true;
         assert_eq!(workforce.overloaded(), None);
@@ -419,6 +460,7 @@ mod tests {
             let range = TaskRange { job: None, first: seq, count: 1, next: 0, pins: None, home, since: Stamp::NONE };
             workforce[0].window.push(InFlight { seq, range: Some(range) });
         }
+        workforce.activate(0);
         assert_eq!((workforce.overloaded(), workforce[0].window.movable()), (None, vec![]));
         let range =
             TaskRange { job: None, first: 3, count: 1, next: 0, pins: None, home: Home::ANYWHERE, since: Stamp::NONE };
