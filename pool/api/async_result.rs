@@ -278,11 +278,7 @@ impl<T: Send + 'static> AsyncResult<T> {
     /// # Ok::<(), multiproc::Error>(())
     /// ```
     pub fn cancel(&self) -> bool {
-        let engine = &self.shared.engine;
-        let mut core = engine.core.lock();
-        let cancelled = core.cancel(&self.shared.job);
-        engine.hand_over(&mut core);
-        cancelled
+        self.shared.engine.cancel(&self.shared.job)
     }
 
     /// Cancels the tasks that have not begun, and stops the workers that run tasks of this call. Other workers take
@@ -351,10 +347,8 @@ impl<T: Send + 'static> Future for AsyncResult<T> {
 impl<T> Drop for AsyncResult<T> {
     fn drop(&mut self) {
         let Shared { engine, job, .. } = &*self.shared;
-        if !self.detached && !job.is_complete() {
-            let mut core = engine.core.lock();
-            core.cancel(job);
-            engine.hand_over(&mut core);
+        if !self.detached && !job.is_complete() && engine.is_original() {
+            engine.cancel(job);
             job.discard();
         }
     }

@@ -197,10 +197,8 @@ impl<R: Payload> futures_core::Stream for Imap<'_, R> {
 impl<R> Drop for Imap<'_, R> {
     fn drop(&mut self) {
         if let Some(Call { engine, job, .. }) = &self.call {
-            let mut core = engine.core.lock();
-            core.cancel(job);
-            core.retire(job);
-            engine.hand_over(&mut core);
+            engine.cancel(job);
+            engine.leave(job);
         }
     }
 }

@@ -22,7 +22,6 @@ use crate::portable::{Captures, Portable};
 use crate::process::args::{Args, Task};
 use crate::process::context::{ByRef, OnState, Shared};
 use crate::process::returns::Completion;
-use crate::sys::fork::fork_generation;
 use crate::sys::time::Deadline;
 use std::error::Error as StdError;
 use std::fmt;
@@ -831,7 +830,7 @@ impl<S> Pool<S> {
 impl<S> Drop for Pool<S> {
     fn drop(&mut self) {
         // In a fork of the process that made the pool the workers are not ours to end.
-        if self.engine.generation == fork_generation() {
+        if self.engine.is_original() {
             self.engine.terminate();
             // Cannot fail: it was just terminated.
             let _ = self.engine.join(Deadline::NEVER);

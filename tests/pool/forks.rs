@@ -4,8 +4,11 @@ use super::common::alone::alone;
 use super::common::fork::{go_on_in_both, in_fork};
 use super::common::journal::{Journal, Pen};
 use super::common::links::{HANDLES, on_each_link, on_nodes};
-use multiproc::{Lock, Pool, Process, Value};
+use super::common::scratch::Scratch;
+use multiproc::{Lock, Pool, Process, Value, current_task};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 /// 0 if what came is an error that speaks of the fork.
 fn is_refused<T, E: std::fmt::Display>(result: Result<T, E>) -> i32 {
@@ -150,5 +153,46 @@ fn a_fork_of_a_worker_ends_where_its_task_does() {
         let mut started: Vec<_> = journal.read().iter().map(|entry| entry.task).collect();
         started.sort_unstable();
         assert_eq!(started, (0..40).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_fork_has_no_part_in_calls_that_are_under_way() {
+    if !alone("forks::a_fork_has_no_part_in_calls_that_are_under_way") {
+        return;
+    }
+    on_each_link(60, |builder| {
+        for orderly in [false, true] {
+            let scratch = Scratch::new("forks");
+            let pool = builder().processes(2).build().unwrap();
+            let flag = scratch.text().to_owned();
+            let until = |flag: String| {
+                while !Path::new(&flag).exists() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                current_task().unwrap().is_cancelled()
+            };
+            let runs = pool.tasks(until, [flag.clone(), flag.clone()]).submit().unwrap();
+            let mut runs = Some(runs);
+            let mut waits = Some(pool.map_async(|x: u32| x + 1, 0..3).unwrap());
+            let mut streams = Some(pool.imap(|x: u32| x, 0..100));
+            let has_no_part = in_fork(orderly, || {
+                let (runs, waits, mut streams) = (runs.take().unwrap(), waits.take().unwrap(), streams.take().unwrap());
+                waits.kill();
+                pool.close();
+                pool.terminate();
+                if waits.cancel() || is_refused(runs.get()) + is_refused(streams.next().unwrap()) > 0 {
+                    return 1;
+                }
+                // What it drops ends here alone.
+                is_refused(pool.join())
+            });
+            assert_eq!(has_no_part, 0);
+            std::fs::write(&flag, "").unwrap();
+            assert_eq!(runs.unwrap().get().unwrap(), [false, false], "the fork has cancelled it");
+            assert_eq!(waits.unwrap().get().unwrap(), [1, 2, 3]);
+            assert_eq!(streams.unwrap().map(Result::unwrap).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+            works(&pool);
+        }
     });
 }

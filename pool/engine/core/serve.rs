@@ -199,6 +199,9 @@ impl Engine {
         sink: &mut dyn Sink,
         until: Deadline,
     ) -> Served {
+        if let Err(error) = self.check_generation() {
+            return Served::Halted(Halt::Broken(error.to_string()));
+        }
         if let Some(halt) = self.waits_for_itself() {
             return Served::Halted(halt);
         }
@@ -231,6 +234,9 @@ impl Engine {
         feed: &mut dyn Feed,
         sink: &mut dyn Sink,
     ) {
+        if !self.is_original() {
+            return;
+        }
         let mut driver = Driver::new(self, Some(Own::new(job, sink)));
         driver.accept();
         if job.is_halted() || input.ended {
@@ -258,13 +264,6 @@ impl Engine {
         let before = job.wake_later(waker.clone());
         self.core.lock().seat.poll(job);
         drop(before);
-    }
-
-    /// Ends a call that nobody waits in, or whose results nobody wants any more.
-    pub(crate) fn leave(&self, job: &Arc<Job>) {
-        let mut core = self.core.lock();
-        core.retire(job);
-        self.hand_over(&mut core);
     }
 
     /// Registers a call.

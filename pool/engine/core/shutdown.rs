@@ -20,6 +20,9 @@ use std::sync::Arc;
 impl Engine {
     /// Takes no more calls.
     pub(crate) fn close(&self) {
+        if !self.is_original() {
+            return;
+        }
         let mut core = self.core.lock();
         if matches!(core.phase, Phase::Running) {
             core.phase = Phase::Closing { draining: false };
@@ -37,6 +40,9 @@ impl Engine {
 
     /// Takes no more calls, cancels all tasks that have not begun, and lets the others end. Returns at once.
     pub(crate) fn begin_to_drain(&self) {
+        if !self.is_original() {
+            return;
+        }
         let mut core = self.core.lock();
         if matches!(core.phase, Phase::Ending { .. }) || core.is_draining() {
             return;
@@ -69,6 +75,9 @@ impl Engine {
 
     /// Ends all calls and all workers.
     pub(crate) fn terminate(&self) {
+        if !self.is_original() {
+            return;
+        }
         let mut core = self.core.lock();
         self.end(&mut core, Halt::Terminated);
     }
@@ -110,8 +119,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// The pool was neither closed nor terminated.
+    /// The pool was neither closed nor terminated, or this is a fork of the process that made it.
     pub(crate) fn join(&self, deadline: Deadline) -> Result<bool, Error> {
+        self.check_generation()?;
         let mut core = self.core.lock();
         if matches!(core.phase, Phase::Running) {
             return Err(Error::still_running());

@@ -97,13 +97,19 @@ impl Engine {
         core.workers.iter().filter(|worker| worker.state == State::Ready).filter_map(|worker| worker.pid).collect()
     }
 
+    /// Whether this is the process that made the pool. A fork of it has no part in its calls and workers: it takes no answer,
+    /// sends nothing, and does not even wait for the core's lock, which a thread may hold that it does not have.
+    pub(crate) fn is_original(&self) -> bool {
+        self.generation == fork_generation()
+    }
+
     /// Whether this process may use the pool.
     ///
     /// # Errors
     ///
     /// It is a fork of the one that made it.
     pub(crate) fn check_generation(&self) -> Result<(), Error> {
-        if self.generation == fork_generation() {
+        if self.is_original() {
             return Ok(());
         }
         Err(io::Error::other("this process was forked from the one that made the pool: make a pool here").into())

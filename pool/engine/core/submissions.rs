@@ -15,7 +15,7 @@ const ASKED: usize = 16;
 impl Engine {
     /// Takes the right for one more call that nobody waits in; waits for it if the pool has as many as it may have.
     pub(crate) fn claim(&self) -> Claim {
-        let Some(gate) = &self.gate else { return Claim::NONE };
+        let Some(gate) = self.gate.as_ref().filter(|_| self.is_original()) else { return Claim::NONE };
         if callbacks::is_this_thread() {
             // It must not wait: calls end by what runs on it.
             return gate.exceed();
@@ -30,6 +30,27 @@ impl Engine {
     /// Takes the right for one more call that nobody waits in, unless the pool has as many as it may have.
     pub(crate) fn try_claim(&self) -> Option<Claim> {
         self.gate.as_ref().map_or(Some(Claim::NONE), Gate::try_claim)
+    }
+
+    /// Cancels the tasks of a call that have not begun. Returns whether there were any.
+    pub(crate) fn cancel(&self, job: &Arc<Job>) -> bool {
+        if !self.is_original() {
+            return false;
+        }
+        let mut core = self.core.lock();
+        let cancelled = core.cancel(job);
+        self.hand_over(&mut core);
+        cancelled
+    }
+
+    /// Ends a call that nobody waits in, or whose results nobody wants any more.
+    pub(crate) fn leave(&self, job: &Arc<Job>) {
+        if !self.is_original() {
+            return;
+        }
+        let mut core = self.core.lock();
+        core.retire(job);
+        self.hand_over(&mut core);
     }
 }
 

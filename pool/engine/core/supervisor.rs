@@ -74,6 +74,9 @@ impl Engine {
 
     /// Ends a call, and stops the workers that run tasks of it.
     pub(crate) fn kill(self: &Arc<Self>, job: &Arc<Job>) {
+        if !self.is_original() {
+            return;
+        }
         let mut core = self.core.lock();
         if job.is_complete() {
             return;
@@ -124,10 +127,7 @@ impl Driver<'_> {
                 worker.complain(error);
                 self.depart(at, Exit::Unknown.into());
             }
-            News::Draining => {
-                core.dismiss(at, Dismissal::Drained);
-                core.workers[at].flush();
-            }
+            News::Draining => core.dismiss(at, Dismissal::Drained),
             News::Exited(death, held) => {
                 self.depart(at, death);
                 // All that it has said was read.
@@ -344,7 +344,6 @@ impl Core {
                 self.workers.note_delay(delay);
                 if at >= self.workers.target() {
                     self.dismiss(at, Dismissal::Surplus);
-                    self.workers[at].flush();
                 }
                 self.maybe_stop();
             }
