@@ -90,7 +90,17 @@ impl Parts<'_> {
 
     /// Both, copied, for as many as want them.
     pub(crate) fn to_arc(self) -> Arc<[u8]> {
-        if self.tail.is_empty() { self.head.into() } else { self.to_vec().into() }
+        if self.tail.is_empty() {
+            return self.head.into();
+        }
+        // Without a second copy of what is large.
+        let mut both: Arc<[u8]> = std::iter::repeat_n(0, self.len()).collect();
+        if let Some(both) = Arc::get_mut(&mut both) {
+            let (head, tail) = both.split_at_mut(self.head.len());
+            head.copy_from_slice(self.head);
+            tail.copy_from_slice(self.tail);
+        }
+        both
     }
 }
 
@@ -148,6 +158,9 @@ pub(crate) enum Payload {
     /// A memory file of its own.
     File(Arc<Filled>),
     Own(Vec<u8>),
+    /// The bytes from this place on.
+    #[cfg(feature = "cluster")]
+    Part(Vec<u8>, usize),
 }
 
 impl Payload {
@@ -164,6 +177,8 @@ impl Payload {
         match self {
             Payload::Inline(bytes, len) => read(&mut Reader::new(bytes.get(..*len).unwrap_or_default())),
             Payload::Own(bytes) => read(&mut Reader::new(bytes)),
+            #[cfg(feature = "cluster")]
+            Payload::Part(bytes, start) => read(&mut Reader::new(bytes.get(*start..).unwrap_or_default())),
             Payload::Mapped(mapping, start, len) => match mapping.bytes().slice(*start, *len) {
                 Some(bytes) if *len <= Self::COPY => {
                     scratch.clear();
@@ -185,6 +200,8 @@ impl Payload {
         match self {
             Payload::Inline(_, len) | Payload::Mapped(_, _, len) => *len,
             Payload::Own(bytes) => bytes.len(),
+            #[cfg(feature = "cluster")]
+            Payload::Part(bytes, start) => bytes.len().saturating_sub(*start),
             Payload::File(filled) => filled.len(),
         }
     }
@@ -210,6 +227,8 @@ impl Payload {
         let bytes = match self {
             Payload::Inline(bytes, len) => return Ok(bytes.get(..*len).unwrap_or_default().to_vec()),
             Payload::Own(bytes) => return Ok(bytes.clone()),
+            #[cfg(feature = "cluster")]
+            Payload::Part(bytes, start) => return Ok(bytes.get(*start..).unwrap_or_default().to_vec()),
             Payload::Mapped(mapping, start, len) => mapping.bytes().slice(*start, *len),
             Payload::File(filled) => return filled.to_vec(),
         };

@@ -272,8 +272,8 @@ impl Agent {
         let capture = captured.then(|| Capture::start(Handler::new(pass_line)));
         if let Some(wanted) = records {
             let agent = Arc::clone(self);
-            records::relay(wanted, move |worker, envelope| {
-                agent.pass_on(Kind::Record, worker, &[], envelope, Deadline::after(Duration::ZERO))
+            records::relay(wanted, move |worker, source, envelope| {
+                agent.pass_on(Kind::Record, worker, &[source], envelope, Deadline::after(Duration::ZERO))
             });
         }
         let bell_file = self.bell_file.clone().filter(|_| link == LinkKind::Ring);

@@ -8,7 +8,7 @@ use crate::ipc::control::Reply;
 use crate::ipc::link::{Frame, FrameKind};
 use crate::nodes::agent_worker::{Queued, Worker};
 use crate::nodes::messages::{Ended, SIGNALS};
-use crate::nodes::wire::{self, Kind, Message, Numbers, Outbox, Slot};
+use crate::nodes::wire::{self, Kind, Message, Numbers, Outbox, Rest, Slot};
 use crate::sys::time::Deadline;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(super) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Context {
     /// `None` as long as it has not come.
-    bytes: Option<Arc<Vec<u8>>>,
+    bytes: Option<Arc<Rest>>,
     /// It has come, and the pool has not said how often it sends the header in all.
     is_open: bool,
     /// How often the header is still to come, by what the pool has said.
@@ -184,7 +184,7 @@ impl State {
     }
 
     /// A header is to come so much more often. Returns its context, if that is here; it is kept as long as it may be needed.
-    fn expect_header(&mut self, header: u64, times: i64) -> Option<Arc<Vec<u8>>> {
+    fn expect_header(&mut self, header: u64, times: i64) -> Option<Arc<Rest>> {
         let context = self.contexts.entry(header).or_default();
         context.due = context.due.saturating_add(times);
         let bytes = context.bytes.clone();

@@ -9,7 +9,7 @@ use crate::engine::watch::output::Captured;
 use crate::error::{Death, Failure};
 use crate::ipc::link::{Answer, AnswerKind, Frame, FrameKind, Link, Payload, Progress, Revoked};
 use crate::nodes::messages::Ended;
-use crate::nodes::wire::{Kind, Outbox, Slot};
+use crate::nodes::wire::{Bytes, Kind, Outbox, Rest, Slot};
 use crate::sys::child::ChildSignal;
 use crate::sys::usage;
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ pub(super) struct Queued {
     pub(super) frame: Frame,
     pub(super) seq: u64,
     /// `None` if it is a header whose context has not arrived yet.
-    pub(super) payload: Option<Arc<Vec<u8>>>,
+    pub(super) payload: Option<Arc<Rest>>,
     /// How often its first task was begun, with this time.
     pub(super) attempt: u32,
     /// Its tasks are to be told that nobody waits for them.
@@ -63,7 +63,7 @@ impl Worker {
 
     /// Takes a frame that the pool has sent.
     pub(super) fn enqueue(&mut self, queued: Queued) {
-        self.seen = queued.seq + u64::from(queued.frame.kind != FrameKind::Stop);
+        self.seen = queued.seq.saturating_add(u64::from(queued.frame.kind != FrameKind::Stop));
         self.queue.push_back(queued);
     }
 
@@ -175,12 +175,12 @@ impl Worker {
                 let failure = Failure::Encode { text: text.to_owned() };
                 outbox.put(Kind::Answer, slot, &numbers, &codec::to_bytes(&failure));
             }
-            Payload::Own(bytes) => outbox.put(Kind::Answer, slot, &numbers, &bytes),
+            Payload::Own(bytes) => outbox.put_bytes(Kind::Answer, slot, &numbers, Bytes::Own(bytes)),
             Payload::Inline(bytes, len) => {
                 outbox.put(Kind::Answer, slot, &numbers, bytes.get(..len).unwrap_or_default());
             }
             payload => match payload.to_vec() {
-                Ok(bytes) => outbox.put(Kind::Answer, slot, &numbers, &bytes),
+                Ok(bytes) => outbox.put_bytes(Kind::Answer, slot, &numbers, Bytes::Own(bytes)),
                 Err(error) if count == 1 => {
                     let failure = codec::to_bytes(&Failure::Decode { text: error.0 });
                     outbox.put(Kind::Answer, slot, &[1, numbers[1], numbers[2], 1, nanos], &failure);

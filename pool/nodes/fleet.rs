@@ -6,8 +6,8 @@ use crate::codec;
 use crate::engine::callbacks::{self, Callback};
 use crate::engine::launch::launcher::{Launched, Launcher, News, Tell};
 use crate::engine::launch::spawn::Environment;
-use crate::engine::watch::output::{Handler, OutputLine};
-use crate::engine::watch::records::{self, Relayed};
+use crate::engine::watch::output::Handler;
+use crate::engine::watch::records;
 use crate::error::Error;
 use crate::ipc::bell::Doze;
 use crate::ipc::link::LinkKind;
@@ -16,13 +16,14 @@ use crate::nodes::agent;
 use crate::nodes::door::{Door, Guest};
 use crate::nodes::event::{NodeEvent, NodeEventKind, OnNode};
 use crate::nodes::greeting::{self, Greeted, Greeter};
+use crate::nodes::lines::Lines;
 use crate::nodes::messages::{Greeting, Start};
 use crate::nodes::node::Node;
 use crate::nodes::node_link::NodeLink;
 use crate::nodes::post::{Asked, Crew, Post, State};
-use crate::nodes::starters::starter::{LOOK_EACH, Started, Starter};
+use crate::nodes::starters::starter::{LOOK_EACH, Starter};
 use crate::nodes::stream::Stream;
-use crate::nodes::tended::{Driven, Line, Tended, Written};
+use crate::nodes::tended::{Driven, Tended};
 use crate::nodes::wire::{Inbox, Kind};
 use crate::process::enlist::Call;
 use crate::sys::poll::{self, Interest, Waker};
@@ -77,8 +78,7 @@ pub(crate) struct Shared {
     /// Wakes a driver that sleeps on the streams.
     driver: Waker,
     driven: Arc<Driven>,
-    /// What the code of the workers has said.
-    relayed: Relayed,
+    lines: Lines,
 }
 
 impl fmt::Debug for Fleet {
@@ -108,6 +108,7 @@ impl Fleet {
         let door = doorway.map(|doorway| Door::start(doorway, Arc::clone(&keeper))).transpose()?;
         let post = |at| Post::new(orders.starter.host(at).unwrap_or_default());
         let posts = (0..orders.starter.nodes()).map(post).collect();
+        let lines = Lines::new(orders.output.clone());
         let shared = Arc::new(Shared {
             orders,
             door,
@@ -116,7 +117,7 @@ impl Fleet {
             keeper,
             driver: Waker::new()?,
             driven: Arc::default(),
-            relayed: Relayed::default(),
+            lines,
         });
         let builder = std::thread::Builder::new().name("multiproc-nodes".to_owned());
         let keeper = Arc::clone(&shared);
@@ -154,8 +155,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        self.shared.crew.lock().over = true;
-        self.shared.keeper.wake();
+        self.shared.let_go();
         if let Some(keeper) = self.keeper.take().filter(|it| it.thread().id() != std::thread::current().id()) {
             // A panic there was reported, and there is nothing to be done about it here.
             let _ = keeper.join();
@@ -194,6 +194,16 @@ impl Launcher for Fleet {
     fn quorum(&self) -> Option<(usize, Deadline)> {
         Some((self.shared.orders.at_least, Deadline::after(self.shared.orders.within)))
     }
+
+    /// Ends the agents: workers need theirs until they have ended, which they have.
+    fn wait(&self, deadline: Deadline) -> bool {
+        self.shared.let_go();
+        let mut crew = self.shared.crew.lock();
+        while !crew.has_ended && !deadline.passed() {
+            deadline.wait(&self.shared.changed, &mut crew);
+        }
+        crew.has_ended
+    }
 }
 
 impl Doze for Shared {
@@ -222,10 +232,16 @@ impl Doze for Shared {
 }
 
 impl Shared {
+    /// The agents are not needed any more.
+    fn let_go(&self) {
+        self.crew.lock().over = true;
+        self.keeper.wake();
+    }
+
     /// The keeper's life.
     fn keep(&self) {
         let mut next_beat = Instant::now();
-        let every = self.orders.lost_after / 10;
+        let every = self.orders.lost_after / 5;
         loop {
             let mut all = Tended::default();
             let mut is_full = false;
@@ -411,19 +427,8 @@ impl Shared {
         if has_answers {
             self.driver.wake();
         }
-        for (host, Line { place, what }) in lines {
-            let worker = format!("{}-{}", self.orders.name, place.saturating_add(1));
-            match (what, &self.orders.output) {
-                (Written::Record(envelope), _) => {
-                    self.relayed.take(place, &format!("{worker} on {host}"), &envelope);
-                }
-                (Written::Line(is_stderr, text), Some(handler)) => {
-                    let (line, handler) = (OutputLine::of_node(&worker, host, is_stderr, text), handler.clone());
-                    callbacks::post(move || handler.handle(&line));
-                }
-                // Nobody has asked for it.
-                (Written::Line(..), None) => {}
-            }
+        for (host, line) in lines {
+            self.lines.take(&self.orders.name, host, line);
         }
         if let Some(on_node) = &self.orders.on_node {
             callbacks::send(events.into_iter().map(|event| {
@@ -434,7 +439,13 @@ impl Shared {
         let waiting = {
             let mut crew = self.crew.lock();
             if crew.over {
-                self.end(&mut crew);
+                self.door.iter().for_each(Door::close);
+                let started = crew.end();
+                drop(crew);
+                let until = Deadline::after(END_WITHIN);
+                started.into_iter().for_each(|mut started| started.wait(until));
+                self.crew.lock().has_ended = true;
+                self.changed.notify_all();
                 return false;
             }
             if has_room { std::mem::take(&mut crew.waiting) } else { BTreeMap::new() }
@@ -478,23 +489,5 @@ impl Shared {
         // If the system refuses, a moment has passed, and the next look is due.
         let _ = poll::wait(&sources, until);
         self.keeper.clear();
-    }
-
-    /// Ends all agents, and waits for what has started them.
-    fn end(&self, crew: &mut Crew) {
-        crew.waiting.clear();
-        self.door.iter().for_each(Door::close);
-        let mut started: Vec<Started> = Vec::new();
-        for post in &mut crew.posts {
-            if let State::Held(node) = &post.state {
-                node.lose("its pool has ended");
-            }
-            // An agent ends when its stream does.
-            post.lifeline = None;
-            post.state = State::Abandoned("its pool has ended".to_owned());
-            started.extend(post.started.take());
-        }
-        let until = Deadline::after(END_WITHIN);
-        started.iter_mut().for_each(|started| started.wait(until));
     }
 }

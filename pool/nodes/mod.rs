@@ -12,6 +12,7 @@ mod agent_worker;
 mod door;
 mod greeting;
 mod handshake;
+mod lines;
 mod node;
 mod node_link;
 mod post;

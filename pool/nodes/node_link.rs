@@ -3,11 +3,11 @@
 use crate::attached_fds::AttachedFds;
 use crate::ipc::lane::SLOTS;
 use crate::ipc::link::{
-    Answer, AnswerKind, Frame, FrameKind, Link, LinkKind, Parts, Payload, Progress, Revoked, Unsent, damaged,
+    Answer, AnswerKind, Frame, FrameKind, Link, LinkKind, Parts, Progress, Revoked, Unsent, damaged,
 };
 use crate::nodes::node::{Process, State};
 use crate::nodes::tended::Said;
-use crate::nodes::wire::{CONTEXTS, Kind};
+use crate::nodes::wire::{Bytes, CONTEXTS, Kind};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ struct Flight {
     next: u32,
     count: u32,
     /// `None` if it has no tasks.
-    payload: Option<Vec<u8>>,
+    payload: Option<Arc<[u8]>>,
     /// It was asked for.
     is_asked: bool,
 }
@@ -123,10 +123,10 @@ impl Link for NodeLink {
                     return Ok(None);
                 }
                 state.flying += payload.len();
-                let payload = flight.payload.insert(payload.to_vec());
+                let payload = Arc::clone(flight.payload.insert(payload.to_arc()));
                 let [count, skip, attempt] = [frame.count, frame.skip, attempt].map(u64::from);
                 let numbers = [seq, header, frame.first, count, skip, attempt];
-                state.outbox.put(Kind::Tasks, slot, &numbers, payload);
+                state.outbox.put_bytes(Kind::Tasks, slot, &numbers, Bytes::Shared(payload));
             }
             FrameKind::Header => {
                 let known = state.contexts.entry(header).or_default();
@@ -179,7 +179,7 @@ impl Link for NodeLink {
             // What is wrong with it otherwise the ledger finds.
             flight.next = first.saturating_add(count).clamp(flight.next, flight.count);
         }
-        Ok(Some(Answer { kind, seq, first, count, nanos, payload: Payload::Own(payload), attached: Vec::new() }))
+        Ok(Some(Answer { kind, seq, first, count, nanos, payload: payload.into(), attached: Vec::new() }))
     }
 
     fn progress(&self) -> Progress {
@@ -230,7 +230,7 @@ impl Link for NodeLink {
 
     fn payload(&self, seq: u64) -> Vec<u8> {
         let flight = self.flights.iter().find(|flight| flight.seq == seq);
-        flight.and_then(|flight| flight.payload.clone()).unwrap_or_default()
+        flight.and_then(|flight| flight.payload.as_deref()).unwrap_or_default().to_vec()
     }
 
     fn release_below(&mut self, seq: u64) {

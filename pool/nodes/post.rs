@@ -33,7 +33,10 @@ pub(super) struct Crew {
     pub(super) deserted: Option<Instant>,
     /// Places for which there was no room.
     pub(super) waiting: BTreeMap<usize, Tell>,
+    /// No agent is wanted any more.
     pub(super) over: bool,
+    /// None is left.
+    pub(super) has_ended: bool,
 }
 
 /// A place whose agent was asked for: its state, what runs the agent, and that one's lifeline.
@@ -171,6 +174,22 @@ fn pause(failures: u32) -> Duration {
 }
 
 impl Crew {
+    /// Ends all agents. Returns what has started them.
+    pub(super) fn end(&mut self) -> Vec<Started> {
+        self.waiting.clear();
+        let mut started: Vec<Started> = Vec::new();
+        for post in &mut self.posts {
+            if let State::Held(node) = &post.state {
+                node.lose("its pool has ended");
+            }
+            // An agent ends when its stream does.
+            post.lifeline = None;
+            post.state = State::Abandoned("its pool has ended".to_owned());
+            started.extend(post.started.take());
+        }
+        started
+    }
+
     /// The agents that are there.
     pub(super) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.posts.iter().filter_map(Post::node)

@@ -2,7 +2,8 @@
 
 use crate::engine::launch::launcher::{News, Tell};
 use crate::ipc::link::AnswerKind;
-use crate::nodes::wire::{Body, Kind, Numbers};
+use crate::nodes::lines::Line;
+use crate::nodes::wire::{Body, Kind, Numbers, Rest};
 use crate::sys::time::millis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -18,7 +19,7 @@ pub(super) struct Said {
     pub(super) first: u32,
     pub(super) count: u32,
     pub(super) nanos: u64,
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Rest,
 }
 
 impl Said {
@@ -32,41 +33,11 @@ impl Said {
         };
         let seq = numbers.next()?;
         if kind == AnswerKind::Returned {
-            return Some(Said { kind, seq, first: 0, count: 0, nanos: 0, payload: Vec::new() });
+            return Some(Said { kind, seq, first: 0, count: 0, nanos: 0, payload: Rest::default() });
         }
         let (first, count, nanos) = (numbers.next_u32()?, numbers.next_u32()?, numbers.next()?);
         let at = body.bytes().len() - numbers.0.len();
         Some(Said { kind, seq, first, count, nanos, payload: body.into_rest(at) })
-    }
-}
-
-/// What the worker at a place of the pool has written.
-#[derive(Debug)]
-pub(super) struct Line {
-    pub(super) place: usize,
-    pub(super) what: Written,
-}
-
-#[derive(Debug)]
-pub(super) enum Written {
-    /// A line; whether it was to stderr.
-    Line(bool, String),
-    /// What its code has said by the crate `log` or `tracing`.
-    Record(Vec<u8>),
-}
-
-impl Line {
-    /// Reads it from a message of one of the two kinds.
-    pub(super) fn read(kind: Kind, mut numbers: Numbers<'_>) -> Option<Line> {
-        let place = usize::try_from(numbers.next()?).unwrap_or(usize::MAX);
-        let what = match kind {
-            Kind::Line => {
-                let is_stderr = numbers.next()? != 0;
-                Written::Line(is_stderr, String::from_utf8_lossy(numbers.0).into_owned())
-            }
-            _ => Written::Record(numbers.0.to_vec()),
-        };
-        Some(Line { place, what })
     }
 }
 

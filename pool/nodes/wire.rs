@@ -5,9 +5,11 @@
 //! length of what is behind the head, and a checksum of all. So a byte that was changed on its way never becomes a value. The
 //! segments of messages to several workers may alternate, and a message waits for no larger one but those to its own worker.
 
+use crate::ipc::link::Payload;
 use crc32fast::Hasher;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 /// The bytes of a head.
 pub(super) const HEAD: usize = 12;
@@ -154,13 +156,39 @@ impl Numbers<'_> {
     }
 }
 
+/// The bytes of a large message, which are not copied before it is their turn.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    Own(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Shared(bytes) => bytes,
+        }
+    }
+}
+
 /// A message that is sent in several segments.
 #[derive(Debug)]
 struct Bulk {
     kind: Kind,
-    body: Vec<u8>,
-    /// So much of it was made ready.
+    numbers: Vec<u8>,
+    rest: Bytes,
+    /// So much of both was made ready.
     at: usize,
+}
+
+impl Bulk {
+    /// How much is left.
+    fn left(&self) -> usize {
+        self.numbers.len() + self.rest.len() - self.at
+    }
 }
 
 /// What is to be sent.
@@ -179,36 +207,41 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Adds a message: numbers, and behind them some bytes.
     pub(super) fn put(&mut self, kind: Kind, slot: Slot, numbers: &[u64], rest: &[u8]) {
-        // A number has 10 bytes at most.
-        if rest.len() + 10 * numbers.len() <= SEGMENT && !self.bulk.contains_key(&slot) {
-            let start = self.begin(kind, slot);
-            numbers.iter().for_each(|number| put_number(&mut self.ready, *number));
-            self.ready.extend_from_slice(rest);
-            return self.end(start, false);
+        if self.is_small(slot, numbers, rest) {
+            self.put_small(kind, slot, numbers, rest);
+        } else {
+            self.put_bulk(kind, slot, numbers, Bytes::Own(rest.to_vec()));
         }
-        let mut body = Vec::with_capacity(rest.len() + 10 * numbers.len());
-        numbers.iter().for_each(|number| put_number(&mut body, *number));
-        body.extend_from_slice(rest);
-        self.bulk_len += body.len();
-        self.bulk.entry(slot).or_default().push_back(Bulk { kind, body, at: 0 });
     }
 
-    /// Begins a segment; returns where.
-    fn begin(&mut self, kind: Kind, slot: Slot) -> usize {
-        let start = self.ready.len();
-        let [low, high] = slot.to_le_bytes();
-        self.ready.extend_from_slice(&[kind as u8, 0, low, high, 0, 0, 0, 0, 0, 0, 0, 0]);
-        start
+    /// The same with bytes of one's own, or that others have as well.
+    pub(super) fn put_bytes(&mut self, kind: Kind, slot: Slot, numbers: &[u64], rest: Bytes) {
+        if self.is_small(slot, numbers, &rest) {
+            self.put_small(kind, slot, numbers, &rest);
+        } else {
+            self.put_bulk(kind, slot, numbers, rest);
+        }
     }
 
-    /// Ends the segment that was begun there.
-    fn end(&mut self, start: usize, more: bool) {
-        let segment = &mut self.ready[start..];
-        let len = u32::try_from(segment.len() - HEAD).unwrap_or(u32::MAX);
-        segment[1] = u8::from(more) * MORE;
-        segment[4..8].copy_from_slice(&len.to_le_bytes());
-        let sum = checksum(&segment[..8], &segment[HEAD..]);
-        segment[8..HEAD].copy_from_slice(&sum.to_le_bytes());
+    /// Whether the message is one segment, and stands behind no large one of its worker's.
+    fn is_small(&self, slot: Slot, numbers: &[u64], rest: &[u8]) -> bool {
+        // A number has 10 bytes at most.
+        rest.len() + 10 * numbers.len() <= SEGMENT && !self.bulk.contains_key(&slot)
+    }
+
+    fn put_small(&mut self, kind: Kind, slot: Slot, numbers: &[u64], rest: &[u8]) {
+        let start = begin(&mut self.ready, kind, slot);
+        numbers.iter().for_each(|number| put_number(&mut self.ready, *number));
+        self.ready.extend_from_slice(rest);
+        end(&mut self.ready[start..], false);
+    }
+
+    fn put_bulk(&mut self, kind: Kind, slot: Slot, numbers: &[u64], rest: Bytes) {
+        let mut written = Vec::with_capacity(10 * numbers.len());
+        numbers.iter().for_each(|number| put_number(&mut written, *number));
+        let bulk = Bulk { kind, numbers: written, rest, at: 0 };
+        self.bulk_len += bulk.left();
+        self.bulk.entry(slot).or_default().push_back(bulk);
     }
 
     /// How many bytes are still to be sent.
@@ -244,27 +277,44 @@ impl Outbox {
         let Some(slot) = next.map(|(slot, _)| *slot) else { return false };
         self.turn = slot.wrapping_add(1);
         let Some(queue) = self.bulk.get_mut(&slot) else { return false };
-        let mut done = true;
         if let Some(bulk) = queue.front_mut() {
-            let (kind, end) = (bulk.kind, bulk.body.len().min(bulk.at + SEGMENT));
-            let piece = bulk.at..end;
-            bulk.at = end;
-            done = end == bulk.body.len();
-            let body = if done { queue.pop_front().map(|it| it.body) } else { None };
-            self.bulk_len -= piece.len();
-            let start = self.begin(kind, slot);
-            let whole = match &body {
-                Some(body) => body,
-                None => &self.bulk[&slot][0].body,
-            };
-            self.ready.extend_from_slice(&whole[piece]);
-            self.end(start, !done);
+            let len = bulk.left().min(SEGMENT);
+            let start = begin(&mut self.ready, bulk.kind, slot);
+            let numbers = &bulk.numbers[bulk.at.min(bulk.numbers.len())..];
+            let numbers = &numbers[..numbers.len().min(len)];
+            let rest = bulk.at.saturating_sub(bulk.numbers.len());
+            self.ready.extend_from_slice(numbers);
+            self.ready.extend_from_slice(&bulk.rest[rest..rest + len - numbers.len()]);
+            bulk.at += len;
+            self.bulk_len -= len;
+            let is_done = bulk.left() == 0;
+            end(&mut self.ready[start..], !is_done);
+            if is_done {
+                queue.pop_front();
+            }
         }
-        if done && self.bulk.get(&slot).is_some_and(VecDeque::is_empty) {
+        if queue.is_empty() {
             self.bulk.remove(&slot);
         }
         true
     }
+}
+
+/// Begins a segment; returns where.
+fn begin(ready: &mut Vec<u8>, kind: Kind, slot: Slot) -> usize {
+    let start = ready.len();
+    let [low, high] = slot.to_le_bytes();
+    ready.extend_from_slice(&[kind as u8, 0, low, high, 0, 0, 0, 0, 0, 0, 0, 0]);
+    start
+}
+
+/// Ends the segment that was begun.
+fn end(segment: &mut [u8], more: bool) {
+    let len = u32::try_from(segment.len() - HEAD).unwrap_or(u32::MAX);
+    segment[1] = u8::from(more) * MORE;
+    segment[4..8].copy_from_slice(&len.to_le_bytes());
+    let sum = checksum(&segment[..8], &segment[HEAD..]);
+    segment[8..HEAD].copy_from_slice(&sum.to_le_bytes());
 }
 
 fn checksum(head: &[u8], body: &[u8]) -> u32 {
@@ -300,14 +350,32 @@ impl Body<'_> {
     }
 
     /// The bytes from the place `at` on.
-    pub(super) fn into_rest(self, at: usize) -> Vec<u8> {
+    pub(super) fn into_rest(self, at: usize) -> Rest {
         match self {
-            Body::Here(bytes) => bytes.get(at..).unwrap_or_default().to_vec(),
-            Body::Whole(mut bytes) => {
-                bytes.drain(..at.min(bytes.len()));
-                bytes
-            }
+            Body::Here(bytes) => Rest { bytes: bytes.get(at..).unwrap_or_default().to_vec(), at: 0 },
+            Body::Whole(bytes) => Rest { at: at.min(bytes.len()), bytes },
         }
+    }
+}
+
+/// The bytes behind the numbers of a message: they are not moved if they are many.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Deref for Rest {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+}
+
+impl From<Rest> for Payload {
+    fn from(rest: Rest) -> Payload {
+        if rest.at == 0 { Payload::Own(rest.bytes) } else { Payload::Part(rest.bytes, rest.at) }
     }
 }
 

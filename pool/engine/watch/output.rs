@@ -84,6 +84,11 @@ impl fmt::Display for OutputLine {
     }
 }
 
+/// The line that stands for some that were dropped.
+pub(crate) fn dropped(count: u64) -> String {
+    format!("multiproc: {count} lines were dropped, since nobody took them in time")
+}
+
 /// What is done with a line.
 #[derive(Clone)]
 pub(crate) struct Handler(Arc<dyn Fn(&OutputLine) + Send + Sync>);
@@ -385,8 +390,7 @@ impl Reader {
         let lines = std::mem::take(&mut stream.state.lock().lines);
         for line in lines {
             if self.lost > 0 && !self.stalled {
-                let text = format!("multiproc: {} lines were dropped, since nobody took them in time", self.lost);
-                self.lost = 0;
+                let text = dropped(std::mem::take(&mut self.lost));
                 self.send(OutputLine { text, ..line.clone() });
             }
             self.send(line);

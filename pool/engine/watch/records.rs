@@ -90,7 +90,7 @@ mod off {
     }
 
     #[cfg(feature = "cluster")]
-    pub(crate) fn relay(_wanted: Wanted, _send: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) {}
+    pub(crate) fn relay(_wanted: Wanted, _send: impl Fn(&str, u64, &[u8]) -> bool + Send + Sync + 'static) {}
 
     #[cfg(feature = "cluster")]
     #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ mod off {
 
     #[cfg(feature = "cluster")]
     impl Relayed {
-        pub(crate) fn take(&self, _place: usize, _worker: &str, _envelope: &[u8]) {}
+        pub(crate) fn take(&self, _place: usize, _worker: &str, _source: u64, _envelope: &[u8]) {}
     }
 }
 
@@ -123,6 +123,8 @@ mod on {
     use parking_lot::{Mutex, MutexGuard};
     use std::io;
     use std::os::fd::OwnedFd;
+    #[cfg(feature = "cluster")]
+    use std::sync::atomic::AtomicU64;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::sync::{Arc, Weak, mpsc};
     use std::time::Duration;
@@ -130,9 +132,10 @@ mod on {
     /// How many messages are read at once from one worker.
     const AT_ONCE: usize = 64;
 
-    /// Sends what the worker of this name has said. Returns whether it could.
+    /// Sends what a worker has said: the name of its place, a number that no other worker of this process has, and what it
+    /// said, which is nothing when it has said everything. Returns whether it could.
     #[cfg(feature = "cluster")]
-    type SendRecord = dyn Fn(&str, &[u8]) -> bool + Send + Sync;
+    type SendRecord = dyn Fn(&str, u64, &[u8]) -> bool + Send + Sync;
 
     /// What takes away from here what workers say: in a process that has no logger and no subscriber of its own.
     #[cfg(feature = "cluster")]
@@ -145,39 +148,53 @@ mod on {
     #[cfg(feature = "cluster")]
     #[derive(Default)]
     struct Unsent {
-        /// With the names of the workers.
-        needed: std::collections::VecDeque<(Arc<str>, Envelope)>,
+        /// With the names of the workers and their numbers.
+        needed: std::collections::VecDeque<(Arc<str>, u64, Vec<u8>)>,
         lost: u64,
     }
 
     #[cfg(feature = "cluster")]
     static RELAY: std::sync::OnceLock<Relay> = std::sync::OnceLock::new();
 
-    /// From now on `send` gets what workers say, with the names of the workers. It returns whether it could send it.
+    /// From now on `send` gets what workers say, see [`SendRecord`].
     #[cfg(feature = "cluster")]
-    pub(crate) fn relay(wanted: Wanted, send: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) {
+    pub(crate) fn relay(wanted: Wanted, send: impl Fn(&str, u64, &[u8]) -> bool + Send + Sync + 'static) {
         let _ = RELAY.set(Relay { wanted, send: Box::new(send), unsent: Mutex::default() });
     }
 
     #[cfg(feature = "cluster")]
     impl Relay {
-        fn take(&self, worker: &Arc<str>, mut envelope: Envelope) {
-            let mut unsent = self.unsent.lock();
-            while let Some((worker, envelope)) = unsent.needed.front() {
-                if !(self.send)(worker, &codec::to_bytes(envelope)) {
+        /// Sends what waits, as far as there is room.
+        fn send_needed(&self, unsent: &mut Unsent) {
+            while let Some((worker, source, bytes)) = unsent.needed.front() {
+                if !(self.send)(worker, *source, bytes) {
                     break;
                 }
                 unsent.needed.pop_front();
             }
+        }
+
+        fn take(&self, worker: &Arc<str>, source: u64, mut envelope: Envelope) {
+            let mut unsent = self.unsent.lock();
+            self.send_needed(&mut unsent);
             envelope.lost = envelope.lost.saturating_add(unsent.lost);
-            if unsent.needed.is_empty() && (self.send)(worker, &codec::to_bytes(&envelope)) {
+            let bytes = codec::to_bytes(&envelope);
+            if unsent.needed.is_empty() && (self.send)(worker, source, &bytes) {
                 unsent.lost = 0;
             } else if envelope.is_needed && unsent.needed.len() < crate::engine::watch::outlet::MOST_WAITING {
                 unsent.lost = 0;
-                unsent.needed.push_back((Arc::clone(worker), envelope));
+                unsent.needed.push_back((Arc::clone(worker), source, bytes));
             } else {
                 unsent.lost = envelope.lost.saturating_add(1);
             }
+        }
+
+        /// Says that a worker has said everything: its spans are over. However many wait for room: there is one of these for
+        /// each worker.
+        fn end(&self, worker: &Arc<str>, source: u64) {
+            let mut unsent = self.unsent.lock();
+            unsent.needed.push_back((Arc::clone(worker), source, Vec::new()));
+            self.send_needed(&mut unsent);
         }
     }
 
@@ -195,11 +212,18 @@ mod on {
         (log.is_some() || tracing.is_some()).then_some(Wanted { log, tracing })
     }
 
+    /// How many workers were heard here.
+    #[cfg(feature = "cluster")]
+    static SOURCES: AtomicU64 = AtomicU64::new(0);
+
     /// What was heard from one worker, as far as what follows refers to it.
     #[derive(Debug)]
     struct Heard {
         #[cfg(any(feature = "log", feature = "cluster"))]
         worker: Arc<str>,
+        /// A number that nobody else here has.
+        #[cfg(feature = "cluster")]
+        source: u64,
         #[cfg(feature = "tracing")]
         spans: Spans,
     }
@@ -212,6 +236,8 @@ mod on {
             Heard {
                 #[cfg(any(feature = "log", feature = "cluster"))]
                 worker,
+                #[cfg(feature = "cluster")]
+                source: SOURCES.fetch_add(1, Relaxed),
                 #[cfg(feature = "tracing")]
                 spans,
             }
@@ -220,7 +246,7 @@ mod on {
         fn take(&mut self, envelope: Envelope) {
             #[cfg(feature = "cluster")]
             if let Some(relay) = RELAY.get() {
-                return relay.take(&self.worker, envelope);
+                return relay.take(&self.worker, self.source, envelope);
             }
             // What says nonsense is not heard.
             match envelope.kind {
@@ -240,32 +266,53 @@ mod on {
         }
     }
 
-    /// What relays have sent, by the places of the workers.
+    /// So many workers of one place may be heard at a time: one that is gone is heard as long as something that it has started
+    /// has its socket. Of more the first ones are forgotten.
+    #[cfg(feature = "cluster")]
+    const MOST_AT_A_PLACE: usize = 64;
+
+    /// More places no pool has.
+    #[cfg(feature = "cluster")]
+    const MOST_PLACES: usize = 1 << 16;
+
+    /// What relays have sent, by the places of the workers, and there with the numbers that the relays give them.
     #[cfg(feature = "cluster")]
     #[derive(Debug, Default)]
-    pub(crate) struct Relayed(Mutex<std::collections::HashMap<usize, Heard>>);
+    pub(crate) struct Relayed(Mutex<std::collections::HashMap<usize, Vec<(u64, Heard)>>>);
 
     #[cfg(feature = "cluster")]
     impl Relayed {
-        pub(crate) fn take(&self, place: usize, worker: &str, envelope: &[u8]) {
-            let mut heard = self.0.lock();
-            let heard = heard.entry(place).or_insert_with(|| Heard::new(worker));
-            if *heard.worker != *worker {
-                // The place has gone to another node.
-                *heard = Heard::new(worker);
+        /// Takes what the relay that has the place now has sent, see [`SendRecord`].
+        pub(crate) fn take(&self, place: usize, worker: &str, source: u64, envelope: &[u8]) {
+            let mut places = self.0.lock();
+            if places.len() >= MOST_PLACES && !places.contains_key(&place) {
+                return;
             }
+            let here = places.entry(place).or_default();
+            // The place may have gone to another node, whose relay has numbers of its own.
+            here.retain(|(_, heard)| *heard.worker == *worker);
+            let known = here.iter().position(|(number, _)| *number == source);
+            if envelope.is_empty() {
+                known.into_iter().for_each(|at| _ = here.remove(at));
+                return;
+            }
+            let at = known.unwrap_or_else(|| {
+                if here.len() == MOST_AT_A_PLACE {
+                    here.remove(0);
+                }
+                here.push((source, Heard::new(worker)));
+                here.len() - 1
+            });
             // What says nonsense is not heard.
-            codec::from_bytes(envelope).into_iter().for_each(|envelope| heard.take(envelope));
+            codec::from_bytes(envelope).into_iter().for_each(|envelope| here[at].1.take(envelope));
         }
     }
 
-    #[cfg(all(feature = "tracing", feature = "cluster"))]
+    #[cfg(feature = "cluster")]
     impl Drop for Heard {
-        /// The worker is gone: its spans are over, also where they were relayed to.
         fn drop(&mut self) {
             if let Some(relay) = RELAY.get() {
-                let bytes = codec::to_bytes(&tracing::Told::Begun { pid: 0 });
-                relay.take(&self.worker, Envelope { kind: Kind::Tracing, is_needed: true, lost: 0, bytes });
+                relay.end(&self.worker, self.source);
             }
         }
     }

@@ -9,7 +9,7 @@ type Taken = (Vec<(Kind, Slot, Vec<u8>)>, Result<(), &'static str>);
 /// What the messages of an inbox say, until it needs more bytes.
 fn take(inbox: &mut Inbox, into: &mut Vec<(Kind, Slot, Vec<u8>)>) -> Result<(), &'static str> {
     while let Some(Message { kind, slot, body }) = inbox.next()? {
-        into.push((kind, slot, body.into_rest(0)));
+        into.push((kind, slot, body.into_rest(0).to_vec()));
     }
     Ok(())
 }
