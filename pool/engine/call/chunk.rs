@@ -16,6 +16,9 @@ const MOST_AHEAD: f64 = 64.0;
 /// Frames that take a worker less than this, in nanoseconds, take the thread that hands them out longer.
 const SHORT: f64 = 500.0;
 
+/// Frames that take a worker less than this, in nanoseconds, take less than it costs to wake a worker that sleeps.
+const QUICK: f64 = 20_000.0;
+
 /// A frame grows by at most this factor over the one before: one short task says little about the next.
 const GROWTH: u32 = 8;
 
@@ -49,19 +52,40 @@ pub(crate) fn depth(nanos: Option<f64>, count: u32, delay: f64) -> usize {
     }
 }
 
-/// Whether a frame of `count` tasks takes a worker less time than the thread that hands it out, its way there and back
-/// included.
-pub(crate) fn is_short(nanos: Option<f64>, count: u32, delay: f64) -> bool {
-    nanos.is_some_and(|nanos| nanos * f64::from(count) + delay < SHORT)
+/// How long a frame takes a worker, its way there and back included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pace {
+    /// Less time than the thread that hands it out.
+    Short,
+    /// Less time than it costs to wake a worker that sleeps.
+    Quick,
+    /// Longer, or that is not known.
+    Long,
 }
 
-/// The estimate after a frame of `count` tasks took `nanos` nanoseconds.
+/// The pace of a frame of `count` tasks.
+pub(crate) fn pace(nanos: Option<f64>, count: u32, delay: f64) -> Pace {
+    match nanos.map(|nanos| nanos * f64::from(count) + delay) {
+        Some(nanos) if nanos < SHORT => Pace::Short,
+        Some(nanos) if nanos < QUICK => Pace::Quick,
+        _ => Pace::Long,
+    }
+}
+
+/// The estimate after a frame of `count` tasks took `nanos` nanoseconds. One task alone may have waited for a CPU: that it was
+/// slow is believed by and by, since frames of one task cannot be too large.
 pub(crate) fn learn(old: Option<f64>, nanos: u64, count: u32) -> f64 {
     let new = (nanos as f64 / f64::from(count.max(1))).max(1.0);
     match old {
         None => new,
         // Slower is believed at once, faster by and by: too small a frame costs little, too large a one much.
-        Some(old) if new > 4.0 * old => new,
+        Some(old) if new > 4.0 * old => {
+            if count > 1 {
+                new
+            } else {
+                4.0 * old
+            }
+        }
         Some(old) => old + (new - old) / 4.0,
     }
 }
@@ -109,18 +133,21 @@ mod tests {
         assert_eq!(depth(Some(5_000_000.0), 1, 100_000.0), 1);
         assert_eq!(depth(Some(5_000_000.0), 1, 5_000_000.0), 2);
         assert_eq!(depth(Some(1_000_000.0), 1, 5_000_000.0), 10);
-        assert!(!is_short(Some(100.0), 1, 20_000.0));
+        assert_eq!(pace(Some(100.0), 1, 20_000.0), Pace::Long);
     }
 
     #[test]
     fn short_is_what_is_known_to_be() {
-        assert!(is_short(Some(100.0), 4, 0.0) && !is_short(Some(100.0), 5, 0.0) && !is_short(None, 1, 0.0));
+        let pace = |nanos, count| pace(nanos, count, 0.0);
+        assert_eq!([pace(Some(100.0), 4), pace(Some(100.0), 5)], [Pace::Short, Pace::Quick]);
+        assert_eq!([pace(Some(100.0), 200), pace(None, 1)], [Pace::Long, Pace::Long]);
     }
 
     #[test]
     fn a_slow_task_is_believed_at_once() {
         assert_eq!(learn(None, 800, 8), 100.0);
-        assert_eq!(learn(Some(100.0), 1_000_000, 1), 1_000_000.0);
+        assert_eq!(learn(Some(100.0), 2_000_000, 2), 1_000_000.0);
+        assert_eq!(learn(Some(100.0), 1_000_000, 1), 400.0);
         assert_eq!(learn(Some(200.0), 100, 1), 175.0);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::codec::Packed;
 use crate::engine::call::checkpoint::Checkpoint;
-use crate::engine::call::chunk;
+use crate::engine::call::chunk::{self, Pace};
 use crate::engine::call::job_stats::Clock;
 use crate::engine::call::progress::{Listener, Reporter};
 use crate::engine::call::retry::Retry;
@@ -294,10 +294,9 @@ impl Job {
         if self.options.is_limited() { 1 } else { chunk::depth(self.header.nanos(), count, delay) }
     }
 
-    /// Whether a frame of `count` tasks takes a worker that is `delay` nanoseconds away less time than the thread that hands it
-    /// out.
-    pub(crate) fn is_short(&self, count: u32, delay: f64) -> bool {
-        !self.options.is_limited() && chunk::is_short(self.header.nanos(), count, delay)
+    /// How long a frame of `count` tasks takes a worker that is `delay` nanoseconds away.
+    pub(crate) fn pace(&self, count: u32, delay: f64) -> Pace {
+        if self.options.is_limited() { Pace::Long } else { chunk::pace(self.header.nanos(), count, delay) }
     }
 
     /// Whether it was handed in whole, and nobody waits in it.

@@ -1,5 +1,6 @@
 //! The ledger: which worker has which frame, and how far it has come with it.
 
+use crate::engine::call::chunk::Pace;
 use crate::engine::call::home::Home;
 use crate::engine::call::job::Job;
 use crate::engine::core::stamp::Stamp;
@@ -166,10 +167,10 @@ impl Window {
         self.frames.iter().find_map(|frame| frame.range.as_ref()).is_some_and(|range| range.left() == 0)
     }
 
-    /// Whether the frame that the worker is at, if there is one, should be finished in a moment.
-    pub(crate) fn is_brisk(&self, delay: f64) -> bool {
+    /// Whether the frame that the worker is at, if there is one, should be finished at this pace.
+    pub(crate) fn is_within(&self, pace: Pace, delay: f64) -> bool {
         let oldest = self.frames.iter().find_map(|frame| frame.range.as_ref());
-        oldest.is_none_or(|range| range.job.as_ref().is_some_and(|job| job.is_short(range.left(), delay)))
+        oldest.is_none_or(|range| range.job.as_ref().is_some_and(|job| job.pace(range.left(), delay) <= pace))
     }
 
     /// The newest loaded frames behind the oldest one: the candidates for taking back, newest first.

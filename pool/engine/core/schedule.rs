@@ -1,5 +1,6 @@
 //! Which worker gets which frame: handing out, taking back, and what is left of a call that ends.
 
+use crate::engine::call::chunk::Pace;
 use crate::engine::call::feed::Input;
 use crate::engine::call::job::Job;
 use crate::engine::core::ledger::{QueuedFrame, TaskRange};
@@ -27,7 +28,7 @@ impl Core {
             return self.room_in_lines();
         }
         let delay = self.workers.delay();
-        self.workers.room(job.is_short(count, delay), job.depth(count, delay), self.seat.spinner.other_cpus())
+        self.workers.room(job.pace(count, delay), job.depth(count, delay), self.seat.spinner.other_cpus())
     }
 
     /// How many more frames with keys are handed out before their workers have room for them. So a worker that is busy for long
@@ -113,9 +114,9 @@ impl Core {
 
     /// The worker that should have a frame next, if it has room for it; and how many like it.
     fn choose(&self, range: &TaskRange) -> Option<(usize, usize)> {
-        let (short, depth) = demands(range, self.workers.delay());
+        let (pace, depth) = demands(range, self.workers.delay());
         if range.home.is_anywhere() {
-            return self.workers.choose(short, depth, self.seat.spinner.other_cpus());
+            return self.workers.choose(pace, depth, self.seat.spinner.other_cpus());
         }
         let place = self.workers.place_of(range.home)?;
         (self.workers[place].room(depth) > 0).then_some((place, 1))
@@ -378,12 +379,12 @@ impl Streak {
     }
 }
 
-/// Whether the frame takes a worker less time than the thread that hands it out, and how many frames may wait at its worker.
+/// How long the frame takes a worker, and how many frames may wait there.
 #[inline]
-fn demands(range: &TaskRange, delay: f64) -> (bool, usize) {
+fn demands(range: &TaskRange, delay: f64) -> (Pace, usize) {
     match &range.job {
         // Attached descriptors wait nowhere but here: on its way to a worker that is busy nobody could close it.
-        Some(job) if !range.has_fds() => (job.is_short(range.left(), delay), job.depth(range.left(), delay)),
-        _ => (false, 1),
+        Some(job) if !range.has_fds() => (job.pace(range.left(), delay), job.depth(range.left(), delay)),
+        _ => (Pace::Long, 1),
     }
 }

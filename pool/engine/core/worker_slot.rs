@@ -1,5 +1,6 @@
 //! One place for a worker in the pool: who has it, what was sent there, and how it is told to leave.
 
+use crate::engine::call::chunk::Pace;
 use crate::engine::call::job::{Header, Job};
 use crate::engine::core::ledger::{InFlight, TaskRange, Window};
 use crate::engine::core::record::WorkerRecord;
@@ -373,7 +374,12 @@ impl WorkerSlot {
 
     /// Whether it will take the next frame in a moment, as far as is known.
     pub(crate) fn is_brisk(&self) -> bool {
-        self.takes_frames() && !self.slow && self.window.is_brisk(self.delay)
+        self.is_within(Pace::Short)
+    }
+
+    /// Whether it will take the next frame when one of this pace is over, as far as is known.
+    pub(super) fn is_within(&self, pace: Pace) -> bool {
+        self.takes_frames() && !self.slow && self.window.is_within(pace, self.delay)
     }
 
     /// Whether it may be given frames now, if there is room for them.

@@ -1,5 +1,6 @@
 //! The workers of a pool: their slots, how many there are to be, and which of them should get a frame.
 
+use crate::engine::call::chunk::Pace;
 use crate::engine::call::home::Home;
 use crate::engine::core::worker_slot::{State, WorkerSlot};
 use crate::error::Error;
@@ -302,27 +303,31 @@ impl Workforce {
     ///
     /// As a rule these are all. But frames that take a worker less time than the thread that hands them out need no more
     /// workers than there are CPUs beside the one that this thread has: one more takes it away from it for a while, and
-    /// all becomes slower by half.
+    /// all becomes slower by half. And for frames that take less than to wake somebody it is enough if all CPUs have some.
     #[inline]
-    fn team(&self, short: bool, cpus: usize) -> impl Iterator<Item = (usize, &WorkerSlot)> {
-        let some = short && self.slots.iter().any(WorkerSlot::is_brisk);
-        let most = if some { cpus } else { usize::MAX };
-        self.slots.iter().enumerate().filter(move |(_, worker)| !some || worker.is_brisk()).take(most)
+    fn team(&self, pace: Pace, cpus: usize) -> impl Iterator<Item = (usize, &WorkerSlot)> {
+        let some = pace < Pace::Long && self.slots.iter().any(|worker| worker.is_within(pace));
+        let most = match pace {
+            Pace::Short if some => cpus,
+            Pace::Quick if some => 2 * (cpus + 1),
+            _ => usize::MAX,
+        };
+        self.slots.iter().enumerate().filter(move |(_, worker)| !some || worker.is_within(pace)).take(most)
     }
 
     /// How many frames can be taken now, if `depth` of them may wait at a worker.
     #[inline]
-    pub(super) fn room(&self, short: bool, depth: usize, cpus: usize) -> usize {
-        self.team(short, cpus).map(|(_, worker)| worker.room(depth)).sum()
+    pub(super) fn room(&self, pace: Pace, depth: usize, cpus: usize) -> usize {
+        self.team(pace, cpus).map(|(_, worker)| worker.room(depth)).sum()
     }
 
     /// The worker that should get the next frames: the one with the fewest, among these one that is awake. And how many it
     /// should get, before another one has fewer.
-    pub(super) fn choose(&self, short: bool, depth: usize, cpus: usize) -> Option<(usize, usize)> {
+    pub(super) fn choose(&self, pace: Pace, depth: usize, cpus: usize) -> Option<(usize, usize)> {
         let key =
             |worker: &WorkerSlot| (worker.window.len(), worker.link.as_ref().is_some_and(|link| !link.is_awake()));
         let (mut best, mut next) = (None, usize::MAX);
-        for (at, worker) in self.team(short, cpus).filter(|(_, worker)| worker.room(depth) > 0) {
+        for (at, worker) in self.team(pace, cpus).filter(|(_, worker)| worker.room(depth) > 0) {
             let found = (key(worker), at);
             let second = match best {
                 Some(best) if best <= found => Some(found),
