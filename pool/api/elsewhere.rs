@@ -21,6 +21,9 @@ use crate::sys::memory;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// More nodes are a slip of the pen.
+const MOST_NODES: usize = 4096;
+
 /// Where the workers are.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -82,6 +85,9 @@ impl Elsewhere {
         }
         if starter.nodes() == 0 || starter.workers() == Some(0) {
             return refuse("there must be at least 1 node with at least 1 worker");
+        }
+        if starter.nodes() > MOST_NODES {
+            return refuse("there may be 4096 nodes at most");
         }
         starter.check()?;
         let setup = Setup {

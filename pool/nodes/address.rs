@@ -9,7 +9,8 @@ pub(super) type Pin = [u8; 32];
 /// What an agent shows that was asked for by name. It is good once.
 pub(super) type Ticket = [u8; 16];
 
-/// `stdio:`, or `tcp:host:port[,host:port..][?name=value[&name=value..]]`.
+/// `stdio:`, or `tcp:host:port[,host:port..][/name=value..]`. None of these signs means anything to a shell: whatever starts an
+/// agent may hand its words to one more than the line was quoted for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
     /// Standard input and output are the stream.
@@ -38,13 +39,13 @@ impl Address {
             return Some(Address::Stdio);
         }
         let rest = url.strip_prefix("tcp:")?;
-        let (places, options) = rest.split_once('?').unwrap_or((rest, ""));
+        let (places, options) = rest.split_once('/').unwrap_or((rest, ""));
         let places: Vec<String> = places.split(',').map(str::to_owned).collect();
         if !places.iter().all(|place| is_place(place)) {
             return None;
         }
         let mut tcp = Tcp { places, ..Tcp::default() };
-        for option in options.split('&').filter(|option| !option.is_empty()) {
+        for option in options.split('/').filter(|option| !option.is_empty()) {
             match option.split_once('=')? {
                 ("pin", text) => tcp.pin = Some(from_hex(text)?.try_into().ok()?),
                 ("ticket", text) => tcp.ticket = Some(from_hex(text)?.try_into().ok()?),
@@ -75,9 +76,8 @@ impl fmt::Display for Address {
             is_plain.then(|| "encrypt=no".to_owned()),
             asks_stdin.then(|| "secret=stdin".to_owned()),
         ];
-        let options: Vec<String> = options.into_iter().flatten().collect();
-        let sign = if options.is_empty() { "" } else { "?" };
-        write!(f, "tcp:{}{sign}{}", places.join(","), options.join("&"))
+        write!(f, "tcp:{}", places.join(","))?;
+        options.into_iter().flatten().try_for_each(|option| write!(f, "/{option}"))
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         let wrong = ["", "stdio", "stdio:x", "tcp:", "tcp:host", "tcp::1", "tcp:a:1,", "tcp:a:70000", "tcp:a b:1"];
-        let options = ["tcp:a:1?pin=00", "tcp:a:1?ticket=zz", "tcp:a:1?pin", "tcp:a:1?secret=file", "tcp:a:1?x=1"];
+        let options = ["tcp:a:1/pin=00", "tcp:a:1/ticket=zz", "tcp:a:1/pin", "tcp:a:1/secret=file", "tcp:a:1/x=1"];
         for text in wrong.into_iter().chain(options) {
             assert_eq!(Address::parse(text), None, "{text}");
         }

@@ -203,10 +203,16 @@ impl Crew {
         });
         let mut causes: Vec<&str> = causes.collect();
         causes.dedup();
-        match causes.is_empty() {
-            true => Error::start("no agent has come to life in time"),
-            false => Error::start(format!("there is no agent: {}", causes.join("; "))),
+        if !causes.is_empty() {
+            return Error::start(format!("there is no agent: {}", causes.join("; ")));
         }
+        let mut hosts: Vec<&str> = self.posts.iter().map(|post| post.host.as_str()).filter(|it| !it.is_empty()).collect();
+        hosts.truncate(3);
+        let hosts = if hosts.is_empty() { String::new() } else { format!(" at {}", hosts.join(", ")) };
+        Error::start(format!(
+            "no agent has come to life in time{hosts}: what was started has said nothing (is it this program, with its standard \
+             input and output?), or nothing has come (is `command()` run on the nodes?)"
+        ))
     }
 }
 

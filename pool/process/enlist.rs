@@ -154,10 +154,10 @@ mod tests {
 
     #[test]
     fn a_call_is_read_as_it_was_written_and_nothing_else_is() {
-        let call = Call { build: vec![1, 0xab], role: (0xff, 7), url: "tcp:host:1,other:2?pin=00".to_owned() };
+        let call = Call { build: vec![1, 0xab], role: (0xff, 7), url: "tcp:host:1,other:2/pin=00".to_owned() };
         let text = call.to_string();
         assert_eq!(Call::parse(&text), Some(call));
-        for cut in 0..text.len() - "tcp:host:1,other:2?pin=00".len() {
+        for cut in 0..text.len() - "tcp:host:1,other:2/pin=00".len() {
             assert_eq!(Call::parse(&text[..cut]), None, "{cut}");
         }
         for wrong in [text.replacen('1', "2", 1), text.replace("01ab", "1ab"), text.replace("01ab", "é1ab")] {

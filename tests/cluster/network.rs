@@ -110,6 +110,14 @@ fn an_agent_with_another_secret_is_not_let_in() {
 }
 
 #[test]
+fn what_starts_an_agent_may_hand_the_line_to_another_shell() {
+    let _watchdog = watchdog(180);
+    // As ssh does.
+    let on = Command::new(r#"sh -c 'eval "$*"' sh {agent}"#).workers(1).listen("127.0.0.1:0");
+    check(&Pool::builder().on(on).build().unwrap());
+}
+
+#[test]
 fn an_agent_that_was_told_another_pin_does_not_believe_the_pool() {
     let _watchdog = watchdog(180);
     let (key, events) = (Key::new(), Events::default());

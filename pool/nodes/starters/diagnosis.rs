@@ -28,12 +28,20 @@ const KNOWN: &[(&str, &str)] = &[
         "version `GLIBC_",
         "its C library (glibc) is too old for this program: build it on the oldest of the machines, or for a target with musl",
     ),
-    ("Exec format error", "the program is for another kind of processor or system"),
-    ("and the program is for another kind of machine", "the program is for another kind of processor or system"),
+    ("Exec format error", FOREIGN),
+    ("and the program is for another kind of machine", FOREIGN),
     // What cannot be executed some shells take for a script.
-    ("yntax error", "the program is for another kind of processor or system"),
+    ("yntax error", FOREIGN),
     ("error while loading shared libraries", "a shared library that the program needs is not there"),
 ];
+
+const FOREIGN: &str = "the program is for another kind of processor or system";
+
+/// Whether a shell says that it does not know a command in a file, which was no script: what the system does not execute some take
+/// for one.
+fn is_script(line: &str) -> bool {
+    line.starts_with('/') && line.ends_with("not found")
+}
 
 /// What the end of a starter means: by its exit code, and the last lines that it wrote.
 pub(super) fn explain(code: Option<i32>, lines: &str) -> Option<&'static str> {
@@ -41,6 +49,8 @@ pub(super) fn explain(code: Option<i32>, lines: &str) -> Option<&'static str> {
     known.or(match code {
         // What shells and `env` say by it.
         Some(126) => Some("the program cannot be executed there"),
+        Some(127) if lines.lines().any(is_script) => Some(FOREIGN),
+        Some(127) if lines.lines().any(|line| line.starts_with("sh: ")) => Some("there is no such command on this machine"),
         Some(127) => Some("the program is not there"),
         _ => None,
     })
@@ -62,6 +72,8 @@ mod tests {
         has(Some(126), "env: '/x': Permission denied", "cannot be executed");
         has(Some(2), "/x: 1: Syntax error: \")\" unexpected", "another kind of processor");
         has(Some(127), "env: '/x': No such file or directory", "not there");
+        has(Some(127), "/shared/arm: 1: ELF: not found", "another kind of processor");
+        has(Some(127), "sh: 1: nosuchtool: not found", "no such command on this machine");
         has(Some(73), "head: error writing 'standard output': No space left on device", "disk is full");
         assert_eq!(explain(Some(1), "mkdir: cannot create directory: Permission denied"), None);
         assert_eq!(explain(None, ""), None);

@@ -33,7 +33,10 @@ use crate::nodes::starters::starter::Nodes;
 pub fn from_env() -> Result<Nodes, Error> {
     let value = std::env::var_os("MULTIPROC_CLUSTER").unwrap_or_default();
     let nodes = value.to_str().and_then(named);
-    nodes.ok_or_else(|| Error::invalid_argument(format!("MULTIPROC_CLUSTER is {value:?}, which names no nodes")))
+    let forms = "`local:2`, `ssh:HOST,HOST`, `command:TEXT`, or `listen:ADDRESS:PORT,8`";
+    nodes.ok_or_else(|| {
+        Error::invalid_argument(format!("MULTIPROC_CLUSTER is {value:?}, which names no nodes: set it to {forms}"))
+    })
 }
 
 /// The nodes that such a text names, if it does.

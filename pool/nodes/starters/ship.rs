@@ -1,7 +1,8 @@
 //! How this program gets to another machine: it is there, or it is copied over the stream on which the agent will speak.
 //!
 //! A line of POSIX `sh` looks for the copy, and asks for the bytes with a mark if there is none. They are written under another
-//! name, counted, and renamed: so there is never half a program under the name that counts, whoever dies meanwhile.
+//! name, counted, and renamed: so there is never half a program under the name that counts, whoever dies meanwhile. One that has
+//! another length after all, as after a loss of power, is copied anew.
 
 use crate::error::Error;
 use crate::nodes::starters::agent_command::{AgentCommand, word};
@@ -137,7 +138,7 @@ fn fetch(name: &str, len: u64) -> String {
         r#"fail() { echo "multiproc: $1" >&2; exit 73; }"#,
         // What runs programs of other kinds of machines is set up with care, and then it has a copy of its own.
         &format!(
-            r#"[ -x "$p" ] || {{ m=$(uname -s -m); case $m in {}) ;; *) fail "this is $m, {FOREIGN}";; esac"#,
+            r#"[ -x "$p" ] && [ "$(wc -c <"$p")" -eq {len} ] || {{ m=$(uname -s -m); case $m in {}) ;; *) fail "this is $m, {FOREIGN}";; esac"#,
             kind()
         ),
         "umask 077",

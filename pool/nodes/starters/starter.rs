@@ -175,7 +175,9 @@ impl Started {
 fn pass_on(from: ChildStderr, said: &Mutex<Said>) {
     for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
         // `ssh` ends its lines as terminals want it.
-        let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).into_owned();
+        let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line));
+        // What is no program may be taken for one, and its bytes then be said.
+        let text = text.replace(|letter: char| letter.is_control() && letter != '\t', "\u{fffd}");
         // A closed stderr is the program's own affair.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
         let lines = &mut said.lock().lines;
