@@ -206,7 +206,8 @@ impl Crew {
         if !causes.is_empty() {
             return Error::start(format!("there is no agent: {}", causes.join("; ")));
         }
-        let mut hosts: Vec<&str> = self.posts.iter().map(|post| post.host.as_str()).filter(|it| !it.is_empty()).collect();
+        let mut hosts: Vec<&str> =
+            self.posts.iter().map(|post| post.host.as_str()).filter(|it| !it.is_empty()).collect();
         hosts.truncate(3);
         let hosts = if hosts.is_empty() { String::new() } else { format!(" at {}", hosts.join(", ")) };
         Error::start(format!(

@@ -37,8 +37,8 @@ const KNOWN: &[(&str, &str)] = &[
 
 const FOREIGN: &str = "the program is for another kind of processor or system";
 
-/// Whether a shell says that it does not know a command in a file, which was no script: what the system does not execute some take
-/// for one.
+/// Whether a shell says that it does not know a command in a file that was no script: what the system does not execute some
+/// shells take for one.
 fn is_script(line: &str) -> bool {
     line.starts_with('/') && line.ends_with("not found")
 }
@@ -50,7 +50,9 @@ pub(super) fn explain(code: Option<i32>, lines: &str) -> Option<&'static str> {
         // What shells and `env` say by it.
         Some(126) => Some("the program cannot be executed there"),
         Some(127) if lines.lines().any(is_script) => Some(FOREIGN),
-        Some(127) if lines.lines().any(|line| line.starts_with("sh: ")) => Some("there is no such command on this machine"),
+        Some(127) if lines.lines().any(|line| line.starts_with("sh: ")) => {
+            Some("there is no such command on this machine")
+        }
         Some(127) => Some("the program is not there"),
         _ => None,
     })
