@@ -42,6 +42,8 @@ pub(crate) enum TaskKind {
         death: Death,
         reason: Option<String>,
         memory: Option<u64>,
+        /// Its node was to end, and killed it when its time was over.
+        is_drained: bool,
         output: Option<String>,
     },
     /// The machine of the worker, or the way there, and with it the account of what ran.
@@ -404,12 +406,18 @@ impl TaskInner {
     fn write_reason(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             TaskKind::Failure(failure) => write!(f, "{failure}"),
-            TaskKind::WorkerLost { death, reason, memory, .. } => {
+            TaskKind::WorkerLost { death, reason, memory, is_drained, .. } => {
                 write!(f, "lost its worker: process {} ", self.worker.unwrap_or_default())?;
                 if let Some(reason) = reason {
                     return write!(f, "wrote garbage into its link ({reason}) and was killed");
                 }
                 let exit = death.exit;
+                if *is_drained {
+                    return write!(
+                        f,
+                        "{exit}, since its node was to end, and it had not ended within the grace period"
+                    );
+                }
                 write!(f, "{exit}{}", death.why())?;
                 match memory {
                     Some(bytes) if self.is_out_of_memory() => {
@@ -467,7 +475,13 @@ mod tests {
     #[test]
     fn a_lost_worker_names_the_signal() {
         let error = TaskError::new(
-            TaskKind::WorkerLost { death: Exit::Signal(9).into(), reason: None, memory: None, output: None },
+            TaskKind::WorkerLost {
+                death: Exit::Signal(9).into(),
+                reason: None,
+                memory: None,
+                is_drained: false,
+                output: None,
+            },
             "f",
             7,
             Some(1234),

@@ -88,6 +88,7 @@ fn what_is_not_finished_in_time_is_lost_alone() {
     assert_eq!(lost, [0]);
     let error = results[0].as_ref().unwrap_err();
     assert_eq!((error.signal(), error.host().is_some()), (Some(9), true), "{error}");
+    assert!(error.to_string().contains("since its node was to end"), "{error}");
     let begun = journal.read().into_iter().filter(|entry| entry.what == 0).count();
     assert_eq!(begun, 100);
     wait_until("that was told", || kinds(&events) == [NodeEventKind::Draining, NodeEventKind::Left]);

@@ -244,7 +244,8 @@ impl Driver<'_> {
             _ if lost.is_some() => TaskKind::NodeLost { cause: lost.unwrap_or_default() },
             _ => {
                 let (reason, memory) = (gone.condemned.clone(), self.core.workers.recycle().memory_limit);
-                TaskKind::WorkerLost { death, reason, memory, output }
+                let is_drained = gone.dismissed == Some(Dismissal::Drained) && death.exit == Exit::Signal(9);
+                TaskKind::WorkerLost { death, reason, memory, is_drained, output }
             }
         };
         let (mut resumed, mut has_begun) = (Vec::new(), false);

@@ -33,7 +33,8 @@ fn failures_of_one_cause_are_one_and_others_are_counted() {
     (0..1000).for_each(|n| report.failed("f", &panicked(&format!("no {n}"), "a.rs:1:1")));
     report.failed("g", &panicked("no", "a.rs:1:1"));
     for exit in [Exit::Signal(9), Exit::Signal(9), Exit::Code(3)] {
-        let lost = TaskKind::WorkerLost { death: exit.into(), reason: None, memory: None, output: None };
+        let lost =
+            TaskKind::WorkerLost { death: exit.into(), reason: None, memory: None, is_drained: false, output: None };
         report.failed("f", &TaskError::new(lost, "f", 1, Some(5)));
     }
     assert_eq!(report.causes.iter().map(|it| it.count).collect::<Vec<_>>(), [1000, 1, 2, 1]);
