@@ -1,7 +1,7 @@
 //! Nothing stays behind.
 
 use super::common::alone::{alone, before, is_program, program};
-use super::common::links::{NODES, is_on_nodes, on_each_link};
+use super::common::links::on_each_link;
 use super::common::proc::{self, children_of, descendants_of, eventually, holdings, own_pid};
 use super::common::watchdog::watchdog;
 use multiproc::{Pool, StartMethod};
