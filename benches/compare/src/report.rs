@@ -5,7 +5,7 @@ use crate::peers::{Kind, Peer};
 use serde_json::json;
 use std::fmt::Write;
 
-/// The picture, beside the document.
+/// The picture, beside the document. That calls it `peers`, at its end: the library's documentation has none in that place.
 pub(crate) const PICTURE: &str = "performance.svg";
 
 /// What the tables stand between in the document.
@@ -112,7 +112,7 @@ fn wrapped(text: &str) -> String {
 /// The table of a document, and all figures below it.
 pub(crate) fn markdown(outcomes: &[Outcome], conditions: &str) -> String {
     let conditions = wrapped(conditions);
-    let mut text = format!("![How good the peers are in multiples of this library]({PICTURE})\n\n{conditions}\n\n");
+    let mut text = format!("![How good the peers are in multiples of this library][peers]\n\n{conditions}\n\n");
     text += "| measure | unit | multiproc | multiprocessing | best other between processes | best in one process | target | met |\n";
     text += "|---|---|--:|--:|--:|--:|---|---|\n";
     for outcome in outcomes {
