@@ -197,8 +197,7 @@ impl<R: Payload> futures_core::Stream for Imap<'_, R> {
 impl<R> Drop for Imap<'_, R> {
     fn drop(&mut self) {
         if let Some(Call { engine, job, .. }) = &self.call {
-            engine.cancel(job);
-            engine.leave(job);
+            engine.abandon(job);
         }
     }
 }

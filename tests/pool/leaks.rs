@@ -2,13 +2,22 @@
 
 use super::common::alone::{alone, before, is_program, program};
 use super::common::links::on_each_link;
-use super::common::proc::{self, children_of, descendants_of, eventually, holdings, own_pid};
+use super::common::proc::{self, Holdings, children_of, descendants_of, eventually, holdings, own_pid};
 use super::common::watchdog::watchdog;
-use multiproc::{Pool, StartMethod};
+use multiproc::{Pool, PoolBuilder, StartMethod};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// What this process holds behind its first pool, which makes what a process has once: its reactor.
+fn after_the_first_pool(builder: &dyn Fn() -> PoolBuilder) -> Holdings {
+    let first = holdings();
+    drop(builder().processes(1).build().unwrap());
+    // The pool's own thread and the reactor let go of the last pieces a moment after the pool is gone.
+    assert!(eventually(Duration::from_secs(10), || holdings().has_no_children_since(&first)), "{:?}", holdings());
+    holdings()
+}
 
 #[test]
 fn a_pool_leaves_nothing_behind() {
@@ -16,12 +25,7 @@ fn a_pool_leaves_nothing_behind() {
         return;
     }
     on_each_link(120, |builder| {
-        let first = holdings();
-        // The first pool makes what a process has once: its reactor.
-        drop(builder().processes(1).build().unwrap());
-        // The pool's own thread and the reactor let go of the last pieces a moment after the pool is gone.
-        assert!(eventually(Duration::from_secs(10), || holdings().has_no_children_since(&first)), "{:?}", holdings());
-        let before = holdings();
+        let before = after_the_first_pool(builder);
         for round in 0..10 {
             let pool = builder().processes(3).build().unwrap();
             pool.map(|x: u64| x, 0..100).unwrap();
@@ -79,10 +83,7 @@ fn a_pool_of_which_no_worker_starts_leaves_nothing_behind_however_many_it_was_to
         return;
     }
     on_each_link(120, |builder| {
-        let first = holdings();
-        drop(builder().processes(1).build().unwrap());
-        assert!(eventually(Duration::from_secs(10), || holdings().has_no_children_since(&first)), "{:?}", holdings());
-        let before = holdings();
+        let before = after_the_first_pool(builder);
         let error = builder().processes(150).initializer(|| -> () { std::process::exit(3) }, ()).build().unwrap_err();
         assert!(error.is_start(), "{error}");
         assert!(eventually(Duration::from_secs(20), || holdings() == before), "{:?}\n{before:?}", holdings());

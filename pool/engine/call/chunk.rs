@@ -79,13 +79,8 @@ pub(crate) fn learn(old: Option<f64>, nanos: u64, count: u32) -> f64 {
     match old {
         None => new,
         // Slower is believed at once, faster by and by: too small a frame costs little, too large a one much.
-        Some(old) if new > 4.0 * old => {
-            if count > 1 {
-                new
-            } else {
-                4.0 * old
-            }
-        }
+        Some(old) if new > 4.0 * old && count > 1 => new,
+        Some(old) if new > 4.0 * old => 4.0 * old,
         Some(old) => old + (new - old) / 4.0,
     }
 }

@@ -34,23 +34,31 @@ impl Engine {
 
     /// Cancels the tasks of a call that have not begun. Returns whether there were any.
     pub(crate) fn cancel(&self, job: &Arc<Job>) -> bool {
-        if !self.is_original() {
-            return false;
-        }
-        let mut core = self.core.lock();
-        let cancelled = core.cancel(job);
-        self.hand_over(&mut core);
-        cancelled
+        self.change(|core| core.cancel(job)).unwrap_or(false)
     }
 
     /// Ends a call that nobody waits in, or whose results nobody wants any more.
     pub(crate) fn leave(&self, job: &Arc<Job>) {
+        self.change(|core| core.retire(job));
+    }
+
+    /// Cancels what has not begun of a call, and ends it.
+    pub(crate) fn abandon(&self, job: &Arc<Job>) {
+        self.change(|core| {
+            core.cancel(job);
+            core.retire(job);
+        });
+    }
+
+    /// Changes what becomes of a call. `None` in a fork, which has no part in it.
+    fn change<R>(&self, change: impl FnOnce(&mut Core) -> R) -> Option<R> {
         if !self.is_original() {
-            return;
+            return None;
         }
         let mut core = self.core.lock();
-        core.retire(job);
+        let result = change(&mut core);
         self.hand_over(&mut core);
+        Some(result)
     }
 }
 
