@@ -1,7 +1,7 @@
 //! What is known of a call before its items: the pool, the context and the options.
 
 use crate::codec::{self, Packed, Payload};
-use crate::engine::call::checkpoint::Checkpoint;
+use crate::engine::call::checkpoint::{Checkpoint, Skip};
 use crate::engine::call::job::Options;
 use crate::engine::call::traceparent::TraceSource;
 use crate::engine::core::state::Engine;
@@ -53,9 +53,14 @@ impl<'p> Described<'p> {
     ///
     /// The context could not be serialised, or the file of the call cannot be used.
     pub(super) fn parts<K: Shape, V: Payload>(self) -> Result<Parts<'p>> {
+        self.parts_of(K::name(), type_name::<V>(), codec::skip::<V>)
+    }
+
+    /// What is the same for calls of all types, and compiled once.
+    fn parts_of(self, function: &str, value: &str, skip: Skip) -> Result<Parts<'p>> {
         let (context, mut options) = (self.context.transpose()?, self.options);
         if let Some(path) = self.checkpoint {
-            let opened = Checkpoint::open(&path, K::name(), type_name::<V>(), context.as_deref(), codec::skip::<V>);
+            let opened = Checkpoint::open(&path, function, value, context.as_deref(), skip);
             options.checkpoint = Some(Arc::new(opened.map_err(Error::checkpoint)?));
         }
         if let Some(TraceSource(source)) = self.engine.traceparent.as_ref().filter(|_| options.traceparent.is_none()) {

@@ -270,14 +270,21 @@ impl<I: Iterator, E: Encode<I::Item>> Items<I, E> {
         let (encoded, pins) = scope::collect(|| self.encode.encode(item, out));
         match encoded {
             Err(error) => Behind::Refused(error),
-            // It is another one in each run, so that nobody could tell whether the item is the same.
-            Ok(()) if !pins.is_empty() => Behind::Foreign(checkpoint.cannot_compare(index)),
-            Ok(()) => match checkpoint.look_up(index, &out[before..]) {
-                Ok(None) => Behind::More,
-                Ok(Some(result)) => Behind::Known(result),
-                Err(text) => Behind::Foreign(text),
-            },
+            Ok(()) => behind(checkpoint, index, &out[before..], &pins),
         }
+    }
+}
+
+/// What a checkpoint makes of the item with this number, its bytes, and what it refers to.
+fn behind(checkpoint: &Checkpoint, index: u64, item: &[u8], pins: &Pins) -> Behind {
+    if !pins.is_empty() {
+        // It is another one in each run, so that nobody could tell whether the item is the same.
+        return Behind::Foreign(checkpoint.cannot_compare(index));
+    }
+    match checkpoint.look_up(index, item) {
+        Ok(None) => Behind::More,
+        Ok(Some(result)) => Behind::Known(result),
+        Err(text) => Behind::Foreign(text),
     }
 }
 

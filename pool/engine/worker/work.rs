@@ -228,6 +228,48 @@ impl Drop for Context {
     }
 }
 
+/// Reads the context of a call, whatever its type.
+type ReadContext = fn(&mut Reader<'_>) -> Result<Box<dyn Any>, CodecError>;
+
+fn read_context<X: Kept>(reader: &mut Reader<'_>) -> Result<Box<dyn Any>, CodecError> {
+    X::read(reader).map(|value| Box::new(value) as Box<dyn Any>)
+}
+
+impl Context {
+    /// The value, which is read when it is needed for the first time; or why there is none.
+    fn value(&mut self, read: ReadContext) -> Result<&dyn Any, &str> {
+        if let Context::Bytes { header, start, attached } = self {
+            let read = || {
+                header.read(&mut Vec::new(), |reader| {
+                    reader.pass(*start)?;
+                    read(reader)
+                })
+            };
+            let outcome = panic::contain(|| scope::with_attached(std::mem::take(attached), read));
+            *self = match panic::decoded(outcome) {
+                Ok(value) => Context::Value(value),
+                Err(error) => Context::Bad(format!("the context of `with`: {}", error.0)),
+            };
+        }
+        match self {
+            Context::Value(value) => Ok(&**value),
+            Context::Bad(text) => Err(text),
+            Context::Bytes { .. } => Err("the context of `with` was not read"),
+        }
+    }
+}
+
+/// Without context or state no task of a frame can run: each has failed.
+#[cold]
+fn refuse_all(link: &mut WorkerEnd, frame: &Frame, text: String) -> io::Result<()> {
+    let failure = codec::to_bytes(&Failure::Decode { text });
+    for at in frame.skip..frame.count {
+        link.start(at);
+        link.failure(at, &failure)?;
+    }
+    Ok(())
+}
+
 fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Result<()> {
     let Invocation { frame, input, link, context, keeper, scratch } = call;
     if frame.skip > 0 || matches!(**context, Context::Bytes { .. }) {
@@ -235,46 +277,20 @@ fn run<K: Shape, J: Returns<K::Output>>(call: &mut Invocation<'_, '_>) -> io::Re
         // and not its turn at the next worker.
         link.start(frame.skip);
     }
-    if let Context::Bytes { header, start, attached } = &mut **context {
-        let read = || {
-            header.read(&mut Vec::new(), |reader| {
-                reader.pass(*start)?;
-                K::Kept::read(reader)
-            })
-        };
-        let outcome = panic::contain(|| scope::with_attached(std::mem::take(attached), read));
-        **context = match panic::decoded(outcome) {
-            Ok(value) => Context::Value(Box::new(value)),
-            Err(error) => Context::Bad(format!("the context of `with`: {}", error.0)),
-        };
-    }
-    let context = match &**context {
-        Context::Value(value) => value.downcast_ref::<Held<K>>().ok_or("the context of `with` has another type"),
-        Context::Bad(text) => Err(text.as_str()),
-        Context::Bytes { .. } => Err("the context of `with` was not read"),
+    let context = match context.value(read_context::<K::Kept>) {
+        Ok(value) => value.downcast_ref::<Held<K>>().ok_or("the context of `with` has another type"),
+        Err(text) => Err(text),
     };
     let skipped = (0..frame.skip).try_for_each(|_| K::skip(input));
     let mut at = frame.skip;
     // Then the last task has it.
     let mut has_fds = scope::attached_left() > 0;
     let state = keeper.lend::<State<K>>(&mut ()).is_some();
-    let ready = match (context, skipped) {
-        (Ok(_), Ok(())) if !state => Err("the state of the worker has another type".to_owned()),
-        (Ok(context), Ok(())) => Ok(context),
-        (Err(text), _) => Err(text.to_owned()),
-        (_, Err(error)) => Err(error.0),
-    };
-    let context = match ready {
-        Ok(context) => context,
-        Err(text) => {
-            let failure = codec::to_bytes(&Failure::Decode { text });
-            for at in at..frame.count {
-                link.start(at);
-                link.failure(at, &failure)?;
-            }
-            // Without the context no task of the frame can run: each has failed.
-            return Ok(());
-        }
+    let context = match (context, skipped) {
+        (Err(text), _) => return refuse_all(link, frame, text.to_owned()),
+        (_, Err(error)) => return refuse_all(link, frame, error.0),
+        _ if !state => return refuse_all(link, frame, "the state of the worker has another type".to_owned()),
+        (Ok(context), Ok(())) => context,
     };
     let mut none = ();
     while at < frame.count {
