@@ -3,6 +3,8 @@
 use crate::api::options::Options;
 use crate::api::pool::Pool;
 use crate::api::thread_pool::ThreadPool;
+#[cfg(feature = "cluster")]
+use crate::engine::callbacks;
 use crate::engine::watch::worker_event::{WorkerEvent, WorkerHook};
 use crate::engine::worker::routines::{self, Nothing, Routine};
 use crate::error::{Error, Result};
@@ -467,7 +469,15 @@ impl<S> PoolBuilder<S> {
     ///
     /// See [`Pool::new`], and [`Error::is_initializer`].
     pub fn build(self) -> Result<Pool<S>> {
-        self.options.start().map(|(engine, attached)| Pool::of(engine, attached))
+        #[cfg(feature = "cluster")]
+        let hears = self.options.cluster.on_node.is_some();
+        let started = self.options.start();
+        // Whoever hears of nodes has heard what became of them before the error.
+        #[cfg(feature = "cluster")]
+        if hears && started.is_err() {
+            callbacks::catch_up(Duration::from_secs(1));
+        }
+        started.map(|(engine, attached)| Pool::of(engine, attached))
     }
 
     /// Starts the workers as threads of this process, and waits until each is ready; see [`ThreadPool`].

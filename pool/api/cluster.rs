@@ -67,6 +67,7 @@ impl<S> PoolBuilder<S> {
     }
 
     /// Sets a function that hears which nodes join, are lost, or cannot be had. It runs on the thread that runs callbacks.
+    /// Before [`PoolBuilder::build`] returns an error it waits up to a second for this function to have heard of all nodes.
     pub fn on_node(mut self, hear: impl Fn(&NodeEvent) + Send + Sync + 'static) -> Self {
         self.options.cluster.on_node = Some(OnNode::new(hear));
         self

@@ -4,11 +4,15 @@ use crate::process::panic;
 use crate::sys::fork::fork_generation;
 use crate::sys::signal;
 use crate::sys::thread;
+#[cfg(feature = "cluster")]
+use crossbeam::channel::bounded;
 use crossbeam::channel::{Sender, unbounded};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::io;
 use std::thread::Builder;
+#[cfg(feature = "cluster")]
+use std::time::Duration;
 
 /// What runs once a call is complete.
 pub(crate) type Callback = Box<dyn FnOnce() + Send>;
@@ -48,6 +52,18 @@ pub(crate) fn start() -> io::Result<()> {
     })?;
     *thread = Some((callbacks, fork_generation()));
     Ok(())
+}
+
+/// Waits until all that was handed over before is done, but no longer than `patience`, and not at all on that thread.
+#[cfg(feature = "cluster")]
+pub(crate) fn catch_up(patience: Duration) {
+    if is_this_thread() {
+        return;
+    }
+    let (done, reached) = bounded::<()>(0);
+    post(move || drop(done));
+    // Ends when the other end is dropped, there or for want of such a thread.
+    let _ = reached.recv_timeout(patience);
 }
 
 /// Hands one thing over that is to be done there; see [`send`].
