@@ -1,7 +1,7 @@
 //! Where values are read from: bytes of this process, of shared memory, or of a file, and the bodies in them.
 
 use super::{CodecError, HAS_FDS, Result};
-use crate::sys::copy::SharedBytes;
+use crate::sys::copy::{Arriving, PIECE, SharedBytes};
 use crate::sys::file_part::FilePart;
 use std::borrow::Cow;
 
@@ -12,8 +12,18 @@ use std::borrow::Cow;
 pub struct Reader<'a> {
     pub(super) bytes: Bytes<'a>,
     pub(super) at: usize,
-    /// The same bytes in their file, from which the kernel copies large bodies.
-    file: Option<FilePart<'a>>,
+    large: Large<'a>,
+}
+
+/// How large bodies are read.
+#[derive(Clone, Copy, Debug)]
+enum Large<'a> {
+    /// As all others.
+    Here,
+    /// The kernel copies them: the same bytes in their file.
+    InFile(FilePart<'a>),
+    /// As they arrive, while all before the first of them is there.
+    Arriving(&'a dyn Arriving),
 }
 
 #[derive(Debug)]
@@ -38,16 +48,21 @@ pub(super) fn cut_short() -> CodecError {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes: Bytes::Own(bytes), at: 0, file: None }
+        Reader { bytes: Bytes::Own(bytes), at: 0, large: Large::Here }
     }
 
     pub(crate) fn shared(bytes: SharedBytes<'a>) -> Reader<'a> {
-        Reader { bytes: Bytes::Shared(bytes), at: 0, file: None }
+        Reader { bytes: Bytes::Shared(bytes), at: 0, large: Large::Here }
     }
 
     /// The same bytes in their file.
     pub(crate) fn in_file(self, file: FilePart<'a>) -> Reader<'a> {
-        Reader { file: Some(file), ..self }
+        Reader { large: Large::InFile(file), ..self }
+    }
+
+    /// The last body is still being written.
+    pub(crate) fn arriving(self, bytes: &'a dyn Arriving) -> Reader<'a> {
+        Reader { large: Large::Arriving(bytes), ..self }
     }
 
     /// Passes over the first bytes, which an earlier reader has read.
@@ -114,11 +129,14 @@ impl<'a> Reader<'a> {
             Bytes::Own(bytes) => Bytes::Own(&bytes[at..at + len]),
             Bytes::Shared(bytes) => Bytes::Shared(bytes.slice(at, len).ok_or_else(cut_short)?),
         };
-        let file = match self.file {
-            Some(file) if len >= BY_KERNEL => file.behind(at).and_then(|file| file.up_to(len)),
-            _ => None,
+        let large = match self.large {
+            Large::InFile(file) if len >= BY_KERNEL => {
+                file.behind(at).and_then(|file| file.up_to(len)).map_or(Large::Here, Large::InFile)
+            }
+            Large::InFile(_) => Large::Here,
+            other => other,
         };
-        Ok(Body { bytes, has_fds, file })
+        Ok(Body { bytes, has_fds, at, large })
     }
 
     /// The next body as its own bytes.
@@ -133,8 +151,9 @@ const BY_KERNEL: usize = 32 * 1024;
 pub(super) struct Body<'a> {
     bytes: Bytes<'a>,
     pub(super) has_fds: bool,
-    /// Where it lies, if it is large and lies in a file.
-    file: Option<FilePart<'a>>,
+    /// Where it begins in what the reader reads.
+    at: usize,
+    large: Large<'a>,
 }
 
 impl<'a> Body<'a> {
@@ -148,7 +167,11 @@ impl<'a> Body<'a> {
         }
         let no_memory = |_| CodecError::no_memory(self.bytes.len());
         match self.bytes {
-            Bytes::Shared(bytes) => bytes.to_vec().map_err(no_memory),
+            Bytes::Shared(bytes) => match self.large {
+                Large::Arriving(whole) => bytes.to_vec_in_pieces(PIECE, |end| whole.wait_for(self.at + end)),
+                _ => bytes.to_vec(),
+            }
+            .map_err(no_memory),
             Bytes::Own(bytes) => {
                 let mut out = Vec::new();
                 out.try_reserve_exact(bytes.len() / size_of::<N>()).map_err(no_memory)?;
@@ -167,7 +190,8 @@ impl<'a> Body<'a> {
 
     /// A copy by the kernel; `None` for a body that is small, does not lie in a file, or where a filter forbids to read files.
     fn by_kernel<N: bytemuck::Pod>(&self) -> Option<Result<Vec<N>>> {
-        match self.file?.to_vec() {
+        let Large::InFile(file) = self.large else { return None };
+        match file.to_vec() {
             Ok(copied) => Some(Ok(copied)),
             Err(error) if error.kind() == std::io::ErrorKind::OutOfMemory => {
                 Some(Err(CodecError::no_memory(self.bytes.len())))
@@ -183,6 +207,9 @@ impl<'a> Body<'a> {
         match self.bytes {
             Bytes::Own(bytes) => Ok(Cow::Borrowed(bytes)),
             Bytes::Shared(bytes) => {
+                if let Large::Arriving(whole) = self.large {
+                    whole.wait_for(self.at + bytes.len());
+                }
                 let mut out = Vec::new();
                 bytes.append_to(&mut out).map_err(|_| CodecError::no_memory(bytes.len()))?;
                 Ok(Cow::Owned(out))

@@ -27,7 +27,7 @@ pub(super) struct Head {
     /// The worker, while it sleeps for frames.
     asleep: AtomicU32,
     _pad2: [AtomicU32; 15],
-    /// The worker, while it sleeps for room for its answers.
+    /// The worker, while it sleeps for room for its answers, or for the rest of a frame.
     blocked: AtomicU32,
     _pad3: [AtomicU32; 15],
 }
@@ -42,7 +42,8 @@ impl Head {
         Sleeper(&self.asleep)
     }
 
-    /// The worker's sleep for room for its answers, which [`Head::note_read`] ends.
+    /// The worker's sleep for room for its answers, which [`Head::note_read`] ends, or for the rest of a frame, behind which the
+    /// pool calls.
     #[inline]
     pub(super) fn blocked(&self) -> Sleeper<'_> {
         Sleeper(&self.blocked)

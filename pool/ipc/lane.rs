@@ -7,7 +7,9 @@
 //! ## Memory ordering
 //!
 //! Everything is published through the state word of a slot: fields and payload are written first, then the state is
-//! stored with Release; a reader that loads the state with Acquire sees them. Claiming and revoking a frame are
+//! stored with Release; a reader that loads the state with Acquire sees them. Of a record that is published before all of its
+//! payload is there, the producer stores how much is, Release, after it has written that, and the consumer loads it, Acquire,
+//! before it reads that. Claiming and revoking a frame are
 //! compare-exchanges on one claim word, so exactly one of them wins. Nothing else needs an order.
 
 use crate::sys::atomic::{AtomicU64, Ordering};
@@ -41,7 +43,7 @@ pub(crate) struct Slot {
     /// Kind in bits 0 to 7, [`Place`] in bits 8 to 15, inline length in bits 16 to 31, tag in bits 32 to 63.
     kind: AtomicU64,
     fields: [AtomicU64; 3],
-    /// The payload itself, or its start and length in the data area.
+    /// The payload itself; or its start and length in the data area, and how many bytes of it are there.
     payload: [AtomicU64; 3],
 }
 
@@ -119,6 +121,7 @@ impl Slots {
             Place::Data(start, len) => {
                 slot.payload[0].store(start as u64, Relaxed);
                 slot.payload[1].store(len as u64, Relaxed);
+                slot.payload[2].store(len as u64, Relaxed);
                 (1, 0)
             }
             Place::Elsewhere => (2, 0),
@@ -135,6 +138,25 @@ impl Slots {
     pub(crate) fn publish(&self, seq: u64, record: &Record, place: &Place) {
         self.fill(seq, record, place);
         self.close(seq);
+    }
+
+    /// Publishes record `seq`, of whose payload in the data area only the first `written` bytes are there.
+    pub(crate) fn publish_early(&self, seq: u64, record: &Record, place: &Place, written: usize) {
+        self.fill(seq, record, place);
+        self.note_written(seq, written);
+        self.close(seq);
+    }
+
+    /// The first `len` bytes of the payload of record `seq` are there.
+    pub(crate) fn note_written(&self, seq: u64, len: usize) {
+        // SYNC: part of a record
+        self.slot(seq).payload[2].store(len as u64, Release);
+    }
+
+    /// How many bytes of the payload of record `seq`, which lies in the data area, are there.
+    pub(crate) fn written(&self, seq: u64) -> usize {
+        // SYNC: part of a record
+        usize::try_from(self.slot(seq).payload[2].load(Acquire)).unwrap_or(usize::MAX)
     }
 
     /// Shows record `seq` as being written, so that what is complete of it can be read should the producer die.
@@ -304,8 +326,10 @@ mod tests {
         assert_eq!(slots.look(0), Found::Garbage);
         assert_eq!(slots.read(0, 4096), None);
         slots.publish(1, &Record::default(), &Place::Data(4000, 100));
-        assert_eq!(slots.read(1, 4096), None);
+        assert_eq!((slots.read(1, 4096), slots.written(1)), (None, 100));
         assert!(slots.read(1, 4100).is_some());
+        slots.publish_early(2, &Record::default(), &Place::Data(0, 100), 8);
+        assert_eq!((slots.look(2), slots.written(2)), (Found::Ready, 8));
     }
 }
 
@@ -339,6 +363,30 @@ mod model {
             assert!(!(claimed && revoked), "both have it");
             if !revoked {
                 assert!(claimed, "nobody has it");
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_there_of_a_payload_can_be_read() {
+        /// A lane, and the data of its record: the checker reports an access that is not ordered.
+        struct Lane(Slots, loom::cell::UnsafeCell<u64>);
+        // SAFETY: all access to the cell is what the model checks.
+        unsafe impl Sync for Lane {}
+        loom::model(|| {
+            let lane = Arc::new(Lane(Slots::new(), loom::cell::UnsafeCell::new(0)));
+            {
+                let lane = Arc::clone(&lane);
+                loom::thread::spawn(move || {
+                    lane.0.publish_early(0, &Record::default(), &Place::Data(0, 8), 0);
+                    // SAFETY: the checker ends the model before an access that another one may race with.
+                    lane.1.with_mut(|it| unsafe { *it = 7 });
+                    lane.0.note_written(0, 8);
+                });
+            }
+            if lane.0.look(0) == Found::Ready && lane.0.written(0) == 8 {
+                // SAFETY: as above.
+                assert_eq!(lane.1.with(|it| unsafe { *it }), 7);
             }
         });
     }

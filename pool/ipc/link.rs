@@ -4,8 +4,10 @@ use crate::attached_fds::AttachedFds;
 use crate::codec::{self, CodecError, Reader};
 use crate::error::Failure;
 use crate::heap::scope::Pins;
+use crate::ipc::arriving::Arriving;
 use crate::ipc::desk::Desk;
 use crate::ipc::file_bytes::Filled;
+use crate::sys::copy;
 use crate::sys::memory::Mapping;
 use crate::sys::time::Deadline;
 use crate::sys::usage;
@@ -155,6 +157,8 @@ pub(crate) enum Payload {
     Inline([u8; crate::ipc::lane::INLINE], usize),
     /// A part of the link's memory: start and length.
     Mapped(Arc<Mapping>, usize, usize),
+    /// The same, while the last body is still being written.
+    Arriving(Box<Arriving>),
     /// A memory file of its own.
     File(Arc<Filled>),
     Own(Vec<u8>),
@@ -191,6 +195,10 @@ impl Payload {
                 Some(bytes) => read(&mut Reader::shared(bytes)),
                 None => read(&mut Reader::new(&[])),
             },
+            Payload::Arriving(arriving) => match arriving.bytes() {
+                Some(bytes) => read(&mut Reader::shared(bytes).arriving(&**arriving)),
+                None => read(&mut Reader::new(&[])),
+            },
             Payload::File(filled) => read(&mut filled.reader()),
         }
     }
@@ -202,6 +210,7 @@ impl Payload {
             Payload::Own(bytes) => bytes.len(),
             #[cfg(feature = "cluster")]
             Payload::Part(bytes, start) => bytes.len().saturating_sub(*start),
+            Payload::Arriving(arriving) => arriving.len(),
             Payload::File(filled) => filled.len(),
         }
     }
@@ -213,7 +222,7 @@ impl Payload {
     /// There is no memory for them.
     pub(crate) fn into_own(self) -> Result<Payload, CodecError> {
         match self {
-            Payload::Mapped(..) => self.to_vec().map(Payload::Own),
+            Payload::Mapped(..) | Payload::Arriving(_) => self.to_vec().map(Payload::Own),
             other => Ok(other),
         }
     }
@@ -230,6 +239,10 @@ impl Payload {
             #[cfg(feature = "cluster")]
             Payload::Part(bytes, start) => return Ok(bytes.get(*start..).unwrap_or_default().to_vec()),
             Payload::Mapped(mapping, start, len) => mapping.bytes().slice(*start, *len),
+            Payload::Arriving(arriving) => {
+                copy::Arriving::wait_for(&**arriving, arriving.len());
+                arriving.bytes()
+            }
             Payload::File(filled) => return filled.to_vec(),
         };
         bytes.map_or(Ok(Vec::new()), |bytes| bytes.to_vec().map_err(|_| CodecError::no_memory(bytes.len())))

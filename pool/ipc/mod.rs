@@ -1,6 +1,7 @@
 //! How bytes travel between a parent and its workers.
 
 pub(crate) mod arena;
+pub(crate) mod arriving;
 pub(crate) mod bell;
 pub(crate) mod channel;
 pub(crate) mod channel_worker;

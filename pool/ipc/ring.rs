@@ -12,9 +12,11 @@ use crate::ipc::link::{
 };
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, Files, RingMemory};
-use crate::sys::usage;
+use crate::sys::copy::{PIECE, SharedBytes};
+use crate::sys::{large_vec, usage};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -23,6 +25,11 @@ const MAX_ELSEWHERE: usize = 16;
 
 /// So many files are kept with their pages: one is filled while the worker reads the other.
 const MAX_SPARE: usize = 2;
+
+/// A frame with so many bytes in its tail is published before these are written, so that the worker reads the first of them
+/// while the pool writes the last. Above the upper bound the worker's vector is in memory that is new to its process; to get that
+/// while the pool writes takes longer than one after the other, where it was measured.
+const LONG_TAIL: RangeInclusive<usize> = 4 * PIECE..=large_vec::LARGE;
 
 /// The most frames with attached descriptors at once, for the same reason.
 const MAX_WITH_FDS: usize = 4;
@@ -163,6 +170,27 @@ impl RingLink {
         Ok(file)
     }
 
+    /// Publishes a frame whose tail is missing in the data area, and writes that while the worker may read what is there.
+    fn publish_and_write(
+        &self,
+        seq: u64,
+        record: &Record,
+        place: &Place,
+        (area, payload): (SharedBytes<'_>, &Parts<'_>),
+    ) {
+        let (slots, head) = (self.memory.tasks().slots, self.memory.head());
+        let mut at = payload.head.len();
+        slots.publish_early(seq, record, place, at);
+        head.asleep().call();
+        for piece in payload.tail.chunks(PIECE) {
+            // The area has room for all of them.
+            let _ = area.write(at, piece);
+            at += piece.len();
+            slots.note_written(seq, at);
+        }
+        head.blocked().call();
+    }
+
     /// An answer that came in a file was taken.
     #[cold]
     fn give_back(&mut self, file: Arc<Filled>) {
@@ -198,6 +226,7 @@ impl Link for RingLink {
             // No slot is free, or too many frames with descriptors are under way.
             return Ok(None);
         }
+        let mut rest = None;
         let place = match Place::inline(payload.head) {
             Some(place) if payload.tail.is_empty() => place,
             _ if payload.len() > self.arena.capacity() => {
@@ -217,8 +246,14 @@ impl Link for RingLink {
             _ => {
                 // Without room in the data area the frame waits until older ones are released.
                 let Some(start) = self.arena.take(seq, payload.len()) else { return Ok(None) };
-                let area = self.memory.task_data();
-                if !(area.write(start, payload.head) && area.write(start + payload.head.len(), payload.tail)) {
+                let area = self.memory.task_data().slice(start, payload.len()).ok_or(Unsent::Broken)?;
+                let at = payload.head.len();
+                if !area.write(0, payload.head) {
+                    return Err(Unsent::Broken);
+                }
+                if LONG_TAIL.contains(&payload.tail.len()) {
+                    rest = Some(area);
+                } else if !area.write(at, payload.tail) {
                     return Err(Unsent::Broken);
                 }
                 Place::Data(start, payload.len())
@@ -240,7 +275,10 @@ impl Link for RingLink {
             tag: frame.skip,
             fields: [frame.header, frame.first, u64::from(frame.count) | (attached.len() as u64) << 32],
         };
-        self.memory.tasks().slots.publish(seq, &record, &place);
+        match rest {
+            None => self.memory.tasks().slots.publish(seq, &record, &place),
+            Some(area) => self.publish_and_write(seq, &record, &place, (area, payload)),
+        }
         self.next_frame += 1;
         Ok(Some(seq))
     }

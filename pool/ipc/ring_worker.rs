@@ -5,6 +5,7 @@ use crate::codec;
 use crate::error::Failure;
 use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::arena::Arena;
+use crate::ipc::arriving::Arriving;
 use crate::ipc::bell::Bell;
 use crate::ipc::control::Control;
 use crate::ipc::desk::Desk;
@@ -169,7 +170,9 @@ impl RingWorker {
                 self.bell.set_awake(true);
                 let slept = start.elapsed();
                 self.spinner.slept(slept);
-                if slept >= SLICE / 8 && !large_vec::is_offered() && slept >= SLICE && rest.is_none() {
+                // Memory for a large vector that was kept for long enough is given back. Until then the worker does not rest.
+                let may_rest = slept >= SLICE / 8 && !large_vec::is_offered();
+                if may_rest && slept >= SLICE && rest.is_none() {
                     rest = Some(Rest::begin(self.watch));
                 }
             }
@@ -385,6 +388,9 @@ impl WorkerLink for RingWorker {
             let (elsewhere, attached) = self.receive_beside(self.seq, &record, &place)?;
             let payload = match place {
                 Place::Inline(bytes, len) => Payload::Inline(bytes, len),
+                Place::Data(start, len) if self.memory.tasks().slots.written(self.seq) < len => {
+                    Payload::Arriving(Box::new(Arriving::new(&self.memory, &self.bell, self.seq, (start, len))))
+                }
                 Place::Data(start, len) => self.memory.task_payload(start, len),
                 Place::Elsewhere => elsewhere.ok_or_else(|| damaged("a frame without its payload"))?,
             };

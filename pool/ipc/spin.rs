@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long a party spins before it sleeps, at most.
 const SPIN: Duration = Duration::from_micros(20);
 
+/// A party that has not got on for so long does not run.
+const STANDSTILL: Duration = Duration::from_micros(100);
+
 /// When to spin: not again after fruitless spins until a wait turns out short enough that a spin would have paid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spinner {
@@ -59,6 +62,25 @@ impl Spinner {
         }
     }
 
+    /// Looks again and again while another party gets on with what this one waits for; `look` tells how far it is, and `None` once
+    /// that is far enough. Returns whether it was, before the other one stood still.
+    pub(crate) fn follow(&self, bell: &Bell, mut look: impl FnMut() -> Option<usize>) -> bool {
+        let Some(mut seen) = look() else { return true };
+        let mut since = Instant::now();
+        while bell.may_spin(self.cpus) {
+            for _ in 0..64 {
+                std::hint::spin_loop();
+            }
+            match look() {
+                None => return true,
+                Some(now) if now != seen => (seen, since) = (now, Instant::now()),
+                Some(_) if since.elapsed() > STANDSTILL => return false,
+                Some(_) => {}
+            }
+        }
+        false
+    }
+
     /// Tells how long a sleep has lasted that followed.
     pub(crate) fn slept(&mut self, lasted: Duration) {
         // A wake-up from sleep takes some 20 us by itself, so a sleep up to this long was a wait that a spin may catch.
@@ -91,5 +113,14 @@ mod tests {
         assert_eq!(looks, 0);
         spinner.slept(Duration::from_micros(1));
         assert!(spinner.spin(&pool, || true));
+        assert!(spinner.follow(&pool, || None) && !spinner.follow(&pool, || Some(7)));
+        let mut left = 3 * STANDSTILL.as_micros() as usize;
+        assert!(spinner.follow(&pool, || {
+            left = left.checked_sub(1)?;
+            Some(left)
+        }));
+        worker.set_awake(true);
+        let spinner = Spinner { cpus: 1, ..spinner };
+        assert!(spinner.follow(&pool, || None) && !spinner.follow(&pool, || Some(7)));
     }
 }

@@ -10,8 +10,18 @@
 
 use crate::sys::large_vec::with_room;
 use std::collections::TryReserveError;
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes that somebody is still writing, from the first to the last.
+pub(crate) trait Arriving: fmt::Debug {
+    /// Waits until the first `len` of them are there.
+    fn wait_for(&self, len: usize);
+}
+
+/// They are written and read in pieces of so many bytes.
+pub(crate) const PIECE: usize = 64 * 1024;
 
 type Memcpy = unsafe extern "C" fn(*mut libc::c_void, *const libc::c_void, usize) -> *mut libc::c_void;
 
@@ -126,11 +136,35 @@ impl<'a> SharedBytes<'a> {
     ///
     /// There is no memory for it.
     pub(crate) fn to_vec<T: bytemuck::Pod>(self) -> Result<Vec<T>, TryReserveError> {
+        self.to_vec_in_pieces(usize::MAX, |_| {})
+    }
+
+    /// As [`SharedBytes::to_vec`], in pieces of so many bytes. `before` is told where each piece ends before it is read.
+    ///
+    /// # Errors
+    ///
+    /// See [`SharedBytes::to_vec`].
+    pub(crate) fn to_vec_in_pieces<T: bytemuck::Pod>(
+        self,
+        piece: usize,
+        mut before: impl FnMut(usize),
+    ) -> Result<Vec<T>, TryReserveError> {
         let count = self.len.checked_div(size_of::<T>()).unwrap_or(0);
         let mut out = with_room::<T>(count)?;
-        // SAFETY: the source is `len` mapped bytes, of which these are no more; the target has just been made that large.
-        unsafe { opaque(out.as_mut_ptr().cast(), self.start, count * size_of::<T>()) };
-        // SAFETY: the capacity is `count`, and `count` values were written; any bytes are a valid `T` (`Pod`).
+        let (target, len) = (out.as_mut_ptr().cast::<u8>(), count * size_of::<T>());
+        let mut at = 0;
+        while at < len {
+            let end = at.saturating_add(piece.max(1)).min(len);
+            before(end);
+            // SAFETY: `at` is below `len`, the length of the target's room.
+            let to = unsafe { target.add(at) };
+            // SAFETY: `at` is below `len`, which is no more than the length of the source.
+            let from = unsafe { self.start.add(at) };
+            // SAFETY: the source is mapped up to `end`, which is `len` at most; the target has just been made that large.
+            unsafe { opaque(to, from, end - at) };
+            at = end;
+        }
+        // SAFETY: the capacity is `count` at least, and `count` values were written; any bytes are a valid `T` (`Pod`).
         unsafe { out.set_len(count) };
         Ok(out)
     }
@@ -169,6 +203,9 @@ mod tests {
         piece.slice(3, 5).unwrap().append_to(&mut out).unwrap();
         assert_eq!(out, b"\x01hello");
         assert_eq!(piece.slice(8, 8).unwrap().to_vec::<u64>().unwrap(), [7]);
+        let (whole, mut ends) = (piece.to_vec::<u16>().unwrap(), Vec::new());
+        assert_eq!(piece.to_vec_in_pieces::<u16>(15, |end| ends.push(end)).unwrap(), whole);
+        assert_eq!(ends, [15, 30, 32]);
         let mut eight = [0u8; 8];
         piece.slice(8, 8).unwrap().read_into(&mut eight);
         assert_eq!(u64::from_ne_bytes(eight), 7);

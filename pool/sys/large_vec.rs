@@ -8,9 +8,9 @@ use std::collections::TryReserveError;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// Below this size an allocator may hand out memory that it has used before, and has its pages (`mallopt(3)`,
-/// `M_MMAP_THRESHOLD`): large pages would only make it keep more.
-const LARGE: usize = 32 << 20;
+/// Up to this size an allocator may hand out memory that it has used before, and has its pages (`mallopt(3)`,
+/// `M_MMAP_THRESHOLD`): large pages would only make it keep more. Its limit of 32 MiB counts what it notes of a piece as well.
+pub(crate) const LARGE: usize = (32 << 20) - 16;
 
 /// Above this size large pages cost as much as small ones, and up to twice as much, where it was measured: on a virtual machine,
 /// in which to clear memory takes longer the more of it is new.

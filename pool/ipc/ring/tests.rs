@@ -1,6 +1,7 @@
 //! Both ends of a link in one process.
 
 use super::*;
+use crate::codec;
 use crate::ipc::bell::Bell;
 use crate::ipc::link::WorkerLink;
 use crate::ipc::ring_worker::RingWorker;
@@ -105,4 +106,59 @@ fn the_file_of_a_header_is_not_used_again() {
         drop(send(FrameKind::Tasks, byte));
     }
     assert!(header.to_vec().unwrap() == vec![7; DATA + 1]);
+}
+
+const TASKS: Frame = Frame { kind: FrameKind::Tasks, header: 0, first: 0, count: 1, skip: 0 };
+
+/// A vector as it is sent: what stands before it, and its numbers.
+fn vector(len: usize) -> ([u8; 8], Vec<u8>) {
+    (codec::prefix(len), (0..len).map(|at| (at / 3) as u8).collect())
+}
+
+#[test]
+fn a_tail_is_read_while_it_is_written() {
+    let (mut link, mut worker) = both_ends();
+    let [least, most] = [*LONG_TAIL.start(), *LONG_TAIL.end()];
+    for len in [1, least - 1, least, least + 1, 3_000_001, most, most + 1, DATA - 8, least] {
+        let (head, tail) = vector(len);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let payload = worker.next().unwrap().payload;
+                assert_eq!(payload.len(), len + 8);
+                payload.read(&mut Vec::new(), codec::decode::<Vec<u8>>).unwrap()
+            });
+            let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+            assert!(reader.join().unwrap() == tail && link.payload(seq)[8..] == tail);
+        });
+        link.release_below(link.sent());
+    }
+}
+
+#[test]
+fn who_reads_waits_for_what_is_not_there() {
+    let (mut link, mut worker) = both_ends();
+    let (head, tail) = vector(*LONG_TAIL.start());
+    let len = head.len() + tail.len();
+    // As if the pool were stopped after the first piece.
+    let place = Place::Data(link.arena.take(0, len).unwrap(), len);
+    let area = link.memory.task_data();
+    assert!(area.write(0, &head) && area.write(8, &tail[..PIECE]));
+    let slots = link.memory.tasks().slots;
+    slots.publish_early(0, &Record { kind: 0, tag: 0, fields: [0, 0, 1] }, &place, 8 + PIECE);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let payload = worker.next().unwrap().payload;
+            assert!(payload.to_vec().unwrap()[8..] == tail);
+            payload.read(&mut Vec::new(), codec::decode::<Vec<u8>>).unwrap()
+        });
+        let start = Instant::now();
+        while !link.memory.head().blocked().is_asleep() {
+            assert!(start.elapsed() < Duration::from_secs(10), "nobody waits");
+            std::thread::yield_now();
+        }
+        assert!(area.write(8 + PIECE, &tail[PIECE..]));
+        slots.note_written(0, len);
+        link.memory.head().blocked().call();
+        assert!(reader.join().unwrap() == tail);
+    });
 }

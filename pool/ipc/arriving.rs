@@ -1,0 +1,63 @@
+//! The payload of a frame that the pool still writes while the worker reads it: both copy at the same time.
+
+use crate::ipc::bell::Bell;
+use crate::ipc::link::slice;
+use crate::ipc::ring_memory::RingMemory;
+use crate::ipc::spin::Spinner;
+use crate::sys::copy::{self, SharedBytes};
+use std::fmt;
+
+/// A part of the task file, as the worker sees it.
+pub(crate) struct Arriving {
+    memory: RingMemory,
+    bell: Bell,
+    spinner: Spinner,
+    /// The frame.
+    seq: u64,
+    start: usize,
+    len: usize,
+}
+
+impl Arriving {
+    /// The payload of frame `seq`: `len` bytes of the data area from `start` on, of which those before the last body are there.
+    pub(super) fn new(memory: &RingMemory, bell: &Bell, seq: u64, (start, len): (usize, usize)) -> Arriving {
+        Arriving { memory: memory.clone(), bell: bell.clone(), spinner: Spinner::new(), seq, start, len }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All of it, of which the last body is to be waited for.
+    pub(crate) fn bytes(&self) -> Option<SharedBytes<'_>> {
+        self.memory.task_data().slice(self.start, self.len)
+    }
+}
+
+impl copy::Arriving for Arriving {
+    /// Does not end before the pool has written that much. If the pool ends before that, so does the worker's process.
+    fn wait_for(&self, len: usize) {
+        let (slots, head) = (self.memory.tasks().slots, self.memory.head());
+        if self.spinner.follow(&self.bell, || Some(slots.written(self.seq)).filter(|written| *written < len)) {
+            return;
+        }
+        // The pool does not run, or needs this CPU: it is not to be disturbed for each piece.
+        let is_missing = || slots.written(self.seq) < self.len;
+        while is_missing() {
+            head.blocked().prepare();
+            if is_missing() {
+                self.bell.set_awake(false);
+                head.blocked().sleep(slice());
+                self.bell.set_awake(true);
+            }
+            head.blocked().rise();
+        }
+    }
+}
+
+impl fmt::Debug for Arriving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Arriving { seq, start, len, .. } = self;
+        f.debug_struct("Arriving").field("seq", seq).field("start", start).field("len", len).finish()
+    }
+}
