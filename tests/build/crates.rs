@@ -15,7 +15,8 @@ const KEPT: &[&str] = &["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGIST
 const REMOVED: &[&str] =
     &["RUSTFLAGS", "RUSTDOCFLAGS", "RUST_BACKTRACE", "RUST_TEST_", "NEXTEST", "MULTIPROC_", "LLVM_"];
 
-/// Profiles that are quick to build. Where functions are inlined and merged, what is ours is optimised and no more.
+/// Profiles that are quick to build. Where functions are inlined and merged, the programs are optimised, with what they make of
+/// the library's generic code, the library itself a little, and no more.
 const PROFILES: &str = r#"
 [profile.dev]
 debug = 0
@@ -29,7 +30,7 @@ debug = 0
 opt-level = 0
 
 [profile.release.package.multiproc]
-opt-level = 2
+opt-level = 1
 
 [profile.lto]
 inherits = "release"

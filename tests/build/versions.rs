@@ -16,7 +16,7 @@ edition = "2024"
 
 [dependencies]
 multiproc = { workspace = true, features = ["auto"] }
-newer = { package = "multiproc", path = "../newer" }
+newer = { package = "multiproc", path = "../newer", default-features = false, features = ["auto"] }
 "#,
     ),
     (

@@ -33,6 +33,8 @@ mod link;
 #[cfg(feature = "log")]
 mod logs;
 mod numbers;
+#[cfg(feature = "cluster")]
+mod over_nodes;
 mod priorities;
 mod report;
 mod rest;
