@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// Bytes of each data area. Sparse: only what is used takes memory.
-pub(super) const DATA: usize = (128 + 8) << 20;
+pub(super) const DATA: usize = (64 + 8) << 20;
 
 /// Where the parts of the shared file are.
 pub(super) const CLAIMS: usize = 4096;

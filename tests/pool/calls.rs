@@ -171,7 +171,7 @@ fn items_larger_than_the_link_travel() {
     const MIB: usize = 1 << 20;
     on_each_pool(2, 120, |pool| {
         // Around the size of a link's memory, and once far beyond.
-        for len in [MIB, 40 * MIB, 136 * MIB - 8, 136 * MIB, 137 * MIB, 150 * MIB] {
+        for len in [MIB, 40 * MIB, 72 * MIB - 8, 72 * MIB, 73 * MIB, 130 * MIB] {
             let mut item = vec![7u8; len];
             item[len - 1] = 9;
             let back = pool
@@ -186,11 +186,11 @@ fn items_larger_than_the_link_travel() {
             assert_eq!((back.len(), back[0], back[len - 1], back[len]), (len + 1, 7, 9, 1));
         }
         // Small values before and behind a large one, in one chunk.
-        let sizes = [3, 50 * MIB, 0, 1, 140 * MIB, 5];
+        let sizes = [3, 50 * MIB, 0, 1, 80 * MIB, 5];
         let vectors = pool.tasks(|len: usize| vec![len as u8; len], sizes).chunksize(6).run().unwrap();
         assert_eq!(vectors.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
-        let texts = pool.tasks(|len: usize| "x".repeat(len), [1, 137 * MIB, 2]).chunksize(3).run().unwrap();
-        assert_eq!(texts.iter().map(String::len).collect::<Vec<_>>(), [1, 137 * MIB, 2]);
+        let texts = pool.tasks(|len: usize| "x".repeat(len), [1, 74 * MIB, 2]).chunksize(3).run().unwrap();
+        assert_eq!(texts.iter().map(String::len).collect::<Vec<_>>(), [1, 74 * MIB, 2]);
     });
 }
 
@@ -210,7 +210,7 @@ fn large_items_wait_for_room_and_for_nothing_else() {
 fn a_context_may_fill_the_link() {
     const MIB: usize = 1 << 20;
     on_each_pool(1, 120, |pool| {
-        for (context, item) in [(40 * MIB, 40 * MIB), (135 * MIB, MIB), (136 * MIB - 8, 100), (140 * MIB, 140 * MIB)] {
+        for (context, item) in [(40 * MIB, 40 * MIB), (71 * MIB, MIB), (72 * MIB - 8, 100), (90 * MIB, 90 * MIB)] {
             let context = vec![1u8; context];
             let lens = pool
                 .with(&context)
@@ -235,12 +235,12 @@ fn large_items_that_are_taken_back_go_elsewhere_whole() {
         // One long task, behind which others wait until the other worker is idle.
         for round in 0..2 {
             let item = |n: u8| {
-                let mut item = vec![n; 137 * MIB + n as usize];
+                let mut item = vec![n; 74 * MIB + n as usize];
                 item[1] = if n == round { 30 } else { 0 };
                 item
             };
             let done = pool.tasks(work, (0..6u8).map(item)).chunksize(1).run().unwrap();
-            assert_eq!(done, (0..6u8).map(|n| (n, 137 * MIB + n as usize)).collect::<Vec<_>>());
+            assert_eq!(done, (0..6u8).map(|n| (n, 74 * MIB + n as usize)).collect::<Vec<_>>());
         }
     });
 }

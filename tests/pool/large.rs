@@ -13,7 +13,7 @@ use std::time::Duration;
 const MIB: usize = 1 << 20;
 
 /// The data area of a ring.
-const RING: usize = 136 * MIB;
+const RING: usize = 72 * MIB;
 
 const SOON: Duration = Duration::from_secs(60);
 

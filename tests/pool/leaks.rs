@@ -29,7 +29,7 @@ fn a_pool_leaves_nothing_behind() {
         for round in 0..10 {
             let pool = builder().processes(3).build().unwrap();
             pool.map(|x: u64| x, 0..100).unwrap();
-            pool.apply(|bytes: Vec<u8>| bytes, (vec![1; 140 << 20],)).unwrap();
+            pool.apply(|bytes: Vec<u8>| bytes, (vec![1; 80 << 20],)).unwrap();
             let lost = pool.map_each(
                 |x: u64| {
                     if x % 4 == 1 {

@@ -64,7 +64,7 @@ fn a_large_result_without_a_descriptor_for_it_costs_its_task_at_most() {
         let pool = builder().processes(1).build().unwrap();
         let pids = pool.worker_pids();
         let hoard = hoard();
-        for len in [300_000, 140 << 20] {
+        for len in [300_000, 80 << 20] {
             match pool.apply(large, (len,)) {
                 Ok(bytes) => assert!(bytes.len() == len && bytes.iter().all(|byte| *byte == 7)),
                 Err(error) => {
@@ -75,7 +75,7 @@ fn a_large_result_without_a_descriptor_for_it_costs_its_task_at_most() {
             }
         }
         drop(hoard);
-        assert_eq!(pool.apply(large, (140 << 20,)).unwrap().len(), 140 << 20);
+        assert_eq!(pool.apply(large, (80 << 20,)).unwrap().len(), 80 << 20);
         assert_eq!(pool.worker_pids(), pids);
     });
 }
@@ -92,8 +92,8 @@ fn a_worker_without_descriptors_tells_of_a_result_that_it_cannot_send() {
     on_each_link(60, |builder| {
         let pool = builder().processes(1).build().unwrap();
         let pids = pool.worker_pids();
-        match pool.apply(hoarding_worker, (140 << 20,)) {
-            Ok(bytes) => assert_eq!(bytes.len(), 140 << 20),
+        match pool.apply(hoarding_worker, (80 << 20,)) {
+            Ok(bytes) => assert_eq!(bytes.len(), 80 << 20),
             Err(error) => {
                 assert!(error.task().is_some_and(TaskError::is_encode), "{error}");
                 let text = error.to_string();
@@ -314,7 +314,7 @@ fn descriptors_that_the_program_has_closed_stay_closed() {
         let trace = Scratch::new("closed.json");
         let pool = builder().processes(2).on_output(|_| ()).trace_to(&trace).build().unwrap();
         let with_pool = open_standard();
-        let vectors = pool.map(large, [5, 300_000, 140 << 20]).unwrap();
+        let vectors = pool.map(large, [5, 300_000, 80 << 20]).unwrap();
         let lost = pool.apply(die_if, (true,)).unwrap_err();
         let values = pool.map(die_if, [false; 10]).unwrap();
         let process = multiproc::Process::spawn(open_standard, ()).unwrap().join();
@@ -324,7 +324,7 @@ fn descriptors_that_the_program_has_closed_stay_closed() {
         drop(pool);
         drop(closed);
         assert_eq!((with_pool, in_the_end), (vec![], vec![]));
-        assert_eq!(vectors.iter().map(Vec::len).collect::<Vec<_>>(), [5, 300_000, 140 << 20]);
+        assert_eq!(vectors.iter().map(Vec::len).collect::<Vec<_>>(), [5, 300_000, 80 << 20]);
         assert!(lost.task().unwrap().is_worker_lost() && values == [false; 10] && lock.unwrap(), "{lost}");
         // Children have something there, so that what they open gets other numbers.
         assert_eq!((process.unwrap(), in_workers.unwrap()), (vec![0, 1, 2], vec![0, 1, 2]));

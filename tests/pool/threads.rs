@@ -16,7 +16,7 @@ fn one_program_runs_on_either() {
         let later = pool.map_async(|x: u64| x + 1, 0..100).unwrap();
         let streamed: Vec<u64> = pool.imap(|x: u64| x * 2, 0..).take(50).map(Result::unwrap).collect();
         assert_eq!(later.get().unwrap(), (1..=100).collect::<Vec<_>>());
-        assert_eq!(pool.apply(|bytes: Vec<u8>| bytes.len(), (vec![1; 140 << 20],)).unwrap(), 140 << 20);
+        assert_eq!(pool.apply(|bytes: Vec<u8>| bytes.len(), (vec![1; 80 << 20],)).unwrap(), 80 << 20);
         (squares, words, sum, each, streamed)
     }
     let _watchdog = watchdog(120);

@@ -2,7 +2,7 @@
 
 use super::common::alone::alone;
 use super::common::fork::in_fork;
-use super::common::links::on_each_link;
+use super::common::links::{on_each_link, on_nodes};
 use super::common::proc::{eventually, kill};
 use super::common::watchdog::watchdog;
 use multiproc::Pool;
@@ -214,6 +214,9 @@ fn work(x: u64) -> u64 {
 
 #[test]
 fn events_of_tasks_come_with_what_they_belong_to() {
+    if on_nodes("an event may come when its call has ended, and is then no part of that call's span") {
+        return;
+    }
     on_each_link(180, |builder| {
         with_collector(|collector| {
             let pool = builder().processes(2).name("crew").build().unwrap();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const LONG: usize = 64 * 1024;
 
 /// The data area of a ring.
-const RING: usize = 136 << 20;
+const RING: usize = 72 << 20;
 
 /// Numbers of which each is another one, and another for each seed.
 fn numbers(seed: u64, len: usize) -> Vec<u64> {

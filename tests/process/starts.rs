@@ -127,7 +127,7 @@ fn a_worker_that_may_write_no_file_fails_the_tasks_that_need_one() {
     };
     let pool = Pool::builder().processes(1).initializer(limit, (1 << 20,)).build().unwrap();
     let pids = pool.worker_pids();
-    let results = pool.map_each(|len: usize| vec![7u8; len], [10, 140 << 20, 1000]);
+    let results = pool.map_each(|len: usize| vec![7u8; len], [10, 80 << 20, 1000]);
     assert!(results[1].as_ref().unwrap_err().is_encode(), "{results:?}");
     assert!(results[0].is_ok() && results[2].is_ok());
     assert_eq!(pool.worker_pids(), pids);

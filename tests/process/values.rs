@@ -297,7 +297,7 @@ fn stray_lines_on_the_control_socket_cost_nothing() {
     let pool = Pool::new(1).unwrap();
     assert_eq!(pool.apply(write_astray, (20,)).unwrap(), 20);
     // This takes a message on that socket.
-    assert_eq!(pool.apply(|| vec![7u8; 140 << 20], ()).unwrap().len(), 140 << 20);
+    assert_eq!(pool.apply(|| vec![7u8; 80 << 20], ()).unwrap().len(), 80 << 20);
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn a_full_control_socket_hangs_nobody() {
     assert!(error.is_lost() && error.exit_code() == Some(1), "{error}");
     let pool = Pool::new(1).unwrap();
     assert!(pool.apply(write_astray, (1 << 20,)).unwrap() > 20);
-    let error = pool.apply(|| vec![7u8; 140 << 20], ()).unwrap_err();
+    let error = pool.apply(|| vec![7u8; 80 << 20], ()).unwrap_err();
     assert!(error.task().unwrap().is_worker_lost(), "{error}");
     assert_eq!(pool.apply(|| 5, ()).unwrap(), 5);
 }

@@ -151,8 +151,8 @@ fn everything(builder: PoolBuilder) {
     let queue = Queue::<u64>::new();
     let lock = Lock::new();
     let pool = builder.state(|| 0u64, ()).build().unwrap();
-    let large = pool.map(|n: usize| vec![n as u8; n], [10, 1 << 20, 140 << 20]).unwrap();
-    assert_eq!(large.iter().map(Vec::len).collect::<Vec<_>>(), [10, 1 << 20, 140 << 20]);
+    let large = pool.map(|n: usize| vec![n as u8; n], [10, 1 << 20, 80 << 20]).unwrap();
+    assert_eq!(large.iter().map(Vec::len).collect::<Vec<_>>(), [10, 1 << 20, 80 << 20]);
     let put = |queue: Queue<u64>, lock: Lock, x: u64| lock.with(|| queue.put(x).is_ok()).unwrap();
     assert!(pool.starmap(put, (0..10).map(|x| (queue.clone(), lock.clone(), x))).unwrap().iter().all(|put| *put));
     let mut got: Vec<u64> = (0..10).map(|_| queue.get().unwrap()).collect();
