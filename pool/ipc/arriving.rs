@@ -1,7 +1,6 @@
 //! The payload of a frame that the pool still writes while the worker reads it: both copy at the same time.
 
 use crate::ipc::bell::Bell;
-use crate::ipc::link::slice;
 use crate::ipc::ring_memory::RingMemory;
 use crate::ipc::spin::Spinner;
 use crate::sys::copy::{self, SharedBytes};
@@ -44,13 +43,7 @@ impl copy::Arriving for Arriving {
         // The pool does not run, or needs this CPU: it is not to be disturbed for each piece.
         let is_missing = || slots.written(self.seq) < self.len;
         while is_missing() {
-            head.blocked().prepare();
-            if is_missing() {
-                self.bell.set_awake(false);
-                head.blocked().sleep(slice());
-                self.bell.set_awake(true);
-            }
-            head.blocked().rise();
+            head.sleep_blocked(&self.bell, is_missing);
         }
     }
 }

@@ -7,6 +7,8 @@
 //! that are done; the pool loads it, Acquire, also after the worker's death (`// SYNC: task started`). The two words for
 //! sleeping are explained in `sleeper.rs`.
 
+use crate::ipc::bell::Bell;
+use crate::ipc::rest::slice;
 use crate::ipc::sleeper::Sleeper;
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::memory::Atomics;
@@ -47,6 +49,17 @@ impl Head {
     #[inline]
     pub(super) fn blocked(&self) -> Sleeper<'_> {
         Sleeper(&self.blocked)
+    }
+
+    /// Has the worker sleep for a slice at most while it `waits` for one of these.
+    pub(super) fn sleep_blocked(&self, bell: &Bell, waits: impl Fn() -> bool) {
+        self.blocked().prepare();
+        if waits() {
+            bell.set_awake(false);
+            self.blocked().sleep(slice());
+            bell.set_awake(true);
+        }
+        self.blocked().rise();
     }
 
     /// The pool has read all answers below this number: the worker may use their memory again.

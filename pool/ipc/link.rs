@@ -9,12 +9,10 @@ use crate::ipc::desk::Desk;
 use crate::ipc::file_bytes::Filled;
 use crate::sys::copy;
 use crate::sys::memory::Mapping;
-use crate::sys::time::Deadline;
 use crate::sys::usage;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Which kind of link the workers of a pool get.
 ///
@@ -438,12 +436,4 @@ pub(crate) trait WorkerLink: Send {
 
     /// Makes sure that a sleeping pool notices what was answered.
     fn flush(&mut self);
-}
-
-/// How long a waiting party sleeps at most before it looks again, so that a wake-up lost with a killed process costs one
-/// slice and no more.
-pub(crate) const SLICE: Duration = Duration::from_millis(250);
-
-pub(crate) fn slice() -> Deadline {
-    Deadline::after(SLICE)
 }

@@ -1,5 +1,5 @@
-//! The rest of a worker that has nothing to do for a while: it sleeps long, and so does the first thread of its process,
-//! which else looks again and again whether the other threads are well.
+//! How long parties sleep. A worker that has nothing to do for a while rests: it sleeps long, and so does the first thread of its
+//! process, which else looks again and again whether the other threads are well.
 
 use crate::sys::poll::Waker;
 use crate::sys::time::Deadline;
@@ -7,6 +7,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
+
+/// How long a waiting party sleeps at most before it looks again, so that a wake-up lost with a killed process costs one
+/// slice and no more.
+pub(super) const SLICE: Duration = Duration::from_millis(250);
+
+pub(crate) fn slice() -> Deadline {
+    Deadline::after(SLICE)
+}
 
 /// How long a party that rests sleeps at most before it looks again.
 const LONG: Duration = Duration::from_secs(60);

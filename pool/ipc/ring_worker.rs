@@ -12,8 +12,8 @@ use crate::ipc::desk::Desk;
 use crate::ipc::file_bytes::FileBytes;
 use crate::ipc::handles;
 use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
-use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, SLICE, WorkerLink, damaged, slice};
-use crate::ipc::rest::{self, Rest, Watch};
+use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, damaged};
+use crate::ipc::rest::{self, Rest, SLICE, Watch, slice};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, RingMemory};
 use crate::ipc::spin::Spinner;
@@ -184,13 +184,7 @@ impl RingWorker {
     fn wait_for_room(&mut self, read: u64) {
         self.flush();
         let head = self.memory.head();
-        head.blocked().prepare();
-        if head.answers_read() <= read {
-            self.bell.set_awake(false);
-            head.blocked().sleep(slice());
-            self.bell.set_awake(true);
-        }
-        head.blocked().rise();
+        head.sleep_blocked(&self.bell, || head.answers_read() <= read);
     }
 
     /// Gives back what the pool has read; the number of answers it has read.

@@ -62,8 +62,8 @@ impl Spinner {
         }
     }
 
-    /// Looks again and again while another party gets on with what this one waits for; `look` tells how far it is, and `None` once
-    /// that is far enough. Returns whether it was, before the other one stood still.
+    /// Looks again and again while another party gets on with what this one waits for; `look` tells how far it is, and `None`
+    /// once that is far enough. Returns whether it was, before the other one stood still.
     pub(crate) fn follow(&self, bell: &Bell, mut look: impl FnMut() -> Option<usize>) -> bool {
         let Some(mut seen) = look() else { return true };
         let mut since = Instant::now();

@@ -69,7 +69,7 @@ fn the_readme_sets_everything_up_with_two_commands() {
     let blocks = fenced(&readme, "sh");
     assert_eq!(blocks.len(), 1, "README.md has one block of commands: the main job, and the tests");
     let [main, test] = blocks[0][..] else { panic!("the block of commands in README.md has exactly two lines") };
-    assert!(main.starts_with("cargo run --release --example "), "the first command runs the main job, not `{main}`");
+    assert!(main.starts_with("cargo run --example "), "the first command runs the main job, not `{main}`");
     assert!(test.starts_with("cargo test"), "the second command runs the tests, not `{test}`");
 }
 

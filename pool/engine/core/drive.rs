@@ -5,7 +5,7 @@
 
 use crate::engine::core::driver::Driver;
 use crate::engine::core::state::{Core, Engine};
-use crate::ipc::link::slice;
+use crate::ipc::rest::slice;
 use crate::sys::time::Deadline;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
