@@ -60,9 +60,9 @@ impl<'a> Reader<'a> {
         Reader { large: Large::InFile(file), ..self }
     }
 
-    /// The last body is still being written.
-    pub(crate) fn arriving(self, bytes: &'a dyn Arriving) -> Reader<'a> {
-        Reader { large: Large::Arriving(bytes), ..self }
+    /// Of bytes of which the last body is still being written.
+    pub(crate) fn arriving(whole: &'a dyn Arriving) -> Reader<'a> {
+        Reader { bytes: Bytes::Shared(whole.bytes()), at: 0, large: Large::Arriving(whole) }
     }
 
     /// Passes over the first bytes, which an earlier reader has read.

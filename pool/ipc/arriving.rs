@@ -22,18 +22,15 @@ impl Arriving {
     pub(super) fn new(memory: &RingMemory, bell: &Bell, seq: u64, (start, len): (usize, usize)) -> Arriving {
         Arriving { memory: memory.clone(), bell: bell.clone(), spinner: Spinner::new(), seq, start, len }
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// All of it, of which the last body is to be waited for.
-    pub(crate) fn bytes(&self) -> Option<SharedBytes<'_>> {
-        self.memory.task_data().slice(self.start, self.len)
-    }
 }
 
 impl copy::Arriving for Arriving {
+    fn bytes(&self) -> SharedBytes<'_> {
+        let area = self.memory.task_data();
+        // It was looked up that they lie there; what does not would read as empty.
+        area.slice(self.start, self.len).or_else(|| area.slice(0, 0)).unwrap_or(area)
+    }
+
     /// Does not end before the pool has written that much. If the pool ends before that, so does the worker's process.
     fn wait_for(&self, len: usize) {
         let (slots, head) = (self.memory.tasks().slots, self.memory.head());

@@ -4,10 +4,9 @@ use crate::attached_fds::AttachedFds;
 use crate::codec::{self, CodecError, Reader};
 use crate::error::Failure;
 use crate::heap::scope::Pins;
-use crate::ipc::arriving::Arriving;
 use crate::ipc::desk::Desk;
 use crate::ipc::file_bytes::Filled;
-use crate::sys::copy;
+use crate::sys::copy::Arriving;
 use crate::sys::memory::Mapping;
 use crate::sys::usage;
 use serde::{Deserialize, Serialize};
@@ -156,7 +155,7 @@ pub(crate) enum Payload {
     /// A part of the link's memory: start and length.
     Mapped(Arc<Mapping>, usize, usize),
     /// The same, while the last body is still being written.
-    Arriving(Box<Arriving>),
+    Arriving(Box<dyn Arriving>),
     /// A memory file of its own.
     File(Arc<Filled>),
     Own(Vec<u8>),
@@ -193,10 +192,7 @@ impl Payload {
                 Some(bytes) => read(&mut Reader::shared(bytes)),
                 None => read(&mut Reader::new(&[])),
             },
-            Payload::Arriving(arriving) => match arriving.bytes() {
-                Some(bytes) => read(&mut Reader::shared(bytes).arriving(&**arriving)),
-                None => read(&mut Reader::new(&[])),
-            },
+            Payload::Arriving(whole) => read(&mut Reader::arriving(&**whole)),
             Payload::File(filled) => read(&mut filled.reader()),
         }
     }
@@ -208,7 +204,7 @@ impl Payload {
             Payload::Own(bytes) => bytes.len(),
             #[cfg(feature = "cluster")]
             Payload::Part(bytes, start) => bytes.len().saturating_sub(*start),
-            Payload::Arriving(arriving) => arriving.len(),
+            Payload::Arriving(whole) => whole.bytes().len(),
             Payload::File(filled) => filled.len(),
         }
     }
@@ -237,9 +233,9 @@ impl Payload {
             #[cfg(feature = "cluster")]
             Payload::Part(bytes, start) => return Ok(bytes.get(*start..).unwrap_or_default().to_vec()),
             Payload::Mapped(mapping, start, len) => mapping.bytes().slice(*start, *len),
-            Payload::Arriving(arriving) => {
-                copy::Arriving::wait_for(&**arriving, arriving.len());
-                arriving.bytes()
+            Payload::Arriving(whole) => {
+                whole.wait_for(whole.bytes().len());
+                Some(whole.bytes())
             }
             Payload::File(filled) => return filled.to_vec(),
         };

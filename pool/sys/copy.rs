@@ -15,7 +15,10 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that somebody is still writing, from the first to the last.
-pub(crate) trait Arriving: fmt::Debug {
+pub(crate) trait Arriving: fmt::Debug + Send {
+    /// Where they are, whether they are there or not.
+    fn bytes(&self) -> SharedBytes<'_>;
+
     /// Waits until the first `len` of them are there.
     fn wait_for(&self, len: usize);
 }
