@@ -93,7 +93,7 @@ impl Parts<'_> {
             return self.head.into();
         }
         // Without a second copy of what is large.
-        let mut both: Arc<[u8]> = std::iter::repeat_n(0, self.len()).collect();
+        let mut both: Arc<[u8]> = bytemuck::zeroed_arc_slice(self.len());
         if let Some(both) = Arc::get_mut(&mut both) {
             let (head, tail) = both.split_at_mut(self.head.len());
             head.copy_from_slice(self.head);

@@ -1,6 +1,6 @@
 //! What calls give when everything goes well: values, order, laziness, every kind of input.
 
-use crate::common::links::{is_on_nodes, on_each_link, on_each_pool, on_ring_pool};
+use crate::common::links::{on_each_link, on_each_pool, on_ring_pool};
 use multiproc::{Pool, Portable};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -172,10 +172,6 @@ fn items_larger_than_the_link_travel() {
     on_each_pool(2, 120, |pool| {
         // Around the size of a link's memory, and once far beyond.
         for len in [MIB, 40 * MIB, 72 * MIB - 8, 72 * MIB, 73 * MIB, 130 * MIB] {
-            if is_on_nodes() && len > 100 * MIB {
-                // Without optimisation, on a busy machine, the pool is silent for longer than its agents wait.
-                continue;
-            }
             let mut item = vec![7u8; len];
             item[len - 1] = 9;
             let back = pool
