@@ -4,8 +4,6 @@ use crate::process::panic;
 use crate::sys::fork::fork_generation;
 use crate::sys::signal;
 use crate::sys::thread;
-#[cfg(feature = "cluster")]
-use crossbeam::channel::bounded;
 use crossbeam::channel::{Sender, unbounded};
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -60,7 +58,7 @@ pub(crate) fn catch_up(patience: Duration) {
     if is_this_thread() {
         return;
     }
-    let (done, reached) = bounded::<()>(0);
+    let (done, reached) = std::sync::mpsc::channel::<()>();
     post(move || drop(done));
     // Ends when the other end is dropped, there or for want of such a thread.
     let _ = reached.recv_timeout(patience);

@@ -26,9 +26,7 @@ impl Arriving {
 
 impl copy::Arriving for Arriving {
     fn bytes(&self) -> SharedBytes<'_> {
-        let area = self.memory.task_data();
-        // It was looked up that they lie there; what does not would read as empty.
-        area.slice(self.start, self.len).or_else(|| area.slice(0, 0)).unwrap_or(area)
+        self.memory.task_part(self.start, self.len)
     }
 
     /// Does not end before the pool has written that much. If the pool ends before that, so does the worker's process.

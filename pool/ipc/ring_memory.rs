@@ -128,16 +128,21 @@ impl RingMemory {
     /// Where the pool writes the payload of frames.
     #[inline]
     pub(super) fn task_data(&self) -> SharedBytes<'_> {
-        area(&self.tasks, TASK_DATA)
+        part(&self.tasks, TASK_DATA, DATA)
     }
 
     /// Where the worker writes the payload of answers.
     #[inline]
     pub(super) fn answer_data(&self) -> SharedBytes<'_> {
-        area(&self.shared, ANSWER_DATA)
+        part(&self.shared, ANSWER_DATA, DATA)
     }
 
     /// A part of [`RingMemory::task_data`].
+    pub(super) fn task_part(&self, start: usize, len: usize) -> SharedBytes<'_> {
+        part(&self.tasks, TASK_DATA + start, len)
+    }
+
+    /// The same, as a payload.
     pub(super) fn task_payload(&self, start: usize, len: usize) -> Payload {
         Payload::Mapped(Arc::clone(&self.tasks), TASK_DATA + start, len)
     }
@@ -149,8 +154,8 @@ impl RingMemory {
 }
 
 #[inline]
-fn area(mapping: &Mapping, at: usize) -> SharedBytes<'_> {
-    // The length was checked when the file was mapped; an empty piece would refuse every access.
+fn part(mapping: &Mapping, at: usize, len: usize) -> SharedBytes<'_> {
+    // The length was checked when the file was mapped or the record was read; an empty piece would refuse every access.
     let all = mapping.bytes();
-    all.slice(at, DATA).or_else(|| all.slice(0, 0)).unwrap_or(all)
+    all.slice(at, len).or_else(|| all.slice(0, 0)).unwrap_or(all)
 }
