@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # A job builds everything once: what would make building it again faster takes an eighth longer.
 export CARGO_INCREMENTAL=0
+# Many tests panic on purpose, in workers: with a backtrace for each of them the tests of pools take a fifth longer.
+export RUST_BACKTRACE=0
 
 # Prints a command, and runs it.
 step() {

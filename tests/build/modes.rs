@@ -131,20 +131,16 @@ fn folds_functions() -> bool {
 /// The same objects, put together in other ways.
 #[test]
 fn other_ways_to_link() {
-    // At a fixed address.
-    check("panic", "debug", &["--", "-C", "relocation-model=static"]);
-    // Nothing that is unused is left out.
-    check("panic", "debug", &["--", "-C", "link-dead-code=yes"]);
-    // No build id: the file itself tells builds apart.
-    check("panic", "debug", &["--", "-C", "link-arg=-Wl,--build-id=none"]);
+    // At a fixed address, and without a build id: the file itself tells builds apart.
+    check("panic", "debug", &["--", "-C", "relocation-model=static", "-C", "link-arg=-Wl,--build-id=none"]);
+    // Nothing that is unused is left out, and others may look up symbols.
+    check("panic", "debug", &["--", "-C", "link-dead-code=yes", "-C", "link-arg=-rdynamic"]);
     if folds_functions() {
         // Functions with the same instructions are one.
         check("panic", "debug", &["--", "-C", "link-arg=-Wl,--icf=all"]);
     } else {
         println!("skipped: this linker folds no functions");
     }
-    // Symbols that others may look up.
-    check("panic", "debug", &["--", "-C", "link-arg=-rdynamic"]);
     if has_static_libc() {
         check("panic", "debug", &["--", "-C", "target-feature=+crt-static"]);
     } else {
