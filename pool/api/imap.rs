@@ -263,11 +263,16 @@ impl Feed for Caught<'_> {
 /// Results that have arrived and were not taken yet.
 #[derive(Debug)]
 struct Ready<R> {
+    /// Those of one answer, until it is known where they belong.
+    arrived: Vec<Result<R, TaskError>>,
     /// Those that can be taken.
     queue: VecDeque<Result<R, TaskError>>,
-    /// In order: those that wait for one before them; `next` is the one that comes behind the queue.
-    early: Option<BTreeMap<u64, Result<R, TaskError>>>,
+    /// In order: runs without gaps of those that wait for one before them, by the number of the first; `next` is the one that
+    /// comes behind the queue.
+    early: Option<BTreeMap<u64, Vec<Result<R, TaskError>>>>,
     next: u64,
+    /// How many wait for one before them.
+    waiting: u64,
     /// How many were taken or are in the queue, for calls without an order.
     seen: u64,
     /// The room at the last look.
@@ -284,26 +289,41 @@ const MOST_BYTES: u64 = 64 << 20;
 impl<R> Ready<R> {
     fn new(ordered: bool) -> Ready<R> {
         Ready {
+            arrived: Vec::new(),
             queue: VecDeque::new(),
             early: ordered.then(BTreeMap::new),
             next: 0,
+            waiting: 0,
             seen: 0,
             limit: Cell::new(u64::MAX),
         }
     }
 
-    fn put(&mut self, index: u64, result: Result<R, TaskError>) {
-        self.seen += 1;
-        let Some(early) = &mut self.early else { return self.queue.push_back(result) };
-        if index != self.next {
-            early.insert(index, result);
-            return;
+    /// Puts what has arrived, the results of task `first` and of those behind it, where it belongs.
+    fn place(&mut self, first: u64) {
+        let count = self.arrived.len() as u64;
+        self.seen += count;
+        let Some(early) = &mut self.early else { return self.queue.extend(self.arrived.drain(..)) };
+        if first == self.next {
+            self.next += count;
+            self.queue.extend(self.arrived.drain(..));
+            return self.join();
         }
-        self.queue.push_back(result);
-        self.next += 1;
-        while let Some(result) = early.remove(&self.next) {
-            self.queue.push_back(result);
-            self.next += 1;
+        self.waiting += count;
+        match early.range_mut(..first).next_back().filter(|(start, run)| **start + run.len() as u64 == first) {
+            Some((_, run)) => run.append(&mut self.arrived),
+            None => drop(early.insert(first, std::mem::take(&mut self.arrived))),
+        }
+    }
+
+    /// Puts the runs that wait for nothing any more behind the queue.
+    fn join(&mut self) {
+        while let Some(run) = self.early.as_mut().and_then(BTreeMap::first_entry).filter(|run| *run.key() == self.next)
+        {
+            let run = run.remove();
+            self.next += run.len() as u64;
+            self.waiting -= run.len() as u64;
+            self.queue.extend(run);
         }
     }
 
@@ -315,22 +335,20 @@ impl<R> Ready<R> {
         self.queue.pop_front()
     }
 
-    /// In a call that has ended before its time: the next of what is left of `total` results.
+    /// In a call that has ended before its time, when the queue is empty: the next of what is left of `total` results.
     fn rest(&mut self, total: u64, missing: impl Fn(u64) -> TaskError) -> Option<Result<R, TaskError>> {
-        let index = if self.early.is_some() { self.next } else { self.seen };
-        if index >= total {
-            return None;
+        self.join();
+        if let Some(result) = self.pop() {
+            return Some(result);
         }
-        let early = self.early.as_mut().and_then(|early| early.remove(&index));
-        if early.is_none() {
-            self.seen += 1;
-        }
-        self.next += 1;
-        Some(early.unwrap_or_else(|| Err(missing(index))))
+        let next = if self.early.is_some() { &mut self.next } else { &mut self.seen };
+        let index = *next;
+        *next += 1;
+        (index < total).then(|| Err(missing(index)))
     }
 
     fn held(&self) -> u64 {
-        (self.queue.len() + self.early.as_ref().map_or(0, BTreeMap::len)) as u64
+        self.queue.len() as u64 + self.waiting
     }
 
     /// Whether so few are left that more should be handed in.
@@ -343,12 +361,14 @@ impl<R: Payload> Sink for Ready<R> {
     fn values(&mut self, first: u64, count: u32, reader: &mut Reader<'_>, error: &dyn Fn(u64, TaskKind) -> TaskError) {
         for index in first..first + u64::from(count) {
             let decoded = panic::decode(reader);
-            self.put(index, decoded.map_err(|CodecError(text)| error(index, Failure::Decode { text }.into())));
+            self.arrived.push(decoded.map_err(|CodecError(text)| error(index, Failure::Decode { text }.into())));
         }
+        self.place(first);
     }
 
     fn failure(&mut self, index: u64, error: TaskError) {
-        self.put(index, Err(error));
+        self.arrived.push(Err(error));
+        self.place(index);
     }
 
     fn runs_user_code(&self) -> bool {
@@ -376,4 +396,60 @@ fn limit(load: &Load) -> u64 {
     let by_time = (AHEAD / nanos.max(1.0)) as u64 * workers;
     let each = (load.bytes / load.tasks.max(1)).max(1);
     by_time.min(MOST_BYTES / each).clamp(4 * workers, MOST_ITEMS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives the results of tasks `first .. first + count`, each of which is its number.
+    fn give(ready: &mut Ready<u64>, first: u64, count: u32) {
+        let mut bytes = Vec::new();
+        (first..first + u64::from(count)).for_each(|value| codec::encode(&value, &mut bytes).unwrap());
+        ready.values(first, count, &mut Reader::new(&bytes), &error);
+    }
+
+    fn error(index: u64, kind: TaskKind) -> TaskError {
+        TaskError::new(kind, "f", index, None)
+    }
+
+    /// The numbers of what can be taken.
+    fn taken(ready: &mut Ready<u64>) -> Vec<u64> {
+        std::iter::from_fn(|| ready.pop()).map(|result| result.unwrap_or_else(|error| error.index())).collect()
+    }
+
+    #[test]
+    fn results_wait_for_those_before_them_and_no_longer() {
+        let mut ready = Ready::new(true);
+        give(&mut ready, 6, 2);
+        give(&mut ready, 10, 2);
+        give(&mut ready, 3, 1);
+        // It closes the gap between two runs.
+        give(&mut ready, 4, 2);
+        ready.failure(9, error(9, TaskKind::Cancelled));
+        assert!(!ready.has_next() && ready.held() == 8);
+        give(&mut ready, 0, 3);
+        assert_eq!((taken(&mut ready), ready.held()), ((0..8).collect(), 3));
+        ready.failure(8, error(8, TaskKind::Cancelled));
+        assert_eq!((taken(&mut ready), ready.held()), ((8..12).collect(), 0));
+    }
+
+    #[test]
+    fn a_call_that_has_ended_gives_what_arrived_and_errors_for_the_rest() {
+        let mut ready = Ready::new(true);
+        give(&mut ready, 0, 1);
+        give(&mut ready, 2, 2);
+        assert_eq!(taken(&mut ready), [0]);
+        let next = |ready: &mut Ready<u64>| ready.rest(5, |index| error(index, TaskKind::Terminated));
+        let rest: Vec<_> = std::iter::from_fn(|| ready.pop().or_else(|| next(&mut ready))).collect();
+        let rest: Vec<_> = rest.iter().map(|result| result.as_ref().map_err(TaskError::index)).collect();
+        assert_eq!(rest, [Err(1), Ok(&2), Ok(&3), Err(4)]);
+        assert!(next(&mut ready).is_none());
+
+        let mut unordered = Ready::new(false);
+        give(&mut unordered, 2, 2);
+        assert_eq!(taken(&mut unordered), [2, 3]);
+        assert!(unordered.rest(3, |index| error(index, TaskKind::Terminated)).is_some_and(|result| result.is_err()));
+        assert!(unordered.rest(3, |index| error(index, TaskKind::Terminated)).is_none());
+    }
 }
