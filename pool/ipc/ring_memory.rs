@@ -10,7 +10,7 @@ use crate::ipc::head::Head;
 use crate::ipc::lane::{Claims, Slots, TaskLane};
 use crate::ipc::link::{Payload, damaged};
 use crate::sys::copy::SharedBytes;
-use crate::sys::memory::{self, Mapping, View};
+use crate::sys::memory::{self, Mapping, Part, View};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -63,14 +63,14 @@ impl Files {
 /// The memory of one link, as one of the two sides has mapped it.
 #[derive(Clone, Debug)]
 pub(super) struct RingMemory {
-    shared: Arc<Mapping>,
-    /// The pool's is writable, the worker's is not.
-    tasks: Arc<Mapping>,
-    /// What each frame needs, in these two.
+    /// What each frame needs, in the two files.
     head: View<Head>,
     claims: View<Claims>,
     frames: View<Slots>,
     answers: View<Slots>,
+    /// The pool can write there, the worker cannot.
+    task_data: Part,
+    answer_data: Part,
 }
 
 /// Makes the files, and maps them for the pool; with the descriptors for the worker, those of the shared file and of the task
@@ -80,7 +80,7 @@ pub(super) fn create() -> io::Result<(Files, RingMemory, [Arc<OwnedFd>; 2])> {
     let (tasks, tasks_memory) = memory::create_mapped("multiproc-tasks", TASKS_LEN)?;
     let tasks_for_worker = Arc::new(memory::reopen_for_reading(tasks.as_fd())?);
     let (shared, memory) = (Arc::new(shared), RingMemory::new(shared_memory, tasks_memory));
-    let files = Files { shared: Arc::clone(&shared), tasks: Arc::clone(&memory.tasks) };
+    let files = Files { shared: Arc::clone(&shared), tasks: Arc::clone(memory.task_data.mapping()) };
     Ok((files, memory, [shared, tasks_for_worker]))
 }
 
@@ -103,11 +103,12 @@ impl RingMemory {
         let (shared, tasks) = (Arc::new(shared), Arc::new(tasks));
         let (head, claims) = (View::new(&shared, 0), View::new(&shared, CLAIMS));
         let (frames, answers) = (View::new(&tasks, 0), View::new(&shared, ANSWER_SLOTS));
-        RingMemory { shared, tasks, head, claims, frames, answers }
+        let (task_data, answer_data) = (Part::new(&tasks, TASK_DATA, DATA), Part::new(&shared, ANSWER_DATA, DATA));
+        RingMemory { head, claims, frames, answers, task_data, answer_data }
     }
 
     pub(super) fn desk(&self) -> Desk {
-        Desk::of(&self.shared)
+        Desk::of(self.answer_data.mapping())
     }
 
     #[inline]
@@ -128,34 +129,31 @@ impl RingMemory {
     /// Where the pool writes the payload of frames.
     #[inline]
     pub(super) fn task_data(&self) -> SharedBytes<'_> {
-        part(&self.tasks, TASK_DATA, DATA)
+        self.task_data.bytes()
     }
 
     /// Where the worker writes the payload of answers.
     #[inline]
     pub(super) fn answer_data(&self) -> SharedBytes<'_> {
-        part(&self.shared, ANSWER_DATA, DATA)
+        self.answer_data.bytes()
     }
 
-    /// A part of [`RingMemory::task_data`].
-    pub(super) fn task_part(&self, start: usize, len: usize) -> SharedBytes<'_> {
-        part(&self.tasks, TASK_DATA + start, len)
+    /// A part of [`RingMemory::task_data`], as its record says.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it does not lie inside, which is checked where a record is read.
+    pub(super) fn task_part(&self, start: usize, len: usize) -> Part {
+        Part::new(self.task_data.mapping(), TASK_DATA + start, len)
     }
 
     /// The same, as a payload.
     pub(super) fn task_payload(&self, start: usize, len: usize) -> Payload {
-        Payload::Mapped(Arc::clone(&self.tasks), TASK_DATA + start, len)
+        Payload::Mapped(Arc::clone(self.task_data.mapping()), TASK_DATA + start, len)
     }
 
     /// A part of [`RingMemory::answer_data`].
     pub(super) fn answer_payload(&self, start: usize, len: usize) -> Payload {
-        Payload::Mapped(Arc::clone(&self.shared), ANSWER_DATA + start, len)
+        Payload::Mapped(Arc::clone(self.answer_data.mapping()), ANSWER_DATA + start, len)
     }
-}
-
-#[inline]
-fn part(mapping: &Mapping, at: usize, len: usize) -> SharedBytes<'_> {
-    // The length was checked when the file was mapped or the record was read; an empty piece would refuse every access.
-    let all = mapping.bytes();
-    all.slice(at, len).or_else(|| all.slice(0, 0)).unwrap_or(all)
 }

@@ -92,6 +92,10 @@ impl<'a> SharedBytes<'a> {
     #[must_use]
     pub(crate) fn write(self, at: usize, bytes: &[u8]) -> bool {
         let Some(target) = self.slice(at, bytes.len()) else { return false };
+        if bytes.is_empty() {
+            // Known where this is inlined, as a rule; the call below takes longer than what is written of most values.
+            return true;
+        }
         if let (Some(cell), Ok(bytes)) = (target.word(), bytes.try_into()) {
             cell.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
             return true;

@@ -137,6 +137,42 @@ impl<T: Atomics> fmt::Debug for View<T> {
     }
 }
 
+/// Some bytes of a mapping, which were looked up once and keep the mapping.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    mapping: Arc<Mapping>,
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: it is a `SharedBytes`, which is `Send`, and a count of references to what that lies in.
+unsafe impl Send for Part {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Part {}
+
+impl Part {
+    /// The `len` bytes from `at` on.
+    ///
+    /// # Panics
+    ///
+    /// Panics when they do not lie inside.
+    pub(crate) fn new(mapping: &Arc<Mapping>, at: usize, len: usize) -> Part {
+        let part = mapping.bytes().slice(at, len).expect("outside the mapping");
+        Part { mapping: Arc::clone(mapping), start: part.start(), len }
+    }
+
+    /// The mapping in which they lie.
+    pub(crate) fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> SharedBytes<'_> {
+        // SAFETY: `new` has found them inside the mapping, which lives as long as `self`; for the rest see `Mapping::bytes`.
+        unsafe { SharedBytes::new(self.start, self.len) }
+    }
+}
+
 // SAFETY: every byte is part of the atomic.
 unsafe impl Atomics for AtomicU8 {}
 // SAFETY: every byte is part of the atomic.
