@@ -166,6 +166,7 @@ impl Part {
         &self.mapping
     }
 
+    /// All of them.
     #[inline]
     pub(crate) fn bytes(&self) -> SharedBytes<'_> {
         // SAFETY: `new` has found them inside the mapping, which lives as long as `self`; for the rest see `Mapping::bytes`.
