@@ -376,3 +376,24 @@ fn a_worker_that_has_left_for_want_of_work_comes_back_for_its_keys() {
         assert_eq!(pool.tasks(at, [0, 0]).keyed(|_| keys[place]).run().unwrap(), [place; 2]);
     }
 }
+
+#[test]
+fn workers_that_came_back_for_their_keys_while_they_were_leaving_leave_again() {
+    if on_nodes(HANDLES) {
+        return;
+    }
+    let _watchdog = watchdog(60);
+    let gate = Event::new();
+    let builder: PoolBuilder = Pool::builder().processes(3).idle_timeout(Duration::from_millis(1));
+    let pool = builder.finalizer(|gate: Event| gate.wait(), (gate.clone(),)).build().unwrap();
+    assert!(eventually(SOON, || pool.worker_pids().len() == 1));
+    // The others have been told to leave, and cannot before their keys have been seen.
+    let keys = (0..100u32).inspect(|key| {
+        if *key == 99 {
+            gate.set();
+        }
+    });
+    let ran = places(0..100, pool.tasks(at, keys).keyed(|key| *key).run().unwrap());
+    assert_eq!(ran.into_values().collect::<BTreeSet<_>>().len(), 3);
+    assert!(eventually(SOON, || pool.worker_pids().len() == 1), "{}", pool.stats());
+}

@@ -52,8 +52,6 @@ impl Engine {
         }
         core.schedule();
         self.handed_in(&mut core);
-        // Its next look at the clock may have come nearer.
-        self.background.notify_one();
         Ok(())
     }
 
@@ -64,8 +62,8 @@ impl Engine {
         }
         let wanted =
             core.needs_workers() && core.workers.is_built() && core.is_work_waiting() && !core.workers.is_brisk();
-        if wanted && self.fill_up(core) {
-            self.background.notify_one();
+        if wanted {
+            self.fill_up(core);
         }
     }
 

@@ -59,6 +59,10 @@ impl Engine {
             // What has a key goes to other workers, or comes back from there.
             core.rehome();
         }
+        if core.workers.recycle().idle.is_some() {
+            // As long as one worker is there alone, nobody looks for how long it idles.
+            self.background.notify_one();
+        }
     }
 
     /// Takes news from the reactor's thread, and wakes who has to hear them.
