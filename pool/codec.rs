@@ -50,6 +50,16 @@ impl CodecError {
     pub(crate) fn no_memory(len: usize) -> CodecError {
         CodecError(format!("there is no memory for its {len} bytes"))
     }
+
+    /// Why `len` bytes did not arrive.
+    #[cold]
+    pub(crate) fn missing(len: usize, error: &std::io::Error) -> CodecError {
+        match error.kind() {
+            std::io::ErrorKind::OutOfMemory => CodecError::no_memory(len),
+            std::io::ErrorKind::UnexpectedEof => cut_short(),
+            _ => CodecError(error.to_string()),
+        }
+    }
 }
 
 /// The length in front of a body, in bytes.
@@ -306,6 +316,9 @@ fn decode_numbers<N: bytemuck::Pod, const SIZE: usize>(
             let piece = bytes.slice(at, end - at).ok_or_else(cut_short)?;
             piece.append_to(&mut copy).map_err(|_| CodecError::no_memory(end - at))?;
             append(&copy);
+        }
+        Bytes::Arriving(whole, from, _) => {
+            append(&whole.to_vec(from + at, end - at).map_err(|error| CodecError::missing(end - at, &error))?);
         }
     }
     if whole < count as usize { Err(cut_short()) } else { Ok(()) }

@@ -1,7 +1,7 @@
 //! Where values are read from: bytes of this process, of shared memory, or of a file, and the bodies in them.
 
 use super::{CodecError, HAS_FDS, Result};
-use crate::sys::copy::{Arriving, PIECE, SharedBytes};
+use crate::sys::copy::{Arriving, SharedBytes};
 use crate::sys::file_part::FilePart;
 use std::borrow::Cow;
 
@@ -12,24 +12,16 @@ use std::borrow::Cow;
 pub struct Reader<'a> {
     pub(super) bytes: Bytes<'a>,
     pub(super) at: usize,
-    large: Large<'a>,
+    /// The same bytes in their file: out of there the kernel copies large bodies.
+    file: Option<FilePart<'a>>,
 }
 
-/// How large bodies are read.
 #[derive(Clone, Copy, Debug)]
-enum Large<'a> {
-    /// As all others.
-    Here,
-    /// The kernel copies them: the same bytes in their file.
-    InFile(FilePart<'a>),
-    /// As they arrive, while all before the first of them is there.
-    Arriving(&'a dyn Arriving),
-}
-
-#[derive(Debug)]
 pub(super) enum Bytes<'a> {
     Own(&'a [u8]),
     Shared(SharedBytes<'a>),
+    /// Still being written: so many of them, from there on.
+    Arriving(&'a dyn Arriving, usize, usize),
 }
 
 impl Bytes<'_> {
@@ -38,6 +30,7 @@ impl Bytes<'_> {
         match self {
             Bytes::Own(bytes) => bytes.len(),
             Bytes::Shared(bytes) => bytes.len(),
+            Bytes::Arriving(.., len) => *len,
         }
     }
 }
@@ -48,21 +41,21 @@ pub(super) fn cut_short() -> CodecError {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes: Bytes::Own(bytes), at: 0, large: Large::Here }
+        Reader { bytes: Bytes::Own(bytes), at: 0, file: None }
     }
 
     pub(crate) fn shared(bytes: SharedBytes<'a>) -> Reader<'a> {
-        Reader { bytes: Bytes::Shared(bytes), at: 0, large: Large::Here }
+        Reader { bytes: Bytes::Shared(bytes), at: 0, file: None }
     }
 
     /// The same bytes in their file.
     pub(crate) fn in_file(self, file: FilePart<'a>) -> Reader<'a> {
-        Reader { large: Large::InFile(file), ..self }
+        Reader { file: Some(file), ..self }
     }
 
-    /// Of bytes of which the last body is still being written.
+    /// Of bytes that are still being written.
     pub(crate) fn arriving(whole: &'a dyn Arriving) -> Reader<'a> {
-        Reader { bytes: Bytes::Shared(whole.bytes()), at: 0, large: Large::Arriving(whole) }
+        Reader { bytes: Bytes::Arriving(whole, 0, whole.len()), at: 0, file: None }
     }
 
     /// Passes over the first bytes, which an earlier reader has read.
@@ -99,6 +92,8 @@ impl<'a> Reader<'a> {
                 part.read_into(&mut copy);
                 copy == expected
             }),
+            // To be looked at twice they are too early.
+            Bytes::Arriving(..) => false,
         }
     }
 
@@ -116,6 +111,9 @@ impl<'a> Reader<'a> {
         match self.bytes {
             Bytes::Own(bytes) => out.copy_from_slice(&bytes[at..at + N]),
             Bytes::Shared(bytes) => bytes.slice(at, N).ok_or_else(cut_short)?.read_into(&mut out),
+            Bytes::Arriving(whole, from, _) => {
+                whole.read_into(from + at, &mut out).map_err(|error| CodecError::missing(N, &error))?;
+            }
         }
         Ok(out)
     }
@@ -128,15 +126,10 @@ impl<'a> Reader<'a> {
         let bytes = match self.bytes {
             Bytes::Own(bytes) => Bytes::Own(&bytes[at..at + len]),
             Bytes::Shared(bytes) => Bytes::Shared(bytes.slice(at, len).ok_or_else(cut_short)?),
+            Bytes::Arriving(whole, from, _) => Bytes::Arriving(whole, from + at, len),
         };
-        let large = match self.large {
-            Large::InFile(file) if len >= BY_KERNEL => {
-                file.behind(at).and_then(|file| file.up_to(len)).map_or(Large::Here, Large::InFile)
-            }
-            Large::InFile(_) => Large::Here,
-            other => other,
-        };
-        Ok(Body { bytes, has_fds, at, large })
+        let file = self.file.filter(|_| len >= BY_KERNEL).and_then(|file| file.behind(at)?.up_to(len));
+        Ok(Body { bytes, has_fds, file })
     }
 
     /// The next body as its own bytes.
@@ -151,9 +144,7 @@ const BY_KERNEL: usize = 32 * 1024;
 pub(super) struct Body<'a> {
     bytes: Bytes<'a>,
     pub(super) has_fds: bool,
-    /// Where it begins in what the reader reads.
-    at: usize,
-    large: Large<'a>,
+    file: Option<FilePart<'a>>,
 }
 
 impl<'a> Body<'a> {
@@ -167,11 +158,8 @@ impl<'a> Body<'a> {
         }
         let no_memory = |_| CodecError::no_memory(self.bytes.len());
         match self.bytes {
-            Bytes::Shared(bytes) => match self.large {
-                Large::Arriving(whole) => bytes.to_vec_in_pieces(PIECE, |end| whole.wait_for(self.at + end)),
-                _ => bytes.to_vec(),
-            }
-            .map_err(no_memory),
+            Bytes::Shared(bytes) => bytes.to_vec().map_err(no_memory),
+            Bytes::Arriving(whole, at, len) => whole.to_vec(at, len).map_err(|error| CodecError::missing(len, &error)),
             Bytes::Own(bytes) => {
                 let mut out = Vec::new();
                 out.try_reserve_exact(bytes.len() / size_of::<N>()).map_err(no_memory)?;
@@ -190,8 +178,7 @@ impl<'a> Body<'a> {
 
     /// A copy by the kernel; `None` for a body that is small, does not lie in a file, or where a filter forbids to read files.
     fn by_kernel<N: bytemuck::Pod>(&self) -> Option<Result<Vec<N>>> {
-        let Large::InFile(file) = self.large else { return None };
-        match file.to_vec() {
+        match self.file?.to_vec() {
             Ok(copied) => Some(Ok(copied)),
             Err(error) if error.kind() == std::io::ErrorKind::OutOfMemory => {
                 Some(Err(CodecError::no_memory(self.bytes.len())))
@@ -207,12 +194,12 @@ impl<'a> Body<'a> {
         match self.bytes {
             Bytes::Own(bytes) => Ok(Cow::Borrowed(bytes)),
             Bytes::Shared(bytes) => {
-                if let Large::Arriving(whole) = self.large {
-                    whole.wait_for(self.at + bytes.len());
-                }
                 let mut out = Vec::new();
                 bytes.append_to(&mut out).map_err(|_| CodecError::no_memory(bytes.len()))?;
                 Ok(Cow::Owned(out))
+            }
+            Bytes::Arriving(whole, at, len) => {
+                whole.to_vec(at, len).map(Cow::Owned).map_err(|error| CodecError::missing(len, &error))
             }
         }
     }

@@ -4,7 +4,6 @@ use crate::attached_fds::AttachedFds;
 use crate::codec;
 use crate::heap::process_table::SlotId;
 use crate::heap::tree::Origin;
-use crate::ipc::file_bytes::Filled;
 use crate::ipc::link::Payload;
 use crate::ipc::parcel::Parcel;
 use crate::ipc::result_limit::ResultLimit;
@@ -237,24 +236,31 @@ impl Control {
         (0..count).map(piece).collect()
     }
 
+    /// Receives what [`Control::send_bytes`] sent: how many bytes there are said to be, and their file. Never waits, as
+    /// [`Control::receive_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// The other end is gone, or sent something else or nothing.
+    pub(crate) fn receive_file(&self, number: u64) -> io::Result<(u64, OwnedFd)> {
+        match self.receive_beside(number, false)? {
+            (Thing::Bytes(len), fds) => Ok((len, fds.into_iter().next().ok_or(io::ErrorKind::InvalidData)?)),
+            (Thing::AttachedFds, _) => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
     /// Receives what [`Control::send_bytes`] sent, in the file that it was sent in. Never waits: what is beside a frame or an
     /// answer was sent before it.
     ///
     /// # Errors
     ///
     /// The other end is gone, or sent something else or nothing; or less than it says, or more than `limit` allows.
-    pub(crate) fn receive_bytes(&self, number: u64, limit: Option<ResultLimit>) -> io::Result<Payload> {
-        let (Thing::Bytes(len), fds) = self.receive_beside(number, false)? else {
-            return Err(io::ErrorKind::InvalidData.into());
-        };
-        let file = fds.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
-        if let Some(Err(text)) = limit.map(|limit| limit.check(usize::try_from(len).unwrap_or(usize::MAX))) {
+    pub(crate) fn receive_bytes(&self, number: u64, limit: ResultLimit) -> io::Result<Payload> {
+        let (len, file) = self.receive_file(number)?;
+        if let Err(text) = limit.check(usize::try_from(len).unwrap_or(usize::MAX)) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("an answer that is too large: {text}")));
         }
-        Ok(match len {
-            0 => Payload::Own(Vec::new()),
-            len => Payload::File(Arc::new(Filled::new(file, len)?)),
-        })
+        Payload::in_file(len, file)
     }
 }
 
@@ -281,8 +287,8 @@ mod tests {
             let file = FileBytes::new(&[bytes]).unwrap();
             a.send_bytes(number, file.len(), file.file()).unwrap();
         }
-        assert_eq!(b.receive_bytes(1, None).unwrap().to_vec().unwrap(), bytes);
-        assert_eq!(b.receive_bytes(2, None).unwrap().len(), 0);
+        assert_eq!(b.receive_bytes(1, ResultLimit(None)).unwrap().to_vec().unwrap(), bytes);
+        assert_eq!(b.receive_bytes(2, ResultLimit(None)).unwrap().len(), 0);
     }
 
     #[test]
@@ -295,7 +301,7 @@ mod tests {
     fn nonsense_is_an_error() {
         let (a, b) = Control::pair();
         a.send(&5u64, &[]).unwrap();
-        assert!(b.receive_bytes(0, None).is_err());
+        assert!(b.receive_bytes(0, ResultLimit(None)).is_err());
         a.send_marked(&[&MARK[..], &[0xff; 3]].concat(), &[]).unwrap();
         assert!(b.receive::<Hello>(true).is_err());
         a.send_marked(b"status: ok\n", &[]).unwrap();

@@ -45,11 +45,30 @@ impl FileBytes {
     ///
     /// There is no memory for them, or this process may not make so large a file.
     pub(crate) fn fill(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
-        let len = length(pieces);
+        self.fill_from(0, pieces)
+    }
+
+    /// Makes the file so long, at least: that is not refused when it is filled.
+    ///
+    /// # Errors
+    ///
+    /// This process may not make so large a file.
+    pub(crate) fn reserve(&mut self, len: usize) -> io::Result<()> {
         if len > self.room {
             memory::grow(self.file.as_fd(), len)?;
             self.room = len;
         }
+        Ok(())
+    }
+
+    /// The same, from `at` on; what is before that is not to be read.
+    ///
+    /// # Errors
+    ///
+    /// See [`FileBytes::fill`].
+    pub(crate) fn fill_from(&mut self, at: usize, pieces: &[&[u8]]) -> io::Result<()> {
+        let len = at + length(pieces);
+        self.reserve(len)?;
         if self.used / 2 > len {
             // What one very large value has left is not kept for many that are smaller.
             memory::punch_behind(self.file.as_fd(), len as u64)?;
@@ -57,19 +76,18 @@ impl FileBytes {
         }
         // Also if there are not so many in the end.
         self.used = self.used.max(len);
-        match FilePart::new(self.file.as_fd(), 0, len as u64).write(pieces) {
+        match FilePart::new(self.file.as_fd(), at as u64, (len - at) as u64).write(pieces) {
             Ok(()) => {}
             Err(error) if usage::is_shortage(&error) => return Err(error),
             // A filter of this process forbids to write files.
-            Err(_) => self.fill_mapped(pieces)?,
+            Err(_) => self.fill_mapped(at, pieces)?,
         }
         self.len = len;
         Ok(())
     }
 
-    fn fill_mapped(&self, pieces: &[&[u8]]) -> io::Result<()> {
+    fn fill_mapped(&self, mut at: usize, pieces: &[&[u8]]) -> io::Result<()> {
         let mapping = memory::map(self.file.as_fd())?;
-        let mut at = 0;
         for piece in pieces {
             if !mapping.bytes().write(at, piece) {
                 return Err(io::ErrorKind::InvalidInput.into());
@@ -93,9 +111,15 @@ impl FileBytes {
 
     /// The bytes, copied; nothing if there is no memory for them.
     pub(crate) fn to_vec(&self) -> Vec<u8> {
-        let part = FilePart::new(self.file.as_fd(), 0, self.len as u64);
-        copied(part, || memory::map_part(self.file.as_fd(), 0, self.len).ok()?.bytes().to_vec().ok())
-            .unwrap_or_default()
+        self.to_vec_from(0)
+    }
+
+    /// Those from `at` on.
+    pub(crate) fn to_vec_from(&self, at: usize) -> Vec<u8> {
+        let part = FilePart::new(self.file.as_fd(), 0, self.len as u64).behind(at);
+        let len = self.len.saturating_sub(at);
+        let by_mapping = || memory::map(self.file.as_fd()).ok()?.bytes().slice(at, len)?.to_vec().ok();
+        part.and_then(|part| copied(part, by_mapping)).unwrap_or_default()
     }
 }
 
@@ -224,9 +248,14 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|at| (at * 7) as u8).collect();
             file.fill(&[&bytes[..len / 2], &bytes[len / 2..]]).unwrap();
             assert_eq!((file.to_vec(), opened(&file).to_vec().unwrap()), (bytes.clone(), bytes.clone()));
-            file.fill_mapped(&[&bytes]).unwrap();
+            file.fill_mapped(0, &[&bytes]).unwrap();
             assert_eq!(file.to_vec(), bytes);
         }
+        file.fill_from(200_000, &[b"be", b"hind"]).unwrap();
+        assert_eq!((file.len(), file.to_vec_from(200_000)), (200_006, b"behind".to_vec()));
+        file.fill_mapped(200_000, &[b"BE"]).unwrap();
+        assert_eq!((file.to_vec_from(200_001), file.to_vec_from(200_007)), (b"Ehind".to_vec(), Vec::new()));
+        file.fill(&[&[7; 5]]).unwrap();
         // The pages of the largest are not kept for one of five bytes.
         assert_eq!(pages(file.file().as_fd()), 1);
     }

@@ -4,8 +4,9 @@
 //!
 //! The pool stores how many answers it has read, Release, after it has read them; the worker loads that, Acquire, before it
 //! writes over their memory (`// SYNC: answers read`). The worker stores its progress, Release, after the values of the tasks
-//! that are done; the pool loads it, Acquire, also after the worker's death (`// SYNC: task started`). The two words for
-//! sleeping are explained in `sleeper.rs`.
+//! that are done; the pool loads it, Acquire, also after the worker's death (`// SYNC: task started`). Of a payload that passes
+//! through a window the worker stores how much it has read, Release, after it has; the pool loads that, Acquire, before it writes
+//! over it (`// SYNC: part passed`). The two words for sleeping are explained in `sleeper.rs`.
 
 use crate::ipc::bell::Bell;
 use crate::ipc::rest::slice;
@@ -25,7 +26,10 @@ pub(super) struct Head {
     _pad0: [AtomicU64; 6],
     /// Written by the worker: the frame it is at (upper half), and twice the tasks done plus one if one is started.
     progress: AtomicU64,
-    _pad1: [AtomicU64; 7],
+    /// Written by the worker, but for the beginning: how many bytes of a payload that passes through a window it has read, below
+    /// [`FRAME_BITS`] bits of the number of the frame.
+    passed: AtomicU64,
+    _pad1: [AtomicU64; 6],
     /// The worker, while it sleeps for frames.
     asleep: AtomicU32,
     _pad2: [AtomicU32; 15],
@@ -33,6 +37,12 @@ pub(super) struct Head {
     blocked: AtomicU32,
     _pad3: [AtomicU32; 15],
 }
+
+/// So many bits of the number of a frame stand above the bytes of it that were read.
+const FRAME_BITS: u32 = 16;
+
+/// Most bytes that can be told there; so many say that the worker reads no more of that payload.
+const NO_MORE: u64 = u64::MAX >> FRAME_BITS;
 
 // SAFETY: repr(C), atomics only; the padding is spelled out.
 unsafe impl Atomics for Head {}
@@ -97,6 +107,32 @@ impl Head {
         // Release: whoever sees a task as started sees the values of those before it.
         // SYNC: task started
         self.progress.store((seq & 0xffff_ffff) << 32 | u64::from(step), Release);
+    }
+
+    /// The pool is about to publish frame `seq`, the payload of which passes through a window: nothing of it was read.
+    pub(super) fn begin_passing(&self, seq: u64) {
+        self.note_passed(seq, 0);
+    }
+
+    /// The worker has read the first `len` bytes of the payload of frame `seq`, which passes through a window.
+    pub(super) fn note_passed(&self, seq: u64, len: usize) {
+        // SYNC: part passed
+        self.passed.store(seq << (u64::BITS - FRAME_BITS) | NO_MORE.min(len as u64), Release);
+    }
+
+    /// The worker reads no more of it.
+    pub(super) fn note_all_passed(&self, seq: u64) {
+        self.note_passed(seq, usize::MAX);
+    }
+
+    /// How many bytes of that payload the worker says that it has read; `None` once it reads no more.
+    pub(super) fn passed(&self, seq: u64) -> Option<usize> {
+        // SYNC: part passed
+        let word = self.passed.load(Acquire);
+        let is_of_frame = (word ^ seq << (u64::BITS - FRAME_BITS)) <= NO_MORE;
+        // The worker may be late to say that it needs no more of the last one.
+        let len = if is_of_frame { word & NO_MORE } else { 0 };
+        (len != NO_MORE).then_some(len as usize)
     }
 
     /// The low half of the number of the frame that the worker is at, and the step.
@@ -175,6 +211,23 @@ mod model {
             }
             write(&link, 7);
             assert_eq!(pool.join().unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn what_passes_through_a_window_is_written_over_once_it_was_read() {
+        loom::model(|| {
+            let link = Arc::new(Link::default());
+            let worker = Arc::clone(&link);
+            let worker = loom::thread::spawn(move || {
+                let part = read(&worker);
+                worker.head.note_passed(3, 8);
+                part
+            });
+            if link.head.passed(3) == Some(8) {
+                write(&link, 7);
+            }
+            assert_eq!(worker.join().unwrap(), 0);
         });
     }
 

@@ -9,7 +9,8 @@
 //! Everything is published through the state word of a slot: fields and payload are written first, then the state is
 //! stored with Release; a reader that loads the state with Acquire sees them. Of a record that is published before all of its
 //! payload is there, the producer stores how much is, Release, after it has written that, and the consumer loads it, Acquire,
-//! before it reads that. Claiming and revoking a frame are
+//! before it reads that. (What passes through a window is written over; that the consumer has read it is said in `head.rs`.)
+//! Claiming and revoking a frame are
 //! compare-exchanges on one claim word, so exactly one of them wins. Nothing else needs an order.
 
 use crate::sys::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,13 @@ pub(crate) const SLOTS: usize = if cfg!(loom) { 2 } else { 256 };
 
 /// Payloads up to this many bytes lie in the slot itself.
 pub(crate) const INLINE: usize = 24;
+
+/// A payload that passes through the data area has so many bytes of it in turn.
+pub(crate) const WINDOW: usize = 8 << 20;
+
+/// What of the payload is not there is in the file beside it, or was lost: bits of the word that says how much is there.
+const IN_FILE: u64 = 1 << 62;
+const LOST: u64 = 1 << 63;
 
 /// State of a slot, in the low bits of its state word; the number of the record stands above.
 const READY: u64 = 1;
@@ -43,7 +51,7 @@ pub(crate) struct Slot {
     /// Kind in bits 0 to 7, [`Place`] in bits 8 to 15, inline length in bits 16 to 31, tag in bits 32 to 63.
     kind: AtomicU64,
     fields: [AtomicU64; 3],
-    /// The payload itself; or its start and length in the data area, and how many bytes of it are there.
+    /// The payload itself; or its start in the data area, its length, and how many bytes of it are there.
     payload: [AtomicU64; 3],
 }
 
@@ -83,8 +91,28 @@ pub(crate) enum Place {
     Inline([u8; INLINE], usize),
     /// In the data area: start and length.
     Data(usize, usize),
+    /// It passes through the [`WINDOW`] that starts there, and has this length, which is larger. What does not pass is in a
+    /// memory file that came over the control socket, at its place.
+    Passing(usize, usize),
     /// In a memory file of its own that came over the control socket.
     Elsewhere,
+}
+
+/// What there is of a payload that is published before all of it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// So many bytes in the data area.
+    pub(crate) len: usize,
+    pub(crate) rest: Rest,
+}
+
+/// What becomes of the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    Follows,
+    InFile,
+    /// The producer had no memory for it.
+    Lost,
 }
 
 /// What a consumer finds in the slot it looks at.
@@ -125,6 +153,11 @@ impl Slots {
                 (1, 0)
             }
             Place::Elsewhere => (2, 0),
+            Place::Passing(start, len) => {
+                slot.payload[0].store(start as u64, Relaxed);
+                slot.payload[1].store(len as u64, Relaxed);
+                (3, 0)
+            }
         };
         for (word, value) in slot.fields.iter().zip(record.fields) {
             word.store(value, Relaxed);
@@ -147,16 +180,32 @@ impl Slots {
         self.close(seq);
     }
 
-    /// The first `len` bytes of the payload of record `seq` are there.
+    /// The first `len` bytes of the payload of record `seq` are there, and the rest follows.
     pub(crate) fn note_written(&self, seq: u64, len: usize) {
-        // SYNC: part of a record
-        self.slot(seq).payload[2].store(len as u64, Release);
+        self.note(seq, Written { len, rest: Rest::Follows });
     }
 
-    /// How many bytes of the payload of record `seq`, which lies in the data area, are there.
-    pub(crate) fn written(&self, seq: u64) -> usize {
+    /// What there is of the payload of record `seq`.
+    pub(crate) fn note(&self, seq: u64, Written { len, rest }: Written) {
+        let rest = match rest {
+            Rest::Follows => 0,
+            Rest::InFile => IN_FILE,
+            Rest::Lost => LOST,
+        };
         // SYNC: part of a record
-        usize::try_from(self.slot(seq).payload[2].load(Acquire)).unwrap_or(usize::MAX)
+        self.slot(seq).payload[2].store(len as u64 | rest, Release);
+    }
+
+    /// What there is of the payload of record `seq`, which lies in the data area or passes through it.
+    pub(crate) fn written(&self, seq: u64) -> Written {
+        // SYNC: part of a record
+        let word = self.slot(seq).payload[2].load(Acquire);
+        let rest = match word & (IN_FILE | LOST) {
+            0 => Rest::Follows,
+            IN_FILE => Rest::InFile,
+            _ => Rest::Lost,
+        };
+        Written { len: (word & !(IN_FILE | LOST)) as usize, rest }
     }
 
     /// Shows record `seq` as being written, so that what is complete of it can be read should the producer die.
@@ -214,6 +263,11 @@ impl Slots {
                 (start.checked_add(len)? <= capacity).then_some(Place::Data(start, len))?
             }
             2 => Place::Elsewhere,
+            3 => {
+                let (start, len) = (usize::try_from(payload[0]).ok()?, usize::try_from(payload[1]).ok()?);
+                let fits = len > WINDOW && start.checked_add(WINDOW)? <= capacity;
+                fits.then_some(Place::Passing(start, len))?
+            }
             _ => return None,
         };
         Some((Record { kind: kind as u8, tag: (kind >> 32) as u32, fields }, place))
@@ -326,10 +380,21 @@ mod tests {
         assert_eq!(slots.look(0), Found::Garbage);
         assert_eq!(slots.read(0, 4096), None);
         slots.publish(1, &Record::default(), &Place::Data(4000, 100));
-        assert_eq!((slots.read(1, 4096), slots.written(1)), (None, 100));
+        let written = |len, rest| Written { len, rest };
+        assert_eq!((slots.read(1, 4096), slots.written(1)), (None, written(100, Rest::Follows)));
         assert!(slots.read(1, 4100).is_some());
         slots.publish_early(2, &Record::default(), &Place::Data(0, 100), 8);
-        assert_eq!((slots.look(2), slots.written(2)), (Found::Ready, 8));
+        assert_eq!((slots.look(2), slots.written(2)), (Found::Ready, written(8, Rest::Follows)));
+        for passing in [Place::Passing(64, WINDOW + 1), Place::Passing(64, usize::MAX)] {
+            slots.publish_early(3, &Record::default(), &passing, 8);
+            assert_eq!((slots.read(3, WINDOW + 63), slots.read(3, WINDOW + 64).map(|it| it.1)), (None, Some(passing)));
+        }
+        slots.publish_early(3, &Record::default(), &Place::Passing(64, WINDOW), 8);
+        assert_eq!(slots.read(3, 2 * WINDOW), None);
+        for rest in [Rest::Follows, Rest::InFile, Rest::Lost] {
+            slots.note(3, written(1 << 40, rest));
+            assert_eq!(slots.written(3), written(1 << 40, rest));
+        }
     }
 }
 
@@ -384,7 +449,7 @@ mod model {
                     lane.0.note_written(0, 8);
                 });
             }
-            if lane.0.look(0) == Found::Ready && lane.0.written(0) == 8 {
+            if lane.0.look(0) == Found::Ready && lane.0.written(0).len == 8 {
                 // SAFETY: as above.
                 assert_eq!(lane.1.with(|it| unsafe { *it }), 7);
             }

@@ -11,6 +11,7 @@ use crate::sys::memory::Mapping;
 use crate::sys::usage;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Which kind of link the workers of a pool get.
@@ -154,7 +155,7 @@ pub(crate) enum Payload {
     Inline([u8; crate::ipc::lane::INLINE], usize),
     /// A part of the link's memory: start and length.
     Mapped(Arc<Mapping>, usize, usize),
-    /// The same, while the last body is still being written.
+    /// Still being written: to be read once.
     Arriving(Box<dyn Arriving>),
     /// A memory file of its own.
     File(Arc<Filled>),
@@ -167,6 +168,18 @@ pub(crate) enum Payload {
 impl Payload {
     /// Payloads up to this many bytes are copied in one go before they are read.
     const COPY: usize = 128 * 1024;
+
+    /// The first `len` bytes of a file that another process has filled.
+    ///
+    /// # Errors
+    ///
+    /// See [`Filled::new`].
+    pub(crate) fn in_file(len: u64, file: OwnedFd) -> io::Result<Payload> {
+        Ok(match len {
+            0 => Payload::Own(Vec::new()),
+            len => Payload::File(Arc::new(Filled::new(file, len)?)),
+        })
+    }
 
     /// Calls `read` with a reader over the bytes; `scratch` is room for a copy.
     ///
@@ -204,7 +217,7 @@ impl Payload {
             Payload::Own(bytes) => bytes.len(),
             #[cfg(feature = "cluster")]
             Payload::Part(bytes, start) => bytes.len().saturating_sub(*start),
-            Payload::Arriving(whole) => whole.bytes().len(),
+            Payload::Arriving(whole) => whole.len(),
             Payload::File(filled) => filled.len(),
         }
     }
@@ -234,8 +247,7 @@ impl Payload {
             Payload::Part(bytes, start) => return Ok(bytes.get(*start..).unwrap_or_default().to_vec()),
             Payload::Mapped(mapping, start, len) => mapping.bytes().slice(*start, *len),
             Payload::Arriving(whole) => {
-                whole.wait_for(whole.bytes().len());
-                Some(whole.bytes())
+                return whole.to_vec(0, whole.len()).map_err(|error| CodecError::missing(whole.len(), &error));
             }
             Payload::File(filled) => return filled.to_vec(),
         };

@@ -20,6 +20,7 @@ pub(crate) mod lane;
 pub(crate) mod link;
 mod message;
 pub(crate) mod parcel;
+mod passing;
 pub(crate) mod rest;
 pub(crate) mod result_limit;
 pub(crate) mod ring;

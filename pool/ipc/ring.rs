@@ -6,10 +6,11 @@ use crate::ipc::arena::Arena;
 use crate::ipc::control::Control;
 use crate::ipc::desk::Desk;
 use crate::ipc::file_bytes::{Filled, ReadableFile};
-use crate::ipc::lane::{Found, Place, Record, SLOTS};
+use crate::ipc::lane::{Found, Place, Record, SLOTS, WINDOW};
 use crate::ipc::link::{
     Answer, AnswerKind, Frame, FrameKind, Link, MOST_ATTACHED, Parts, Payload, Progress, Revoked, Unsent, damaged, lost,
 };
+use crate::ipc::passing;
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, Files, RingMemory};
 use crate::sys::copy::{PIECE, SharedBytes};
@@ -44,6 +45,8 @@ pub(crate) struct RingLink {
     limit: ResultLimit,
     next_frame: u64,
     released: u64,
+    /// Behind the last frame with tasks.
+    behind_tasks: u64,
     arena: Arena,
     /// Files with the payloads of frames, until these are released.
     elsewhere: BTreeMap<u64, (FrameKind, ReadableFile)>,
@@ -82,6 +85,7 @@ pub(crate) fn create(control: Control, limit: ResultLimit) -> io::Result<(RingLi
         limit,
         next_frame: 0,
         released: 0,
+        behind_tasks: 0,
         arena: Arena::new(DATA),
         elsewhere: BTreeMap::new(),
         spare: Vec::new(),
@@ -125,6 +129,7 @@ impl RingLink {
             Place::Data(start, len) => Some(self.memory.answer_payload(start, len)),
             Place::Elsewhere if open => Some(Payload::Own(Vec::new())),
             Place::Elsewhere => None,
+            Place::Passing(..) => return Err(damaged("an answer that passes through a window")),
         };
         let (kind, payload, attached) = match here {
             Some(payload) if sets == 0 => (kind, payload, Vec::new()),
@@ -147,7 +152,7 @@ impl RingLink {
         let attached = self.control.receive_attached(self.next_answer, sets, false);
         let payload = match here {
             Some(payload) => Ok(payload),
-            None => self.control.receive_bytes(self.next_answer, Some(self.limit)),
+            None => self.control.receive_bytes(self.next_answer, self.limit),
         };
         if let Ok(Payload::File(filled)) = &payload {
             self.answer_file = Some(Arc::clone(filled));
@@ -170,6 +175,15 @@ impl RingLink {
         Ok(file)
     }
 
+    /// Takes a window for the payload of frame `seq`; `None` if that is not to pass through one: its worker has other tasks, or
+    /// may run others of the frame first, or there is no room.
+    fn window(&mut self, seq: u64, frame: &Frame, payload: &Parts<'_>) -> Option<usize> {
+        let is_one = frame.kind == FrameKind::Tasks && frame.count == 1;
+        let is_long = payload.tail.len() > WINDOW && payload.head.len() <= passing::MOST_BEFORE;
+        let is_free = self.behind_tasks <= self.released;
+        if is_one && is_long && is_free { self.arena.take(seq, WINDOW) } else { None }
+    }
+
     /// Publishes a frame whose tail is missing in the data area, and writes that while the worker may read what is there.
     fn publish_and_write(
         &self,
@@ -189,6 +203,15 @@ impl RingLink {
             slots.note_written(seq, at);
         }
         head.blocked().call();
+    }
+
+    /// Publishes a frame whose payload passes through a window.
+    #[cold]
+    fn pass(&mut self, seq: u64, record: &Record, start: usize, payload: &Parts<'_>) -> Result<(), Unsent> {
+        let window = self.memory.task_data().slice(start, WINDOW).ok_or(Unsent::Broken)?;
+        let (_, file) = self.elsewhere.get_mut(&seq).ok_or(Unsent::Broken)?;
+        passing::publish_and_write(&self.memory, (seq, record, start), window, payload, &mut file.bytes);
+        Ok(())
     }
 
     /// An answer that came in a file was taken.
@@ -234,14 +257,17 @@ impl Link for RingLink {
                     // Too many payloads in files of their own are under way.
                     return Ok(None);
                 }
+                let window = self.window(seq, frame, payload);
                 // First what may fail: then nothing has been sent.
-                let file = self.fill(frame.kind, payload).map_err(Unsent::Refused)?;
+                let filled = if window.is_some() { &Parts::NONE } else { payload };
+                let mut file = self.fill(frame.kind, filled).map_err(Unsent::Refused)?;
+                file.bytes.reserve(payload.len()).map_err(Unsent::Refused)?;
                 let beside = self.control.send_attached(seq, attached);
-                let bytes = beside.and_then(|()| self.control.send_bytes(seq, file.bytes.len(), &file.reading));
+                let bytes = beside.and_then(|()| self.control.send_bytes(seq, payload.len(), &file.reading));
                 // A part of it may have been sent, so nothing else can be.
                 bytes.map_err(|_| Unsent::Broken)?;
                 self.elsewhere.insert(seq, (frame.kind, file));
-                Place::Elsewhere
+                window.map_or(Place::Elsewhere, |start| Place::Passing(start, payload.len()))
             }
             _ => {
                 // Without room in the data area the frame waits until older ones are released.
@@ -260,7 +286,7 @@ impl Link for RingLink {
             }
         };
         if has_fds {
-            if place != Place::Elsewhere {
+            if !self.elsewhere.contains_key(&seq) {
                 self.control.send_attached(seq, attached).map_err(|_| Unsent::Broken)?;
             }
             self.with_fds.push_back(seq);
@@ -275,11 +301,15 @@ impl Link for RingLink {
             tag: frame.skip,
             fields: [frame.header, frame.first, u64::from(frame.count) | (attached.len() as u64) << 32],
         };
-        match rest {
-            None => self.memory.tasks().slots.publish(seq, &record, &place),
-            Some(area) => self.publish_and_write(seq, &record, &place, (area, payload)),
+        match (rest, place) {
+            (None, Place::Passing(start, _)) => self.pass(seq, &record, start, payload)?,
+            (None, _) => self.memory.tasks().slots.publish(seq, &record, &place),
+            (Some(area), _) => self.publish_and_write(seq, &record, &place, (area, payload)),
         }
         self.next_frame += 1;
+        if frame.kind == FrameKind::Tasks {
+            self.behind_tasks = self.next_frame;
+        }
         Ok(Some(seq))
     }
 
@@ -361,10 +391,14 @@ impl Link for RingLink {
     }
 
     fn payload(&self, seq: u64) -> Vec<u8> {
+        let place = self.memory.tasks().slots.read(seq, DATA);
         if let Some((_, file)) = self.elsewhere.get(&seq) {
-            return file.bytes.to_vec();
+            return match place {
+                Some((_, Place::Passing(start, len))) => passing::payload(&self.memory, seq, (start, len), &file.bytes),
+                _ => file.bytes.to_vec(),
+            };
         }
-        match self.memory.tasks().slots.read(seq, DATA) {
+        match place {
             Some((_, Place::Inline(bytes, len))) => bytes[..len].to_vec(),
             Some((_, Place::Data(start, len))) => self.memory.task_payload(start, len).to_vec().unwrap_or_default(),
             // Frames that travel elsewhere were looked up above; nobody but this end writes here.

@@ -5,14 +5,14 @@ use crate::codec;
 use crate::error::Failure;
 use crate::heap::scope::{Pins, attached_in};
 use crate::ipc::arena::Arena;
-use crate::ipc::arriving::Arriving;
+use crate::ipc::arriving;
 use crate::ipc::bell::Bell;
 use crate::ipc::control::Control;
 use crate::ipc::desk::Desk;
 use crate::ipc::file_bytes::FileBytes;
 use crate::ipc::handles;
 use crate::ipc::lane::{Found, INLINE, Place, Record, SLOTS};
-use crate::ipc::link::{Frame, FrameKind, Incoming, Payload, WorkerLink, damaged};
+use crate::ipc::link::{Frame, FrameKind, Incoming, WorkerLink, damaged};
 use crate::ipc::rest::{self, Rest, SLICE, Watch, slice};
 use crate::ipc::result_limit::ResultLimit;
 use crate::ipc::ring_memory::{self, DATA, RingMemory};
@@ -64,8 +64,8 @@ struct OpenAnswer {
     len: usize,
 }
 
-/// What a frame has sent beside the ring.
-type Beside = (Option<Payload>, Vec<Arc<AttachedFds>>);
+/// What a frame has sent beside the ring: the length of its payload and a file for that, and its attached descriptors.
+type Beside = (Option<(u64, OwnedFd)>, Vec<Arc<AttachedFds>>);
 
 /// The pool hears of answers at the latest so many nanoseconds after the last time, as long as more frames are waiting.
 const RING_EVERY: u64 = 50_000;
@@ -320,17 +320,18 @@ impl RingWorker {
         Ok(())
     }
 
-    /// What frame `seq` has sent beside the ring: its payload, and its attached descriptors.
+    /// What frame `seq` has sent beside the ring.
     #[inline]
     fn receive_beside(&self, seq: u64, record: &Record, place: &Place) -> io::Result<Beside> {
         let attached = match record.fields[2] >> 32 {
             0 => Vec::new(),
             count => self.control.receive_attached(seq, count as usize, false)?,
         };
-        if *place != Place::Elsewhere {
-            return Ok((None, attached));
-        }
-        Ok((Some(self.control.receive_bytes(seq, None)?), attached))
+        let file = match place {
+            Place::Elsewhere | Place::Passing(..) => Some(self.control.receive_file(seq)?),
+            Place::Inline(..) | Place::Data(..) => None,
+        };
+        Ok((file, attached))
     }
 
     #[inline]
@@ -379,15 +380,8 @@ impl WorkerLink for RingWorker {
                 _ => return Err(damaged("a frame of an unknown kind")),
             };
             let [header, first, count] = record.fields;
-            let (elsewhere, attached) = self.receive_beside(self.seq, &record, &place)?;
-            let payload = match place {
-                Place::Inline(bytes, len) => Payload::Inline(bytes, len),
-                Place::Data(start, len) if self.memory.tasks().slots.written(self.seq) < len => {
-                    Payload::Arriving(Box::new(Arriving::new(&self.memory, &self.bell, self.seq, (start, len))))
-                }
-                Place::Data(start, len) => self.memory.task_payload(start, len),
-                Place::Elsewhere => elsewhere.ok_or_else(|| damaged("a frame without its payload"))?,
-            };
+            let (file, attached) = self.receive_beside(self.seq, &record, &place)?;
+            let payload = arriving::payload(&self.memory, &self.bell, self.seq, (place, file))?;
             // A large frame without an answer may be what the pool waits for to be out of the way.
             self.unrung |= kind != FrameKind::Tasks && !matches!(place, Place::Inline(..));
             self.count = count as u32;

@@ -11,16 +11,74 @@
 use crate::sys::large_vec::with_room;
 use std::collections::TryReserveError;
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that somebody is still writing, from the first to the last.
+/// Bytes that somebody is still writing, from the first to the last, and that are read once, in this order.
 pub(crate) trait Arriving: fmt::Debug + Send {
-    /// Where they are, whether they are there or not.
-    fn bytes(&self) -> SharedBytes<'_>;
+    /// How many there will be.
+    fn len(&self) -> usize;
 
-    /// Waits until the first `len` of them are there.
-    fn wait_for(&self, len: usize);
+    /// Waits for those from `at` on, and gives as many as there are in one piece; none behind the end.
+    ///
+    /// # Errors
+    ///
+    /// They do not come.
+    fn wait_for(&self, at: usize) -> io::Result<SharedBytes<'_>>;
+
+    /// Those before `at` were read.
+    fn pass(&self, at: usize);
+}
+
+impl dyn Arriving + '_ {
+    /// Reads so many bytes from `at` on.
+    ///
+    /// # Errors
+    ///
+    /// They do not come, or are not so many.
+    pub(crate) fn read_into(&self, mut at: usize, out: &mut [u8]) -> io::Result<()> {
+        let mut rest = out;
+        while !rest.is_empty() {
+            let there = self.there(at, rest.len())?;
+            let (first, others) = rest.split_at_mut(there.len);
+            there.read_into(first);
+            (at, rest) = (at + there.len, others);
+            self.pass(at);
+        }
+        Ok(())
+    }
+
+    /// Reads `len` bytes from `at` on, as a vector of plain values; an incomplete one at the end is left out.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::read_into`]; or there is no memory for it.
+    pub(crate) fn to_vec<T: bytemuck::Pod>(&self, at: usize, len: usize) -> io::Result<Vec<T>> {
+        let count = len.checked_div(size_of::<T>()).unwrap_or(0);
+        let mut out = with_room::<T>(count).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let (target, len) = (out.as_mut_ptr().cast::<u8>(), count * size_of::<T>());
+        let mut done = 0;
+        while done < len {
+            let there = self.there(at + done, len - done)?;
+            // SAFETY: `done` is below `len`, the length of the target's room.
+            let to = unsafe { target.add(done) };
+            // SAFETY: the source is `there.len` mapped bytes; so many, and no more than `len - done`, have room in the target.
+            unsafe { opaque(to, there.start, there.len) };
+            done += there.len;
+            self.pass(at + done);
+        }
+        // SAFETY: the capacity is `count` at least, and `count` values were written; any bytes are a valid `T` (`Pod`).
+        unsafe { out.set_len(count) };
+        Ok(out)
+    }
+
+    /// One to `most` bytes from `at` on.
+    fn there(&self, at: usize, most: usize) -> io::Result<SharedBytes<'_>> {
+        let there = self.wait_for(at)?;
+        let there = there.slice(0, there.len.min(most)).filter(|it| it.len > 0);
+        there.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
 }
 
 /// They are written and read in pieces of so many bytes.
@@ -143,34 +201,10 @@ impl<'a> SharedBytes<'a> {
     ///
     /// There is no memory for it.
     pub(crate) fn to_vec<T: bytemuck::Pod>(self) -> Result<Vec<T>, TryReserveError> {
-        self.to_vec_in_pieces(usize::MAX, |_| {})
-    }
-
-    /// As [`SharedBytes::to_vec`], in pieces of so many bytes. `before` is told where each piece ends before it is read.
-    ///
-    /// # Errors
-    ///
-    /// See [`SharedBytes::to_vec`].
-    pub(crate) fn to_vec_in_pieces<T: bytemuck::Pod>(
-        self,
-        piece: usize,
-        mut before: impl FnMut(usize),
-    ) -> Result<Vec<T>, TryReserveError> {
         let count = self.len.checked_div(size_of::<T>()).unwrap_or(0);
         let mut out = with_room::<T>(count)?;
-        let (target, len) = (out.as_mut_ptr().cast::<u8>(), count * size_of::<T>());
-        let mut at = 0;
-        while at < len {
-            let end = at.saturating_add(piece.max(1)).min(len);
-            before(end);
-            // SAFETY: `at` is below `len`, the length of the target's room.
-            let to = unsafe { target.add(at) };
-            // SAFETY: `at` is below `len`, which is no more than the length of the source.
-            let from = unsafe { self.start.add(at) };
-            // SAFETY: the source is mapped up to `end`, which is `len` at most; the target has just been made that large.
-            unsafe { opaque(to, from, end - at) };
-            at = end;
-        }
+        // SAFETY: the source is mapped, and `count` values are no longer; the target has just been made that large.
+        unsafe { opaque(out.as_mut_ptr().cast(), self.start, count * size_of::<T>()) };
         // SAFETY: the capacity is `count` at least, and `count` values were written; any bytes are a valid `T` (`Pod`).
         unsafe { out.set_len(count) };
         Ok(out)
@@ -210,12 +244,52 @@ mod tests {
         piece.slice(3, 5).unwrap().append_to(&mut out).unwrap();
         assert_eq!(out, b"\x01hello");
         assert_eq!(piece.slice(8, 8).unwrap().to_vec::<u64>().unwrap(), [7]);
-        let (whole, mut ends) = (piece.to_vec::<u16>().unwrap(), Vec::new());
-        assert_eq!(piece.to_vec_in_pieces::<u16>(15, |end| ends.push(end)).unwrap(), whole);
-        assert_eq!(ends, [15, 30, 32]);
         let mut eight = [0u8; 8];
         piece.slice(8, 8).unwrap().read_into(&mut eight);
         assert_eq!(u64::from_ne_bytes(eight), 7);
+    }
+
+    /// Bytes of which so many come, `piece` at a time.
+    #[derive(Debug)]
+    struct InPieces<'a> {
+        whole: SharedBytes<'a>,
+        piece: usize,
+        comes: usize,
+        passed: std::sync::Mutex<Vec<usize>>,
+    }
+
+    impl Arriving for InPieces<'_> {
+        fn len(&self) -> usize {
+            self.whole.len()
+        }
+
+        fn wait_for(&self, at: usize) -> io::Result<SharedBytes<'_>> {
+            let rest = self.comes - at.min(self.comes);
+            Ok(self.whole.slice(at, rest.min(self.piece)).unwrap())
+        }
+
+        fn pass(&self, at: usize) {
+            self.passed.lock().unwrap().push(at);
+        }
+    }
+
+    #[test]
+    fn what_arrives_in_pieces_is_read_in_pieces() {
+        let mut memory: Vec<u64> = (1..5).map(|at| at * 0x0101_0203_0405_0607).collect();
+        let whole = shared(&mut memory);
+        let passed = || std::sync::Mutex::new(Vec::new());
+        let arriving = &InPieces { whole, piece: 15, comes: 32, passed: passed() } as &dyn Arriving;
+        assert_eq!(arriving.to_vec::<u16>(0, 32).unwrap(), whole.to_vec::<u16>().unwrap());
+        assert_eq!(arriving.to_vec::<u32>(4, 11).unwrap(), whole.slice(4, 8).unwrap().to_vec::<u32>().unwrap());
+        let mut out = [0; 20];
+        arriving.read_into(10, &mut out).unwrap();
+        assert_eq!(out[..], whole.slice(10, 20).unwrap().to_vec::<u8>().unwrap());
+        let pieces = InPieces { whole, piece: 15, comes: 32, passed: passed() };
+        (&pieces as &dyn Arriving).to_vec::<u8>(0, 32).unwrap();
+        assert_eq!(*pieces.passed.lock().unwrap(), [15, 30, 32]);
+        let short = &InPieces { whole, piece: 15, comes: 31, passed: passed() } as &dyn Arriving;
+        assert!(short.to_vec::<u8>(0, 32).is_err() && short.read_into(0, &mut [0; 32]).is_err());
+        assert!(short.to_vec::<u64>(31, 7).unwrap().is_empty());
     }
 
     #[test]

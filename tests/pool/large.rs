@@ -2,11 +2,11 @@
 
 use crate::common::alone::alone;
 use crate::common::links::{on_each_link, on_each_pool};
-use crate::common::proc::{descendants_of, eventually, kill, own_pid};
+use crate::common::proc::{descendants_of, eventually, kill, own_pid, send_signal, stop};
 use crate::common::seccomp::refuse;
 use crate::common::watchdog::watchdog;
 use multiproc::{Pool, Process};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
@@ -95,6 +95,49 @@ fn a_kill_in_the_middle_of_a_large_answer_costs_one_task() {
         }
     }
     assert_eq!(pool.map(|x: u64| x + 1, 0..10).unwrap(), (1..11).collect::<Vec<_>>());
+}
+
+/// A kill while a large argument is on its way, or just before or behind that, costs one task.
+#[test]
+fn a_kill_in_the_middle_of_a_large_argument_costs_one_task() {
+    let _watchdog = watchdog(300);
+    let pool = Pool::new(1).unwrap();
+    let argument = value(1, 2 * RING);
+    for round in 0..12 {
+        let argument = argument.clone();
+        let pid = pool.worker_pids()[0];
+        let killer = std::thread::spawn(move || {
+            // Any moment will do.
+            std::thread::sleep(Duration::from_millis(7 * round));
+            kill(pid);
+        });
+        match pool.apply(|bytes: Vec<u8>| bytes == value(1, bytes.len()), (argument,)) {
+            Ok(is_whole) => assert!(is_whole),
+            Err(error) => assert!(error.task().unwrap().is_worker_lost(), "{error}"),
+        }
+        killer.join().unwrap();
+        assert!(eventually(SOON, || pool.worker_pids().first().is_some_and(|next| *next != pid)));
+    }
+}
+
+/// A large argument of a worker that does not read it holds up nobody else.
+#[test]
+fn a_large_argument_of_a_worker_that_was_stopped() {
+    let _watchdog = watchdog(300);
+    let pool = Pool::new(2).unwrap();
+    let [stopped, _] = pool.worker_pids()[..] else { panic!("there are not two workers") };
+    stop(stopped);
+    std::thread::scope(|scope| {
+        let calls = [3, 4].map(|seed| {
+            let pool = &pool;
+            scope.spawn(move || pool.apply(check, (seed, value(seed, 2 * RING))).unwrap() == value(seed, 2 * RING))
+        });
+        // Each call has its worker, or both the one that runs.
+        assert!(eventually(SOON, || pool.stats().running > 0));
+        assert_eq!(pool.map(|x: u64| x + 1, 0..10).unwrap(), (1..11).collect::<Vec<_>>());
+        assert!(send_signal(stopped, Signal::CONT));
+        assert!(calls.into_iter().all(|call| call.join().unwrap()));
+    });
 }
 
 /// How much memory the files have that a process holds beside those of rings and heap.

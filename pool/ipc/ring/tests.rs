@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec;
 use crate::ipc::bell::Bell;
+use crate::ipc::lane::{Rest, Written};
 use crate::ipc::link::WorkerLink;
 use crate::ipc::ring_worker::RingWorker;
 use crate::sys::memory;
@@ -112,7 +113,11 @@ const TASKS: Frame = Frame { kind: FrameKind::Tasks, header: 0, first: 0, count:
 
 /// A vector as it is sent: what stands before it, and its numbers.
 fn vector(len: usize) -> ([u8; 8], Vec<u8>) {
-    (codec::prefix(len), (0..len).map(|at| (at / 3) as u8).collect())
+    // A prime number of them, so that no two pieces are the same.
+    let block: Vec<u8> = (0..65_521).map(|at| (at / 3) as u8).collect();
+    let mut tail = block.repeat(len / block.len() + 1);
+    tail.truncate(len);
+    (codec::prefix(len), tail)
 }
 
 #[test]
@@ -161,4 +166,129 @@ fn who_reads_waits_for_what_is_not_there() {
         link.memory.head().blocked().call();
         assert!(reader.join().unwrap() == tail);
     });
+}
+
+/// How many bytes of the payload of frame `seq` did not pass through its window.
+fn in_file(link: &RingLink, seq: u64) -> usize {
+    link.elsewhere[&seq].1.bytes.len()
+}
+
+#[test]
+fn what_is_larger_than_the_area_passes_through_a_window() {
+    let (mut link, mut worker) = both_ends();
+    for len in [DATA, DATA + 12_345, 2 * DATA] {
+        let (head, tail) = vector(len);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let payload = worker.next().unwrap().payload;
+                worker.start(0);
+                assert_eq!(payload.len(), len + 8);
+                payload.read(&mut Vec::new(), codec::decode::<Vec<u8>>).unwrap()
+            });
+            let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+            assert!(reader.join().unwrap() == tail);
+            // A machine that has much else to do may not run the reader for a while.
+            println!("{} of {len} bytes came in the file", in_file(&link, seq));
+        });
+        link.release_below(link.sent());
+    }
+}
+
+#[test]
+fn a_frame_is_sent_when_the_worker_does_not_read() {
+    let (mut link, mut worker) = both_ends();
+    let (head, tail) = vector(DATA);
+    let send = |link: &mut RingLink| link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+    let first = send(&mut link);
+    let whole = link.payload(first);
+    assert!(whole[..8] == head && whole[8..] == tail && in_file(&link, first) == whole.len());
+    // What is sent to a worker that has something to do passes through no window.
+    let second = send(&mut link);
+    assert_eq!(link.memory.tasks().slots.read(second, DATA).unwrap().1, Place::Elsewhere);
+    assert!(link.payload(second) == whole);
+    // It can be taken back, and what came beside it is not taken for that of the next one.
+    assert_eq!(link.revoke(first), Revoked::Taken);
+    let payload = worker.next().unwrap().payload;
+    assert!(payload.read(&mut Vec::new(), codec::decode::<Vec<u8>>).unwrap() == tail);
+    link.release_below(link.sent());
+    let third = send(&mut link);
+    let payload = worker.next().unwrap().payload;
+    assert!(payload.read(&mut Vec::new(), codec::decode::<Vec<u8>>).unwrap() == tail);
+    assert!(link.payload(third).is_empty(), "what was read has passed");
+}
+
+#[test]
+fn who_stops_reading_finds_the_rest_in_the_file() {
+    let (mut link, mut worker) = both_ends();
+    let (head, tail) = vector(DATA);
+    let sent = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let Payload::Arriving(whole) = worker.next().unwrap().payload else { panic!("it is there already") };
+            let mut begin = vec![0; WINDOW + 3 * PIECE + 1];
+            whole.read_into(0, &mut begin).unwrap();
+            sent.wait();
+            begin.extend(whole.to_vec::<u8>(begin.len(), whole.len() - begin.len()).unwrap());
+            assert!(begin[..8] == head && begin[8..] == tail);
+        });
+        let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+        sent.wait();
+        reader.join().unwrap();
+        assert!(in_file(&link, seq) == tail.len() + 8 && link.payload(seq).is_empty());
+    });
+}
+
+#[test]
+fn nobody_waits_for_a_worker_that_reads_too_slowly() {
+    let (mut link, mut worker) = both_ends();
+    let (head, tail) = vector(DATA);
+    let sent = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let Payload::Arriving(whole) = worker.next().unwrap().payload else { panic!("it is there already") };
+            let mut got = Vec::new();
+            while got.len() < whole.len() {
+                let piece = (whole.len() - got.len()).min(PIECE / 2);
+                got.extend(whole.to_vec::<u8>(got.len(), piece).unwrap());
+                if !sent.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            assert!(got[..8] == head && got[8..] == tail);
+        });
+        let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+        sent.store(true, std::sync::atomic::Ordering::Relaxed);
+        reader.join().unwrap();
+        assert!(in_file(&link, seq) == tail.len() + 8);
+    });
+}
+
+#[test]
+fn nobody_waits_for_a_worker_that_needs_no_more() {
+    let (mut link, mut worker) = both_ends();
+    let (head, tail) = vector(DATA);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| drop(worker.next().unwrap().payload));
+        let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+        reader.join().unwrap();
+        assert!(link.memory.head().passed(seq).is_none());
+    });
+    // Not the next frame's, nor one's that has the same number in so many bits.
+    assert_eq!(link.memory.head().passed(link.sent()), Some(0));
+    link.release_below(link.sent());
+    link.memory.head().note_all_passed(link.sent() + (1 << 16));
+    let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+    assert!(link.payload(seq)[8..] == tail);
+}
+
+#[test]
+fn a_rest_that_was_lost_is_an_error_of_who_reads() {
+    let (mut link, mut worker) = both_ends();
+    let (head, tail) = vector(DATA);
+    let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+    let slots = link.memory.tasks().slots;
+    slots.note(seq, Written { rest: Rest::Lost, ..slots.written(seq) });
+    let payload = worker.next().unwrap().payload;
+    let error = payload.read(&mut Vec::new(), codec::decode::<Vec<u8>>).unwrap_err();
+    assert!(error.0.contains("no memory"), "{error:?}");
 }
