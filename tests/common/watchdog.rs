@@ -22,11 +22,15 @@ impl Drop for Watchdog {
     }
 }
 
-/// Aborts this process if the result still lives after `seconds`.
+/// How many times as long as on a quiet machine a test may take, on one that is slow and has other tests to run.
+const BUSY: u64 = 4;
+
+/// Aborts this process if the result still lives after four times as many `seconds`, within which a quiet machine is done.
 ///
 /// A test that hangs cannot be failed from outside of its thread, so the whole process goes, and says why.
 pub(crate) fn watchdog(seconds: u64) -> Watchdog {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let seconds = BUSY * seconds;
     let (stop, stopped) = channel();
     let thread = std::thread::spawn(move || {
         if stopped.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
