@@ -66,17 +66,19 @@ pub(crate) struct Parts<'a> {
     pub(crate) head: &'a [u8],
     /// The numbers of a long vector, where the caller has them, or nothing.
     pub(crate) tail: &'a [u8],
+    /// Whether nobody asks for them any more once the worker has begun the task ([`Link::payload`]).
+    pub(crate) once: bool,
 }
 
 impl<'a> From<&'a [u8]> for Parts<'a> {
     #[inline]
     fn from(head: &'a [u8]) -> Parts<'a> {
-        Parts { head, tail: &[] }
+        Parts { head, tail: &[], once: false }
     }
 }
 
 impl Parts<'_> {
-    pub(crate) const NONE: Parts<'static> = Parts { head: &[], tail: &[] };
+    pub(crate) const NONE: Parts<'static> = Parts { head: &[], tail: &[], once: false };
 
     #[inline]
     pub(crate) fn len(self) -> usize {
@@ -378,7 +380,8 @@ pub(crate) trait Link: Send + std::fmt::Debug {
         0.0
     }
 
-    /// The payload of a frame that was sent and not yet released.
+    /// The payload of a frame that was sent and not yet released; nothing of one that was begun and that is needed
+    /// [`once`](Parts::once).
     fn payload(&self, seq: u64) -> Vec<u8>;
 
     /// Frames below `seq` are not needed any more.

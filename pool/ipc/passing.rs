@@ -81,8 +81,8 @@ pub(super) fn publish_and_write(
     head.blocked().call();
 }
 
-/// The payload once more, of a frame that the worker has not begun: then it has read nothing of it. Of one that it has, there is
-/// none; nobody asks for that but after a lie of the worker.
+/// The payload once more, of a frame that the worker has not begun: then it has read nothing of it. Of one that it has begun
+/// there is none, and nobody asks for that but after a lie of the worker.
 pub(super) fn payload(memory: &RingMemory, seq: u64, (start, len): (usize, usize), file: &FileBytes) -> Vec<u8> {
     let written = memory.tasks().slots.written(seq).len.min(len);
     if memory.head().passed(seq) != Some(0) || written > WINDOW {

@@ -168,17 +168,17 @@ impl RingLink {
 impl RingLink {
     /// A file with this payload, in pages that are there already if possible. A header, to which the worker goes back with each
     /// of its tasks, gets a file that nobody has written for anything else.
-    fn fill(&mut self, kind: FrameKind, &Parts { head, tail }: &Parts<'_>) -> io::Result<ReadableFile> {
+    fn fill(&mut self, kind: FrameKind, &Parts { head, tail, .. }: &Parts<'_>) -> io::Result<ReadableFile> {
         let spare = if kind == FrameKind::Tasks { self.spare.pop() } else { None };
         let Some(mut file) = spare else { return ReadableFile::new(&[head, tail]) };
         file.bytes.fill(&[head, tail])?;
         Ok(file)
     }
 
-    /// Takes a window for the payload of frame `seq`; `None` if that is not to pass through one: its worker has other tasks, or
-    /// may run others of the frame first, or there is no room.
+    /// Takes a window for the payload of frame `seq`; `None` if that is not to pass through one: it may be needed again, or its
+    /// worker has other tasks, or may run others of the frame first, or there is no room.
     fn window(&mut self, seq: u64, frame: &Frame, payload: &Parts<'_>) -> Option<usize> {
-        let is_one = frame.kind == FrameKind::Tasks && frame.count == 1;
+        let is_one = frame.kind == FrameKind::Tasks && frame.count == 1 && payload.once;
         let is_long = payload.tail.len() > WINDOW && payload.head.len() <= passing::MOST_BEFORE;
         let is_free = self.behind_tasks <= self.released;
         if is_one && is_long && is_free { self.arena.take(seq, WINDOW) } else { None }

@@ -46,6 +46,7 @@ impl Core {
     #[inline]
     pub(super) fn submit_all(&mut self, job: &Arc<Job>, input: &mut Input, tail: &[u8]) {
         let (mut start, mut streak) = (0, Streak::default());
+        let once = job.options.retry.is_none();
         let mut frames = input.frames.drain(..);
         while let Some(frame) = frames.next() {
             job.add_outstanding(u64::from(frame.count));
@@ -61,7 +62,7 @@ impl Core {
             };
             let head = &input.bytes[start..frame.end];
             let tail = if frames.len() == 0 { tail } else { &[] };
-            self.submit_next(range, &Parts { head, tail }, &mut streak);
+            self.submit_next(range, &Parts { head, tail, once }, &mut streak);
             start = frame.end;
         }
     }

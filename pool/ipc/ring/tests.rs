@@ -132,7 +132,7 @@ fn a_tail_is_read_while_it_is_written() {
                 assert_eq!(payload.len(), len + 8);
                 payload.read(&mut Vec::new(), codec::decode::<Vec<u8>>).unwrap()
             });
-            let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+            let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail, once: true }, &[]).unwrap().unwrap();
             assert!(reader.join().unwrap() == tail && link.payload(seq)[8..] == tail);
         });
         link.release_below(link.sent());
@@ -185,7 +185,7 @@ fn what_is_larger_than_the_area_passes_through_a_window() {
                 assert_eq!(payload.len(), len + 8);
                 payload.read(&mut Vec::new(), codec::decode::<Vec<u8>>).unwrap()
             });
-            let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+            let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail, once: true }, &[]).unwrap().unwrap();
             assert!(reader.join().unwrap() == tail);
             // A machine that has much else to do may not run the reader for a while.
             println!("{} of {len} bytes came in the file", in_file(&link, seq));
@@ -198,11 +198,12 @@ fn what_is_larger_than_the_area_passes_through_a_window() {
 fn a_frame_is_sent_when_the_worker_does_not_read() {
     let (mut link, mut worker) = both_ends();
     let (head, tail) = vector(DATA);
-    let send = |link: &mut RingLink| link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+    let send =
+        |link: &mut RingLink| link.send(&TASKS, &Parts { head: &head, tail: &tail, once: true }, &[]).unwrap().unwrap();
     let first = send(&mut link);
     let whole = link.payload(first);
     assert!(whole[..8] == head && whole[8..] == tail && in_file(&link, first) == whole.len());
-    // What is sent to a worker that has something to do passes through no window.
+    // What is sent to a worker that has something to do passes through no window, nor does what may be needed again.
     let second = send(&mut link);
     assert_eq!(link.memory.tasks().slots.read(second, DATA).unwrap().1, Place::Elsewhere);
     assert!(link.payload(second) == whole);
@@ -215,6 +216,10 @@ fn a_frame_is_sent_when_the_worker_does_not_read() {
     let payload = worker.next().unwrap().payload;
     assert!(payload.read(&mut Vec::new(), codec::decode::<Vec<u8>>).unwrap() == tail);
     assert!(link.payload(third).is_empty(), "what was read has passed");
+    link.release_below(link.sent());
+    let again = Parts { head: &head, tail: &tail, once: false };
+    let fourth = link.send(&TASKS, &again, &[]).unwrap().unwrap();
+    assert_eq!(link.memory.tasks().slots.read(fourth, DATA).unwrap().1, Place::Elsewhere);
 }
 
 #[test]
@@ -231,7 +236,7 @@ fn who_stops_reading_finds_the_rest_in_the_file() {
             begin.extend(whole.to_vec::<u8>(begin.len(), whole.len() - begin.len()).unwrap());
             assert!(begin[..8] == head && begin[8..] == tail);
         });
-        let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+        let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail, once: true }, &[]).unwrap().unwrap();
         sent.wait();
         reader.join().unwrap();
         assert!(in_file(&link, seq) == tail.len() + 8 && link.payload(seq).is_empty());
@@ -256,7 +261,7 @@ fn nobody_waits_for_a_worker_that_reads_too_slowly() {
             }
             assert!(got[..8] == head && got[8..] == tail);
         });
-        let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+        let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail, once: true }, &[]).unwrap().unwrap();
         sent.store(true, std::sync::atomic::Ordering::Relaxed);
         reader.join().unwrap();
         assert!(in_file(&link, seq) == tail.len() + 8);
@@ -269,7 +274,7 @@ fn nobody_waits_for_a_worker_that_needs_no_more() {
     let (head, tail) = vector(DATA);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| drop(worker.next().unwrap().payload));
-        let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+        let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail, once: true }, &[]).unwrap().unwrap();
         reader.join().unwrap();
         assert!(link.memory.head().passed(seq).is_none());
     });
@@ -277,7 +282,7 @@ fn nobody_waits_for_a_worker_that_needs_no_more() {
     assert_eq!(link.memory.head().passed(link.sent()), Some(0));
     link.release_below(link.sent());
     link.memory.head().note_all_passed(link.sent() + (1 << 16));
-    let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+    let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail, once: true }, &[]).unwrap().unwrap();
     assert!(link.payload(seq)[8..] == tail);
 }
 
@@ -285,7 +290,7 @@ fn nobody_waits_for_a_worker_that_needs_no_more() {
 fn a_rest_that_was_lost_is_an_error_of_who_reads() {
     let (mut link, mut worker) = both_ends();
     let (head, tail) = vector(DATA);
-    let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail }, &[]).unwrap().unwrap();
+    let seq = link.send(&TASKS, &Parts { head: &head, tail: &tail, once: true }, &[]).unwrap().unwrap();
     let slots = link.memory.tasks().slots;
     slots.note(seq, Written { rest: Rest::Lost, ..slots.written(seq) });
     let payload = worker.next().unwrap().payload;
