@@ -61,7 +61,7 @@ impl FileBytes {
         Ok(())
     }
 
-    /// The same, from `at` on; what is before that is not to be read.
+    /// Puts others in their place from `at` on; what is before that is not to be read.
     ///
     /// # Errors
     ///

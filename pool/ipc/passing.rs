@@ -19,7 +19,7 @@ fn patience(rest: usize) -> Duration {
 
 /// How long the pool waits in all for a worker that has read `passed` of `len` bytes: a quarter of a GiB a second is as slow as
 /// memory was ever got, where it was measured.
-fn most(passed: usize, len: usize) -> Duration {
+fn patience_in_all(passed: usize, len: usize) -> Duration {
     patience(len) + Duration::from_nanos(4 * passed as u64)
 }
 
@@ -45,8 +45,8 @@ pub(super) fn publish_and_write(
     slots.publish_early(seq, record, &Place::Passing(start, len), before);
     head.asleep().call();
     let mut at = before;
-    let start = Instant::now();
-    let (mut seen, mut since) = (0, start);
+    let began = Instant::now();
+    let (mut seen, mut since) = (0, began);
     while at < len {
         let Some(passed) = head.passed(seq) else {
             // The worker needs no more of it.
@@ -62,7 +62,7 @@ pub(super) fn publish_and_write(
                 (seen, since) = (passed, now);
             }
             // It may also say that it has read what it was not given.
-            if now - since > patience(len - at) || now - start > most(passed.min(at), len) {
+            if now - since > patience(len - at) || now - began > patience_in_all(passed.min(at), len) {
                 break;
             }
             std::thread::sleep(NAP);
